@@ -1,0 +1,6 @@
+"""Reproducible experiments: `python -m experiments.<name>`."""
+
+from workbench.registry import Entry
+
+EXPERIMENTS = {"axbench": Entry("experiments.axbench:Config")}
+"""Registered name to configuration."""

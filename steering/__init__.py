@@ -1,0 +1,15 @@
+"""What writes on representations: one file a method. The order here is the order of the report's rows."""
+
+from workbench.registry import Entry
+
+METHODS = {
+    "diffmean": Entry("steering.diffmean:DiffMean"),
+    "diffmean_text": Entry("steering.diffmean:DiffMean", (("weighting", "text"),)),
+    "pca": Entry("steering.pca:PCA"),
+    "pca_compat": Entry("steering.pca:PCA", (("sign", "compat"),)),
+    "lat": Entry("steering.lat:LAT"),
+    "lat_compat": Entry("steering.lat:LAT", (("sign", "compat"),)),
+    "random": Entry("steering.random:RandomDirection"),
+    "prompt": Entry("steering.prompt:PromptSteering"),
+}
+"""Registered name to method."""

@@ -1,0 +1,36 @@
+"""A random direction: what any direction of that length does."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from workbench.artifacts.vector import Vector
+from workbench.concepts.labelled import Labelled
+from workbench.methods import AdditiveMethod, class_means
+
+
+@dataclass(frozen=True)
+class RandomDirection(AdditiveMethod):
+    """A direction drawn uniformly from the unit sphere, another for each concept and draw."""
+
+    label: ClassVar[str] = "Random"
+    source: ClassVar[str] = "control"
+    signed: ClassVar[bool] = False
+    recovers: ClassVar[bool] = False
+
+    draw: int = 0
+    """Which draw."""
+
+    def fit(self, data: Labelled) -> Vector:
+        """The direction of this draw; its unit and threshold come from the data, as for every other method."""
+        name = f"{data.concept.name}/{self.draw}".encode()
+        seed = int.from_bytes(hashlib.sha256(name).digest()[:6], "big")
+        direction = torch.randn(data.d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        positive, negative = class_means(data)
+        return self.vector(data, direction, bias=-float((positive + negative) @ direction / 2), seed=seed)
+
+    def repeats(self) -> "tuple[RandomDirection, ...]":
+        """Five draws, this one first."""
+        return tuple(RandomDirection(self.draw + more) for more in range(5))

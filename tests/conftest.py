@@ -1,0 +1,117 @@
+"""What every test can ask for, and the guard that no test leaves global state changed.
+
+Nothing of the workbench is imported at the top: its modules must be imported after pytest has set up shape checking.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make tiny tensors very slow on a busy machine
+
+import torch  # after the settings that it reads when it is loaded
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> list[Any]:
+    """The models that tests share; the guard sees to it that each stays as it was."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def tiny(shared_models: list[Any]) -> Callable[[str], Any]:
+    """`tiny("gpt2")`: the tiny random model of a family, built once."""
+    from tests.tiny import FAMILIES, tiny_model
+
+    built = {family: tiny_model(family) for family in FAMILIES}
+    shared_models.extend(built.values())
+    return built.__getitem__
+
+
+@pytest.fixture(scope="session", params=["llama", "gpt2", "gemma3"])
+def model(request: pytest.FixtureRequest, tiny: Callable[[str], Any]) -> Any:
+    """The tiny model of each family in turn."""
+    return tiny(request.param)
+
+
+@pytest.fixture(scope="session")
+def llama(tiny: Callable[[str], Any]) -> Any:
+    """One tiny model, for what does not depend on the architecture."""
+    return tiny("llama")
+
+
+@pytest.fixture(scope="session")
+def default_model(shared_models: list[Any]) -> Any:
+    """The real default model; its weights are fetched on first use."""
+    from workbench.models.load import load
+
+    shared_models.append(load("smollm2-135m-instruct"))
+    return shared_models[-1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets: $WORKBENCH_SHARED_DATA, or `shared/data` beside the repository."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("WORKBENCH_SHARED_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data in {folder}; set WORKBENCH_SHARED_DATA to the folder that has them")
+    return folder
+
+
+@pytest.fixture
+def seeded() -> Iterator[None]:
+    """Seeds the global generators and gives them back: for a test of code that can draw from nothing else."""
+    numpy_state = np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        yield
+    np.random.set_state(numpy_state)
+
+
+@pytest.fixture(scope="session")
+def hook_count() -> Callable[[Any], int]:
+    """`hook_count(module)`: how many forward hooks a module and its parts carry."""
+    return _hook_count
+
+
+@pytest.fixture(autouse=True)
+def _global_state(shared_models: list[Any]) -> Iterator[None]:
+    """Fails a test that leaves a global switch, a global generator or a shared model changed."""
+    models = list(shared_models)
+    before = _state(models)
+    yield
+    after = _state(models)
+    changed = [name for name, value in after.items() if value != before[name]]
+    assert not changed, (
+        f"the test left changed: {', '.join(changed)}. Draw from a generator of your own (torch.Generator, "
+        "numpy.random.default_rng) or ask for the fixture `seeded`; put hooks and switches inside a `with`"
+    )
+
+
+def _state(models: list[Any]) -> dict[str, Any]:
+    state = {
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's grad mode": torch.is_grad_enabled(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
+        "numpy's global generator": [np.asarray(part).tobytes() for part in np.random.get_state()],
+    }
+    for model in models:
+        state[f"the hooks of {model.name}"] = _hook_count(model.module)
+        state[f"the training mode of {model.name}"] = model.module.training
+        state[f"the padding side of {model.name}'s tokenizer"] = model.tokenizer.padding_side
+    return state
+
+
+def _hook_count(module: Any) -> int:
+    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())

@@ -1,0 +1,129 @@
+from collections.abc import Callable, Generator
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workbench.models.hooks import Tap, tapped
+
+H = torch.arange(12.0).reshape(2, 3, 2)  # [batch, pos, d]
+
+
+class Bare(nn.Module):
+    """A block as transformers 5 has it."""
+
+    def forward(self, hidden_states: Tensor, scale: float = 2.0) -> Any:
+        return hidden_states * scale
+
+
+class Tupled(Bare):
+    """A block as transformers 4 had it: the state comes first in a tuple."""
+
+    def forward(self, hidden_states: Tensor, scale: float = 2.0) -> Any:
+        return (hidden_states * scale, "attention", None)
+
+
+def state(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]
+
+
+@pytest.fixture(params=[Bare, Tupled])
+def block(request: pytest.FixtureRequest) -> nn.Module:
+    return request.param()
+
+
+@pytest.mark.parametrize(("side", "seen", "after"), [("hook_out", 2 * H, 2 * H + 1), ("hook_in", H, 2 * (H + 1))])
+@pytest.mark.parametrize("keyword", [False, True])
+def test_a_tap_sees_the_whole_batch_and_replaces_it(
+    block: nn.Module, side: Literal["hook_in", "hook_out"], seen: Tensor, after: Tensor, keyword: bool
+) -> None:
+    given = []
+
+    def tap(h: Tensor) -> Tensor:
+        given.append(h)
+        return h + 1
+
+    with tapped([((block, side), tap)]):
+        output = block(hidden_states=H, scale=2.0) if keyword else block(H, scale=2.0)
+    assert torch.equal(given[0], seen)
+    assert torch.equal(state(output), after)
+    assert not isinstance(output, tuple) or output[1:] == ("attention", None)
+    assert torch.equal(state(block(H)), 2 * H)
+
+
+@pytest.mark.parametrize("side", ["hook_out", "hook_in"])
+def test_a_tap_that_returns_none_leaves_the_state(block: nn.Module, side: Literal["hook_in", "hook_out"]) -> None:
+    with tapped([((block, side), lambda _: None)]):
+        assert torch.equal(state(block(H)), 2 * H)
+        assert torch.equal(state(block(hidden_states=H)), 2 * H)
+
+
+def test_taps_on_one_module_act_in_order() -> None:
+    block = Bare()
+    with tapped([((block, "hook_out"), lambda h: h + 1), ((block, "hook_out"), lambda h: h * 10)]):
+        assert torch.equal(block(H), (2 * H + 1) * 10)
+
+
+def raising(error: BaseException) -> Callable[[Tensor], Tensor]:
+    def tap(h: Tensor) -> Tensor:
+        raise error
+
+    return tap
+
+
+class Stubborn(Bare):
+    """A module that cannot be hooked."""
+
+    def register_forward_hook(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("no hooks here")
+
+
+@pytest.mark.parametrize("error", [ValueError("in the tap"), KeyboardInterrupt(), StopIteration()])
+def test_hooks_go_when_a_tap_raises(hook_count: Any, error: BaseException) -> None:
+    block = Bare()
+    taps = [((block, "hook_out"), raising(error)), ((block, "hook_in"), torch.neg)]
+    with pytest.raises(type(error)), tapped(taps):  # type: ignore[arg-type]
+        block(H)
+    assert hook_count(block) == 0
+
+
+def test_hooks_go_when_the_second_cannot_be_registered(hook_count: Any) -> None:
+    first, taps = Bare(), [torch.neg, torch.neg]
+    with (
+        pytest.raises(RuntimeError, match="no hooks here"),
+        tapped([((first, "hook_out"), taps[0]), ((Stubborn(), "hook_out"), taps[1])]),
+    ):
+        raise AssertionError("the body must not run")
+    assert hook_count(first) == 0
+
+
+def test_hooks_go_when_a_generator_is_closed_early(hook_count: Any) -> None:
+    block = Bare()
+
+    def steps() -> Generator[Tensor]:
+        with tapped([((block, "hook_out"), torch.neg)]):
+            while True:
+                yield block(H)
+
+    running = steps()
+    assert torch.equal(next(running), -2 * H)
+    assert hook_count(block) == 1
+    running.close()
+    assert hook_count(block) == 0
+
+
+def test_hooks_of_others_stay_and_fire(hook_count: Any) -> None:
+    block, fired = Bare(), []
+    theirs = block.register_forward_hook(lambda *_: fired.append("before"))
+    tap: Tap = torch.neg
+    with tapped([((block, "hook_out"), tap)]):
+        during = block.register_forward_hook(lambda *_: fired.append("during"))
+        with tapped([((block, "hook_out"), tap)]):
+            block(H)
+        assert torch.equal(block(H), -2 * H)
+    block(H)
+    assert fired == ["before", "during"] * 3
+    assert hook_count(block) == 2
+    theirs.remove()
+    during.remove()

@@ -1,0 +1,56 @@
+"""Labelled data with a known truth: what a method must find."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.concepts.concepts import Concept, Example
+from workbench.concepts.labelled import Labelled
+from workbench.models.sites import Site
+
+D = 24
+TOKENS = 6
+CONCEPT = Concept(name="planted", description="a planted concept", genre="text")
+
+
+def truth(seed: int = 0) -> Float[Tensor, "d"]:
+    """The planted unit direction."""
+    direction = torch.randn(D, generator=torch.Generator().manual_seed(100 + seed))
+    return direction / direction.norm()
+
+
+def planted(seed: int = 0, n_rows: int = 60, shift: float = 3.0, *, held_out: bool = True) -> Labelled:
+    """Texts of six tokens of unit noise; the tokens of every second text are shifted along `truth(seed)`.
+
+    Their words tell them apart too, for methods that read words.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    row = torch.arange(n_rows).repeat_interleave(TOKENS)
+    y = row % 2 == 0
+    x = torch.randn(len(row), D, generator=generator) + shift * y[:, None] * truth(seed)
+    words = ("a planted flower grows", "nothing at all here")
+    examples = tuple(
+        Example(instruction=f"question {seed} {i}", response=f"{words[i % 2]} {i}", genre="text", split="train")
+        for i in range(n_rows)
+    )
+    rest = planted(seed + 1000, n_rows=20, shift=0.0, held_out=False) if held_out else None
+    if rest is not None:
+        moved = rest.x + shift * rest.y[:, None] * truth(seed)
+        rest = Labelled(x=moved, y=rest.y, row=rest.row, concept=CONCEPT, site=Site(1), examples=rest.examples)
+    return Labelled(x=x, y=y, row=row, concept=CONCEPT, site=Site(1), model="tiny", examples=examples, held_out=rest)
+
+
+def swapped(data: Labelled) -> Labelled:
+    """The same states with positives and negatives exchanged."""
+    held = None if data.held_out is None else swapped(data.held_out)
+    return Labelled(
+        x=data.x,
+        y=~data.y,
+        row=data.row,
+        concept=data.concept,
+        site=data.site,
+        model=data.model,
+        model_digest=data.model_digest,
+        examples=data.examples,
+        held_out=held,
+    )

@@ -1,0 +1,49 @@
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from workbench.runs.environment import differences, environment
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_versions_and_time_are_those_of_this_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = environment()
+    assert found["python"] == platform.python_version()
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["processor"]
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(found["started"])).days) < 1
+
+
+def test_git_state_is_the_commit_and_whether_files_changed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert environment()["git"] is None
+    git(tmp_path, "init", "-q")
+    assert environment()["git"] is None
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
+    assert environment()["git"] == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
+    (tmp_path / "new.txt").touch()
+    assert environment()["git"] == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": True}
+
+
+def test_without_git_there_is_no_git_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment()["git"] is None
+
+
+def test_differences_name_what_may_change_results_and_nothing_else():
+    before = environment() | {"dtype": "float32", "git": {"commit": "a"}, "packages": {"torch": "2.6", "jax": None}}
+    after = before | {"started": "later", "dtype": "bfloat16", "git": {"commit": "b"}}
+    after["packages"] = {"torch": "2.7", "jax": None}
+    expected = ["dtype was float32 -> bfloat16", "git was commit a -> b", "packages was torch 2.6 -> 2.7"]
+    assert differences(before | {"ended": "then", "outcome": "finished"}, after) == expected
+    assert differences(before, before) == []

@@ -1,0 +1,80 @@
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from workbench.runs.errors import RunError, StorageError
+from workbench.runs.files import write_text
+from workbench.runs.rows import Row, merged, read_rows, write_rows
+
+
+def row(value: float | None = 0.5, **settings) -> Row:
+    return Row(**({"experiment": "axbench", "method": "diffmean", "metric": "auroc", "value": value} | settings))
+
+
+def many() -> list[Row]:
+    concepts, layers, strengths, seeds = (None, "rain", "sea"), (None, 0, 12), (None, 0.0, 0.5), (None, 0, 1)
+    settings = itertools.product(concepts, layers, strengths, seeds)
+    return [row(concept=c, layer=layer, strength=s, seed=seed, n=3) for c, layer, s, seed in settings]
+
+
+def test_rows_come_back_equal_and_sorted_with_the_missing_first(tmp_path):
+    rows = many()
+    write_rows(tmp_path / "results.json", rows)
+    assert set(read_rows(tmp_path / "results.json")) == set(rows)
+    assert read_rows(tmp_path / "results.json")[0] == row(n=3)
+
+
+def test_the_bytes_depend_on_nothing_but_the_rows(tmp_path):
+    rows = many()
+    shuffled = random.Random(0).sample(rows, len(rows)) + rows[:5]
+    write_rows(tmp_path / "a.json", rows)
+    write_rows(tmp_path / "b.json", shuffled)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_a_missing_value_stays_missing_and_zero_stays_zero(tmp_path):
+    write_rows(tmp_path / "results.json", [row(None, n=0), row(0.0, layer=0, seed=0, strength=0.0)])
+    missing, zero = read_rows(tmp_path / "results.json")
+    assert (missing.value, missing.n, missing.layer) == (None, 0, None)
+    assert (zero.value, zero.layer, zero.seed, zero.strength) == (0.0, 0, 0, 0.0)
+
+
+def test_no_rows_are_an_empty_list(tmp_path):
+    write_rows(tmp_path / "results.json", [])
+    assert read_rows(tmp_path / "results.json") == ()
+
+
+def test_numbers_of_all_types_give_the_same_bytes(tmp_path):
+    write_rows(tmp_path / "a.json", [row(1.0, low=0.5, strength=1.0)])
+    write_rows(tmp_path / "b.json", [row(1, low=np.float64(0.5), strength=1)])
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["value", "low", "high", "strength"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_nan_and_infinity_are_refused_by_name(name, number):
+    with pytest.raises(RunError, match=f"{name} of auroc of diffmean is {number}; a missing number is None"):
+        row(**{name: number})
+
+
+def test_two_answers_to_one_question_are_an_error():
+    assert merged([row(0.5)], [row(0.5), row(0.6, seed=1)]) == (row(0.5), row(0.6, seed=1))
+    with pytest.raises(RunError, match=r"two results for one question: .*value=0\.5.* and .*value=0\.6"):
+        merged([row(0.5)], [row(0.6)])
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "[1]", '[{"method": "x"}]', '[{"nonsense": 1}]', "3"])
+def test_a_file_of_something_else_is_a_run_error_naming_it(tmp_path, text):
+    write_text(tmp_path / "results.json", text)
+    with pytest.raises(RunError, match=r"results\.json holds something else than rows"):
+        read_rows(tmp_path / "results.json")
+
+
+def test_a_truncated_file_is_a_storage_error(tmp_path):
+    write_rows(tmp_path / "results.json", many())
+    content = (tmp_path / "results.json").read_text()
+    write_text(tmp_path / "results.json", content[:-20])
+    with pytest.raises(StorageError, match=r"could not read .*results\.json"):
+        read_rows(tmp_path / "results.json")

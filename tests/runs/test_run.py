@@ -1,0 +1,370 @@
+import errno
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import workbench
+from workbench.runs.config import describe, read_config
+from workbench.runs.errors import RunError, StorageError
+from workbench.runs.files import write_text
+from workbench.runs.rows import Row, read_rows
+from workbench.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Config:
+    model: str = "tiny"
+    layers: tuple[int, ...] = (0, 12)
+
+
+def row(value: float | None = 0.5, **settings) -> Row:
+    return Row(**({"experiment": "axbench", "method": "diffmean", "metric": "auroc", "value": value} | settings))
+
+
+def fail():
+    pytest.fail("done a second time")
+
+
+# --- opening, continuing, reading
+
+
+def test_a_run_is_a_folder_named_by_experiment_and_config_digest(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert run.folder == tmp_path / f"axbench-{describe('axbench', Config())['digest'][:10]}"
+        assert run.config == {"model": "tiny", "layers": [0, 12]}
+    with Run.open("axbench", Config(model="other"), tmp_path) as other:
+        assert other.folder != run.folder
+    assert read_config(Config, run.folder / "config.json") == Config()
+
+
+def test_a_relative_root_lies_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Run.open("axbench", Config()) as run:
+        assert run.folder.parent == tmp_path / "runs"
+
+
+def test_continuing_keeps_units_rows_and_log(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert run.unit("a", lambda: (1, 2)) == [1, 2]
+        made = run.unit_file("b", lambda path: path.write_bytes(b"data"), ".bin")
+        run.record([row()])
+        run.log.info("first time")
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert run.unit("a", fail) == [1, 2]
+        assert run.unit_file("b", fail, ".bin") == made
+        assert run.rows() == (row(),)
+        run.log.info("second time")
+    text = (run.folder / "log.txt").read_text()
+    assert text.index("started") < text.index("first time") < text.index("continued") < text.index("second time")
+
+
+def test_a_loaded_run_can_be_read_and_not_written(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.record([row()])
+        assert run.state == "open"
+    for read_only in (run, Run.load(run.folder)):
+        assert read_only.rows() == (row(),)
+        assert read_only.state == "finished"
+        assert (read_only.experiment, read_only.config) == ("axbench", {"model": "tiny", "layers": [0, 12]})
+        for write in (lambda r: r.record([row()]), lambda r: r.unit("a", fail), lambda r: r.note(dtype="float32")):
+            with pytest.raises(RunError, match=r"is read-only here; Run\.open"):
+                write(read_only)
+
+
+def test_a_folder_without_a_run_is_refused_by_name(tmp_path):
+    with pytest.raises(StorageError, match=r"could not read .*config\.json"):
+        Run.load(tmp_path)
+    write_text(tmp_path / "config.json", '{"experiment": "axbench"}')
+    with pytest.raises(RunError, match=r"config\.json describes no run: KeyError\('config'\) is missing"):
+        Run.load(tmp_path)
+
+
+def test_a_changed_config_file_is_not_continued(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        pass
+    path = run.folder / "config.json"
+    write_text(path, path.read_text().replace("tiny", "other"))
+    with pytest.raises(RunError, match=r"config\.json was changed since the run began"):
+        Run.open("axbench", Config(), tmp_path)
+
+
+def test_a_secret_never_reaches_the_disk(tmp_path):
+    @dataclass(frozen=True)
+    class Leaky:
+        api_key: str = "sk-123456"
+
+    with pytest.raises(RunError, match=r"config\.api_key looks like a secret"):
+        Run.open("axbench", Leaky(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- results
+
+
+def test_recording_adds_sorts_and_replaces_rows_of_an_earlier_opening(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.record([row(0.5), row(0.1, concept="sea")])
+        run.record(iter([row(0.2, concept="rain"), row(0.5)]))
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.record([row(0.6)])
+        expected = (row(0.6), row(0.2, concept="rain"), row(0.1, concept="sea"))
+        assert run.rows() == expected
+        with pytest.raises(RunError, match="two results for one question"):
+            run.record([row(0.7)])
+    assert Run.load(run.folder).rows() == expected
+
+
+def test_a_row_of_another_experiment_is_refused(tmp_path):
+    with (
+        Run.open("axbench", Config(), tmp_path) as run,
+        pytest.raises(RunError, match="a row of experiment 'erasure' was recorded in a run of 'axbench'"),
+    ):
+        run.record([row(experiment="erasure")])
+
+
+def test_a_run_without_results_has_no_rows(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert run.rows() == ()
+
+
+# --- environment, log, state
+
+
+def test_each_opening_has_an_environment_entry_with_its_facts_and_end(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.note(dtype="float32", threads=2)
+    with pytest.raises(ValueError, match="planted"), Run.open("axbench", Config(), tmp_path) as run:
+        raise ValueError("planted")
+    first, second = Run.load(run.folder).environments()
+    assert (first["dtype"], first["threads"], first["outcome"]) == ("float32", 2, "finished")
+    assert second["outcome"] == "failed: ValueError"
+    assert "dtype" not in second
+    assert "stopped by ValueError: planted" in (run.folder / "log.txt").read_text()
+
+
+def test_a_stop_from_the_keyboard_is_an_interruption(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Run.open("axbench", Config(), tmp_path) as run:
+        raise KeyboardInterrupt
+    assert Run.load(run.folder).state == "interrupted"
+
+
+def test_a_changed_environment_is_reported(tmp_path, monkeypatch):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        pass
+    monkeypatch.setattr("workbench.runs.environment.platform.python_version", lambda: "3.99")
+    with Run.open("axbench", Config(), tmp_path):
+        pass
+    text = (run.folder / "log.txt").read_text()
+    assert f"python was {sys.version.split()[0]} -> 3.99: finished units are from before" in text
+
+
+def test_warnings_of_any_library_reach_the_log_only_while_the_run_is_open(tmp_path):
+    handlers = list(logging.getLogger().handlers)
+    with Run.open("axbench", Config(), tmp_path) as run:
+        logging.getLogger("some.library").warning("a <warning>")
+    logging.getLogger("some.library").warning("too late")
+    text = (run.folder / "log.txt").read_text()
+    assert "WARNING some.library: a <warning>" in text
+    assert "too late" not in text
+    assert logging.getLogger().handlers == handlers
+
+
+def test_warnings_are_still_printed_where_no_logging_was_set_up(tmp_path):
+    script = (
+        "import sys, logging; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from test_run import Config; from workbench.runs.run import Run\n"
+        "with Run.open('axbench', Config(), Path(sys.argv[1])): logging.getLogger('x').warning('heard')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path, Path(__file__).parent],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == "heard\n"
+
+
+def test_the_notebook_view_escapes_everything_and_links_the_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Run.open("axbench", Config(model="<script>alert(1)</script>"), tmp_path) as run:
+        run.record([row(0.91234, method="<img onerror=x>", low=0.8), row(0.1, method="of one concept", concept="sea")])
+        write_text(run.report, "<html>")
+        html = run._repr_html_()
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<td>0.912</td><td>0.8</td><td>–</td>" in html
+    assert "of one concept" not in html
+    assert f'href="{run.folder.name}/report.html"' in html
+    assert "open" in html
+    assert "report.html" not in Run.load(Path(run.folder)).__repr__()
+
+
+def test_the_notebook_view_shows_a_few_of_many_rows(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert "<th>metric</th>" not in run._repr_html_()
+        run.record(row(layer=layer) for layer in range(30))
+        html = run._repr_html_()
+    assert html.count("<td>diffmean</td>") == 12
+    assert "and 18 more in results.json" in html
+
+
+# --- disks that refuse
+
+
+def full_disk(handle: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_one_clear_error_and_an_old_run_survives(tmp_path, monkeypatch):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.unit("a", lambda: 1)
+        run.record([row()])
+    with monkeypatch.context() as disk, Run.open("axbench", Config(), tmp_path) as run:
+        disk.setattr("workbench.runs.files.os.fsync", full_disk)
+        with pytest.raises(StorageError, match=r"could not write .*results\.json"):
+            run.record([row(0.6)])
+        with pytest.raises(StorageError, match=r"could not write .*unit\.json: .*No space left on device"):
+            run.unit("b", lambda: 2)
+        disk.undo()
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert run.unit("a", fail) == 1
+        assert run.unit("b", lambda: 2) == 2
+        assert run.rows() == (row(),)
+        assert not list(run.folder.rglob(".scratch-*"))
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let the kernel refuse to write in `folder`, also to the superuser, who is somebody else for the time being."""
+    user = os.geteuid()
+    folder.chmod(0o555)
+    os.seteuid(65534 if user == 0 else user)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+
+
+def test_a_read_only_folder_is_one_clear_error(tmp_path):
+    with read_only(tmp_path), pytest.raises(StorageError, match=r"could not lock .*Permission denied.*writable folder"):
+        Run.open("axbench", Config(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_error_that_stopped_a_run_is_the_one_that_is_shown(tmp_path, monkeypatch):
+    run = Run.open("axbench", Config(), tmp_path)
+    with monkeypatch.context() as disk:
+        disk.setattr("workbench.runs.files.os.fsync", full_disk)
+        with pytest.raises(ValueError, match="planted"), run:
+            raise ValueError("planted")
+    assert Run.load(run.folder).state == "unfinished"
+    with Run.open("axbench", Config(), tmp_path):
+        pass
+
+
+# --- several processes, kills
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(workbench.__path__[0]).parent)} | more
+
+
+@contextmanager
+def started(root: Path, **more: str) -> Iterator[subprocess.Popen]:
+    """The script below as a process; it stops at every step until it is sent a line."""
+    pipe, command = subprocess.PIPE, [sys.executable, SCRIPT, root]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment(**more)) as process:
+        yield process
+        process.kill()
+
+
+def step(process: subprocess.Popen, until: str) -> None:
+    """Let the process go on until it announces the step `until`."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    while (line := process.stdout.readline().strip()) != until:
+        assert line, f"ended before {until!r}"
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
+def finished(root: Path, **more: str) -> list[str]:
+    """Run the script to its end; return the steps it took."""
+    done = subprocess.run(
+        [sys.executable, SCRIPT, root],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(**more),
+    )
+    return done.stdout.splitlines()
+
+
+SCRIPT = Path(__file__).with_name("resumable.py")
+STEPS = [step for i in range(4) for step in (f"value {i}", f"half of file {i}")] + ["record"]
+
+
+def results(root: Path) -> bytes:
+    (folder,) = root.iterdir()
+    return (folder / "results.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> bytes:
+    root = tmp_path_factory.mktemp("uninterrupted")
+    assert finished(root) == STEPS
+    return results(root)
+
+
+@pytest.mark.parametrize("at", ["value 0", "value 2", "half of file 2", "record"])
+def test_a_killed_run_continues_to_the_same_bytes_and_redoes_one_unit(tmp_path, uninterrupted, at):
+    with started(tmp_path) as process:
+        step(process, until=at)
+    assert Run.load(next(tmp_path.iterdir())).state == "unfinished"
+    assert finished(tmp_path) == STEPS[STEPS.index(at) :]
+    assert results(tmp_path) == uninterrupted
+    assert finished(tmp_path) == ["record"]
+    assert results(tmp_path) == uninterrupted
+    assert not list(tmp_path.rglob(".scratch-*"))
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_hash_seed_changes_neither_the_folder_nor_the_bytes(tmp_path, uninterrupted, seed):
+    finished(tmp_path / seed, PYTHONHASHSEED=seed)
+    finished(tmp_path / "0", PYTHONHASHSEED="0")
+    assert results(tmp_path / seed) == uninterrupted
+    assert len({next((tmp_path / name).iterdir()).name for name in (seed, "0")}) == 1
+
+
+def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path, uninterrupted):
+    with started(tmp_path) as process:
+        step(process, until="value 1")
+        second = subprocess.run(
+            [sys.executable, SCRIPT, tmp_path], env=environment(), capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 1
+        assert f"is in use by process {process.pid}; wait for it or stop it" in second.stderr.splitlines()[-1]
+        assert second.stderr.splitlines()[-1].startswith("workbench.runs.errors.StorageError: the run ")
+        process.communicate("\n" * 20)
+        assert process.returncode == 0
+    assert results(tmp_path) == uninterrupted
+
+
+def test_a_second_opening_waits_for_the_first(tmp_path, monkeypatch):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.record([row()])
+        monkeypatch.setattr("workbench.runs.files.time.sleep", lambda _: run.close())
+        with Run.open("axbench", Config(), tmp_path, wait_s=60.0) as second:
+            assert run.state != "open"
+            assert read_rows(second.folder / "results.json") == (row(),)

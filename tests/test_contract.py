@@ -1,0 +1,257 @@
+"""What every registered method keeps, tested the moment it is registered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import probes
+import steering
+from steering.random import RandomDirection
+from tests.planted import CONCEPT, D, TOKENS, planted, swapped, truth
+from workbench.artifacts.artifact import Artifact, ArtifactError
+from workbench.artifacts.vector import Vector
+from workbench.concepts.concepts import Concept, ConceptSet, Example
+from workbench.concepts.labelled import DataError, Labelled, LabelledSet
+from workbench.evaluation.metrics import auroc
+from workbench.methods import Method
+from workbench.models.positions import Layout
+from workbench.models.sites import Site
+from workbench.models.tokens import Row, Tokens
+
+ENTRIES = steering.METHODS | probes.METHODS
+NAMES = list(ENTRIES)
+
+
+def make(name: str) -> Method:
+    return ENTRIES[name].make()
+
+
+def those(**traits: bool) -> list[str]:
+    """The names of the methods whose class attributes are as given."""
+    return [name for name in NAMES if all(getattr(make(name), trait) == value for trait, value in traits.items())]
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def layout(batch: int, pos: int) -> Layout:
+    tokens = Tokens(tuple(Row(tuple(range(1, pos + 1)), 1, 2) for _ in range(batch)))
+    return Layout.of(tokens, list(range(batch)))
+
+
+def scores(method: Method, artifact: Artifact, data: Labelled) -> np.ndarray:
+    """One score a text."""
+    if method.reads_text:
+        return method.detect_texts(artifact, data.examples).numpy()
+    return method.detect(artifact, data.x).reshape(-1, TOKENS).amax(1).numpy()
+
+
+def test_every_file_is_registered():
+    for package in (steering, probes):
+        folder = Path(str(package.__file__)).parent
+        modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "logistic"}
+        registered = {entry.path.partition(":")[0].rpartition(".")[2] for entry in package.METHODS.values()}
+        assert registered == modules
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_says_what_it_is(name):
+    method = make(name)
+    assert method.label and method.source
+    assert method.detects or method.steers
+    assert len(type(method).__doc__ or "") > 20
+
+
+@pytest.mark.parametrize("name", those(recovers=True))
+@pytest.mark.parametrize("seed", [0, 1])
+def test_planted_direction_is_recovered(name, seed):
+    vector = make(name).fit(planted(seed))
+    assert float(vector.direction @ truth(seed)) > 0.9
+    assert float(vector.direction.norm()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in those(detects=True) if make(name).recovers or make(name).reads_text])
+def test_positives_score_above_negatives(name):
+    method, data = make(name), planted()
+    test = planted(7)
+    test = replace(test, x=test.x + 3 * test.y[:, None] * (truth(0) - truth(7)))
+    assert auroc(scores(method, method.fit(data), test), test.row_y.numpy()) > 0.9
+
+
+def test_random_directions_do_not_detect_on_average():
+    data = planted()
+    draws = [RandomDirection(draw).fit(data) for draw in range(100)]
+    areas = [auroc(draw.detect(data.x).numpy(), data.y.numpy()) for draw in draws]
+    assert abs(float(np.mean(areas)) - 0.5) < 0.1
+    assert float(np.std(areas)) > 0.05
+
+
+@pytest.mark.parametrize("name", those(steers=True, has_strength=True))
+def test_strength_zero_is_the_identity(name):
+    method = make(name)
+    artifact = method.fit(planted())
+    h = noise(2, 5, D)
+    h[0, 0, 0] = -0.0
+    for edit in method.edit(artifact, 0.0):
+        after = edit.apply(h, layout(2, 5))
+        assert after.numpy().tobytes() == h.numpy().tobytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", those(steers=True, has_strength=True))
+def test_edit_keeps_dtype_and_shape_and_leaves_its_input(name, dtype):
+    method = make(name)
+    artifact = method.fit(planted())
+    h = noise(2, 5, D).to(dtype)
+    before = h.clone()
+    for edit in method.edit(artifact, 1.5):
+        after = edit.apply(h, layout(2, 5))
+        assert after.dtype == dtype and after.shape == h.shape and after.device == h.device
+        assert not torch.equal(after, h)
+    assert torch.equal(h, before)
+
+
+@pytest.mark.parametrize("name", [name for name in those(steers=True, has_strength=True)])
+def test_doubled_strength_doubles_an_addition(name):
+    method = make(name)
+    artifact = method.fit(planted())
+    if not isinstance(artifact, Vector):
+        pytest.skip("not additive")
+    h = torch.zeros(1, 4, D)
+    (once,), (twice,) = method.edit(artifact, 0.7), method.edit(artifact, 1.4)
+    torch.testing.assert_close(2 * once.apply(h, layout(1, 4)), twice.apply(h, layout(1, 4)))
+
+
+@pytest.mark.parametrize("name", those(signed=True, reads_text=False))
+def test_swapped_labels_flip_the_direction(name):
+    method, data = make(name), planted()
+    one, other = method.fit(data), method.fit(swapped(data))
+    assert float(one.direction @ other.direction) < -0.99
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_is_the_same(name, tmp_path):
+    method, data = make(name), planted()
+    artifact = method.fit(data)
+    loaded = Artifact.load(artifact.save(tmp_path / "artifact.safetensors"))
+    assert type(loaded) is type(artifact) and loaded.digest == artifact.digest and loaded.origin == artifact.origin
+    if method.detects:
+        np.testing.assert_array_equal(scores(method, loaded, data), scores(method, artifact, data))
+    for old, new in zip(method.edit(artifact, 0.5), method.edit(loaded, 0.5), strict=True):
+        h = noise(1, 3, D)
+        assert torch.equal(old.apply(h, layout(1, 3)), new.apply(h, layout(1, 3)))
+    assert method.instruct(loaded, "Why?") == method.instruct(artifact, "Why?")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_data_same_digest(name):
+    assert make(name).fit(planted()).digest == make(name).fit(planted()).digest
+
+
+@pytest.mark.parametrize("name", those(reads_text=False, detects=True))
+def test_other_data_other_digest(name):
+    assert make(name).fit(planted(0)).digest != make(name).fit(planted(1)).digest
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: replace(d, y=torch.ones_like(d.y)), "both classes"),
+        (lambda d: replace(d, x=torch.where(d.row[:, None] == 3, torch.nan, d.x)), r"row 3.*not finite"),
+        (lambda d: replace(d, x=torch.ones_like(d.x)), "same hidden state"),
+        (lambda d: replace(d, x=d.x[:0], y=d.y[:0], row=d.row[:0]), "both classes"),
+    ],
+    ids=["one class", "NaN", "constant", "empty"],
+)
+def test_bad_data_is_refused_by_name(name, spoil, message):
+    with pytest.raises(DataError, match=message) as caught:
+        make(name).fit(spoil(planted()))
+    assert "planted" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", those(detects=True, reads_text=False))
+def test_one_token_scores_as_among_many(name):
+    method, data = make(name), planted()
+    artifact = method.fit(data)
+    together = method.detect(artifact, data.x)
+    alone = torch.cat([method.detect(artifact, data.x[i : i + 1]) for i in range(8)])
+    torch.testing.assert_close(alone, together[:8], atol=1e-5, rtol=1e-5)
+
+
+def concept_set() -> LabelledSet:
+    """Three planted concepts over shared negatives, with validation and evaluation splits."""
+    generator = torch.Generator().manual_seed(5)
+    concepts = tuple(Concept(name=f"c{k}", description=f"concept {k}", genre="text") for k in range(3))
+    examples, labels, states = [], [], []
+    for split in ("train", "validation", "evaluation"):
+        for kind in (-1, 0, 1, 2):
+            for i in range(12):
+                words = "plain words" if kind < 0 else f"special{kind} words"
+                examples.append(
+                    Example(instruction=f"ask {split} {kind} {i}", response=f"{words} {split} {kind} {i}", genre="text", split=split)
+                )
+                labels.append([0, 0, 0] if kind < 0 else [1 if k == kind else -1 for k in range(3)])
+                shift = 0 if kind < 0 else 3 * truth(kind)
+                states.append(torch.randn(TOKENS, D, generator=generator) + shift)
+    table = ConceptSet("planted set", concepts, tuple(examples), np.array(labels, dtype=np.int8))
+    row = torch.arange(len(examples)).repeat_interleave(TOKENS)
+    return LabelledSet(table, torch.cat(states), row, Site(1), "tiny", "0")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_concept_alone_equals_it_among_others(name):
+    method, data = make(name), concept_set()
+    for k, among in enumerate(method.fit_all(data)):
+        alone = method.fit(data[k])
+        assert alone.origin == among.origin
+        for key, tensor in alone.tensors().items():
+            torch.testing.assert_close(among.tensors()[key], tensor, atol=2e-3, rtol=1e-3)
+
+
+def test_vector_arithmetic_and_its_refusals():
+    one, other = steering.METHODS["diffmean"].make().fit(planted(0)), steering.METHODS["diffmean"].make().fit(planted(1))
+    h = torch.zeros(1, 3, D)
+
+    def moved(vector: Vector) -> torch.Tensor:
+        return vector.edit(1.0).apply(h, layout(1, 3))
+
+    torch.testing.assert_close(moved(one + other), moved(one) + moved(other))
+    torch.testing.assert_close(moved(one - other), moved(one) - moved(other))
+    torch.testing.assert_close(moved(2 * one), 2 * moved(one))
+    torch.testing.assert_close((-one).detect(h[0]), -one.detect(h[0]))
+    stranger = other.adopt("another model", "another digest")
+    with pytest.raises(ArtifactError, match=r"another model.*adopt"):
+        _ = one + stranger
+    with pytest.raises(ArtifactError, match="cannot be combined"):
+        _ = one + replace(other, site=Site(2))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tensor file", b"\x80\x04\x95\x0e\x00\x00\x00\x00\x00\x00\x00cposix\nsystem\n"])
+def test_damaged_artifacts_are_refused_by_path(content, tmp_path):
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="broken.safetensors"):
+        Artifact.load(path)
+
+
+def test_artifact_of_another_kind_or_cut_short_is_refused(tmp_path):
+    prompt = ENTRIES["prompt"].make().fit(planted()).save(tmp_path / "prompt.safetensors")
+    with pytest.raises(ArtifactError, match="holds a prompt, not a vector"):
+        Vector.load(prompt)
+    whole = ENTRIES["diffmean"].make().fit(planted()).to_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-7])
+    with pytest.raises(ArtifactError, match="cut.safetensors"):
+        Artifact.load(tmp_path / "cut.safetensors")
+    with pytest.raises(ArtifactError, match="absent.safetensors"):
+        Artifact.load(tmp_path / "absent.safetensors")
+
+
+def test_prompt_names_the_concept():
+    method = ENTRIES["prompt"].make()
+    asked = method.instruct(method.fit(planted()), "Why is the sky blue?")
+    assert CONCEPT.description in asked and asked.endswith("Why is the sky blue?")

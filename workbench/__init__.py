@@ -1,0 +1,1 @@
+"""The bench: models, concepts, activations, artifacts, evaluation, runs and reports."""

@@ -1,0 +1,137 @@
+"""Hidden states of many tokens, flattened: no padding, each item knows its row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.models.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """Hidden states at one or more sites: one item a token, or one item a row when pooled.
+
+    `arrays` holds an array [item, d] for each site, in the precision it was read in (d may differ between sites). `row`
+    is the text that each item comes from, in ascending order, out of `n_rows` texts; a text may have no items.
+    `position` is each item's absolute position in its text, ascending within a row; None when pooled.
+
+    Raises ValueError when there is no site, lengths differ, or rows or positions are out of order or range.
+    """
+
+    # Widths differ between sites where heads do not add up to d_model (z of some Gemma models), hence no `d`.
+    arrays: dict[Site, Float[Tensor, "item _"]]
+    row: Int[Tensor, "item"]
+    n_rows: int
+    position: Int[Tensor, "item"] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.arrays:
+            raise ValueError("Activations need at least one site")
+        for site, array in self.arrays.items():
+            if array.ndim != 2 or not array.is_floating_point():
+                raise ValueError(f"{site} holds {array.dtype} of shape {list(array.shape)}; expected floats [item, d]")
+            _check_length(f"{site} holds {len(array)} items", len(array), self.row)
+        if self.position is not None:
+            _check_length(f"position has {len(self.position)} entries", len(self.position), self.row)
+        self._check_order()
+
+    def _check_order(self) -> None:
+        if len(self.row) and not 0 <= int(self.row[0]) <= int(self.row[-1]) < self.n_rows:
+            first, last = int(self.row[0]), int(self.row[-1])
+            raise ValueError(f"rows run from {first} to {last}, but there are {self.n_rows} rows, counted from 0")
+        step = self.row.diff()
+        if bool((step < 0).any()):
+            at = int((step < 0).nonzero()[0])
+            raise ValueError(
+                f"row must ascend, but item {at + 1} is of row {self.row[at + 1]} after row {self.row[at]}"
+            )
+        if self.position is not None and bool(((step == 0) & (self.position.diff() <= 0)).any()):
+            raise ValueError("position must ascend within each row")
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where these activations were read."""
+        return tuple(self.arrays)
+
+    @property
+    def counts(self) -> Int[Tensor, "row"]:
+        """How many items each row has."""
+        return torch.bincount(self.row, minlength=self.n_rows)
+
+    def x(self, site: Site | str) -> Float[Tensor, "item d"]:
+        """The items at `site` in float32, not copied if they are so already. Raises ValueError for another site."""
+        site = Site.parse(site)
+        if site not in self.arrays:
+            have = ", ".join(map(str, self.sites))
+            raise ValueError(f"{site} was not read; these activations hold {have}")
+        return self.arrays[site].float()
+
+    def select(self, rows: Sequence[int] | Int[np.ndarray, "chosen"] | Int[Tensor, "chosen"]) -> "Activations":
+        """The items of some rows, in the order given and renumbered from 0; a row given twice is there twice.
+
+        Raises ValueError when `rows` is empty, a mask, or names a row that is not there.
+        """
+        chosen = torch.as_tensor(rows)
+        if len(chosen) == 0 or chosen.dtype == torch.bool:
+            raise ValueError(f"select takes row numbers, at least one; got {len(chosen)} of {chosen.dtype}")
+        outside = chosen[(chosen < 0) | (chosen >= self.n_rows)]
+        if len(outside):
+            raise ValueError(f"select got row {int(outside[0])}, but there are {self.n_rows} rows, counted from 0")
+        items, row = _spans(self.counts, chosen)
+        arrays = {site: array[items] for site, array in self.arrays.items()}
+        return Activations(arrays, row, len(chosen), None if self.position is None else self.position[items])
+
+    def pooled(self, how: Literal["mean", "last", "max"]) -> "Activations":
+        """One float32 vector for each row: the mean, the last or the elementwise maximum of its items.
+
+        The same as `Model.read(..., pool=how)`, up to rounding. Raises ValueError naming a row without items.
+        """
+        if how not in ("mean", "last", "max"):
+            raise ValueError(f"pooled({how!r}): expected 'mean', 'last' or 'max'")
+        counts = self.counts
+        if bool((counts == 0).any()):
+            raise ValueError(f"row {int((counts == 0).nonzero()[0])} has no items to pool; select the rows that do")
+        arrays = {site: _pool(array.float(), self.row, counts, how) for site, array in self.arrays.items()}
+        return Activations(arrays, torch.arange(self.n_rows), self.n_rows)
+
+    def __repr__(self) -> str:
+        return f"Activations({len(self.row)} items of {self.n_rows} rows; {'; '.join(self._summary())})"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(f"<tr><td>{escape(line)}</td></tr>" for line in self._summary())
+        return f"<table><caption>{len(self.row)} items of {self.n_rows} rows</caption>{cells}</table>"
+
+    def _summary(self) -> list[str]:
+        """One line for each of the first and last sites."""
+        lines = [f"{site}: {array.shape[1]} x {array.dtype}" for site, array in self.arrays.items()]
+        return lines if len(lines) <= 4 else [*lines[:2], f"{len(lines) - 3} more", lines[-1]]
+
+
+def _check_length(what: str, length: int, row: Tensor) -> None:
+    if length != len(row):
+        raise ValueError(f"{what}, but row has {len(row)}")
+
+
+def _spans(counts: Int[Tensor, "row"], chosen: Int[Tensor, "new"]) -> tuple[Int[Tensor, "item"], Int[Tensor, "item"]]:
+    """The items of the chosen rows, and the new row of each."""
+    lengths = counts[chosen]
+    new_row = torch.arange(len(chosen)).repeat_interleave(lengths)
+    shift = (counts.cumsum(0) - counts)[chosen] - (lengths.cumsum(0) - lengths)  # from new place to old place
+    return torch.arange(len(new_row)) + shift[new_row], new_row
+
+
+def _pool(
+    x: Float[Tensor, "item d"], row: Int[Tensor, "item"], counts: Int[Tensor, "row"], how: str
+) -> Float[Tensor, "row d"]:
+    if how == "last":
+        return x[counts.cumsum(0) - 1]
+    if how == "max":
+        lowest = x.new_full((len(counts), x.shape[1]), -torch.inf)
+        return lowest.scatter_reduce(0, row[:, None].expand_as(x), x, "amax")
+    return x.new_zeros((len(counts), x.shape[1])).index_add(0, row, x) / counts[:, None]

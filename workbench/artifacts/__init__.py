@@ -1,0 +1,1 @@
+"""What a fit leaves behind, on disk: one `.safetensors` file each, never a pickle."""

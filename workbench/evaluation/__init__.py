@@ -1,0 +1,1 @@
+"""How well a method worked, and how sure we are: detection metrics, steering scores, intervals."""

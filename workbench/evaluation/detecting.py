@@ -1,0 +1,69 @@
+"""Scores of all texts for all concepts and methods at once, from states that were read once."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from workbench.artifacts.artifact import Artifact
+from workbench.artifacts.vector import Vector
+from workbench.concepts.concepts import Label
+from workbench.concepts.labelled import LabelledSet
+from workbench.evaluation.detection import ConceptScores, Detection, detection
+from workbench.evaluation.metrics import max_pool
+from workbench.methods import Method
+
+K = TypeVar("K", bound=Hashable)
+
+
+def text_scores(
+    data: LabelledSet, fitted: Mapping[K, tuple[Method, Sequence[Artifact]]]
+) -> dict[K, Float[np.ndarray, "text concept"]]:
+    """The score of every text for every concept under each fitted method; a text's score is its largest token's.
+
+    `fitted` holds under each key a method and its artifacts, one a concept. All vectors share one matrix product.
+    """
+    vectors = {name: artifacts for name, (_, artifacts) in fitted.items() if isinstance(artifacts[0], Vector)}
+    found = _projected(data, vectors) if vectors else {}
+    for name, (method, artifacts) in fitted.items():
+        if method.reads_text:
+            columns = [method.detect_texts(artifact, data.concepts.examples) for artifact in artifacts]
+            found[name] = torch.stack(columns, 1).numpy()
+        elif name not in found:
+            columns = [method.detect(artifact, data.x) for artifact in artifacts]
+            found[name] = _pooled(data, torch.stack(columns, 1))
+    return {name: found[name] for name in fitted}
+
+
+def _projected(data: LabelledSet, vectors: Mapping[K, Sequence[Vector]]) -> dict[K, np.ndarray]:
+    every = [vector for group in vectors.values() for vector in group]
+    directions = torch.stack([vector.direction for vector in every], 1)  # [d, vector]
+    pooled = _pooled(data, data.x @ directions + torch.tensor([vector.bias for vector in every]))
+    columns = np.cumsum([len(group) for group in vectors.values()])[:-1]
+    return dict(zip(vectors, np.split(pooled, columns, axis=1), strict=True))
+
+
+def _pooled(data: LabelledSet, scores: torch.Tensor) -> np.ndarray:
+    return max_pool(scores.numpy(), data.row.numpy(), len(data.concepts.examples))
+
+
+def detections(data: LabelledSet, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:
+    """The detection numbers of each concept, from the scores of one method."""
+    concepts = data.concepts
+    evaluation = np.array([example.split == "evaluation" for example in concepts.examples])
+    found = []
+    for k in range(len(concepts)):
+        label = concepts.labels[:, k]
+        other = evaluation & (label != Label.POSITIVE) & (label != Label.HARD_NEGATIVE)
+        validation = ~evaluation & np.array([example.split == "validation" for example in concepts.examples])
+        found.append(
+            detection(_part(scores[:, k], label, evaluation), _part(scores[:, k], label, validation), scores[other, k])
+        )
+    return found
+
+
+def _part(scores: np.ndarray, label: np.ndarray, rows: np.ndarray) -> ConceptScores:
+    kinds = (Label.POSITIVE, Label.NEGATIVE, Label.HARD_NEGATIVE)
+    return ConceptScores(*(scores[rows & (label == kind)] for kind in kinds))

@@ -1,0 +1,164 @@
+"""Generation with a KV cache, one random stream for each row, and edits that may differ from row to row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.models.positions import Layout
+from workbench.models.tokens import Tokens
+
+if TYPE_CHECKING:
+    from workbench.models.model import Model
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen."""
+
+    max_new_tokens: int = 64
+    """Stop a row after this many tokens."""
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Sample only from the likeliest tokens that together have this probability."""
+    seed: int = 0
+    """Row i draws from the stream of (seed, i), unless `row_seeds` names the streams."""
+    row_seeds: tuple[int, ...] | None = None
+    """A seed for each row, so that a row keeps its text when it moves to another batch."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise ValueError(f"{self} needs max_new_tokens >= 1, temperature >= 0 and 0 < top_p <= 1")
+
+    def draws(self, n_rows: int) -> Float[Tensor, "row step"]:
+        """One uniform number for each row and step."""
+        seeds = self.row_seeds or tuple(self.seed * 1_000_003 + row for row in range(n_rows))
+        if len(seeds) != n_rows:
+            raise ValueError(f"{len(seeds)} row_seeds for {n_rows} rows")
+        streams = (torch.Generator().manual_seed(seed) for seed in seeds)
+        return torch.stack([torch.rand(self.max_new_tokens, generator=stream) for stream in streams])
+
+
+GREEDY = Sampling()
+"""64 tokens, the likeliest one each time."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A continuation: its text without special tokens, its ids, and whether it ended by itself."""
+
+    text: str
+    ids: tuple[int, ...]
+    ended: bool
+
+
+def generate(model: "Model", prompts: Tokens, sampling: Sampling, batch_size: int) -> list[Generation]:
+    """See `Model.generate`; edits are those in force on the model."""
+    draws = sampling.draws(len(prompts)) if len(prompts) else torch.empty(0)
+    order = sorted(range(len(prompts)), key=lambda row: (prompts.lengths[row], row))
+    found: dict[int, Generation] = {}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        decoding = _Decoding(model, Layout.of(prompts, rows, "left", growing=True).to(model.device))
+        for step in range(sampling.max_new_tokens):
+            if not decoding.step(choose(decoding.logits, sampling, draws[decoding.layout.rows.cpu(), step])):
+                break
+        found.update(decoding.texts())
+    return [found[row] for row in range(len(prompts))]
+
+
+def choose(logits: Float[Tensor, "row vocab"], sampling: Sampling, draw: Float[Tensor, "row"]) -> Int[Tensor, "row"]:
+    """The next token of each row, by inverting the cumulative distribution at the row's own uniform number."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    probabilities, order = (logits.float() / sampling.temperature).softmax(-1), None
+    if sampling.top_p < 1:
+        probabilities, order = probabilities.sort(-1, descending=True)
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0)
+    total = probabilities.cumsum(-1, dtype=torch.float64)
+    place = torch.searchsorted(total, draw.to(total)[:, None] * total[:, -1:], right=True)
+    place = place.clamp(max=logits.shape[-1] - 1)
+    return (place if order is None else order.gather(1, place))[:, 0]
+
+
+@dataclass
+class _Decoding:
+    """The state of one batch: rows that have ended leave it."""
+
+    model: "Model"
+    layout: Layout
+    written: dict[int, list[int]] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.written = {row: [] for row in self.layout.rows.tolist()}
+        self.stops = _stops(self.model)
+        self.mask = self.layout.mask.long()
+        self._forward(None)
+
+    def step(self, chosen: Int[Tensor, "row"]) -> bool:
+        """Write a token in every row and run the next forward; False when no row is left to continue."""
+        going = []
+        for at, (row, token) in enumerate(zip(self.layout.rows.tolist(), chosen.tolist(), strict=True)):
+            if token in self.stops:
+                self.ended.add(row)
+            else:
+                self.written[row].append(token)
+                going.append(at)
+        if len(going) < len(chosen):
+            self._keep(torch.tensor(going, dtype=torch.long, device=chosen.device))
+            chosen = chosen[going]
+        self.pending = chosen
+        return bool(going)
+
+    @property
+    def logits(self) -> Float[Tensor, "row vocab"]:
+        """The logits of the next token; runs the forward over the token written last, if it has not run yet."""
+        if self.pending is not None:
+            index = self.layout.index[:, -1:] + 1
+            self.layout = Layout(
+                self.pending[:, None], index, self.layout.prefix, self.layout.response, None, self.layout.rows
+            )
+            self.mask = torch.cat([self.mask, torch.ones_like(index)], 1)
+            self._forward(self.cache)
+        return self._logits
+
+    def _forward(self, cache: Any) -> None:
+        padded = not bool(self.mask.all())
+        with self.model.at(self.layout):
+            output = self.model.forward(
+                self.layout,
+                use_cache=True,
+                past_key_values=cache,
+                attention_mask=self.mask if padded else None,
+                logits_to_keep=1,
+            )
+        self.cache, self._logits, self.pending = output.past_key_values, output.logits[:, -1], None
+
+    def _keep(self, at: Int[Tensor, "kept"]) -> None:
+        """Drop the rows that have ended from the cache and the layout."""
+        if len(at):
+            self.cache.batch_select_indices(at)
+        self.mask = self.mask[at]
+        old = self.layout
+        self.layout = Layout(old.ids[at], old.index[at], old.prefix[at], old.response[at], None, old.rows[at])
+
+    def texts(self) -> dict[int, Generation]:
+        """What each row has written."""
+        decode = self.model.tokenizer.decode
+        return {
+            row: Generation(decode(ids, skip_special_tokens=True), tuple(ids), row in self.ended)
+            for row, ids in self.written.items()
+        }
+
+
+def _stops(model: "Model") -> set[int]:
+    """The ids that end a text: the model's own, or the tokenizer's."""
+    configured: int | Sequence[int] | None = model.module.generation_config.eos_token_id
+    stops = [configured] if isinstance(configured, int) else list(configured or ())
+    return {*stops, model.tokenizer.eos_token_id} - {None}

@@ -1,0 +1,225 @@
+"""How each architecture that llama.cpp writes becomes a transformers model: names, values, configuration.
+
+Source of the names and of what is done to the values: `convert_hf_to_gguf.py` of llama.cpp, undone here. A tensor or a
+metadata key that is not listed is refused, because leaving it out would change what the model computes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from workbench.models.cache import WeightsError
+from workbench.models.gguf_reader import Gguf
+
+Config = dict[str, Any]
+Restore = Callable[[str, Float[np.ndarray, "..."], Config], Float[np.ndarray, "..."]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One value of `general.architecture`."""
+
+    name: str
+    modules: Mapping[str, str]
+    """GGUF tensor name -> module of the transformers model, both without `.weight`; `*` is the layer."""
+    keys: frozenset[str]
+    """Metadata keys, without the architecture's prefix, that `config` uses or that say nothing more."""
+    config: Callable[[Gguf], Config]
+    """The content of `config.json`, less what all architectures share."""
+    restore: Restore
+    """(GGUF tensor name, values, config) -> the values that transformers expects."""
+
+    def parameters(self, source: Gguf) -> dict[str, str]:
+        """GGUF tensor name -> transformers parameter name, for every tensor of a file.
+
+        Raises `WeightsError` for a setting or a tensor that a conversion would lose, and for a missing tensor.
+        """
+        named = {tensor: self._parameter(tensor) for tensor in source.tensors}
+        self._refuse(source, "settings", self._unknown_keys(source))
+        self._refuse(source, "tensors", {tensor for tensor, parameter in named.items() if parameter is None})
+        n_layers = source[f"{self.name}.block_count"]
+        if missing := self._required(n_layers) - named.keys():
+            raise WeightsError(
+                f"{source.path} lacks {len(missing)} of the tensors of its {n_layers} layers: "
+                f"{', '.join(sorted(missing)[:3])} ... If it is one part of several, merge them first."
+            )
+        return {tensor: parameter for tensor, parameter in named.items() if parameter is not None}
+
+    def _parameter(self, tensor: str) -> str | None:
+        stem, _, leaf = tensor.rpartition(".")
+        block, *rest = stem.split(".")
+        layer, pattern = (rest[0], ".".join(["blk", "*", *rest[1:]])) if block == "blk" and rest else ("", stem)
+        module = self.modules.get(pattern)
+        return None if module is None else f"{module.replace('*', layer)}.{leaf}"
+
+    def _unknown_keys(self, source: Gguf) -> set[str]:
+        prefix = f"{self.name}."
+        keys = {key for key in source.metadata if key.startswith(prefix) and key.removeprefix(prefix) not in self.keys}
+        unscaled = source.metadata.get(f"{prefix}rope.scaling.type") == "none"
+        return keys - {f"{prefix}rope.scaling.type"} if unscaled else keys
+
+    def _refuse(self, source: Gguf, what: str, names: set[str]) -> None:
+        if names:
+            raise WeightsError(
+                f"{source.path} has {what} that the conversion of {self.name!r} does not know: "
+                f"{', '.join(sorted(names))}. Load the original Hugging Face folder instead."
+            )
+
+    def _required(self, n_layers: int) -> set[str]:
+        patterns = [f"{pattern}.weight" for pattern in self.modules if pattern != "output"]
+        return {pattern.replace("*", str(layer)) for pattern in patterns for layer in range(n_layers)}
+
+
+def architecture_of(source: Gguf) -> Architecture:
+    """The architecture a file names; raises `WeightsError` when it is not one of `ARCHITECTURES`."""
+    name = source["general.architecture"]
+    if name not in ARCHITECTURES:
+        raise WeightsError(
+            f"{source.path} has the architecture {name!r}; GGUF files of {', '.join(ARCHITECTURES)} can be converted. "
+            "Load the original Hugging Face folder instead."
+        )
+    return ARCHITECTURES[name]
+
+
+def _llama_config(source: Gguf) -> Config:
+    n_heads, d_model = source["llama.attention.head_count"], source["llama.embedding_length"]
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": d_model,
+        "intermediate_size": source["llama.feed_forward_length"],
+        "num_hidden_layers": source["llama.block_count"],
+        "num_attention_heads": n_heads,
+        # the GGUF specification: where these two are absent, every head has its own keys, and theta is 10000
+        "num_key_value_heads": source.metadata.get("llama.attention.head_count_kv", n_heads),
+        "rope_parameters": {"rope_type": "default", "rope_theta": _rope_theta(source, "llama.rope.freq_base")},
+        "head_dim": source.metadata.get("llama.attention.key_length", d_model // n_heads),
+        "max_position_embeddings": source["llama.context_length"],
+        "rms_norm_eps": source.number("llama.attention.layer_norm_rms_epsilon"),
+        "attention_bias": "blk.0.attn_q.bias" in source.tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in source.tensors,
+    }
+
+
+def _gemma3_config(source: Gguf) -> Config:
+    n_layers = source["gemma3.block_count"]
+    # every sixth layer attends to everything: a constant of Gemma 3, in llama.cpp as in transformers
+    layer_types = ["sliding_attention" if (layer + 1) % 6 else "full_attention" for layer in range(n_layers)]
+    theta = {
+        "full_attention": _rope_theta(source, "gemma3.rope.freq_base"),
+        "sliding_attention": _rope_theta(source, "gemma3.rope.freq_base_swa"),
+    }
+    return {
+        "architectures": ["Gemma3ForCausalLM"],
+        "model_type": "gemma3_text",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "hidden_size": source["gemma3.embedding_length"],
+        "intermediate_size": source["gemma3.feed_forward_length"],
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": source["gemma3.attention.head_count"],
+        "num_key_value_heads": source["gemma3.attention.head_count_kv"],
+        "head_dim": source["gemma3.attention.key_length"],
+        "query_pre_attn_scalar": source["gemma3.attention.key_length"],
+        "sliding_window": source["gemma3.attention.sliding_window"],
+        "layer_types": layer_types,
+        "rope_parameters": {kind: {"rope_type": "default", "rope_theta": value} for kind, value in theta.items()},
+        "max_position_embeddings": source["gemma3.context_length"],
+        "rms_norm_eps": source.number("gemma3.attention.layer_norm_rms_epsilon"),
+    }
+
+
+def _gpt2_config(source: Gguf) -> Config:
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "n_embd": source["gpt2.embedding_length"],
+        "n_inner": source["gpt2.feed_forward_length"],
+        "n_layer": source["gpt2.block_count"],
+        "n_head": source["gpt2.attention.head_count"],
+        "n_positions": source["gpt2.context_length"],
+        "layer_norm_epsilon": source.number("gpt2.attention.layer_norm_epsilon"),
+    }
+
+
+def _rope_theta(source: Gguf, key: str) -> float:
+    return source.number(key) if key in source.metadata else 10000.0
+
+
+def _restore_llama(tensor: str, values: Float[np.ndarray, "..."], config: Config) -> Float[np.ndarray, "..."]:
+    """Undo the row order of q and k: llama.cpp interleaves the two halves of a head, which transformers rotates."""
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+    n_heads = heads.get(tensor.split(".")[-2])
+    if n_heads is None:
+        return values
+    pairs = values.reshape(n_heads, values.shape[0] // n_heads // 2, 2, *values.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(values.shape)
+
+
+def _restore_gemma(tensor: str, values: Float[np.ndarray, "..."], _: Config) -> Float[np.ndarray, "..."]:
+    """Gemma multiplies by 1 + weight; llama.cpp stores the sum."""
+    return values - np.float32(1) if tensor.endswith("norm.weight") else values
+
+
+def _restore_gpt2(tensor: str, values: Float[np.ndarray, "..."], _: Config) -> Float[np.ndarray, "..."]:
+    """GPT-2's Conv1D keeps its weights as [in, out]."""
+    conv1d = tensor.split(".")[-2] in {"attn_qkv", "attn_output", "ffn_up", "ffn_down"}
+    return values.T if conv1d and values.ndim == 2 else values
+
+
+_DECODER = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+    "blk.*.attn_norm": "model.layers.*.input_layernorm",
+    "blk.*.attn_q": "model.layers.*.self_attn.q_proj",
+    "blk.*.attn_k": "model.layers.*.self_attn.k_proj",
+    "blk.*.attn_v": "model.layers.*.self_attn.v_proj",
+    "blk.*.attn_output": "model.layers.*.self_attn.o_proj",
+    "blk.*.ffn_gate": "model.layers.*.mlp.gate_proj",
+    "blk.*.ffn_up": "model.layers.*.mlp.up_proj",
+    "blk.*.ffn_down": "model.layers.*.mlp.down_proj",
+}
+_LLAMA = _DECODER | {"blk.*.ffn_norm": "model.layers.*.post_attention_layernorm"}
+_GEMMA3 = _DECODER | {
+    "blk.*.attn_q_norm": "model.layers.*.self_attn.q_norm",
+    "blk.*.attn_k_norm": "model.layers.*.self_attn.k_norm",
+    "blk.*.post_attention_norm": "model.layers.*.post_attention_layernorm",
+    "blk.*.ffn_norm": "model.layers.*.pre_feedforward_layernorm",
+    "blk.*.post_ffw_norm": "model.layers.*.post_feedforward_layernorm",
+}
+_GPT2 = {
+    "token_embd": "transformer.wte",
+    "position_embd": "transformer.wpe",
+    "output_norm": "transformer.ln_f",
+    "output": "lm_head",
+    "blk.*.attn_norm": "transformer.h.*.ln_1",
+    "blk.*.attn_qkv": "transformer.h.*.attn.c_attn",
+    "blk.*.attn_output": "transformer.h.*.attn.c_proj",
+    "blk.*.ffn_norm": "transformer.h.*.ln_2",
+    "blk.*.ffn_up": "transformer.h.*.mlp.c_fc",
+    "blk.*.ffn_down": "transformer.h.*.mlp.c_proj",
+}
+_SHAPE_KEYS = {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"}
+_RMS_KEYS = {"attention.layer_norm_rms_epsilon", "attention.head_count_kv", "attention.key_length", "rope.freq_base"}
+_SAID_TWICE = {"vocab_size", "attention.value_length", "rope.dimension_count"}
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "llama": Architecture(
+        "llama", _LLAMA, frozenset(_SHAPE_KEYS | _RMS_KEYS | _SAID_TWICE), _llama_config, _restore_llama
+    ),
+    "gemma3": Architecture(
+        "gemma3",
+        _GEMMA3,
+        frozenset(_SHAPE_KEYS | _RMS_KEYS | _SAID_TWICE | {"attention.sliding_window", "rope.freq_base_swa"}),
+        _gemma3_config,
+        _restore_gemma,
+    ),
+    "gpt2": Architecture(
+        "gpt2", _GPT2, frozenset(_SHAPE_KEYS | {"attention.layer_norm_epsilon"}), _gpt2_config, _restore_gpt2
+    ),
+}

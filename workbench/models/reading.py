@@ -1,0 +1,121 @@
+"""Reading hidden states: each row once, no layer that nobody asked for, pooled on the way."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.activations import Activations
+from workbench.models.hooks import Tap, tapped
+from workbench.models.places import SiteError
+from workbench.models.positions import Layout, Positions
+from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+
+if TYPE_CHECKING:
+    from workbench.models.model import Model
+
+Pool = Literal["mean", "last", "max"]
+"""How the chosen tokens of a row become one vector; in float32."""
+
+
+class _Stop(Exception):
+    """Leaves a forward pass that has nothing more to give."""
+
+
+def read(
+    model: "Model", tokens: Tokens, sites: list[Site], positions: Positions, pool: Pool | None, budget: int
+) -> Activations:
+    """See `Model.read`."""
+    if pool not in (None, "mean", "last", "max"):
+        raise ValueError(f"pool={pool!r}: expected None, 'mean', 'last' or 'max'")
+    if not sites or len(set(sites)) < len(sites):
+        raise ValueError(f"read needs distinct sites, at least one; got {[str(site) for site in sites]}")
+    if not len(tokens):
+        raise ValueError("there are no rows to read")
+    places = {site: model.architecture.locate(model.module, site) for site in sites}
+    layouts = [Layout.of(tokens, rows) for rows in tokens.batches(budget)]
+    masks = [positions.mask(layout) for layout in layouts]
+    store = _Store(_counts(layouts, masks, positions), pool)
+    for layout, mask in zip(layouts, masks, strict=True):
+        waiting = set(sites)
+        taps = [(place, _tap(store, site, mask, layout.rows, waiting)) for site, place in places.items()]
+        with model.at(layout.to(model.device)) as here, tapped(taps):
+            try:
+                model.forward(here, logits_to_keep=1)
+            except _Stop:
+                continue
+        raise SiteError(f"the forward pass never reached {', '.join(sorted(map(str, waiting)))}")
+    position = None if pool else store.gather(layouts, masks)
+    return Activations({site: store.arrays[site] for site in sites}, store.row, len(tokens), position)
+
+
+def _tap(store: "_Store", site: Site, mask: Tensor, rows: Tensor, waiting: set[Site]) -> Tap:
+    def tap(h: Tensor) -> None:
+        store.put(site, h, mask, rows)
+        waiting.discard(site)
+        if not waiting:
+            raise _Stop
+
+    return tap
+
+
+def _counts(layouts: list[Layout], masks: list[Tensor], positions: Positions) -> Int[Tensor, "row"]:
+    """How many tokens are chosen in each row; ValueError if none are in some row."""
+    counts = torch.zeros(sum(len(layout.rows) for layout in layouts), dtype=torch.long)
+    for layout, mask in zip(layouts, masks, strict=True):
+        counts[layout.rows] = mask.sum(1)
+    if (counts == 0).any():
+        row = int((counts == 0).nonzero()[0])
+        raise ValueError(f"positions '{positions}' select no token of row {row}")
+    return counts
+
+
+@dataclass
+class _Store:
+    """Arrays that fill up batch by batch, in the rows' own order."""
+
+    counts: Int[Tensor, "row"]
+    pool: Pool | None
+    arrays: dict[Site, Float[Tensor, "item d"]] = field(default_factory=dict)
+
+    @property
+    def row(self) -> Int[Tensor, "item"]:
+        """The row that each item comes from."""
+        rows = torch.arange(len(self.counts))
+        return rows if self.pool else rows.repeat_interleave(self.counts)
+
+    def put(self, site: Site, h: Tensor, mask: Bool[Tensor, "batch pos"], rows: Int[Tensor, "batch"]) -> None:
+        """Keep what is chosen of one batch."""
+        here = mask.to(h.device)
+        items = h[here] if self.pool is None else _pooled(h, here, self.pool)
+        if site not in self.arrays:
+            n_items = len(self.counts) if self.pool else int(self.counts.sum())
+            self.arrays[site] = torch.empty((n_items, items.shape[-1]), dtype=items.dtype)
+        self.arrays[site][self._items(rows)] = items.cpu()
+
+    def gather(self, layouts: list[Layout], masks: list[Tensor]) -> Int[Tensor, "item"]:
+        """The absolute position of every item."""
+        position = torch.empty(int(self.counts.sum()), dtype=torch.long)
+        for layout, mask in zip(layouts, masks, strict=True):
+            position[self._items(layout.rows)] = layout.index[mask]
+        return position
+
+    def _items(self, rows: Int[Tensor, "batch"]) -> Int[Tensor, "item"]:
+        """Where the items of some rows go."""
+        if self.pool:
+            return rows
+        starts = self.counts.cumsum(0) - self.counts
+        return torch.cat([torch.arange(int(starts[row]), int(starts[row] + self.counts[row])) for row in rows])
+
+
+def _pooled(h: Tensor, mask: Bool[Tensor, "batch pos"], pool: Pool) -> Float[Tensor, "batch d"]:
+    if pool == "last":
+        last = (mask.long() * torch.arange(1, mask.shape[1] + 1, device=h.device)).argmax(1)
+        return h[torch.arange(len(h), device=h.device), last].float()
+    if pool == "max":
+        return h.float().masked_fill(~mask[..., None], -torch.inf).amax(1)
+    weight = mask.float() / mask.sum(1, keepdim=True)  # [batch, pos]
+    return (weight[:, None] @ h.float())[:, 0]

@@ -1,0 +1,206 @@
+"""A run: one experiment with one configuration, as a folder that can be interrupted, continued, shared and read.
+
+Layout of `<root>/<experiment>-<first ten digits of the config digest>/`:
+
+    config.json        experiment, config, digest; can be given back through --config (config.read_config)
+    environment.json   one entry for every time the run was opened
+    log.txt            warnings of all libraries and the run's own messages
+    units/             finished units of work (units.Units)
+    artifacts/         what a user takes away: vectors, dictionaries, adapters
+    results.json       tidy rows (rows.Row)
+    report.html        written by workbench.report
+    wandb/             written by tracking.Tracker
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from workbench.runs.card import card
+from workbench.runs.config import describe
+from workbench.runs.environment import differences, environment, now
+from workbench.runs.errors import RunError, StorageError
+from workbench.runs.files import JSON, locked, read_json, sweep, write_json
+from workbench.runs.rows import Row, merged, read_rows, write_rows
+from workbench.runs.units import Units
+
+
+class Run:
+    """The folder of one experiment with one configuration; made by `Run.open` or, to read only, `Run.load`."""
+
+    def __init__(self, folder: Path, described: dict[str, Any]):
+        """Prefer `Run.open` and `Run.load`; `described` is the content of config.json."""
+        self.folder = folder
+        self.experiment: str = described["experiment"]
+        self.config: dict[str, Any] = described["config"]
+        self.digest: str = described["digest"]
+        self.log = logging.getLogger(f"{__name__}.{folder.name}")
+        self._resources: ExitStack | None = None  # the lock and the log; without them the run is read-only
+        self._recorded: tuple[Row, ...] = ()
+
+    @classmethod
+    def open(cls, experiment: str, config: object, root: Path = Path("runs"), *, wait_s: float = 0.0) -> "Run":
+        """Create the run of this configuration under `root`, or continue it where it stopped.
+
+        `config` is a frozen dataclass. Only one process has a run open; another waits `wait_s` seconds for it. Use it
+        in a `with` block, or call `close`. Raises RunError for a config that cannot be one or differs from the
+        folder's, and StorageError when the folder is in use, damaged or not writable.
+        """
+        described = describe(experiment, config)
+        folder = root.absolute() / f"{experiment}-{described['digest'][:10]}"
+        with ExitStack() as resources:
+            resources.enter_context(locked(folder / ".lock", wait_s, what=f"the run {folder}"))
+            sweep(folder)
+            _write_config(folder / "config.json", described)
+            run = cls(folder, described)
+            _attach_log(run.log, folder / "log.txt", resources)
+            run._enter_environment()
+            run._resources = resources.pop_all()
+        return run
+
+    @classmethod
+    def load(cls, folder: Path) -> "Run":
+        """Open the run in `folder` for reading only. Raises StorageError when it holds no readable config.json."""
+        described = read_json(folder / "config.json")
+        try:
+            return cls(folder.absolute(), described)
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{folder / 'config.json'} describes no run: {error!r} is missing") from error
+
+    def unit(self, key: str, compute: Callable[[], JSON]) -> Any:
+        """Do one unit of work once in the life of the run: see Units.value. Raises RunError on a read-only run."""
+        self._require_open()
+        return self.units.value(key, compute)
+
+    def unit_file(self, key: str, write: Callable[[Path], object], suffix: str) -> Path:
+        """Do one unit of work that makes a file once: see Units.file. Raises RunError on a read-only run."""
+        self._require_open()
+        return self.units.file(key, write, suffix)
+
+    def record(self, rows: Iterable[Row]) -> None:
+        """Add rows to results.json. Rows left by an earlier opening are replaced where they answer the same question.
+
+        Raises RunError for a row of another experiment, and when two rows recorded since the run was opened disagree.
+        """
+        self._require_open()
+        rows = tuple(rows)
+        for row in rows:
+            if row.experiment != self.experiment:
+                raise RunError(f"a row of experiment {row.experiment!r} was recorded in a run of {self.experiment!r}")
+        recorded = merged(self._recorded, rows)
+        fresh = {row.key for row in recorded}
+        write_rows(self._results, merged(recorded, (row for row in self.rows() if row.key not in fresh)))
+        self._recorded = recorded
+
+    def rows(self) -> tuple[Row, ...]:
+        """All rows of results.json, none when there is none yet. Raises StorageError, RunError when it is damaged."""
+        return read_rows(self._results) if self._results.exists() else ()
+
+    def note(self, **facts: JSON) -> None:
+        """Add facts known only later, such as dtype, device or threads, to this opening's environment entry."""
+        self._require_open()
+        entries = self.environments()
+        write_json(self.folder / "environment.json", [*entries[:-1], entries[-1] | facts])
+
+    def environments(self) -> list[dict[str, Any]]:
+        """The environment of each opening, oldest first."""
+        path = self.folder / "environment.json"
+        return read_json(path) if path.exists() else []
+
+    @property
+    def units(self) -> Units:
+        """The finished units; workers on other processes may fill it (it needs no lock)."""
+        return Units(self.folder / "units")
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder for vectors, dictionaries and adapters."""
+        return self.folder / "artifacts"
+
+    @property
+    def report(self) -> Path:
+        """Where the report is, once it is written."""
+        return self.folder / "report.html"
+
+    @property
+    def state(self) -> str:
+        """`open` here, or how the last opening ended: `finished`, `failed: ValueError`, `interrupted`, `unfinished`."""
+        if self._resources is not None:
+            return "open"
+        entries = self.environments()
+        return entries[-1].get("outcome", "unfinished") if entries else "unfinished"
+
+    def close(self, outcome: str = "finished") -> None:
+        """Note how the run ended, detach the log, release the lock. Afterwards the run can still be read."""
+        if self._resources is None:
+            return
+        with self._resources:
+            try:
+                self.note(ended=now(), outcome=outcome)
+            finally:
+                self._resources = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            return self.close()
+        self.log.error("stopped by %s: %s; the same command continues it", kind.__name__, error)
+        try:
+            self.close(outcome=f"failed: {kind.__name__}" if issubclass(kind, Exception) else "interrupted")
+        except StorageError:
+            # The disk that stopped the run also refuses this note; the first error is the one to show.
+            self.log.warning("could not note the end of the run in environment.json")
+
+    def _repr_html_(self) -> str:
+        return card(self.folder, self.state, self.config, self.rows())
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.state}, {len(self.units)} units)"
+
+    @property
+    def _results(self) -> Path:
+        return self.folder / "results.json"
+
+    def _require_open(self) -> None:
+        if self._resources is None:
+            raise RunError(f"the run {self.folder} is read-only here; Run.open with its config continues it")
+
+    def _enter_environment(self) -> None:
+        entries, entry = self.environments(), environment()
+        write_json(self.folder / "environment.json", [*entries, entry])
+        self.log.info("%s %s", "continued" if entries else "started", self.folder)
+        for difference in differences(entries[-1], entry) if entries else ():
+            self.log.warning("since this run was last opened, %s: finished units are from before", difference)
+
+
+def _write_config(path: Path, described: dict[str, Any]) -> None:
+    if not path.exists():
+        write_json(path, described)
+    elif read_json(path) != described:
+        raise RunError(f"{path} was changed since the run began; restore it, or remove the folder to start anew")
+
+
+def _attach_log(log: logging.Logger, path: Path, resources: ExitStack) -> None:
+    """Keep the warnings of all libraries, and everything from INFO up of `log`, in the file until `resources` close."""
+    root = logging.getLogger()
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"could not open {path}: {error}") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    resources.callback(handler.close)
+    handlers: list[logging.Handler] = [handler]
+    if not root.handlers and logging.lastResort is not None:
+        # A first handler switches off logging's own printing of warnings; the user is still to see them.
+        handlers.append(logging.lastResort)
+    for each in handlers:
+        root.addHandler(each)
+        resources.callback(root.removeHandler, each)
+    log.setLevel(logging.INFO)
