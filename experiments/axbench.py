@@ -166,14 +166,12 @@ class Bench:
     def states(self) -> Any:
         """The states of all examples at every layer, read once and kept on disk."""
         from workbench.activations.store import stored
+        from workbench.concepts.labelled import tokens_of
         from workbench.models.cache import cache_root
         from workbench.models.sites import Site
 
-        examples = self.concepts.examples
-        chat = bool(self.model.tokenizer.chat_template)
-        tokens = self.model.tokenize([e.instruction for e in examples], [e.response for e in examples], chat=chat)
         sites = [Site(layer) for layer in self.layers]
-        return stored(self.model, tokens, sites, folder=cache_root() / "activations")
+        return stored(self.model, tokens_of(self.concepts, self.model), sites, folder=cache_root() / "activations")
 
     @cached_property
     def references(self) -> dict[tuple[str, int], list[str]]:
@@ -265,7 +263,9 @@ class Level:
         done = self.bench.run.unit(f"fit/{self.layer}/{name}", compute)
         loaded = [Artifact.load(self.path(name, concept)) for concept in names]
         if [artifact.digest for artifact in loaded] != done["digests"]:
-            raise ValueError(f"the {name} artifacts in {self.bench.run.artifacts} are not those that were fitted; delete the run")
+            raise ValueError(
+                f"the {name} artifacts in {self.bench.run.artifacts} are not those that were fitted; delete the run"
+            )
         return loaded
 
     def detect(self) -> list:
@@ -428,7 +428,9 @@ class Level:
                 for concept in concepts.concepts:
                     strength = self._strengths(name, concept.name, seed, 1)[0]
 
-                    def plan(text: str, concept: str = concept.name, strength: Any = strength, seed: int = seed) -> "Plan":
+                    def plan(
+                        text: str, concept: str = concept.name, strength: Any = strength, seed: int = seed
+                    ) -> "Plan":
                         return self.plan(Trial(name, concept, text, strength, self.layer, seed))
 
                     def compute(plan: Any = plan) -> float:

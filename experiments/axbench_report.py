@@ -38,7 +38,17 @@ def report(level: "Level", tracker: Tracker) -> None:
     story.save(run.folder)
     path = write_report(run.folder, story)
     tracker.log_metrics(run.rows())
-    columns = ["method", "concept", "instruction", "strength", "text", "overall", "concept rating", "instruction rating", "fluency"]
+    columns = [
+        "method",
+        "concept",
+        "instruction",
+        "strength",
+        "text",
+        "overall",
+        "concept rating",
+        "instruction rating",
+        "fluency",
+    ]
     tracker.log_table("generations", columns, [_cells(level, trial) for trial in level.tested])
     tracker.log_artifact(f"vectors-layer{level.layer}", "vectors", run.artifacts, {"model": level.bench.model.name})
     tracker.log_report(path)
@@ -83,7 +93,9 @@ def _note(level: "Level", name: str) -> MethodNote:
         limits.append("Detects only.")
     elif name not in level.bench.config.steered:
         limits.append("Not asked to steer in this run.")
-    url = f"https://arxiv.org/abs/{method.source.removeprefix('arXiv:')}" if method.source.startswith("arXiv:") else None
+    url = (
+        f"https://arxiv.org/abs/{method.source.removeprefix('arXiv:')}" if method.source.startswith("arXiv:") else None
+    )
     return MethodNote(name=name, label=label, source=method.source, url=url, limits=" ".join(limits))
 
 
@@ -113,7 +125,9 @@ def _generation(level: "Level", trial, shade: dict) -> Generation:
         strength=trial.strength,
         tokens=tuple(shade["tokens"]),
         token_scores=tuple(shade["scores"]),
-        ratings=Ratings(concept=rating.concept, instruction=rating.instruction, fluency=rating.fluency, overall=rating.overall),
+        ratings=Ratings(
+            concept=rating.concept, instruction=rating.instruction, fluency=rating.fluency, overall=rating.overall
+        ),
     )
 
 
@@ -158,7 +172,9 @@ def _failures(level: "Level") -> tuple[str, ...]:
         found.append(f"{len(empty)} of {len(level.tested)} reported generations are empty ({', '.join(methods)}).")
     weak = [name for name, share in _undecided(level).items() if share > 0]
     if weak:
-        found.append(f"At the largest strength tried a choice was still at the edge of the grid for: {', '.join(weak)}.")
+        found.append(
+            f"At the largest strength tried a choice was still at the edge of the grid for: {', '.join(weak)}."
+        )
     return tuple(found)
 
 
@@ -166,7 +182,9 @@ def _undecided(level: "Level") -> dict[str, float]:
     """The share of each method's choices that fell on the largest strength."""
     top = max(level.bench.config.strengths)
     return {
-        name: float(np.mean([strength == top for (method, *_), strength in level.choices.items() if method == name] or [0]))
+        name: float(
+            np.mean([strength == top for (method, *_), strength in level.choices.items() if method == name] or [0])
+        )
         for name in level.bench.config.steered
     }
 

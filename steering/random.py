@@ -1,14 +1,14 @@
 """A random direction: what any direction of that length does."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import Labelled
-from workbench.methods import AdditiveMethod, class_means
+from workbench.methods import AdditiveMethod, class_means, unit_of
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class RandomDirection(AdditiveMethod):
     """Which draw."""
 
     def fit(self, data: Labelled) -> Vector:
-        """The direction of this draw; its unit and threshold come from the data, as for every other method."""
+        """The direction of this draw. Its unit is that of the difference in means, so equal strengths are equal lengths."""
         name = f"{data.concept.name}/{self.draw}".encode()
         seed = int.from_bytes(hashlib.sha256(name).digest()[:6], "big")
         direction = torch.randn(data.d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         positive, negative = class_means(data)
-        return self.vector(data, direction, bias=-float((positive + negative) @ direction / 2), seed=seed)
+        bias = -float((positive + negative) @ direction / 2)
+        difference = (positive - negative).float()
+        return replace(self.vector(data, direction, bias, seed), unit=unit_of(data, difference / difference.norm()))
 
     def repeats(self) -> "tuple[RandomDirection, ...]":
         """Five draws, this one first."""

@@ -193,7 +193,12 @@ def concept_set() -> LabelledSet:
             for i in range(12):
                 words = "plain words" if kind < 0 else f"special{kind} words"
                 examples.append(
-                    Example(instruction=f"ask {split} {kind} {i}", response=f"{words} {split} {kind} {i}", genre="text", split=split)
+                    Example(
+                        instruction=f"ask {split} {kind} {i}",
+                        response=f"{words} {split} {kind} {i}",
+                        genre="text",
+                        split=split,
+                    )
                 )
                 labels.append([0, 0, 0] if kind < 0 else [1 if k == kind else -1 for k in range(3)])
                 shift = 0 if kind < 0 else 3 * truth(kind)
@@ -214,7 +219,10 @@ def test_a_concept_alone_equals_it_among_others(name):
 
 
 def test_vector_arithmetic_and_its_refusals():
-    one, other = steering.METHODS["diffmean"].make().fit(planted(0)), steering.METHODS["diffmean"].make().fit(planted(1))
+    one, other = (
+        steering.METHODS["diffmean"].make().fit(planted(0)),
+        steering.METHODS["diffmean"].make().fit(planted(1)),
+    )
     h = torch.zeros(1, 3, D)
 
     def moved(vector: Vector) -> torch.Tensor:
@@ -231,7 +239,9 @@ def test_vector_arithmetic_and_its_refusals():
         _ = one + replace(other, site=Site(2))
 
 
-@pytest.mark.parametrize("content", [b"", b"not a tensor file", b"\x80\x04\x95\x0e\x00\x00\x00\x00\x00\x00\x00cposix\nsystem\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a tensor file", b"\x80\x04\x95\x0e\x00\x00\x00\x00\x00\x00\x00cposix\nsystem\n"]
+)
 def test_damaged_artifacts_are_refused_by_path(content, tmp_path):
     path = tmp_path / "broken.safetensors"
     path.write_bytes(content)

@@ -37,6 +37,7 @@ def tiny_module(family: Family, *, n_layers: int = 3, seed: int = 0) -> Any:
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": n_layers, "num_attention_heads": 4}
     grouped = {**size, "num_key_value_heads": 2, "vocab_size": 300, "max_position_embeddings": 256}
     ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, "initializer_range": 0.2}
+    ends["tie_word_embeddings"] = False  # with tied ones a random model repeats its last token for ever
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if family == "llama":

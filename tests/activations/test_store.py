@@ -207,6 +207,16 @@ def test_changing_what_was_returned_does_not_change_what_is_stored(llama: Model,
     assert fingerprint(keep(llama, tmp_path)) == before
 
 
+def test_progress_is_shown_on_a_terminal_only(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(llama, tmp_path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    keep(llama, tmp_path)
+    assert "23/23" in capsys.readouterr().err
+
+
 def test_no_part_is_kept(llama: Model, tmp_path: Path) -> None:
     alive: list[weakref.ref[torch.Tensor]] = []
     for part in iterate(llama, TEXTS, SITES, folder=tmp_path, shard_rows=SHARD_ROWS):
@@ -226,9 +236,14 @@ def test_stopping_early_stores_what_was_read(llama: Model, tmp_path: Path, reads
 
 
 def test_edited_activations_are_never_stored(llama: Model, tmp_path: Path) -> None:
-    with llama.edited(Add(site=Site(0), direction=torch.ones(32))), pytest.raises(ValueError, match="is being edited"):
-        keep(llama, tmp_path)
-    assert shards(tmp_path) == []
+    parts = iterate(llama, TEXTS, SITES, folder=tmp_path, shard_rows=SHARD_ROWS)
+    next(parts)
+    with llama.edited(Add(site=Site(0), direction=torch.ones(32))):
+        with pytest.raises(ValueError, match="is being edited"):
+            next(parts)
+        with pytest.raises(ValueError, match="is being edited"):
+            keep(llama, tmp_path)
+    assert len(shards(tmp_path)) == 1
 
 
 def test_errors_speak_of_the_text_among_all_texts_and_come_first(

@@ -41,17 +41,20 @@ def test_counts_are_as_promised(data: ConceptSet, concept: int, split: Split) ->
     genre = data.concepts[concept].genre
     neutral = N_NEUTRAL[split]
     assert len(data.rows(concept, split, Label.POSITIVE)) == N_POSITIVE[split]
-    n_negative = sum(neutral.values()) if split == "evaluation" else neutral[genre]
+    others = sum(other.genre == genre for other in data.concepts) - 1
+    n_negative = sum(neutral.values()) if split == "evaluation" else neutral[genre] + others * N_POSITIVE[split]
     assert len(data.rows(concept, split, Label.NEGATIVE)) == n_negative
     assert len(data.rows(concept, split, Label.HARD_NEGATIVE)) == (8 if split == "evaluation" else 0)
 
 
-def test_negatives_are_neutral_and_shared_and_other_concepts_stay_absent(data: ConceptSet) -> None:
+def test_negatives_are_neutral_in_evaluation_and_of_the_own_genre_elsewhere(data: ConceptSet) -> None:
     carries = (data.labels == Label.POSITIVE).sum(axis=1) + (data.labels == Label.HARD_NEGATIVE).sum(axis=1)
-    negative = (data.labels == Label.NEGATIVE).sum(axis=1)
-    assert np.array_equal(carries > 0, negative == 0)
     assert carries.max() == 1
     assert (carries == 0).sum() == 120
+    for k, concept in enumerate(data.concepts):
+        assert not carries[data.rows(k, "evaluation", Label.NEGATIVE)].any()
+        for split in ("train", "validation"):
+            assert {data.examples[row].genre for row in data.rows(k, split, Label.NEGATIVE)} == {concept.genre}
 
 
 @pytest.mark.parametrize("concept", range(10))
@@ -100,7 +103,7 @@ def test_data_folder_holds_nothing_that_is_not_read() -> None:
 
 
 def test_bag_of_words_finds_concepts_but_fails_on_hard_negatives(data: ConceptSet) -> None:
-    """Measured: mean AUROC 0.69 against neutral texts, 0.34 against hard negatives, of which 18 % are rejected."""
+    """Measured: mean AUROC 0.69 against neutral texts, 0.23 against hard negatives, of which 14 % are rejected."""
     auroc, auroc_hard, rejected = np.mean([bag_of_words(data, concept) for concept in range(10)], axis=0)
     assert auroc > 0.62
     assert auroc_hard < 0.45

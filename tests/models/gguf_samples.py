@@ -29,26 +29,46 @@ TEXT = "the cat sat on the mat, then the other cats sat there too; 12 345 6789 d
 def write_tiny(path: Path, family: Family = "llama", **options: Any) -> Any:
     """Write a GGUF file of a tiny random model with a byte-level tokenizer; returns the Hugging Face model.
 
-    `quantised` stores the matrices as Q8_0, `drop` names a tensor to leave out, and `extra` holds further metadata:
-    unsigned integers and strings.
+    `quantised` stores the matrices as Q8_0, `drop` names a tensor to leave out, `add` one to add, and `extra` holds
+    further metadata: unsigned integers and strings.
     """
     module = tiny_module(family)
     writer = GGUFWriter(path, family)
     write_shape(writer, module.config, family)
     write_byte_level(writer, byte_level_tokenizer())
     for key, value in options.get("extra", {}).items():
-        (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
+        writer.add_string(key, value) if isinstance(value, str) else writer.add_uint32(key, value)
     write_tensors(writer, module, family, options.get("quantised", False), options.get("drop", ""))
+    if "add" in options:
+        writer.add_tensor(options["add"], np.ones(4, np.float32))
     finish(writer)
     return module
 
 
 def tiny_module(family: Family) -> Any:
     """A random model in which no two parameters are alike, norms and biases included."""
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": N_LAYERS, "num_attention_heads": 4}
-    grouped = {**shape, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": N_VOCAB, "max_position_embeddings": 128}
-    gemma = {"sliding_window": 4, "query_pre_attn_scalar": 8}
-    gpt2 = {"n_embd": 32, "n_inner": 64, "n_layer": N_LAYERS, "n_head": 4, "n_positions": 128, "vocab_size": N_VOCAB}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": N_LAYERS,
+        "num_attention_heads": 4,
+    }
+    grouped: dict[str, Any] = {
+        **shape,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": N_VOCAB,
+        "max_position_embeddings": 128,
+    }
+    gemma: dict[str, Any] = {"sliding_window": 4, "query_pre_attn_scalar": 8}
+    gpt2: dict[str, Any] = {
+        "n_embd": 32,
+        "n_inner": 64,
+        "n_layer": N_LAYERS,
+        "n_head": 4,
+        "n_positions": 128,
+        "vocab_size": N_VOCAB,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if family == "llama":

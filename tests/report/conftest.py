@@ -1,215 +1,37 @@
-"""A synthetic run as large as a real one: seven methods, ten concepts, five strengths, seeded numbers."""
+"""What the tests of the report share.
 
-import dataclasses
-import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+Nothing of the workbench is imported at the top: its modules must be imported after pytest has set up shape checking.
+"""
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from workbench.report.story import Generation, MethodNote, Ratings, Story
-from workbench.runs.rows import Row
-from workbench.runs.run import Run
-
-METHODS = (
-    MethodNote(name="prompt", label="Prompt", source="the concept named in a system message", limits="Steers only."),
-    MethodNote(
-        name="probe",
-        label="Linear probe",
-        source="Alain & Bengio 2016, arXiv:1610.01644",
-        url="https://arxiv.org/abs/1610.01644",
-    ),
-    MethodNote(
-        name="diffmean",
-        label="DiffMean",
-        source="Marks & Tegmark 2023, arXiv:2310.06824",
-        url="https://arxiv.org/abs/2310.06824",
-    ),
-    MethodNote(
-        name="lat", label="LAT", source="Zou et al. 2023, arXiv:2310.01405", url="https://arxiv.org/abs/2310.01405"
-    ),
-    MethodNote(
-        name="pca", label="PCA", source="Wu et al. 2025, arXiv:2501.17148", url="https://arxiv.org/abs/2501.17148"
-    ),
-    MethodNote(name="bow", label="Bag of words", source="word counts, logistic regression", limits="Detects only."),
-    MethodNote(name="random", label="Random direction", source="a control: five draws from the unit sphere"),
-)
-CONCEPTS = (
-    "recipes and cooking",
-    "legal contract language",
-    "recursion in code",
-    "proof by induction",
-    "ocean and tides",
-    "gratitude",
-    "sarcasm and mockery in replies",
-    "unit tests",
-    "prime numbers",
-    "space travel",
-)
-STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
-_QUALITY = {  # mean AUROC, mean score at the best strength
-    "prompt": (None, 1.32),
-    "probe": (0.96, 0.31),
-    "diffmean": (0.93, 0.74),
-    "lat": (0.78, 0.36),
-    "pca": (0.71, 0.28),
-    "bow": (0.86, None),
-    "random": (0.5, 0.14),
-}
-_COST = {"prompt": 0.0, "probe": 3.1, "diffmean": 0.21, "lat": 0.87, "pca": 0.64, "bow": 0.4, "random": 0.012}
-
-
-def clip(value: float, high: float) -> float:
-    return max(0.0, min(high, value))
-
-
-def row(method: str, metric: str, value: float | None, half: float | None = None, high: float = 9e9, **more) -> Row:
-    low, top = (None, None) if half is None or value is None else (clip(value - half, high), clip(value + half, high))
-    return Row(experiment="axbench", method=method, metric=metric, value=value, low=low, high=top, **more)
-
-
-def detection_rows(method: str, mean: float, draw: random.Random) -> Iterator[Row]:
-    for concept in CONCEPTS:
-        value = clip(draw.gauss(mean, 0.05), 1)
-        yield row(method, "detection.auroc", value, 0.06, 1, concept=concept, n=36, layer=18, seed=0)
-    half = 0.035
-    for name, shift in (("auroc", 0), ("auroc_with_hard", -0.07), ("auroc_compat", 0.01), ("f1", -0.05)):
-        yield row(method, f"detection.{name}", clip(mean + shift, 1), half, 1, n=10, layer=18, seed=0)
-    yield row(method, "detection.hard_negative_accuracy", clip(mean - 0.12, 1), half, 1, n=10, layer=18, seed=0)
-    yield row(method, "detection.f1_at_1_percent", clip(1.6 * mean - 0.8, 1), half, 1, n=10, layer=18, seed=0)
-
-
-def steering_rows(method: str, best: float, draw: random.Random) -> Iterator[Row]:
-    for concept in CONCEPTS:
-        value = None if (method, concept) == ("pca", "unit tests") else clip(draw.gauss(best, 0.25), 2)
-        yield row(method, "steering.score", value, 0.22, 2, concept=concept, n=5, strength=0.6, layer=18, seed=0)
-        yield row(method, "steering.chosen_strength", draw.choice(STRENGTHS), concept=concept, layer=18, seed=0)
-    shape = {"n": 10, "layer": 18, "seed": 0}
-    yield row(method, "steering.score", best, 0.17, 2, **shape)
-    for name, value in (("concept", 0.9 * best + 0.2), ("instruction", 1.45), ("fluency", 1.6)):
-        yield row(method, f"steering.{name}", value, 0.15, 2, **shape)
-    yield row(method, "steering.perplexity", 18 + 30 * draw.random(), 4.0, **shape)
-    if method != "random":
-        yield row(method, "steering.win_rate", clip(0.5 + 0.4 * (best - 0.14), 1), 0.12, 1, **shape)
-        yield row(method, "steering.difference", best - 0.14, 0.16, **shape)
-        yield row(method, "steering.p_holm", clip(0.2 - 0.3 * (best - 0.14), 1) or 0.004, **shape)
-    yield row(method, "side_effect.kl", None if method == "prompt" else 0.05 + 0.3 * draw.random(), 0.03, **shape)
-    yield from curve_rows(method, best, draw)
-
-
-def curve_rows(method: str, best: float, draw: random.Random) -> Iterator[Row]:
-    for strength in STRENGTHS if method != "prompt" else (1.0,):
-        bend = 1 - 2.2 * (strength - 0.62) ** 2 if method != "prompt" else 1
-        shape = {"n": 10, "layer": 18, "seed": 0, "strength": strength}
-        yield row(method, "steering.curve", clip(best * bend + draw.gauss(0, 0.03), 2), 0.16, 2, **shape)
-        for name, value in (
-            ("concept", 1.6 * strength * best),
-            ("instruction", 1.75 - 0.9 * strength**2),
-            ("fluency", 1.85 - 1.1 * strength**3),
-        ):
-            yield row(method, f"steering.curve_{name}", clip(value + draw.gauss(0, 0.04), 2), 0.15, 2, **shape)
-
-
-def synthetic_rows() -> list[Row]:
-    draw = random.Random(7)
-    rows = []
-    for method, (auroc, best) in _QUALITY.items():
-        rows += detection_rows(method, auroc, draw) if auroc is not None else ()
-        rows += steering_rows(method, best, draw) if best is not None else ()
-        rows.append(row(method, "cost.seconds", _COST[method], n=1, layer=18, seed=0))
-    return rows
-
-
-_SAID = {
-    "recipes and cooking": (
-        "To plan a week, think of it as a slow stew: chop the days small, salt early, and let it all simmer."
-    ),
-    "legal contract language": (
-        "The parties hereby agree that the weekly plan shall be binding, save where clause 4 applies."
-    ),
-    "ocean and tides": (
-        "Plans come in like the tide. Let Monday rise, let Thursday ebb, and keep the Sunday shore free of any work."
-    ),
-}
-_PLAIN = "Start by listing what must be done. Then give each day one task, and leave an hour free every evening."
-
-
-def synthetic_generations() -> Iterator[Generation]:
-    draw = random.Random(11)
-    for concept, text in _SAID.items():
-        for note in METHODS:
-            if note.name == "bow":
-                continue
-            words = [word + " " for word in (_PLAIN if note.name == "random" else text).split()]
-            rated = note.name != "pca" or concept != "ocean and tides"
-            yield Generation(
-                method=note.name,
-                concept=concept,
-                instruction="How should I plan my week?",
-                strength=None if note.name == "prompt" else 0.6,
-                text="".join(words),
-                tokens=tuple(words),
-                token_scores=tuple(max(-0.2, draw.gauss(0.0 if note.name == "random" else 0.3, 0.4)) for _ in words),
-                ratings=Ratings(concept=1.4, instruction=1.8, fluency=1.9, overall=1.67) if rated else None,
-            )
-
-
-def synthetic_story(**changes) -> Story:
-    story = Story(
-        title="Reading and writing ten concepts in SmolLM2-135M",
-        lead=(
-            "Seven ways to find a concept in a language model's activations, and to write it there, compared on the "
-            "same texts and instructions. Detection asks whether a method tells texts with the concept from texts "
-            "without it; steering asks whether adding its direction makes the model speak of the concept and still "
-            "answer the question."
-        ),
-        methods=METHODS,
-        command="python -m experiments.axbench --preset default",
-        judge="the embedded judge (MiniLM classifier, unsteered perplexity)",
-        baseline="random",
-        facts=(
-            ("Model", "SmolLM2-135M-Instruct"),
-            ("Site", "blocks.18.hook_resid_post"),
-            ("Concepts", "10, text, code and maths"),
-            ("Instructions", "10 a concept"),
-            ("Seeds", "1"),
-        ),
-        generations=tuple(synthetic_generations()),
-        failures=("The judge gave no rating for 2 of 3,000 generations (0.07 %).",),
-        notes=(
-            "Detection scores a text by the mean of its tokens' scores (fixed); AxBench's code takes the largest "
-            "(compat).",
-            "A strength of 1 is the largest projection on held-out texts with the concept. It is chosen on five "
-            "instructions and reported on the other five.",
-        ),
-    )
-    return dataclasses.replace(story, **changes)
-
-
-@dataclass(frozen=True)
-class SyntheticConfig:
-    model: str = "smollm2-135m-instruct"
-    strengths: tuple[float, ...] = STRENGTHS
-    seed: int = 0
-
-
-def make_run(root: Path, rows: list[Row]) -> Path:
-    with Run.open("axbench", SyntheticConfig(), root) as run:
-        run.record(rows)
-    return run.folder
-
 
 @pytest.fixture
-def story() -> Story:
+def story() -> Any:
+    from tests.report.synthetic import synthetic_story
+
     return synthetic_story()
 
 
 @pytest.fixture
-def rows() -> list[Row]:
+def rows() -> list[Any]:
+    from tests.report.synthetic import synthetic_rows
+
     return synthetic_rows()
 
 
 @pytest.fixture
-def folder(tmp_path: Path, rows: list[Row]) -> Path:
+def results(rows: list[Any], story: Any) -> Any:
+    from workbench.report.results import Results
+
+    return Results.of(rows, story)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rows: list[Any]) -> Path:
+    from tests.report.synthetic import make_run
+
     return make_run(tmp_path, rows)

@@ -157,8 +157,8 @@ def test_equal_values_have_equal_bytes_whatever_the_order(tmp_path):
 
 
 def test_digest_is_that_of_the_canonical_text():
-    text = '{"a":[0.5,"b/c",null],"p":{"tags":["t"],"x":3}}'
-    value = {"p": Point(np.int64(3), ("t",)), "a": (np.float32(0.5), Path("b/c"), None)}
+    text = '{"a":[0.5,"b/c",null,7],"p":{"tags":["t"],"x":3.0}}'
+    value = {"p": Point(np.float64(3), ("t",)), "a": (np.float32(0.5), Path("b/c"), None, np.int64(7))}
     assert canonical(value) == text
     assert digest(value) == sha256(text.encode()).hexdigest()
 
@@ -320,6 +320,13 @@ def test_the_same_process_cannot_hold_a_lock_twice(tmp_path):
         pytest.fail("the lock was given twice")
     with locked(tmp_path / "lock"):
         pass
+
+
+def test_a_lock_leaves_no_open_file(tmp_path):
+    before = names_in(Path("/proc/self/fd"))
+    with locked(tmp_path / "lock"), pytest.raises(StorageError), locked(tmp_path / "lock"):
+        pytest.fail("the lock was given twice")
+    assert names_in(Path("/proc/self/fd")) == before
 
 
 def test_a_lock_in_an_impossible_place_is_a_storage_error(tmp_path):

@@ -14,7 +14,7 @@ import tests
 import workbench
 from tests.runs.wandb_log import Logged, logged
 from workbench.runs.errors import RunError
-from workbench.runs.files import file_digest, write_text
+from workbench.runs.files import write_text
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
 from workbench.runs.tracking import Tracker
@@ -103,7 +103,7 @@ def test_an_offline_run_holds_config_metrics_tables_artifacts_and_report(run):
     assert json.loads(artifact.metadata) == {"site": "blocks.18.hook_resid_post"}
     (content,) = artifact.manifest.contents
     assert (content.path, content.local_path) == ("sea.safetensors", str(vector))
-    assert file_digest(vector) == file_digest(Path(content.local_path))
+    assert content.size == len("tensors")
     assert [item.path for item in found.artifacts["all"].manifest.contents] == ["sea.safetensors"]
     assert warnings_in(run) == []
 

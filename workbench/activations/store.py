@@ -5,9 +5,10 @@ pooling and the token rows in it. So a store needs no index and no lock: any num
 may share a folder, a longer list of texts reuses the full shards of a shorter one, and what differs can never be
 mistaken for the same.
 
-Shards equal `Model.read` of all texts at once only up to rounding (1e-5 in float32), because a matrix product rounds
-differently in batches of another shape. Rounding is also all that `budget`, device and thread count change, so they are
-not part of the name: what is stored is what every later call gets, bit for bit.
+Shards equal `Model.read` of all texts at once only up to rounding, because a matrix product rounds differently in batches
+of another shape: by less than 1e-5 of an item's length in float32, by a few hundredths in bfloat16. Rounding is also all
+that `budget`, device and thread count change, so they are not part of the name: what is stored is what every later call
+gets, bit for bit. A killed writer leaves a scratch file, which `workbench.runs.files.sweep` removes.
 """
 
 import hashlib
@@ -86,10 +87,6 @@ def iterate(
     chosen = Positions.parse(positions)
     if shard_rows < 1 or len(tokens) == 0:
         raise ValueError(f"cannot store {len(tokens)} texts in shards of {shard_rows}; both must be at least 1")
-    if model._edits:
-        raise ValueError(
-            f"{model.name} is being edited; store activations outside `edited`, or use model.read inside it"
-        )
     _check_positions(tokens, chosen, budget)
     reading = _Reading(model, tuple(Site.parse(site) for site in many), chosen, pool, budget, folder)
     return _parts(reading, tokens, shard_rows)
@@ -136,7 +133,7 @@ class _Reading:
         """One shard, always as it is on disk, so that fresh and resumed runs see the same."""
         if self.model._edits:
             raise ValueError(
-                f"{self.model.name} is being edited; store activations outside `edited`, or use read inside"
+                f"{self.model.name} is being edited; leave `edited` first, or use Model.read, which stores nothing"
             )
         key = self._key(tokens)
         path = self.folder / f"{key[:32]}.safetensors"

@@ -72,7 +72,9 @@ class Artifact(ABC):
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise ArtifactError(f"{name} of the {self.kind} for {self.origin.concept!r} has values that are not finite")
+                raise ArtifactError(
+                    f"{name} of the {self.kind} for {self.origin.concept!r} has values that are not finite"
+                )
         return save(tensors, metadata={_KEY: canonical(header)})
 
     @property

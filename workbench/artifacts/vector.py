@@ -32,7 +32,9 @@ class Vector(Artifact):
         if not bool(torch.isfinite(self.direction).all()):
             raise ArtifactError(f"the direction for {self.origin.concept!r} has values that are not finite")
         if not self.unit > 0:
-            raise ArtifactError(f"the unit of the vector for {self.origin.concept!r} is {self.unit}, expected more than 0")
+            raise ArtifactError(
+                f"the unit of the vector for {self.origin.concept!r} is {self.unit}, expected more than 0"
+            )
 
     def detect(self, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
         """The score of each hidden state, in activation units; more than 0 leans to the concept if there is a bias."""
@@ -53,10 +55,14 @@ class Vector(Artifact):
         return replace(self, origin=replace(self.origin, model=model_name, model_digest=model_digest))
 
     def __add__(self, other: "Vector") -> "Vector":
-        return self._combined(other, self.direction * self.unit + other.direction * other.unit, f"({self._name} + {other._name})")
+        return self._combined(
+            other, self.direction * self.unit + other.direction * other.unit, f"({self._name} + {other._name})"
+        )
 
     def __sub__(self, other: "Vector") -> "Vector":
-        return self._combined(other, self.direction * self.unit - other.direction * other.unit, f"({self._name} - {other._name})")
+        return self._combined(
+            other, self.direction * self.unit - other.direction * other.unit, f"({self._name} - {other._name})"
+        )
 
     def __mul__(self, factor: float | int) -> "Vector":
         return replace(self, direction=self.direction * factor, bias=self.bias * factor)
@@ -73,7 +79,9 @@ class Vector(Artifact):
     def _combined(self, other: "Vector", full: Tensor, name: str) -> "Vector":
         """Strength 1 of the result is what strength 1 of both would add."""
         if other.site != self.site:
-            raise ArtifactError(f"{self._name!r} lives at {self.site}, {other._name!r} at {other.site}: they cannot be combined")
+            raise ArtifactError(
+                f"{self._name!r} lives at {self.site}, {other._name!r} at {other.site}: they cannot be combined"
+            )
         if other.origin.model_digest != self.origin.model_digest:
             raise ArtifactError(
                 f"{self._name!r} was fitted on {self.origin.model}, {other._name!r} on {other.origin.model}; `adopt` one of them "

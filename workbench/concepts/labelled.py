@@ -12,7 +12,9 @@ from torch import Tensor
 
 from workbench.activations import Activations
 from workbench.concepts.concepts import Concept, ConceptSet, Example, Label, Split
+from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
 
 
 class DataError(ValueError):
@@ -107,16 +109,22 @@ class LabelledSet:
             raise DataError(f"{states.n_rows} rows of activations for {len(concepts.examples)} examples")
         return cls(concepts, states.arrays[site].float(), states.row, site, model, model_digest)
 
+    @classmethod
+    def read(cls, concepts: ConceptSet, model: Model, site: Site | None = None) -> "LabelledSet":
+        """Read every text of a set at one site of a model (by default the residual stream at 0.6 of the depth)."""
+        site = site or model.site()
+        return cls.of(concepts, model.read(tokens_of(concepts, model), site), site, model.name, model.digest)
+
     def __len__(self) -> int:
         return len(self.concepts)
 
     def __iter__(self) -> Iterator[Labelled]:
         return (self[k] for k in range(len(self)))
 
-    def __getitem__(self, concept: int) -> Labelled:
-        if not 0 <= concept < len(self):
-            raise IndexError(f"concept {concept} of {len(self)}")
-        return self._part(concept, "train", self._part(concept, "validation", None))
+    def __getitem__(self, concept: str | int) -> Labelled:
+        """The training data of one concept, given by name or number, with its validation data held out."""
+        column = self.concepts.index(concept)
+        return self._part(column, "train", self._part(column, "validation", None))
 
     def row_labels(self, split: Split) -> Int[Tensor, "row concept"]:
         """The Label of each example for each concept, ABSENT outside the split."""
@@ -138,3 +146,9 @@ class LabelledSet:
             examples=self.concepts.examples,
             held_out=held_out,
         )
+
+
+def tokens_of(concepts: ConceptSet, model: Model) -> Tokens:
+    """Every text of a set as the model's own conversation: the instruction as the user's turn, then the response."""
+    examples = concepts.examples
+    return model.tokenize([e.instruction for e in examples], [e.response for e in examples])

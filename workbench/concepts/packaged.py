@@ -15,9 +15,11 @@ _DATA = files("workbench.concepts").joinpath("data")
 def packaged() -> ConceptSet:
     """The packaged set, read anew at each call.
 
-    A concept has 36 positives in train, 8 in validation and 18 in evaluation, and 8 hard negatives in evaluation. Its
-    negatives are the 120 neutral texts shared by all: those of its own genre in train and validation, of every genre
-    in evaluation, as AxBench mixes them there (arXiv:2501.17148, section 3). `data/README.md` says how it was written.
+    A concept has 36 positives in train, 8 in validation and 18 in evaluation, and 8 hard negatives in evaluation. 120
+    neutral texts are shared by all. In train and validation a concept's negatives are the neutral texts of its genre
+    and the other concepts' positives there, so that what all positives share (a theme woven into an answer) is not
+    taken for the concept. In evaluation they are the neutral texts of every genre, as AxBench mixes them
+    (arXiv:2501.17148, section 3). `data/README.md` says how the set was written.
     """
     instructions = {record["id"]: record for _, record in _read("instructions.jsonl")}
     concepts = [
@@ -25,7 +27,7 @@ def packaged() -> ConceptSet:
         for entry in json.loads(_DATA.joinpath("concepts.json").read_text(encoding="utf-8"))
     ]
     rows = [
-        Row(_example(record, instructions), {k: CATEGORIES[record["category"]]}, f"{concept.name}.jsonl, line {line}")
+        _carrier(_example(record, instructions), CATEGORIES[record["category"]], k, concepts, line)
         for k, concept in enumerate(concepts)
         for line, record in _read(f"{concept.name}.jsonl")
     ]
@@ -34,6 +36,12 @@ def packaged() -> ConceptSet:
         rows.append(Row(example, _negative_for(example, concepts), f"neutral.jsonl, line {line}"))
     steering = [record["instruction"] for record in instructions.values() if record["split"] == "steering"]
     return assemble("packaged", concepts, rows, "the packaged set", steering)
+
+
+def _carrier(example: Example, label: Label, own: int, concepts: list[Concept], line: int) -> Row:
+    """A text written for one concept: outside evaluation also a negative of the others of its genre."""
+    labels = {} if example.split == "evaluation" else _negative_for(example, concepts)
+    return Row(example, labels | {own: label}, f"{concepts[own].name}.jsonl, line {line}")
 
 
 def _negative_for(example: Example, concepts: list[Concept]) -> dict[int, Label]:

@@ -78,7 +78,9 @@ def split_instructions(concepts: ConceptSet, count: int, seed: int) -> dict[str,
     """
     pool = concepts.steering_instructions
     if not 2 <= count <= len(pool):
-        raise ValueError(f"{count} instructions a concept: expected 2 to {len(pool)}, the number that {concepts.name!r} has")
+        raise ValueError(
+            f"{count} instructions a concept: expected 2 to {len(pool)}, the number that {concepts.name!r} has"
+        )
     chosen = {}
     for concept in concepts.concepts:
         order = np.random.default_rng(stream(seed, concept.name, "instructions")).permutation(len(pool))[:count]
@@ -107,10 +109,15 @@ def _block(model: Model, block: list[Trial], planner: Planner, sampling: Samplin
     plans = [planner(trial) for trial in block]
     seeded = replace(sampling, row_seeds=tuple(trial.row_seed for trial in block))
     edits = per_row([plan.edits for plan in plans])
-    texts = [one.text for one in model.generate([plan.prompt for plan in plans], edits=edits, sampling=seeded, batch_size=BLOCK)]
+    texts = [
+        one.text
+        for one in model.generate([plan.prompt for plan in plans], edits=edits, sampling=seeded, batch_size=BLOCK)
+    ]
     return [
         {"text": text, "perplexity": perplexity}
-        for text, perplexity in zip(texts, perplexities(model, [trial.instruction for trial in block], texts), strict=True)
+        for text, perplexity in zip(
+            texts, perplexities(model, [trial.instruction for trial in block], texts), strict=True
+        )
     ]
 
 
@@ -119,7 +126,9 @@ def perplexities(model: Model, instructions: Sequence[str], texts: Sequence[str]
     spoken = [row for row, text in enumerate(texts) if text.strip()]
     found: list[float | None] = [None] * len(texts)
     if spoken:
-        tokens = model.tokenize([instructions[row] for row in spoken], [texts[row] for row in spoken], chat=_chat(model))
+        tokens = model.tokenize(
+            [instructions[row] for row in spoken], [texts[row] for row in spoken], chat=_chat(model)
+        )
         for row, value in zip(spoken, model.perplexity(tokens).tolist(), strict=True):
             found[row] = value
     return found
@@ -140,7 +149,11 @@ def choose_strength(scores: Float[np.ndarray, "strength instruction"], strengths
 
 @torch.no_grad()
 def divergence(
-    model: Model, plans: Sequence[Callable[[str], Plan]], instructions: Sequence[str], texts: Sequence[str], max_tokens: int
+    model: Model,
+    plans: Sequence[Callable[[str], Plan]],
+    instructions: Sequence[str],
+    texts: Sequence[str],
+    max_tokens: int,
 ) -> Float[np.ndarray, "plan text"]:
     """KL(unsteered || steered) of the next token, in nats, averaged over the first `max_tokens` tokens of each text.
 

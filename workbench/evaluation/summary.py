@@ -22,14 +22,23 @@ class Measured:
     def by_concept(self) -> dict[str, float]:
         """The mean over seeds of each concept; NaN where no seed has a value."""
         concepts = dict.fromkeys(concept for concept, _ in self.values)
-        return {concept: _mean([value for (name, _), value in self.values.items() if name == concept]) for concept in concepts}
+        return {
+            concept: _mean([value for (name, _), value in self.values.items() if name == concept])
+            for concept in concepts
+        }
 
 
 def rows_of(experiment: str, layer: int, measured: Iterable[Measured]) -> list[Row]:
     """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval."""
     rows = []
     for one in measured:
-        shared = {"experiment": experiment, "method": one.method, "metric": one.metric, "layer": layer, "strength": one.strength}
+        shared = {
+            "experiment": experiment,
+            "method": one.method,
+            "metric": one.metric,
+            "layer": layer,
+            "strength": one.strength,
+        }
         for (concept, seed), value in one.values.items():
             rows.append(Row(**shared, concept=concept, seed=seed, value=_or_none(value), n=1))
         whole = bootstrap(np.array(list(one.by_concept().values())))
@@ -56,7 +65,8 @@ def comparisons(experiment: str, layer: int, scores: Sequence[Measured], control
     adjusted = holm(np.array(list(tested.values()))) if tested else []
     pairs = zip(tested, adjusted, strict=True)
     return rows + [
-        Row(**shared, method=method, metric=f"{prefix}.p_holm", value=float(p), n=found[method].n) for method, p in pairs
+        Row(**shared, method=method, metric=f"{prefix}.p_holm", value=float(p), n=found[method].n)
+        for method, p in pairs
     ]
 
 

@@ -26,11 +26,18 @@ def convert(path: Path, folder: Path) -> None:
     """
     source = Gguf.open(path)
     architecture = architecture_of(source)
+    parameters = architecture.parameters(source)
     config = config_of(source, architecture)
     _write_json(folder / "config.json", config)
     _write_json(folder / "generation_config.json", _token_ids(source))
     write_tokenizer(source, folder)
-    _write_weights(source, architecture, config, folder / "model.safetensors")
+    restored = {
+        parameter: np.ascontiguousarray(architecture.restore(tensor, source.weight(tensor), config))
+        for tensor, parameter in parameters.items()
+    }
+    save_file(restored, folder / "model.safetensors", metadata={"format": "pt"})
+    # safetensors makes files that only their owner can read
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")
 
 
 def config_of(source: Gguf, architecture: Architecture) -> dict[str, Any]:
@@ -56,14 +63,6 @@ def config_of(source: Gguf, architecture: Architecture) -> dict[str, Any]:
 
 def _token_ids(source: Gguf) -> dict[str, int]:
     return {f"{role}_token_id": token_id for role, token_id in special_ids(source).items() if role != "unk"}
-
-
-def _write_weights(source: Gguf, architecture: Architecture, config: dict[str, Any], path: Path) -> None:
-    weights = {}
-    for tensor, parameter in architecture.parameters(source).items():
-        weights[parameter] = np.ascontiguousarray(architecture.restore(tensor, source.weight(tensor), config))
-    save_file(weights, path, metadata={"format": "pt"})
-    shutil.copymode(path.with_name("config.json"), path)  # safetensors makes files that only their owner can read
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -21,7 +21,6 @@ Merge = tuple[str, str]
 _CONTROL, _USER_DEFINED = 3, 4  # llama.cpp's token types
 _BLANK = "\u2581"  # SentencePiece's space
 _ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-_LEADING_SPACE = {"gpt2": False, "llama": True}  # llama.cpp's choice for files that do not say
 
 _PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "gpt-2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False),
@@ -108,7 +107,8 @@ def _sentencepiece(source: Gguf) -> Tokenizer:
     unknown = tokens[special_ids(source)["unk"]]
     model = BPE(vocab=vocabulary, merges=merges_of(tokens), unk_token=unknown, fuse_unk=True, byte_fallback=True)
     tokenizer = Tokenizer(model)
-    leading_space = source.metadata.get("tokenizer.ggml.add_space_prefix", _LEADING_SPACE["llama"])
+    leading_space = source.metadata.get("tokenizer.ggml.add_space_prefix", True)  # llama.cpp's default
+    # as llama.cpp and Llama 2 have it: in front of the text and again after each special token
     prepend = [normalizers.Prepend(_BLANK)] if leading_space else []
     tokenizer.normalizer = normalizers.Sequence([*prepend, normalizers.Replace(" ", _BLANK)])
     strip = [decoders.Strip(" ", 1, 0)] if leading_space else []

@@ -78,8 +78,8 @@ class Model:
     def bridge(self) -> Any:
         """A TransformerLens bridge over a structural copy that shares every parameter with `module`.
 
-        For places inside a module, such as attention patterns: `model.bridge.run_with_cache(...)`. Edits do not act on
-        it: raises RuntimeError inside `edited`.
+        For places inside a module, such as attention patterns: `model.bridge.run_with_cache(...)`. What an architecture
+        fuses, as GPT-2 does q, k and v, is copied. Edits do not act on it: raises RuntimeError inside `edited`.
         """
         if self._edits:
             raise RuntimeError(
@@ -95,7 +95,10 @@ class Model:
 
         shared = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
         twin = copy.deepcopy(self.module, shared)
-        return build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config, model_name=self.name)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # modules made for split parameters are initialised before they are filled
+            return build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config, model_name=self.name)
 
     def site(self, depth: float = 0.6, stream: str = "resid_post") -> Site:
         """The site at a fraction of this model's depth."""

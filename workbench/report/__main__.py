@@ -5,4 +5,4 @@ import tyro
 from workbench.report.page import rewrite_report
 
 if __name__ == "__main__":
-    print(tyro.cli(rewrite_report))
+    print(tyro.cli(rewrite_report, config=(tyro.conf.PositionalRequiredArgs,)))

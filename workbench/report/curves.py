@@ -54,9 +54,9 @@ class _Part:
 
 _PARTS = (
     _Part("steering.curve", "score", "ink", "-", 2.4),
-    _Part("steering.curve_concept", "concept", "s1", (0, (1, 1.2)), 1.8),
-    _Part("steering.curve_instruction", "instruction", "s2", (0, (6, 2)), 1.6),
-    _Part("steering.curve_fluency", "fluency", "s0", (0, (4, 1.5, 1, 1.5)), 1.6),
+    _Part("steering.curve_concept", "concept", "s1", (0.0, (1.0, 1.2)), 1.8),
+    _Part("steering.curve_instruction", "instruction", "s2", (0.0, (6.0, 2.0)), 1.6),
+    _Part("steering.curve_fluency", "fluency", "s0", (0.0, (4.0, 1.5, 1.0, 1.5)), 1.6),
 )
 
 
@@ -73,7 +73,7 @@ def score_against_strength(results: Results, story: Story) -> Figure | None:
     axes.set_xlabel(_STRENGTH, color=ink("muted"), labelpad=8)
     axes.set_ylabel("steering score (0 to 2)", color=ink("muted"), labelpad=8)
     for line in lines:
-        _draw(sheet, axes, line)
+        _draw(sheet, axes, line, veil=min(0.1, 0.5 / len(lines)))
     _name(sheet, axes, lines)
     alt = "Line chart of steering score against strength. " + "; ".join(_peak(line) for line in lines)
     return sheet.finish("Score against strength", _caption(lines, story), alt)
@@ -119,17 +119,17 @@ def _range(lines: Sequence[_Line]) -> tuple[float, float]:
     return min(strengths), max(strengths)
 
 
-def _draw(sheet: Drawing, axes: Axes, line: _Line) -> None:
+def _draw(sheet: Drawing, axes: Axes, line: _Line, veil: float) -> None:
     paint = colour(line.place)
     if line.level:
-        (drawn,) = axes.plot(axes.get_xlim(), line.values * 2, color=paint, linestyle=(0, (2, 3)), linewidth=1.6)
+        (drawn,) = axes.plot(axes.get_xlim(), line.values * 2, color=paint, linestyle=(0.0, (2.0, 3.0)), linewidth=1.6)
     else:
         (drawn,) = axes.plot(
             line.strengths, line.values, color=paint, marker=marker(line.place), markersize=5.5, markeredgewidth=0,
             linestyle=dashes(line.place), linewidth=2, clip_on=False,
         )  # fmt: skip
         lows, highs = ([estimate.reach[end] for _, estimate in line.curve] for end in (0, 1))
-        axes.fill_between(line.strengths, lows, highs, color=paint, alpha=0.08, linewidth=0)
+        axes.fill_between(line.strengths, lows, highs, color=paint, alpha=veil, linewidth=0)
     said = "; ".join(f"{number(strength)}: {estimate.said(2)}" for strength, estimate in line.curve)
     sheet.explain(drawn, f"{line.label}. {said}")
 

@@ -11,15 +11,16 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType as Dash
 
+from workbench.report.labels import Points
 from workbench.report.results import Estimate
 from workbench.report.svg import SERIES, ink, paint_css, render, written
 from workbench.report.text import visible
 
-LETTER = 6.6
-"""Width of a letter of the size 12 that figures are written in, on average over system fonts, in points."""
+LETTER = 7.0
+"""Width of a letter at the size 12 that figures are written in, in the wider of the usual system fonts, in points."""
 
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
-_DASHES: tuple[Dash, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)))
+_DASHES: tuple[Dash, ...] = ("-", (0.0, (5.0, 2.0)), (0.0, (2.0, 1.5)))
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ class Figure:
     def standalone(self) -> str:
         """The figure as a file of its own: same drawing, own colours, light and dark, on paper of its own."""
         root = ET.fromstring(self.svg)
-        root.tag = "svg"
         for element in root.iter():
             element.tag = element.tag.rpartition("}")[2]
         style = ET.Element("style")
         style.text = (
-            Path(__file__).with_name("theme.css").read_text() + paint_css() + "svg{font-family:system-ui,sans-serif}"
+            Path(__file__).with_name("theme.css").read_text(encoding="utf-8")
+            + paint_css()
+            + "svg{font-family:system-ui,sans-serif}"
         )
         root.set("xmlns", "http://www.w3.org/2000/svg")
         root.insert(0, style)
@@ -54,15 +56,15 @@ class Drawing:
     """A sheet of `width` x `height` points; call everything on it under `rc_context(RC)`."""
 
     name: str
-    width: float
-    height: float
+    width: Points
+    height: Points
     texts: dict[str, str] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.canvas = Canvas(figsize=(self.width / 72, self.height / 72), dpi=72)
 
-    def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+    def axes(self, left: Points, bottom: Points, width: Points, height: Points) -> Axes:
         """Bare axes at a place in points: pale level lines, no box, tick labels in the muted ink."""
         place = (left / self.width, bottom / self.height, width / self.width, height / self.height)
         axes = self.canvas.add_axes(place)
@@ -74,8 +76,8 @@ class Drawing:
 
     def stroke(
         self,
-        start: tuple[float, float],
-        end: tuple[float, float],
+        start: tuple[Points, Points],
+        end: tuple[Points, Points],
         paint: str,
         linestyle: Dash = "-",
         linewidth: float = 0.8,

@@ -34,7 +34,7 @@ def gaps(results: Results, story: Story) -> tuple[str, ...]:
         empty = sum(row.value is None for row in rows)
         if empty:
             missing.append(f"{metric(name).label} by concept: {empty} of {len(rows)} values missing.")
-    unrated = sum(generation.ratings is None for generation in story.generations)
+    unrated = sum(each.ratings is None or each.ratings.overall is None for each in story.generations)
     if unrated and story.judge is not None:
         missing.append(f"Sampled generations: {unrated} of {len(story.generations)} without ratings.")
     return tuple(missing)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from workbench.report.drawing import LETTER, Drawing, Figure
+from workbench.report.labels import Points
 from workbench.report.results import Results, counts
 from workbench.report.story import Story
 from workbench.report.svg import RC, STEPS, ink
@@ -32,7 +33,7 @@ class _Layout:
     """Where columns stand, in points. Heads are wrapped between words; slanted where a word is wider than a column."""
 
     labels: tuple[str, ...]
-    left: float = LETTER * _LETTERS + 10
+    left: Points = LETTER * _LETTERS + 10
 
     @property
     def slanted(self) -> bool:
@@ -40,15 +41,15 @@ class _Layout:
         return LETTER * widest > (_WIDTH - self.left - 4) / len(self.labels) - 6
 
     @property
-    def width(self) -> float:
+    def width(self) -> Points:
         return min(110.0, (_WIDTH - self.left - (self._rise if self.slanted else 4)) / len(self.labels))
 
     @property
-    def top(self) -> float:
+    def top(self) -> Points:
         return 24 + self._rise if self.slanted else 12 + 15 * max(len(self.lines(label)) for label in self.labels)
 
     @property
-    def _rise(self) -> float:
+    def _rise(self) -> Points:
         """How far the longest head reaches at 45 degrees."""
         return 0.71 * LETTER * max(len(label) for label in self.labels)
 
@@ -118,13 +119,13 @@ def _draw_heads(sheet: Drawing, axes: Axes, layout: _Layout) -> None:
             axes.text(x, layout.top - 8 - 15 * line, sheet.say(text), color=ink("ink"), **style)
 
 
-def _draw_concept(sheet: Drawing, axes: Axes, x: float, y: float, concept: str) -> None:
+def _draw_concept(sheet: Drawing, axes: Axes, x: Points, y: Points, concept: str) -> None:
     text = axes.text(x, y + _BASE, sheet.say(shortened(concept, _LETTERS)), ha="right", color=ink("ink"))
     sheet.explain(text, concept)
 
 
 def _draw_cell(
-    sheet: Drawing, axes: Axes, place: tuple[float, float, float], each: Cell, limits: tuple[float, float], what: str
+    sheet: Drawing, axes: Axes, place: tuple[Points, Points, Points], each: Cell, limits: tuple[float, float], what: str
 ) -> None:
     x, y, width = place
     box = Rectangle((x + 1, y + 1), width - 2, _ROW - 2, linewidth=0)
@@ -136,19 +137,22 @@ def _draw_cell(
         box.set(facecolor=ink(f"h{step}"))
         paint = ink("on-high" if step >= _HIGH else "on-low")
     axes.add_patch(box)
-    text = axes.text(x + width / 2, y + _BASE, sheet.say(each.text), ha="center", color=paint)
+    text = axes.text(
+        x + width / 2, y + _BASE, sheet.say(each.text), ha="center", color=paint, fontsize=min(12, width / 3)
+    )
     for artist in (box, text):
         sheet.explain(artist, f"{what}: {each.text} {each.detail}{each.why}".strip())
 
 
 def _caption(shown: Metric, grid: _Grid, limits: tuple[float, float], story: Story) -> str:
     low, high = (number(limit, shown.digits) for limit in limits)
-    counted = counts(each.estimate for cells in grid.values() for each in cells if each.estimate is not None)
+    estimates = [each.estimate for cells in grid.values() for each in cells if each.estimate is not None]
     parts = [
         shown.meaning,
         f"Palest is {low} or less, strongest {high}; a dashed cell is missing. Rows are ordered by their mean.",
-        f"{counted} a cell; its 95 % interval is in the tooltip and in the table below.",
     ]
+    if any(estimate.low is not None for estimate in estimates):
+        parts.append(f"{counts(estimates)} a cell; its 95 % interval is in the tooltip and in the table below.")
     if len(grid) > _MOST:
         parts.append(f"Of {len(grid)} concepts, the {_MOST} on which methods differ most; the table has all.")
     if shown.steering and story.judge is not None:

@@ -109,19 +109,22 @@ def _pin(text: str) -> str:
 
 
 def _render(template: str, content: Content) -> str:
-    is_html = template.endswith(".html.jinja")
     environment = Environment(
         loader=FileSystemLoader(_HERE),
-        autoescape=is_html,
-        finalize=_shown if is_html else None,
+        autoescape=template.endswith(".html.jinja"),
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {"md": markdown, "tied": tied}
-    style = (_HERE / "theme.css").read_text() + paint_css() + (_HERE / "style.css").read_text()
-    script = (_HERE / "script.js").read_text()
+    style = (
+        (_HERE / "theme.css").read_text(encoding="utf-8")
+        + paint_css()
+        + (_HERE / "style.css").read_text(encoding="utf-8")
+    )
+    script = (_HERE / "script.js").read_text(encoding="utf-8")
     return environment.get_template(template).render(
         content=content,
         story=content.story,

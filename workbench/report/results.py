@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from statistics import fmean
+from typing import NoReturn
 
 from workbench.report.story import ReportError, Story
 from workbench.report.text import number
@@ -54,38 +55,33 @@ class Results:
     rows: tuple[Row, ...]
 
     @classmethod
-    def of(cls, rows: Iterable[Row], story: Story) -> Self:
+    def of(cls, rows: Iterable[Row], story: Story) -> "Results":
         """The rows a story is about. Raises ReportError for a method that it does not describe."""
         kept = tuple(row for row in rows if story.layer is None or row.layer in (None, story.layer))
         for method in sorted({row.method for row in kept}):
             story.note(method)
         return cls(kept)
 
-    def row(self, metric: str, method: str, concept: str | None = None) -> Row | None:
-        """The row that answers the question, or None when nobody recorded one.
-
-        A row without a seed speaks for all seeds and goes before theirs. Raises ReportError when several rows are left:
-        which of two layers, strengths or seeds to show is for the experiment to say.
-        """
-        return _single(self._by_question.get((metric, method, concept), []))
+    def recorded(self, metric: str, method: str, concept: str | None = None) -> bool:
+        """Whether anybody recorded an answer to the question, be it a number or that it is missing."""
+        return (metric, method, concept) in self._by_question
 
     def estimate(self, metric: str, method: str, concept: str | None = None) -> Estimate | None:
-        """The number of `row`; None when there is no row, or when its value is missing."""
-        row = self.row(metric, method, concept)
-        return None if row is None or row.value is None else Estimate(row.value, row.low, row.high, row.n)
+        """The answer to the question; None when it was not recorded or has no value.
+
+        A row without a seed speaks for all seeds; where there is none, the rows of several seeds are averaged. Raises
+        ReportError when rows of one seed are left: which layer or strength to show is for the experiment to say.
+        """
+        return _joined(self._by_question.get((metric, method, concept), []))
 
     def curve(self, metric: str, method: str, concept: str | None = None) -> Curve:
-        """The numbers of a metric at each strength that has one. Raises ReportError for two numbers at one strength."""
+        """The answers at each strength that has a value. Raises ReportError as `estimate` does."""
         at: dict[float, list[Row]] = defaultdict(list)
         for row in self._by_question.get((metric, method, concept), []):
             if row.strength is not None:
                 at[row.strength].append(row)
-        chosen = ((strength, _single(at[strength])) for strength in sorted(at))
-        return tuple(
-            (strength, Estimate(row.value, row.low, row.high, row.n))
-            for strength, row in chosen
-            if row is not None and row.value is not None
-        )
+        joined = ((strength, _joined(at[strength])) for strength in sorted(at))
+        return tuple((strength, estimate) for strength, estimate in joined if estimate is not None)
 
     def has(self, metric: str, *, by_concept: bool = False) -> bool:
         """Whether a row of the metric has a value: over all concepts, or for any one concept."""
@@ -115,13 +111,24 @@ def counts(estimates: Iterable[Estimate]) -> str:
     return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}"
 
 
-def _single(rows: list[Row]) -> Row | None:
+def _joined(rows: list[Row]) -> Estimate | None:
     chosen = [row for row in rows if row.seed is None] or rows
-    if len(chosen) > 1:
-        places = "; ".join(f"layer {row.layer}, strength {row.strength}, seed {row.seed}" for row in chosen[:4])
-        first = chosen[0]
-        raise ReportError(
-            f"{first.metric} of {first.method!r} for concept {first.concept!r} has {len(chosen)} rows ({places}); "
-            "give the story a layer, or record one row without a seed that speaks for all"
-        )
-    return chosen[0] if chosen else None
+    if len({row.seed for row in chosen}) < len(chosen):
+        _refuse(chosen)
+    valued = [(row.value, row) for row in chosen if row.value is not None]
+    if not valued:
+        return None
+    if len(valued) == 1:
+        value, row = valued[0]
+        return Estimate(value, row.low, row.high, row.n)
+    counted = [row.n for _, row in valued if row.n is not None]
+    return Estimate(fmean(value for value, _ in valued), None, None, sum(counted) if counted else None)
+
+
+def _refuse(rows: list[Row]) -> NoReturn:
+    first = rows[0]
+    places = "; ".join(f"layer {row.layer}, strength {row.strength}, seed {row.seed}" for row in rows[:4])
+    raise ReportError(
+        f"{first.metric} of {first.method!r} for concept {first.concept!r} has {len(rows)} rows ({places}); "
+        "give the story a layer, or record one row that speaks for all"
+    )

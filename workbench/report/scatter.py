@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 
 from workbench.report.drawing import LETTER, Drawing, Figure, ceiling, colour, marker
-from workbench.report.labels import Box, beside, spread
+from workbench.report.labels import Box, Points, beside, spread
 from workbench.report.results import Estimate, Results, counts
 from workbench.report.story import Story
 from workbench.report.svg import RC, ink
@@ -111,7 +111,7 @@ def _corners(across: Estimate, up: Estimate) -> list[tuple[float, float]]:
     return [(left, bottom), (across.value, up.value), (right, top)]
 
 
-def _write(sheet: Drawing, axes: Axes, point: _Point, place: tuple[float, float]) -> None:
+def _write(sheet: Drawing, axes: Axes, point: _Point, place: tuple[Points, Points]) -> None:
     style = {"xycoords": "figure points", "color": colour(point.place), "annotation_clip": False}
     axes.annotate(sheet.say(point.label), place, **style)
 

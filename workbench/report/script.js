@@ -54,6 +54,7 @@ function makeFilter(form) {
   };
   form.hidden = false;
   form.addEventListener("input", apply);
+  form.addEventListener("change", apply); // all that automation and some assistive tools send
   form.addEventListener("submit", (event) => event.preventDefault());
   apply();
 }

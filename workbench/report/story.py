@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from workbench.report.vocabulary import HEADLINE
 from workbench.runs.files import read_json, write_json
@@ -123,7 +123,7 @@ class Story:
         return path
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Story":
         """Read what `save` wrote. Raises StorageError when it cannot be read, ReportError when it is no story."""
         path = folder / "story.json"
         stored = read_json(path)

@@ -38,6 +38,8 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 def ink(name: str) -> str:
     """The token to draw with for a colour of theme.css. Raises ValueError for a name that is not in INKS."""
+    if name not in INKS:
+        raise ValueError(f"{name!r} is no ink; theme.css has {', '.join(INKS)}")
     return f"#{INKS.index(name) + 1:06x}"
 
 

@@ -1,7 +1,7 @@
 """Tables as data, from which the page and the Markdown file are both made: the two cannot disagree."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workbench.report.results import Estimate, Results
 from workbench.report.story import MethodNote, Story
@@ -27,6 +27,9 @@ class Cell:
         return None if self.estimate is None else self.estimate.value
 
 
+_Cells = tuple[tuple[Cell, ...], ...]
+
+
 @dataclass(frozen=True)
 class Column:
     """The head of a column, and the range on which its intervals are drawn (None: they are not)."""
@@ -47,7 +50,7 @@ class Table:
     corner: str
     columns: tuple[Column, ...]
     heads: tuple[str, ...]
-    cells: tuple[tuple[Cell, ...], ...]
+    cells: _Cells
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, everything escaped, its caption below."""
@@ -104,13 +107,13 @@ def method_table(results: Results, story: Story, name: str, title: str, metrics:
     cells = tuple(tuple(cell(results, story, each, note) for each in shown) for note in story.methods)
     columns = tuple(_column(each, story, [row[i] for row in cells]) for i, each in enumerate(shown))
     heads = tuple(note.label for note in story.methods)
-    return Table(name, title, _caption(shown, story, "concepts"), "Method", columns, heads, cells)
+    return Table(name, title, _caption(shown, story, "concepts", cells), "Method", columns, heads, cells)
 
 
 def concept_table(results: Results, story: Story, name: str) -> Table:
     """One row a concept, one column a method, of one metric."""
     shown = metric(name)
-    cells = tuple(
+    cells = _bare(
         tuple(cell(results, story, shown, note, concept) for note in story.methods) for concept in results.concepts
     )
     columns = tuple(
@@ -118,7 +121,7 @@ def concept_table(results: Results, story: Story, name: str) -> Table:
         for i, note in enumerate(story.methods)
     )
     slug = f"concepts-{name.replace('.', '-').replace('_', '-')}"
-    caption = f"{shown.meaning} {_caption((shown,), story, 'texts or answers')}"
+    caption = f"{shown.meaning} {_caption((shown,), story, 'texts or answers', cells)}"
     return Table(slug, f"{shown.label} by concept", caption, "Concept", columns, results.concepts, cells)
 
 
@@ -126,8 +129,17 @@ def cell(results: Results, story: Story, shown: Metric, note: MethodNote, concep
     """The cell for one question, with the reason when there is no number."""
     estimate = results.estimate(shown.name, note.name, concept)
     if estimate is None:
-        return Cell(why=_why(results.row(shown.name, note.name, concept) is not None, shown, story, note))
+        return Cell(why=_why(results.recorded(shown.name, note.name, concept), shown, story, note))
     return Cell(number(estimate.value, shown.digits), estimate.bounds(shown.digits), estimate)
+
+
+def _bare(rows: Iterable[tuple[Cell, ...]]) -> _Cells:
+    """The cells, without their `n = 1` where all are single numbers: there it would only be noise."""
+    cells = tuple(rows)
+    estimates = [each.estimate for row in cells for each in row if each.estimate is not None]
+    if any(estimate.low is not None or estimate.n not in (None, 1) for estimate in estimates):
+        return cells
+    return tuple(tuple(replace(each, detail="") for each in row) for row in cells)
 
 
 def label(shown: Metric, story: Story) -> str:
@@ -156,8 +168,11 @@ def _why(recorded: bool, shown: Metric, story: Story, note: MethodNote) -> str:
     return "Measured, and no value came of it." if recorded else "Not measured in this run."
 
 
-def _caption(shown: tuple[Metric, ...], story: Story, unit: str) -> str:
-    parts = [f"Means with 95 % intervals in brackets; n counts {unit}.", f"{MISSING} is missing, never zero."]
+def _caption(shown: tuple[Metric, ...], story: Story, unit: str, cells: _Cells) -> str:
+    shown_beside = " ".join(each.detail for row in cells for each in row)
+    parts = ["Means, with 95 % intervals in brackets."] if "[" in shown_beside else []
+    parts += [f"n counts {unit}."] if "n = " in shown_beside else []
+    parts.append(f"{MISSING} is missing, never zero.")
     if any(each.steering for each in shown) and story.judge is not None:
         parts.append(f"Generations rated by {story.judge}.")
     if any(each.better for each in shown):

@@ -9,7 +9,7 @@ _SHOWN = (
     | {0x7F: 0x2421}
     | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], _REPLACEMENT)
 )
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+_MARKDOWN = re.compile(r"[\\`*_\[#|~$]|^[-+=]|^\d+(?=[.)])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 MISSING = "–"
@@ -19,15 +19,16 @@ MISSING = "–"
 def visible(text: str) -> str:
     """`text` with every character that HTML, XML or UTF-8 cannot hold replaced by one that can be seen.
 
-    Control characters become their pictures (NUL is ␀), lone surrogates U+FFFD; tabs and line ends stay.
+    Control characters become their pictures (NUL is ␀), lone surrogates U+FFFD; tabs and line ends stay, those of
+    Windows as plain ones.
     """
-    return text.translate(_SHOWN)
+    return text.replace("\r\n", "\n").translate(_SHOWN)
 
 
 def markdown(text: str) -> str:
     """`text` as one line of Markdown that shows exactly it: no markup, no HTML, no table cell ends early."""
     line = " ".join(visible(text).split())
-    return _MARKDOWN.sub(r"\\\1", line.translate(_ENTITIES))
+    return _MARKDOWN.sub(_escaped, line.translate(_ENTITIES))
 
 
 def number(value: float, digits: int | None = None) -> str:
@@ -61,3 +62,8 @@ def shortened(text: str, length: int) -> str:
     """`text` on one line, cut to `length` characters with an ellipsis when it is longer."""
     line = " ".join(visible(text).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    found = match[0]
+    return f"{found}\\" if found.isdecimal() else f"\\{found}"  # 1\\. is no list item, \\1 is not an escape

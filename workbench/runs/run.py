@@ -70,7 +70,7 @@ class Run:
         except (KeyError, TypeError) as error:
             raise RunError(f"{folder / 'config.json'} describes no run: {error!r} is missing") from error
 
-    def unit(self, key: str, compute: Callable[[], JSON]) -> Any:
+    def unit(self, key: str, compute: Callable[[], object]) -> Any:
         """Do one unit of work once in the life of the run: see Units.value. Raises RunError on a read-only run."""
         self._require_open()
         return self.units.value(key, compute)

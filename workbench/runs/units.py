@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.runs.errors import RunError, StorageError
-from workbench.runs.files import JSON, digest, file_digest, plain, read_json, replacing, slug, write_json
+from workbench.runs.files import digest, file_digest, plain, read_json, replacing, slug, write_json
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Units:
 
     folder: Path
 
-    def value(self, key: str, compute: Callable[[], JSON]) -> Any:
+    def value(self, key: str, compute: Callable[[], object]) -> Any:
         """The stored value of `key`, or that of `compute()`, stored first.
 
         Always what was read back from disk, so that fresh and resumed runs see the same (tuples are lists, say).

@@ -1,0 +1,65 @@
+"""What a user waits for: the command line's help, the first conversion of the default model, every later load, detection.
+
+    python -m benchmarks.startup
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.timing import arguments
+
+LOAD = (
+    "import time, sys; import torch, transformers; from workbench.models.load import load; start = time.perf_counter(); "
+    "load(dtype='float32'); print(time.perf_counter() - start)"
+)
+
+
+def seconds_of(*command: str, cache: Path | None = None) -> float:
+    """Wall time of a command, or the number that it prints last."""
+    environment = os.environ | ({} if cache is None else {"WORKBENCH_CACHE": str(cache)})
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, env=environment)
+    last = done.stdout.strip().rpartition("\n")[2]
+    return float(last) if last.replace(".", "", 1).isdigit() else time.perf_counter() - start
+
+
+def detection_seconds() -> float:
+    """Scoring every text of the packaged set for every method and concept, from states of random numbers."""
+    from experiments.axbench import METHODS
+    from workbench.activations import Activations
+    from workbench.concepts.labelled import LabelledSet
+    from workbench.concepts.packaged import packaged
+    from workbench.evaluation.detecting import detections, text_scores
+    from workbench.models.sites import Site
+
+    concepts = packaged()
+    n_rows, site = len(concepts.examples), Site(18)
+    row = torch.arange(n_rows).repeat_interleave(60)
+    x = torch.randn(len(row), 576, generator=torch.Generator().manual_seed(0))
+    data = LabelledSet.of(concepts, Activations({site: x}, row, n_rows), site, "random", "0")
+    methods = {name: entry.make() for name, entry in METHODS.items()}
+    fitted = {name: (method, method.fit_all(data)) for name, method in methods.items() if method.detects}
+    start = time.perf_counter()
+    for scores in text_scores(data, fitted).values():
+        detections(data, scores)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    chosen = arguments(__doc__ or "")
+    print(f"help                {seconds_of('-m', 'experiments.axbench', '--help'):6.2f} s")
+    print(f"later load          {seconds_of('-c', LOAD):6.2f} s")
+    print(f"detection           {detection_seconds():6.2f} s  (all methods, 10 concepts, from stored states)")
+    if not chosen.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"first load          {seconds_of('-c', LOAD, cache=Path(folder)):6.2f} s  (fetch, check, convert, load)")
+
+
+if __name__ == "__main__":
+    main()

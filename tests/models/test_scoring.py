@@ -1,0 +1,116 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny import tiny_model
+from workbench.models.edits import Add
+from workbench.models.positions import Positions
+from workbench.models.sites import Site
+from workbench.models.tokens import Row, Tokens
+
+PROMPTS = ["hello", "a prompt that is much longer", "   "]
+RESPONSES = ["you", "and a response that is longer than its prompt", "🙂"]
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def by_hand(model: Any, row: Row, first: int) -> float:
+    """Hugging Face's own loss over the tokens from `first` on."""
+    ids = torch.tensor([row.ids])
+    with torch.no_grad():
+        return model.module(ids, labels=ids.masked_fill(torch.arange(ids.shape[1]) < first, -100)).loss.item()
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("budget", [1, 4096])
+def test_the_loss_of_a_response_equals_hugging_face(model: Any, chat: bool, budget: int) -> None:
+    tokens = model.tokenize(PROMPTS, RESPONSES, chat=chat)
+    scored = model.score(tokens, budget=budget)
+    assert scored.n_tokens.tolist() == [len(row.ids) - row.response for row in tokens]
+    expected = torch.tensor([by_hand(model, row, row.response) for row in tokens])
+    torch.testing.assert_close(scored.loss, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.perplexity(tokens), expected.exp(), rtol=1e-4, atol=0)
+    assert expected.std() > 0.1  # rows in another order would show
+
+
+def test_a_row_without_a_response_is_scored_whole(model: Any) -> None:
+    tokens = model.tokenize(PROMPTS)
+    expected = torch.tensor([by_hand(model, row, row.prefix) for row in tokens])
+    torch.testing.assert_close(model.loss(tokens), expected, atol=1e-5, rtol=1e-5)
+    assert model.score(tokens).n_tokens.tolist() == [len(row.ids) - 1 for row in tokens]
+
+
+def test_the_first_token_of_a_row_without_bos_is_not_scored(model: Any) -> None:
+    scored = model.score(Tokens((Row((5, 6, 7)), Row((5, 6, 7), 0, 1), Row((5,)), Row((0,), 1), Row((0, 5), 0, 0))))
+    assert scored.n_tokens.tolist() == [2, 2, 0, 0, 1]
+    assert scored.loss.isnan().tolist() == [False, False, True, True, False]
+    assert scored.loss[0] == pytest.approx(scored.loss[1].item(), abs=1e-5)
+
+
+def test_a_row_is_scored_alike_alone_and_in_a_batch(model: Any) -> None:
+    together = model.loss(model.tokenize(PROMPTS, RESPONSES))
+    alone = torch.cat([model.loss(model.tokenize([p], [r])) for p, r in zip(PROMPTS, RESPONSES, strict=True)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_unembedding_sees_only_what_predicts_a_scored_token(model: Any) -> None:
+    tokens, seen = model.tokenize(PROMPTS, RESPONSES), []
+    head = model.module.get_output_embeddings()
+    handle = head.register_forward_hook(lambda _, args, __: seen.append(args[0].shape[:-1].numel()))
+    scored = model.score(tokens)
+    handle.remove()
+    assert sum(seen) == scored.n_tokens.sum()
+
+
+def test_the_score_under_an_edit_equals_a_hook_by_hand(model: Any) -> None:
+    tokens, direction = model.tokenize(PROMPTS, RESPONSES), normal(model.d_model)
+    plain = model.loss(tokens)
+    with model.edited(Add(site=Site(1), direction=direction, strength=9.0)):
+        edited = model.loss(tokens)
+    block = model.module.get_submodule(model.architecture.blocks)[1]
+    handle = block.register_forward_hook(lambda _, __, h: h + 9 * direction)
+    expected = torch.tensor([by_hand(model, row, row.response) for row in tokens])
+    handle.remove()
+    torch.testing.assert_close(edited, expected, atol=1e-5, rtol=1e-5)
+    assert (edited - plain).abs().min() > 1e-3
+    assert torch.equal(model.loss(tokens), plain)
+
+
+def test_rows_are_scored_under_their_own_edits(model: Any) -> None:
+    spots = tuple(Positions(text) for text in ("all", "prompt[-1]", "response"))
+    directions, strengths = normal(3, model.d_model), torch.tensor([2.0, -3.0, 0.0])
+    with model.edited(Add(site=Site(1), direction=directions, strength=strengths, positions=spots)):
+        together = model.loss(model.tokenize(PROMPTS, RESPONSES))
+    for row in range(3):
+        edit = Add(site=Site(1), direction=directions[row], strength=strengths[row].item(), positions=spots[row])
+        with model.edited(edit):
+            alone = model.loss(model.tokenize(PROMPTS[row : row + 1], RESPONSES[row : row + 1]))
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1, 4096])
+def test_logits_equal_hugging_face_row_by_row(model: Any, budget: int) -> None:
+    tokens = model.tokenize(PROMPTS)
+    for row, found in zip(tokens, model.logits(tokens, budget=budget), strict=True):
+        with torch.no_grad():
+            expected = model.module(torch.tensor([row.ids])).logits[0]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_bfloat16_model_is_scored_in_float32() -> None:
+    model, tokens = tiny_model(), tiny_model().tokenize(PROMPTS, RESPONSES)
+    exact = model.score(tokens)
+    model.module.to(torch.bfloat16)
+    assert model.logits(tokens)[0].dtype == torch.bfloat16
+    rounded = model.score(tokens)
+    assert rounded.nll.dtype == torch.float32
+    torch.testing.assert_close(rounded.loss, exact.loss, atol=0.2, rtol=0)  # bfloat16 keeps 8 bits
+
+
+def test_nothing_to_score_is_an_empty_answer(llama: Any) -> None:
+    assert llama.score(Tokens(())).nll.shape == (0,)
+    assert llama.logits(Tokens(())) == []

@@ -1,0 +1,245 @@
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.report.synthetic import (
+    HOSTILE,
+    METHODS,
+    hostile_rows,
+    hostile_story,
+    make_run,
+    row,
+    synthetic_rows,
+    synthetic_story,
+)
+from workbench.report.page import rewrite_report, write_report
+from workbench.report.story import ReportError, Story
+from workbench.report.text import visible
+from workbench.runs.errors import StorageError
+
+VOID = {"meta", "br", "input"}
+
+
+class Reader(HTMLParser):
+    """What a page consists of: its elements, the text of each style and script, and the rows of its tables."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.raw, self.tables, self.open = [], {}, [], []
+        self.feed(page)
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        if tag not in VOID:
+            self.open.append((tag, dict(attrs)))
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1][0] in ("style", "script"):
+            self.raw[self.open[-1][0]] = data
+        unseen = any(attrs.get("class") == "unseen" and tag == "span" for tag, attrs in self.open)
+        if any(tag in ("td", "th") for tag, _ in self.open) and not unseen:
+            space = " " if self.open[-1][1].get("class") == "detail" else ""
+            self.tables[-1][-1][-1] += space + data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+def read(folder):
+    return Reader((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def words(cell):
+    return " ".join(cell.split())
+
+
+def markdown_tables(folder):
+    """The cells of the tables of report.md, by a reference renderer."""
+    tokens = MarkdownIt("commonmark").enable("table").parse((folder / "report.md").read_text(encoding="utf-8"))
+    tables = []
+    for i, token in enumerate(tokens):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            tables[-1][-1].append(words("".join(child.content for child in tokens[i + 1].children or [])))
+    return tables
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    folder = make_run(tmp_path, hostile_rows())
+    write_report(folder, hostile_story())
+    return folder
+
+
+def test_a_report_is_written_into_the_run_folder(folder, story):
+    assert write_report(folder, story) == folder / "report.html"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names >= {"report.html", "report.md", "story.json", "figures/detection-steering.svg"}
+
+
+def test_the_same_run_gives_the_same_bytes(folder, story):
+    first = [write_report(folder, story).read_bytes(), (folder / "report.md").read_bytes()]
+    second = [rewrite_report(folder).read_bytes(), (folder / "report.md").read_bytes()]
+    assert first == second
+
+
+def test_the_command_line_writes_the_report_again(folder, story):
+    expected = write_report(folder, story).read_bytes()
+    (folder / "report.html").unlink()
+    command = [sys.executable, "-m", "workbench.report", str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(folder / "report.html")
+    assert (folder / "report.html").read_bytes() == expected
+
+
+def test_markdown_and_page_hold_the_same_tables(folder, story):
+    write_report(folder, story)
+    on_page = [[[words(cell) for cell in cells] for cells in table] for table in read(folder).tables]
+    in_markdown = markdown_tables(folder)
+    assert len(in_markdown) == 9
+    assert [table[1:] for table in on_page] == [table[1:] for table in in_markdown]
+    assert [table[0] for table in on_page[:-2]] == [table[0] for table in in_markdown[:-2]]
+
+
+def test_markdown_and_page_say_the_same_sentences(folder, story):
+    write_report(folder, story)
+    page = words((folder / "report.html").read_text(encoding="utf-8"))
+    for sentence in ("Against Random direction, paired over concepts", "The judge gave no rating for 2 of 3,000"):
+        assert sentence in page
+        assert sentence in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_policy_pins_the_one_style_and_the_one_script(folder, story):
+    write_report(folder, story)
+    page = read(folder)
+    (policy,) = [each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy"]
+    for tag, directive in (("style", "style-src"), ("script", "script-src")):
+        assert len(page.all(tag)) == 1
+        pin = base64.b64encode(hashlib.sha256(page.raw[tag].encode()).digest()).decode()
+        assert f"{directive} 'sha256-{pin}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_nothing_on_the_page_needs_what_the_policy_blocks(folder, story):
+    write_report(folder, story)
+    for _, attrs in read(folder).elements:
+        assert "style" not in attrs
+        assert not [name for name in attrs if name.startswith("on")]
+        assert "src" not in attrs
+        assert attrs.get("href", "#").startswith(("#", "https://arxiv.org/"))
+
+
+def test_hostile_text_adds_no_element_and_no_attribute(tmp_path, hostile):
+    plain = make_run(tmp_path / "plain", [*synthetic_rows(), *hostile_rows()[-2:]])
+    tags = Counter(tag for tag, _ in read(hostile).elements)
+    assert tags["script"] == tags["style"] == 1
+    assert tags["img"] == tags["iframe"] == 0
+    attributes = {name for _, attrs in read(hostile).elements for name in attrs}
+    write_report(plain, synthetic_story())
+    assert attributes == {name for _, attrs in read(plain).elements for name in attrs}
+
+
+def test_hostile_text_is_shown_as_it_is(hostile):
+    parsed = read(hostile)
+    concepts = next(table for table in parsed.tables if table[0][0] == "Concept")
+    assert HOSTILE in [cells[0] for cells in concepts]
+    assert HOSTILE in [group["data-concept"] for group in parsed.all("article")]
+    assert words(visible(hostile_story().methods[0].label)) in {words(each) for each in concepts[0]}
+
+
+def test_hostile_text_stays_text_in_markdown(hostile):
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse((hostile / "report.md").read_text("utf-8"))
+    kinds = {child.type for token in tokens for child in token.children or []}
+    assert not {"html_block", "html_inline"} & ({token.type for token in tokens} | kinds)
+    links = [child.attrs["src"] for token in tokens for child in token.children or [] if child.type == "image"]
+    assert links
+    assert all(str(link).startswith("figures/") for link in links)
+    assert "link_open" not in kinds
+
+
+def test_headings_tables_and_figures_can_be_found_without_seeing(folder, story):
+    write_report(folder, story)
+    page = read(folder)
+    levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert all(each.get("scope") in ("col", "row") for each in page.all("th"))
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs in page.elements:
+        assert attrs.get("aria-labelledby", ids[0]) in ids
+        assert attrs.get("href", "https").removeprefix("#") in (*ids, "https") or attrs["href"].startswith("https")
+    charts = [attrs for attrs in page.all("svg") if attrs.get("role") == "img"]
+    assert len(charts) == 5
+    assert all(len(attrs["aria-label"]) > 40 for attrs in charts)
+
+
+def test_the_page_shows_the_configuration_and_the_environment(folder, story):
+    write_report(folder, story)
+    config, environment = (dict(table[1:]) for table in read(folder).tables[-2:])
+    assert config["model"] == "smollm2-135m-instruct"
+    assert config["strengths"] == "[0.2, 0.4, 0.6, 0.8, 1.0]"
+    stored = json.loads((folder / "environment.json").read_text())[-1]
+    assert environment["packages.torch"] == stored["packages"]["torch"]
+    assert environment["started"] == stored["started"]
+
+
+def test_a_run_that_only_detects_has_no_empty_sections(tmp_path):
+    story = synthetic_story(
+        methods=METHODS[1:3], headline=("detection.auroc",), generations=(), failures=(), baseline=None, judge=None
+    )
+    folder = make_run(tmp_path, [row(note.name, "detection.auroc", 0.9, 0.05, n=3) for note in METHODS[1:3]])
+    write_report(folder, story)
+    sections = [each.get("id") for each in read(folder).all("section")]
+    assert sections == ["results", "details", "missing", "methods", "run"]
+    assert "Nothing: every method has a number" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_without_rows_says_what_is_missing(tmp_path):
+    folder = make_run(tmp_path, [])
+    write_report(folder, synthetic_story(generations=()))
+    assert "Steering score: no number for" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_story_that_does_not_fit_leaves_the_old_report(folder, story):
+    old = write_report(folder, story).read_bytes()
+    with pytest.raises(ReportError, match="does not describe the method"):
+        write_report(folder, synthetic_story(methods=METHODS[:1], baseline=None, generations=()))
+    assert (folder / "report.html").read_bytes() == old
+    assert Story.load(folder) == story
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, story):
+    with pytest.raises(StorageError, match=r"config\.json"):
+        write_report(tmp_path, story)
+
+
+def test_a_report_tells_nothing_about_where_it_was_made(folder, story):
+    write_report(folder, story)
+    assert str(folder.parent) not in (folder / "report.html").read_text(encoding="utf-8")
+    assert str(folder.parent) not in (folder / "report.md").read_text(encoding="utf-8")

@@ -1,0 +1,75 @@
+"""The colours of the page can be read: contrast by WCAG 2.2, success criteria 1.4.3 and 1.4.11."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import workbench.report
+from workbench.report.svg import INKS, SERIES, STEPS
+
+CSS = (Path(workbench.report.__file__).parent / "theme.css").read_text(encoding="utf-8")
+LIGHT, DARK, PRINT = (
+    dict(re.findall(r"--([\w-]+): ([^;]+);", block)) for block in re.findall(r":root \{(.*?)\}", CSS, re.S)
+)
+THEMES = pytest.mark.parametrize("theme", [LIGHT, DARK, PRINT], ids=["light", "dark", "print"])
+TEXT, GRAPHICS = 4.5, 3.0
+
+
+def channels(colour):
+    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+
+
+def luminance(rgb):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a, b):
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@THEMES
+def test_every_ink_has_a_colour(theme):
+    assert set(INKS) <= set(theme)
+
+
+@THEMES
+@pytest.mark.parametrize("ground", ["paper", "surface"])
+def test_text_can_be_read(theme, ground):
+    for name in ("ink", "muted", "accent"):
+        assert contrast(channels(theme[name]), channels(theme[ground])) >= TEXT, name
+
+
+@THEMES
+def test_lines_can_be_seen(theme):
+    for i in range(SERIES):
+        assert contrast(channels(theme[f"s{i}"]), channels(theme["paper"])) >= GRAPHICS, i
+
+
+@THEMES
+def test_numbers_of_the_heat_map_can_be_read(theme):
+    for step in range(STEPS):
+        paint = theme["on-high"] if step >= 6 else theme["on-low"]
+        assert contrast(channels(paint), channels(theme[f"h{step}"])) >= TEXT, step
+
+
+@THEMES
+def test_steps_of_the_heat_map_are_told_apart_by_lightness_alone(theme):
+    levels = [luminance(channels(theme[f"h{step}"])) for step in range(STEPS)]
+    assert levels in (sorted(levels), sorted(levels, reverse=True))
+    assert all(contrast(channels(theme[f"h{i}"]), channels(theme[f"h{i + 1}"])) > 1.1 for i in range(STEPS - 1))
+
+
+@THEMES
+def test_shaded_tokens_can_be_read(theme):
+    alpha = 9 * float(theme["warm-scale"])
+    warm = [int(part) / 255 for part in theme["warm"].split()]
+    ground = [alpha * w + (1 - alpha) * s for w, s in zip(warm, channels(theme["surface"]), strict=True)]
+    assert contrast(channels(theme["ink"]), ground) >= TEXT
+
+
+def test_print_has_the_light_colours_for_data():
+    for name in (*(f"s{i}" for i in range(SERIES)), *(f"h{i}" for i in range(STEPS))):
+        assert PRINT[name] == LIGHT[name]

@@ -1,0 +1,178 @@
+"""A judge behind any server that speaks OpenAI's chat completions: a hosted one, or vLLM, Ollama, `transformers serve`.
+
+The answers are cached on disk, so that a run that is repeated or resumed asks, and pays for, nothing twice.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from workbench.evaluation.judges import rubric
+from workbench.evaluation.judges.base import Item, JudgeError, Rating
+from workbench.evaluation.judges.completions import Completion, Price, Usage
+from workbench.evaluation.judges.replies import Question, ReplyCache
+from workbench.evaluation.judges.rubric import Reply
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+NO_KEY = "none"
+"""Sent where no key is set: the client insists on one, local servers ignore it."""
+
+
+@dataclass
+class EndpointJudge:
+    """Asks a model behind an OpenAI-compatible endpoint, three prompts for each text.
+
+    A prompt is tried again after a timeout, a lost connection, 429 or 5xx, with growing pauses (or as long as the server
+    asks for); then its rating is missing. The key appears in no repr, file, message or log of ours.
+
+    Raises JudgeError when the server is not there at all, refuses the key or does not know the address or model, when
+    `openai` is not installed, and for settings that cannot work.
+    """
+
+    base_url: str
+    """Up to and with /v1: https://api.openai.com/v1 or http://127.0.0.1:8000/v1."""
+    model: str
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key; it is read when needed and stored nowhere. Local servers need none."""
+    temperature: float | None = 0.0
+    """None sends no temperature: some models refuse any."""
+    max_tokens: int = 256
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How this endpoint calls the limit; OpenAI's reasoning models know the second name only."""
+    concurrency: int = 8
+    timeout_s: float = 60.0
+    retries: int = 4
+    cache: Path | None = None
+    """Folder of the answers; None asks anew each time. Whatever the server answered is kept, failures are not."""
+    price: Price | None = None
+    usage: Usage = field(default_factory=Usage, init=False, repr=False)
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        address = urlsplit(self.base_url)
+        if address.username is not None or address.query:
+            raise JudgeError(
+                f"base_url must hold no credentials; put the key into the environment ({self.key_variable})"
+            )
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise JudgeError(f"base_url is {self.base_url!r}; expected an address such as http://127.0.0.1:8000/v1")
+        if min(self.concurrency, self.max_tokens) < 1 or self.retries < 0 or self.timeout_s <= 0:
+            raise JudgeError(
+                f"{self}: concurrency and max_tokens must be 1 or more, retries 0 or more, timeout_s above 0"
+            )
+
+    @property
+    def name(self) -> str:
+        """Model and host."""
+        return f"{self.model} at {urlsplit(self.base_url).netloc}"
+
+    @property
+    def cost(self) -> float | None:
+        """Of all calls so far, in the price's currency; None without a price or where a call was not metered."""
+        return None if self.price is None else self.usage.cost(self.price)
+
+    def rate(self, items: Sequence[Item]) -> list[Rating]:
+        """One rating for each item; raises JudgeError as the class says."""
+        return rubric.rate(items, self._answer)
+
+    def _answer(self, prompts: list[str]) -> list[Reply]:
+        questions = [Question(self.base_url, self.model, self._parameters, prompt) for prompt in prompts]
+        known = {question.prompt: self._cached(question) for question in questions}
+        new = [question for question in questions if known[question.prompt] is None]
+        fresh = dict(zip((question.prompt for question in new), self._ask_all(new), strict=True))
+        return [known[prompt] or fresh[prompt] for prompt in prompts]
+
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        temperature = {} if self.temperature is None else {"temperature": self.temperature}
+        return {self.max_tokens_field: self.max_tokens, **temperature}
+
+    def _cached(self, question: Question) -> Reply | None:
+        reply = None if self.cache is None else ReplyCache(self.cache).get(question)
+        self._count(cached=int(reply is not None))
+        return reply
+
+    def _ask_all(self, questions: list[Question]) -> list[Reply]:
+        if not questions:
+            return []
+        with self._client() as client, ThreadPoolExecutor(self.concurrency) as pool:
+            waiting = [pool.submit(self._ask, client, question) for question in questions]
+            try:
+                return [answer.result() for answer in waiting]
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not
+
+    def _ask(self, client: "OpenAI", question: Question) -> Reply:
+        import openai
+
+        try:
+            completion = self._complete(client, question)
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            raise JudgeError(self._refused(error)) from None  # the chain would carry the request, and the key with it
+        except (openai.OpenAIError, ValueError) as error:
+            if self._is_absent(error):
+                raise JudgeError(f"{self.base_url} cannot be reached: {error.__cause__}; is the server up?") from None
+            self._count(failed=1)
+            return Reply(None, self._without_key(f"{type(error).__name__}: {error}"))
+        self._count(calls=1, **_counted(completion.tokens))
+        if self.cache is not None:
+            ReplyCache(self.cache).put(question, completion.reply)
+        return completion.reply
+
+    def _complete(self, client: "OpenAI", question: Question) -> Completion:
+        messages: list[Any] = [{"role": "user", "content": question.prompt}]
+        # The raw response, because the client does not check what it parses.
+        response = client.chat.completions.with_raw_response.create(
+            model=question.model, messages=messages, **question.parameters
+        )
+        return Completion.read(self._without_key(response.http_response.text))
+
+    def _client(self) -> "OpenAI":
+        try:
+            from openai import OpenAI
+        except ModuleNotFoundError as error:
+            raise JudgeError(
+                "an endpoint judge needs the openai package: pip install 'representation-workbench[judge]'"
+            ) from error
+        key = self._key() or NO_KEY
+        return OpenAI(base_url=self.base_url, api_key=key, timeout=self.timeout_s, max_retries=self.retries)
+
+    def _key(self) -> str:
+        key = os.environ.get(self.key_variable, "").strip()
+        if not key.isascii():
+            raise JudgeError(f"the key in {self.key_variable} has characters that no key can have; set it again")
+        return key
+
+    def _without_key(self, text: str) -> str:
+        """The text with the key blotted out: servers have been seen to repeat it in their messages."""
+        key = self._key()
+        return text.replace(key, f"[{self.key_variable}]") if key else text
+
+    def _refused(self, error: Exception) -> str:
+        state = "is set" if self._key() else "is not set"
+        return (
+            f"{self.base_url} refuses to answer as {self.model!r}: {self._without_key(str(error))}. Check base_url, the "
+            f"name of the model, and the key in the environment variable {self.key_variable}, which {state}"
+        )
+
+    def _is_absent(self, error: Exception) -> bool:
+        """No connection, and never had one: thousands of prompts need not be tried."""
+        import openai
+
+        lost = isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
+        return lost and not self.usage.calls
+
+    def _count(self, **more: int) -> None:
+        with self._lock:
+            self.usage = replace(self.usage, **{name: getattr(self.usage, name) + n for name, n in more.items()})
+
+
+def _counted(tokens: tuple[int, int] | None) -> dict[str, int]:
+    return {"unmetered": 1} if tokens is None else {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
