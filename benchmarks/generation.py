@@ -1,6 +1,6 @@
 """Steered generation: ours with another direction in each row, Hugging Face with one hook, and TransformerLens' bridge.
 
-    python -m benchmarks.generation
+python -m benchmarks.generation
 """
 
 from typing import Any
@@ -14,7 +14,12 @@ from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.tokens import Tokens
 
-PROMPTS = ["Tell me a story about a lighthouse.", "Why is the sky blue?", "How do I plan a party for ten?", "What is money?"]
+PROMPTS = [
+    "Tell me a story about a lighthouse.",
+    "Why is the sky blue?",
+    "How do I plan a party for ten?",
+    "What is money?",
+]
 
 
 def ours(model: Model, prompts: Tokens, directions: torch.Tensor, new: int) -> None:
@@ -53,23 +58,27 @@ def bridge(model: Model, prompts: Tokens, direction: torch.Tensor, new: int) -> 
         model.bridge.generate(padded.ids, max_new_tokens=new, do_sample=False, stop_at_eos=False, verbose=False)
 
 
+def compare(model: Model, n_rows: int, new: int, rounds: int) -> None:
+    """All contestants on the same prompts, every row to the same length."""
+    # No row may end early, or the contestants would not do the same work.
+    model.module.generation_config.eos_token_id = None
+    model.tokenizer.eos_token = None
+    prompts = model.tokenize([PROMPTS[row % len(PROMPTS)] for row in range(n_rows)], chat=True)
+    directions = torch.randn(n_rows, model.d_model, generator=torch.Generator().manual_seed(0))
+    contestants = {
+        "workbench, a direction for each row": lambda: ours(model, prompts, directions, new),
+        "Hugging Face generate, one hook": lambda: hugging_face(model, prompts, directions[0], new),
+        "TransformerLens bridge.generate": lambda: bridge(model, prompts, directions[0], new),
+    }
+    times = race(contestants, rounds)
+    table(f"generate {n_rows} x {new} tokens, {model.dtype}", times, n_rows * new, "tokens", next(iter(contestants)))
+
+
 def main() -> None:
     chosen = arguments(__doc__ or "")
     n_rows, new = (2, 2) if chosen.smoke else (32, 32)
     for dtype in chosen.dtype:
-        model = load(dtype=dtype)
-        # No row may end early, or the contestants would not do the same work.
-        model.module.generation_config.eos_token_id = None
-        model.tokenizer.eos_token = None
-        prompts = model.tokenize([PROMPTS[row % len(PROMPTS)] for row in range(n_rows)], chat=True)
-        directions = torch.randn(n_rows, model.d_model, generator=torch.Generator().manual_seed(0))
-        contestants = {
-            "workbench, a direction for each row": lambda: ours(model, prompts, directions, new),
-            "Hugging Face generate, one hook": lambda: hugging_face(model, prompts, directions[0], new),
-            "TransformerLens bridge.generate": lambda: bridge(model, prompts, directions[0], new),
-        }
-        times = race(contestants, chosen.rounds)
-        table(f"generate {n_rows} x {new} tokens, {dtype}", times, n_rows * new, "tokens", next(iter(contestants)))
+        compare(load(dtype=dtype), n_rows, new, chosen.rounds)
 
 
 if __name__ == "__main__":

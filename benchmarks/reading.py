@@ -1,6 +1,6 @@
 """Reading the residual stream after every block: ours, plain PyTorch hooks, and TransformerLens' bridge.
 
-    python -m benchmarks.reading
+python -m benchmarks.reading
 """
 
 import resource
@@ -18,7 +18,9 @@ from workbench.models.tokens import Row, Tokens
 
 def random_tokens(model: Model, n_rows: int, length: int) -> Tokens:
     """Rows of random ids: a forward pass costs the same whatever they say."""
-    ids = torch.randint(100, model.module.config.vocab_size, (n_rows, length), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        100, model.module.config.vocab_size, (n_rows, length), generator=torch.Generator().manual_seed(0)
+    )
     return Tokens(tuple(Row(tuple(row)) for row in ids.tolist()))
 
 
@@ -72,7 +74,9 @@ def pooled_memory(model: Model, lengths: list[int]) -> None:
     for n_texts in lengths:
         model.read(random_tokens(model, n_texts, 128), model.site(), pool="mean")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(f"  pooled reading of {n_texts} texts of 128 tokens: peak {(peak - start) / 1024:.0f} MiB beyond the model")
+        print(
+            f"  pooled reading of {n_texts} texts of 128 tokens: peak {(peak - start) / 1024:.0f} MiB beyond the model"
+        )
 
 
 def main() -> None:

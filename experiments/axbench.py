@@ -5,7 +5,7 @@ that no choice has seen; steering strengths are chosen on one half of the instru
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ from probes import METHODS as PROBES
 from steering import METHODS as STEERING
 
 if TYPE_CHECKING:
+    from workbench.activations import Activations
     from workbench.artifacts.artifact import Artifact
     from workbench.concepts.concepts import ConceptSet
     from workbench.concepts.labelled import LabelledSet
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from workbench.evaluation.steering import Plan, Sample, Trial
     from workbench.evaluation.summary import Measured
     from workbench.methods import Method
+    from workbench.models.generation import Sampling
     from workbench.models.model import Model
     from workbench.models.sites import Site
     from workbench.runs.run import Run
@@ -65,10 +67,8 @@ class Config:
     """The model's name at the endpoint."""
     neutral: int = 4
     """Neutral texts on which the side effect of steering is measured."""
-    baseline: str = "prompt"
-    """The method that win rates are against."""
-    control: str = "random"
-    """The method that differences are tested against."""
+    baseline: str = "random"
+    """The method that win rates and differences are against."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
@@ -130,40 +130,45 @@ class Bench:
 
     @cached_property
     def model(self) -> "Model":
+        """The model that is read and edited."""
         from workbench.models.load import load
 
         return load(self.config.model, dtype=self.config.dtype)
 
     @cached_property
     def concepts(self) -> "ConceptSet":
-        return read_concepts(self.config)
+        """What is looked for."""
+        from workbench.concepts.choose import choose
+
+        found = choose(self.config.concepts)
+        return found if self.config.limit is None else found.subset(self.config.limit)
 
     @cached_property
     def methods(self) -> "dict[str, Method]":
+        """The methods by name, in the order of the report."""
         return {name: METHODS[name].make() for name in self.config.methods}
-
-    def options(self, name: str) -> tuple[str, ...]:
-        """The settings that a method is registered with, where they are not the class's own."""
-        return tuple(f"{option} {value}" for option, value in METHODS[name].options)
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
+        """The blocks that are compared."""
         return self.config.layers or (self.model.site().layer,)
 
     @cached_property
-    def sampling(self) -> Any:
+    def sampling(self) -> "Sampling":
+        """How answers are sampled."""
         from workbench.models.generation import Sampling
 
         return Sampling(self.config.max_new_tokens, self.config.temperature, self.config.top_p)
 
     @cached_property
     def judge(self) -> "Judge":
+        """Who rates the answers."""
         from workbench.evaluation.judges.choose import choose
 
         return choose(self.config.judge, self.config.judge_model, self.concepts, self.model, self.run)
 
     @cached_property
-    def states(self) -> Any:
+    def states(self) -> "Activations":
         """The states of all examples at every layer, read once and kept on disk."""
         from workbench.activations.store import stored
         from workbench.concepts.labelled import tokens_of
@@ -178,35 +183,17 @@ class Bench:
         """What the unsteered model answers to each instruction of each seed."""
         from workbench.evaluation.steering import Plan, Trial, run_trials, split_instructions
 
-        trials = [
-            Trial("unsteered", "", text, None, 0, seed)
+        asked = {
+            (text, seed)
             for seed in self.config.seeds
-            for text in dict.fromkeys(
-                text
-                for halves in split_instructions(self.concepts, self.config.instructions, seed).values()
-                for half in halves
-                for text in half
-            )
-        ]
+            for halves in split_instructions(self.concepts, self.config.instructions, seed).values()
+            for text in (*halves[0], *halves[1])
+        }
+        trials = [Trial("unsteered", "", text, None, 0, seed) for text, seed in sorted(asked)]
         samples = run_trials(
             self.run, "unsteered", self.model, trials, lambda trial: Plan(trial.instruction), self.sampling
         )
         return {(trial.instruction, trial.seed): [samples[trial].text] for trial in trials}
-
-
-def read_concepts(config: Config) -> "ConceptSet":
-    """The concept set that a configuration names; AxBench's folders are asked the packaged steering instructions."""
-    from workbench.concepts.axbench import read_axbench
-    from workbench.concepts.packaged import packaged
-    from workbench.concepts.tables import read_csv, read_jsonl
-
-    if config.concepts == "packaged":
-        found = packaged()
-    else:
-        path = Path(config.concepts)
-        read = {".jsonl": read_jsonl, ".csv": read_csv}.get(path.suffix, read_axbench)
-        found = replace(read(path), steering_instructions=packaged().steering_instructions)
-    return found if config.limit is None else found.subset(config.limit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,12 +209,14 @@ class Level:
 
     @property
     def site(self) -> "Site":
+        """Where states are read and edited."""
         from workbench.models.sites import Site
 
         return Site(self.layer)
 
     @cached_property
     def data(self) -> "LabelledSet":
+        """The states of all texts at this layer, with their labels."""
         from workbench.concepts.labelled import LabelledSet
 
         model = self.bench.model
@@ -251,10 +240,11 @@ class Level:
         from workbench.artifacts.artifact import Artifact
 
         names = [concept.name for concept in self.bench.concepts.concepts]
+        data = self.data
 
         def compute() -> dict:
             start = perf_counter()
-            artifacts = method.fit_all(self.data)
+            artifacts = method.fit_all(data)
             seconds = perf_counter() - start
             for concept, artifact in zip(names, artifacts, strict=True):
                 artifact.save(self.path(name, concept))
@@ -293,7 +283,7 @@ class Level:
                 values = {(name, None): value for name, value in zip(names, draws.mean(0).tolist(), strict=True)}
                 measured.append(Measured(method, f"detection.{metric}", values))
         seconds = [
-            Row(experiment=NAME, method=name, layer=self.layer, metric="cost.seconds", value=self.seconds(name), n=1)
+            Row(experiment=NAME, method=name, layer=self.layer, metric="cost.seconds", value=self.seconds(name))
             for name in self.bench.methods
         ]
         return rows_of(NAME, self.layer, measured) + seconds
@@ -321,7 +311,7 @@ class Level:
         measured, scores = self.test()
         config = self.bench.config
         effects = [*curves, *measured, *wins(scores, config.baseline), *self.side_effects()]
-        return rows_of(NAME, self.layer, effects) + comparisons(NAME, self.layer, scores, config.control, "steering")
+        return rows_of(NAME, self.layer, effects) + comparisons(NAME, self.layer, scores, config.baseline, "steering")
 
     def trials(self, half: int, strengths: "dict[str, Sequence[float | None]] | None" = None) -> "list[Trial]":
         """The trials of the selection half (0, at all strengths) or of the test half (1, at the chosen one)."""
@@ -416,40 +406,34 @@ class Level:
 
     def side_effects(self) -> "list[Measured]":
         """KL to the unsteered model on neutral text, at the chosen strengths."""
-        from workbench.evaluation.steering import Trial, divergence
+        from workbench.evaluation.steering import Trial, divergence, neutral_examples
         from workbench.evaluation.summary import Measured
 
         bench, concepts = self.bench, self.bench.concepts
         texts = neutral_examples(concepts, bench.config.neutral)
-        measured = []
-        for name in bench.config.steered:
-            values = {}
-            for seed in bench.config.seeds:
-                for concept in concepts.concepts:
-                    strength = self._strengths(name, concept.name, seed, 1)[0]
+        asked, said = [text.instruction for text in texts], [text.response for text in texts]
 
-                    def plan(
-                        text: str, concept: str = concept.name, strength: Any = strength, seed: int = seed
-                    ) -> "Plan":
-                        return self.plan(Trial(name, concept, text, strength, self.layer, seed))
+        def effect(name: str, concept: str, seed: int) -> float:
+            strength = self._strengths(name, concept, seed, 1)[0]
 
-                    def compute(plan: Any = plan) -> float:
-                        asked, said = [e.instruction for e in texts], [e.response for e in texts]
-                        return float(divergence(bench.model, [plan], asked, said, 32).mean())
+            def compute() -> float:
+                plans = [self.plan(Trial(name, concept, text, strength, self.layer, seed)) for text in asked]
+                return float(divergence(bench.model, plans, asked, said).mean())
 
-                    key = f"side_effect/{self.layer}/{name}/{concept.name}/{seed}/{strength}"
-                    values[concept.name, seed] = bench.run.unit(key, compute)
-            measured.append(Measured(name, "side_effect.kl", values))
-        return measured
+            return bench.run.unit(f"side_effect/{self.layer}/{name}/{concept}/{seed}/{strength}", compute)
 
-
-def neutral_examples(concepts: "ConceptSet", count: int) -> list:
-    """The first evaluation texts that carry none of the concepts."""
-    from workbench.concepts.concepts import Label
-
-    plain = (concepts.labels != Label.POSITIVE).all(1) & (concepts.labels == Label.NEGATIVE).any(1)
-    texts = [e for e, neutral in zip(concepts.examples, plain, strict=True) if neutral and e.split == "evaluation"]
-    return texts[:count]
+        return [
+            Measured(
+                name,
+                "side_effect.kl",
+                {
+                    (one.name, seed): effect(name, one.name, seed)
+                    for seed in bench.config.seeds
+                    for one in concepts.concepts
+                },
+            )
+            for name in bench.config.steered
+        ]
 
 
 DETECTION = {

@@ -13,29 +13,30 @@ from workbench.runs.tracking import Tracker
 if TYPE_CHECKING:
     from experiments.axbench import Level
 
+RATED = ("overall", "concept", "instruction", "fluency")
 SHOWN = 2
 """Reported generations of each method and concept that the page shows."""
 
 NOTES = (
-    "Detection: each text is scored by its largest token (as AxBench's code does; the paper's text says mean), leaving out BOS and "
-    "chat header. Thresholds come from validation texts. 'As published' repeats the published code: scores rounded to "
-    "three decimals, hard negatives left out, the threshold chosen on the texts it is judged on.",
-    "Steering: half of each concept's instructions choose the strength, the other half is reported. Strength 1 adds the largest "
-    "projection that a held-out positive token has on the direction. A generation's score is the harmonic mean of its three ratings. "
-    "A rating that the judge could not give is missing, never zero; above 5 % missing the run fails.",
-    "Side effect: KL(unsteered || steered) of the next token, in nats, over the first 32 response tokens of neutral evaluation "
-    "texts at the chosen strength. Perplexity is that of the answer under the unsteered model given the plain instruction, "
-    "for every method.",
-    "Intervals: percentile bootstrap over concepts, 95 %. Differences are paired over concepts, with p values from a sign-flip "
-    "permutation test, adjusted by Holm over methods.",
+    "Detection: each text is scored by its largest token (as AxBench's code does; the paper's text says mean), leaving "
+    "out BOS and chat header. Thresholds come from validation texts. 'As published' repeats the published code: scores "
+    "rounded to three decimals, hard negatives left out, the threshold chosen on the texts it is judged on.",
+    "Steering: half of each concept's instructions choose the strength, the other half is reported. Strength 1 adds "
+    "the largest projection that a held-out positive token has on the direction; random directions are as long as the "
+    "difference in means. A generation's score is the harmonic mean of its three ratings. A rating that the judge "
+    "could not give is missing, never zero; above 5 % missing the run fails.",
+    "Side effect: KL(unsteered || steered) of the next token, in nats, over the first 32 response tokens of neutral "
+    "evaluation texts at the chosen strength. Perplexity is that of the answer under the unsteered model given the "
+    "plain instruction, for every method.",
+    "Intervals: percentile bootstrap over concepts, 95 %. Differences are paired over concepts, with p values from a "
+    "sign-flip permutation test, adjusted by Holm over methods. Cost is the time to fit all concepts on stored states.",
 )
 
 
 def report(level: "Level", tracker: Tracker) -> None:
-    """Write story.json, report.html and report.md into the run folder, and send everything to W&B."""
+    """Write the report into the run folder, and send everything to W&B."""
     run = level.bench.run
     story = tell(level)
-    story.save(run.folder)
     path = write_report(run.folder, story)
     tracker.log_metrics(run.rows())
     columns = [
@@ -60,9 +61,9 @@ def tell(level: "Level") -> Story:
     n = len(bench.concepts)
     return Story(
         title="Reading and writing concepts",
-        lead=f"How well do {len(bench.methods)} methods find {n} concepts in text (detection), and how well do those that can "
-        f"write bring them into the answers of {bench.model.name} (steering)? All read and edit the residual stream after "
-        f"block {level.layer} of {bench.model.n_layers}.",
+        lead=f"How well do {len(bench.methods)} methods find {n} concepts in text (detection), and how well do those "
+        f"that can write bring them into the answers of {bench.model.name} (steering)? All read and edit the residual "
+        f"stream after block {level.layer} of {bench.model.n_layers}.",
         methods=tuple(_note(level, name) for name in bench.methods),
         command=_command(level),
         judge=bench.judge.name,
@@ -84,8 +85,6 @@ def tell(level: "Level") -> Story:
 
 def _note(level: "Level", name: str) -> MethodNote:
     method = level.bench.methods[name]
-    options = level.bench.options(name)
-    label = method.label + (f" ({', '.join(options)})" if options else "")
     limits = []
     if not method.detects:
         limits.append("Steers only.")
@@ -96,7 +95,7 @@ def _note(level: "Level", name: str) -> MethodNote:
     url = (
         f"https://arxiv.org/abs/{method.source.removeprefix('arXiv:')}" if method.source.startswith("arXiv:") else None
     )
-    return MethodNote(name=name, label=label, source=method.source, url=url, limits=" ".join(limits))
+    return MethodNote(name=name, label=method.title, source=method.source, url=url, limits=" ".join(limits))
 
 
 def _command(level: "Level") -> str:
@@ -132,7 +131,7 @@ def _generation(level: "Level", trial, shade: dict) -> Generation:
 
 
 def _shades(level: "Level", trials: list) -> list[dict]:
-    """The tokens of each generation with their projection on the concept's reading direction, in the unsteered model."""
+    """The tokens of each generation with their projections on the concept's direction, in the unsteered model."""
     reader = _reader(level)
     empty = {"tokens": [], "scores": []}
     if reader is None:
@@ -191,5 +190,5 @@ def _undecided(level: "Level") -> dict[str, float]:
 
 def _cells(level: "Level", trial) -> list:
     sample, rating = level.tested[trial]
-    ratings = [rating.overall, rating.concept, rating.instruction, rating.fluency]
+    ratings = [getattr(rating, name) for name in RATED]
     return [trial.method, trial.concept, trial.instruction, trial.strength, sample.text, *ratings]

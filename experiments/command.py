@@ -26,11 +26,17 @@ def parse(kind: type[C], presets: Mapping[str, C], arguments: Sequence[str] | No
     if known.config is not None:
         default = _read(kind, known.config)
     about = (
-        f"--preset {{{','.join(presets)}}} chooses the defaults below, --config FILE takes them from a run's config.json, "
-        "--root FOLDER is where runs are kept."
+        f"--preset {{{','.join(presets)}}} chooses the defaults below, --config FILE takes them from a run's "
+        "config.json, --root FOLDER is where runs are kept."
     )
     try:
-        config = tyro.cli(kind, prog=f"python -m {_module(kind)}", default=default, args=rest, description=f"{kind.__doc__}\n\n{about}")
+        config = tyro.cli(
+            kind,
+            prog=f"python -m {_module(kind)}",
+            default=default,
+            args=rest,
+            description=f"{kind.__doc__}\n\n{about}",
+        )
     except ValueError as error:
         sys.exit(f"error: {error}")
     return config, known.root

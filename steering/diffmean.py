@@ -18,6 +18,11 @@ class DiffMean(AdditiveMethod):
     weighting: Literal["token", "text"] = "token"
     """Every token counts the same (as AxBench has it), or every text does, whatever its length."""
 
+    @property
+    def title(self) -> str:
+        """Says so where texts are weighted instead of tokens."""
+        return self.label if self.weighting == "token" else f"{self.label} (per text)"
+
     def fit(self, data: Labelled) -> Vector:
         """The unit-norm difference; the bias puts the threshold midway between the two means."""
         if self.weighting == "token":

@@ -27,6 +27,11 @@ class PCA(AdditiveMethod):
     sign: Sign = "data"
     """AxBench's code fixes no sign (`compat`), so about half of its directions point away from their concept."""
 
+    @property
+    def title(self) -> str:
+        """Says so where the sign is arbitrary."""
+        return self.label if self.sign == "data" else f"{self.label} (arbitrary sign)"
+
     def fit(self, data: Labelled) -> Vector:
         """The unit-norm component; the bias puts the threshold midway between the two class means."""
         return self.oriented(data, first_component(data.x[data.y], data.concept.name), self.sign)

@@ -1,4 +1,4 @@
-"""Steering by asking: the concept's description in front of the instruction (AxBench's prompt baseline, arXiv:2501.17148)."""
+"""Steering by asking: the concept in front of the instruction (AxBench's prompt baseline, arXiv:2501.17148)."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -24,7 +24,7 @@ class RandomDirection(AdditiveMethod):
     """Which draw."""
 
     def fit(self, data: Labelled) -> Vector:
-        """The direction of this draw. Its unit is that of the difference in means, so equal strengths are equal lengths."""
+        """The direction of this draw, with the unit of the difference in means: equal strengths are equal lengths."""
         name = f"{data.concept.name}/{self.draw}".encode()
         seed = int.from_bytes(hashlib.sha256(name).digest()[:6], "big")
         direction = torch.randn(data.d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -10,7 +10,7 @@ import torch
 import probes
 import steering
 from steering.random import RandomDirection
-from tests.planted import CONCEPT, D, TOKENS, planted, swapped, truth
+from tests.planted import CONCEPT, TOKENS, D, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
 from workbench.concepts.concepts import Concept, ConceptSet, Example
@@ -61,7 +61,8 @@ def test_every_file_is_registered():
 @pytest.mark.parametrize("name", NAMES)
 def test_says_what_it_is(name):
     method = make(name)
-    assert method.label and method.source
+    assert method.label
+    assert method.source
     assert method.detects or method.steers
     assert len(type(method).__doc__ or "") > 20
 
@@ -110,7 +111,9 @@ def test_edit_keeps_dtype_and_shape_and_leaves_its_input(name, dtype):
     before = h.clone()
     for edit in method.edit(artifact, 1.5):
         after = edit.apply(h, layout(2, 5))
-        assert after.dtype == dtype and after.shape == h.shape and after.device == h.device
+        assert after.dtype == dtype
+        assert after.shape == h.shape
+        assert after.device == h.device
         assert not torch.equal(after, h)
     assert torch.equal(h, before)
 
@@ -138,7 +141,9 @@ def test_saved_and_loaded_is_the_same(name, tmp_path):
     method, data = make(name), planted()
     artifact = method.fit(data)
     loaded = Artifact.load(artifact.save(tmp_path / "artifact.safetensors"))
-    assert type(loaded) is type(artifact) and loaded.digest == artifact.digest and loaded.origin == artifact.origin
+    assert type(loaded) is type(artifact)
+    assert loaded.digest == artifact.digest
+    assert loaded.origin == artifact.origin
     if method.detects:
         np.testing.assert_array_equal(scores(method, loaded, data), scores(method, artifact, data))
     for old, new in zip(method.edit(artifact, 0.5), method.edit(loaded, 0.5), strict=True):
@@ -245,7 +250,7 @@ def test_vector_arithmetic_and_its_refusals():
 def test_damaged_artifacts_are_refused_by_path(content, tmp_path):
     path = tmp_path / "broken.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match="broken.safetensors"):
+    with pytest.raises(ArtifactError, match=r"broken\.safetensors"):
         Artifact.load(path)
 
 
@@ -255,13 +260,14 @@ def test_artifact_of_another_kind_or_cut_short_is_refused(tmp_path):
         Vector.load(prompt)
     whole = ENTRIES["diffmean"].make().fit(planted()).to_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-7])
-    with pytest.raises(ArtifactError, match="cut.safetensors"):
+    with pytest.raises(ArtifactError, match=r"cut\.safetensors"):
         Artifact.load(tmp_path / "cut.safetensors")
-    with pytest.raises(ArtifactError, match="absent.safetensors"):
+    with pytest.raises(ArtifactError, match=r"absent\.safetensors"):
         Artifact.load(tmp_path / "absent.safetensors")
 
 
 def test_prompt_names_the_concept():
     method = ENTRIES["prompt"].make()
     asked = method.instruct(method.fit(planted()), "Why is the sky blue?")
-    assert CONCEPT.description in asked and asked.endswith("Why is the sky blue?")
+    assert CONCEPT.description in asked
+    assert asked.endswith("Why is the sky blue?")

@@ -7,7 +7,7 @@ A method is a frozen dataclass in a file of its own; its fields are its settings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,7 @@ class Method(ABC, Generic[A]):
     """
 
     label: ClassVar[str]
-    """The name in tables."""
+    """The method's usual name."""
     source: ClassVar[str]
     """Where the method comes from."""
     detects: ClassVar[bool] = True
@@ -47,6 +47,11 @@ class Method(ABC, Generic[A]):
     """Whether swapping the labels flips the direction."""
     recovers: ClassVar[bool] = True
     """Whether it claims to find a planted mean difference (cosine above 0.9)."""
+
+    @property
+    def title(self) -> str:
+        """The label, and what its settings change where they are not the usual ones."""
+        return self.label
 
     @abstractmethod
     def fit(self, data: Labelled) -> A:

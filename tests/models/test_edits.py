@@ -93,6 +93,13 @@ def test_patch_leaves_positions_for_which_nothing_was_recorded() -> None:
     assert not torch.isclose(patched[:, :2], H[:, :2]).all(-1).any()
 
 
+def test_patch_goes_by_absolute_position_and_not_by_column() -> None:
+    values, left = normal(3, 4, D), Layout.of(TOKENS, [2, 1, 0], "left")
+    patched = Patch(site=SITE, values=values).apply(H, left)
+    assert torch.equal(patched[1, 2:], values[1, :2])  # two tokens behind two of padding
+    assert torch.equal(patched[1, :2], H[1, :2])
+
+
 def test_low_rank_with_w_equal_to_r_and_no_bias_is_the_identity() -> None:
     edit = LowRank(site=SITE, rotation=ROTATION, weight=ROTATION.clone(), bias=torch.zeros(2))
     assert torch.equal(edit.apply(H, LAYOUT), H)
@@ -175,7 +182,8 @@ def test_per_row_gives_each_row_its_own_edits_in_its_own_order() -> None:
     """Add then project differs from project then add; rows also differ in number, kind, site and settings."""
     add, project = Add(site=SITE, direction=normal(D)), ProjectOut(site=SITE, direction=normal(D, seed=1) + normal(D))
     floor = Clamp(site=SITE, direction=normal(D), target=0.2, at_least=True)
-    rows = [[add, project, add], [project, add], [replace(floor, at_least=False), floor]]
+    other = ProjectOut(site=SITE, direction=normal(D, seed=2) + normal(D))
+    rows = [[add, project, add], [project, other, add], [replace(floor, at_least=False), floor]]
     batch = per_row(rows)
     moved = H
     for edit in batch:

@@ -124,20 +124,24 @@ def test_rows_with_their_own_edits_equal_one_by_one(model: Any, sampling: Sampli
 
 
 def test_rows_that_end_leave_the_batch_and_do_not_touch_the_others(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = model.generate(PROMPTS, sampling=LONG)
+    edit = Oracle(site=Site(1), direction=normal(model.d_model), positions=Positions("response[:12]"))
+    free = model.generate(PROMPTS, edits=edit, sampling=LONG)
     stops = [free[0].ids[2], free[2].ids[5]]
     monkeypatch.setattr(model.module.generation_config, "eos_token_id", stops)
     sizes: list[int] = []
     block = model.module.get_submodule(model.architecture.blocks)[0]
     handle = block.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
-    found = model.generate(PROMPTS, sampling=LONG)
+    edit.touched.clear()
+    found = model.generate(PROMPTS, edits=edit, sampling=LONG)
     handle.remove()
     fed = []
-    for whole, one in zip(free, found, strict=True):
+    for row, whole, one in zip(model.tokenize(PROMPTS, chat=True), free, found, strict=True):
         end = next((place for place, token in enumerate(whole.ids) if token in stops), None)
         assert one.ids == whole.ids[:end]
         assert one.ended == (end is not None or whole.ended)
         fed.append(len(one.ids) if one.ended else len(one.ids) - 1)
+        touched = edit.touched[len(fed) - 1]
+        assert touched == list(range(row.response, row.response + min(12, fed[-1])))
     assert found[0].ended
     assert sizes == [len(PROMPTS), *(sum(n > step for n in fed) for step in range(max(fed)))]
     assert sizes[-1] < len(PROMPTS)

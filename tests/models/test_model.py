@@ -93,7 +93,7 @@ def test_contexts_nest_and_inner_edits_come_after_outer_ones(model: Any) -> None
 class Raising(Edit):
     error: BaseException
 
-    def delta(self, h: Tensor, layout: Any) -> Tensor:  # noqa: ARG002
+    def delta(self, h: Tensor, layout: Any) -> Tensor:
         raise self.error
 
 

@@ -210,6 +210,7 @@ def test_it_prints_everything_readably(page, tmp_path):
         "python -m experiments.axbench",
     ):
         assert said in text, said
+    assert text.count("n = 36") > 50, "the numbers of every concept are unfolded"
     assert "18 generations" not in text, "controls are of no use on paper"
 
 

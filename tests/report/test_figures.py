@@ -1,3 +1,4 @@
+import math
 import re
 import xml.etree.ElementTree as ET
 
@@ -99,6 +100,26 @@ def test_points_stand_where_their_numbers_say():
     assert place["PCA"][1] < place["LAT"][1], "upward is smaller in SVG"
 
 
+def test_bars_are_as_long_as_their_intervals():
+    rows = [row("probe", "detection.auroc", 0.7, 0.05), row("probe", "steering.score", 0.5, 0.1)]
+    rows += [row("lat", "detection.auroc", 0.8, 0.1), row("lat", "steering.score", 0.5, 0.3)]
+    figure = drawn(detection_against_steering(*of(*rows)))
+    (across, up), (twice_across, thrice_up) = (bars(figure, paint) for paint in ("s-s1", "s-s3"))
+    assert across > 50
+    assert twice_across == pytest.approx(2 * across, rel=1e-3)
+    assert thrice_up == pytest.approx(3 * up, rel=1e-3)
+
+
+def bars(figure: Figure, paint: str) -> list[float]:
+    """The lengths of the straight lines of a colour."""
+    found = []
+    for path in parts(figure, "path"):
+        numbers = [float(each) for each in re.findall(r"[\d.]+", path.get("d", ""))]
+        if path.get("class") == paint and len(numbers) == 4:
+            found.append(math.dist(numbers[:2], numbers[2:]))
+    return found
+
+
 def test_no_scatter_without_a_method_that_reads_and_writes():
     assert (
         detection_against_steering(*of(row("probe", "detection.auroc", 0.9), row("lat", "steering.score", 0.9))) is None
@@ -141,6 +162,8 @@ def test_heat_map_runs_from_chance_to_the_best():
     assert shades["Linear probe"] == shades["LAT"] == "f-h0"
     assert shades["PCA"] == "f-h5"
     assert shades["DiffMean"] == "f-h9"
+    inks = {name.removeprefix("sea, "): text.get("class") for name, text in explained(figure, "text").items()}
+    assert (inks["PCA"], inks["DiffMean"]) == ("f-on-low", "f-on-high")
 
 
 def test_a_heat_map_of_many_concepts_says_what_it_leaves_out():

@@ -35,6 +35,11 @@ def test_overlap_of_boxes():
     assert Box(0, 0, 1, 1).overlap(Box(2, 0, 3, 1)) == 0
 
 
+def test_labels_of_one_place_avoid_each_other():
+    first, second = beside([(50.0, 50.0)] * 2, [40.0] * 2, 13, [], Box(0, 0, 200, 100))
+    assert first.overlap(second) == 0
+
+
 def test_labels_avoid_points_each_other_and_the_edge():
     points = [(50.0, 50.0), (58.0, 52.0), (190.0, 95.0)]
     taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in points]

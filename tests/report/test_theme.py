@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import workbench.report
-from workbench.report.svg import INKS, SERIES, STEPS
+from workbench.report.svg import HIGH, INKS, SERIES, STEPS
 
 CSS = (Path(workbench.report.__file__).parent / "theme.css").read_text(encoding="utf-8")
 LIGHT, DARK, PRINT = (
@@ -51,7 +51,7 @@ def test_lines_can_be_seen(theme):
 @THEMES
 def test_numbers_of_the_heat_map_can_be_read(theme):
     for step in range(STEPS):
-        paint = theme["on-high"] if step >= 6 else theme["on-low"]
+        paint = theme["on-high"] if step >= HIGH else theme["on-low"]
         assert contrast(channels(paint), channels(theme[f"h{step}"])) >= TEXT, step
 
 

@@ -1,14 +1,14 @@
 """Activations on disk: each text read once, in shards that survive a kill, streamed or loaded whole.
 
 A shard is one `.safetensors` file named by the digest of everything that determines it: model, dtype, sites, positions,
-pooling and the token rows in it. So a store needs no index and no lock: any number of processes and readings
-may share a folder, a longer list of texts reuses the full shards of a shorter one, and what differs can never be
-mistaken for the same.
+pooling and the token rows in it. So a store needs no index and no lock: any number of processes and readings may share
+a folder, a longer list of texts reuses the full shards of a shorter one, and what differs can never be mistaken for the
+same. A killed writer leaves a scratch file; `workbench.runs.files.sweep` removes it when nobody else is writing there.
 
-Shards equal `Model.read` of all texts at once only up to rounding, because a matrix product rounds differently in batches
-of another shape: by less than 1e-5 of an item's length in float32, by a few hundredths in bfloat16. Rounding is also all
-that `budget`, device and thread count change, so they are not part of the name: what is stored is what every later call
-gets, bit for bit. A killed writer leaves a scratch file, which `workbench.runs.files.sweep` removes.
+Shards equal `Model.read` of all texts at once only up to rounding, because a matrix product rounds differently in
+batches of another shape: by less than 1e-5 of an item's length in float32, by a few hundredths in bfloat16. Rounding is
+also all that `budget`, device and thread count change, so they are not part of the name: what is stored is what every
+later call gets, bit for bit.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The steering task of AxBench (arXiv:2501.17148, section 4.2): many small trials, generated and scored in shared batches.
+"""The steering task of AxBench (arXiv:2501.17148): many small trials, generated and scored in shared batches.
 
 A trial is one instruction answered under one method, concept and strength. Rows of different trials share batches; the
 random stream of a row depends on concept and instruction only, so methods and strengths are compared on equal draws.
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from workbench.concepts.concepts import ConceptSet
+from workbench.concepts.concepts import ConceptSet, Example, Label
 from workbench.models.edits import Edit, per_row
 from workbench.models.generation import Sampling
 from workbench.models.model import Model
@@ -147,39 +147,43 @@ def choose_strength(scores: Float[np.ndarray, "strength instruction"], strengths
     return float(min(np.asarray(strengths)[best]))
 
 
-@torch.no_grad()
+def neutral_examples(concepts: ConceptSet, count: int) -> list[Example]:
+    """The first `count` evaluation texts that are negative for a concept and positive for none."""
+    carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
+    plain = ~carries & (concepts.labels == Label.NEGATIVE).any(1)
+    texts = [text for text, neutral in zip(concepts.examples, plain, strict=True) if neutral]
+    return [text for text in texts if text.split == "evaluation"][:count]
+
+
 def divergence(
-    model: Model,
-    plans: Sequence[Callable[[str], Plan]],
-    instructions: Sequence[str],
-    texts: Sequence[str],
-    max_tokens: int,
-) -> Float[np.ndarray, "plan text"]:
+    model: Model, plans: Sequence[Plan], instructions: Sequence[str], texts: Sequence[str], max_tokens: int = 32
+) -> Float[np.ndarray, "text"]:
     """KL(unsteered || steered) of the next token, in nats, averaged over the first `max_tokens` tokens of each text.
 
-    The side effect of a plan on text that has nothing to do with its concept.
+    Text i answers instruction i, steered by plan i: the side effect of steering on text that is not about the concept.
     """
-    plain = _cut(model.tokenize(list(instructions), list(texts), chat=_chat(model)), max_tokens)
-    reference = [_log_probabilities(model, plain[[row]], ()) for row in range(len(texts))]
-    values = np.zeros((len(plans), len(texts)))
-    for at, plan in enumerate(plans):
-        for row, (instruction, text) in enumerate(zip(instructions, texts, strict=True)):
-            steered = plan(instruction)
-            tokens = _cut(model.tokenize([steered.prompt], [text], chat=_chat(model)), max_tokens)
-            after = _log_probabilities(model, tokens, steered.edits)
-            values[at, row] = float((reference[row].exp() * (reference[row] - after)).sum(-1).mean())
-    return values
+    plain = _answers(model, instructions, texts, max_tokens)
+    steered = _answers(model, [plan.prompt for plan in plans], texts, max_tokens)
+    before, owner = _log_probabilities(model, plain)
+    with model.edited(per_row([plan.edits for plan in plans])):
+        after, _ = _log_probabilities(model, steered)
+    each = (before.exp() * (before - after)).sum(-1)  # [item]
+    sums = torch.zeros(len(texts)).index_add_(0, owner, each.cpu())
+    return (sums / owner.bincount(minlength=len(texts))).numpy()
 
 
-def _log_probabilities(model: Model, tokens: Tokens, edits: tuple[Edit, ...]) -> Float[torch.Tensor, "item vocab"]:
+def _answers(model: Model, instructions: Sequence[str], texts: Sequence[str], max_tokens: int) -> Tokens:
+    """Conversations whose responses end after `max_tokens` tokens."""
+    rows = model.tokenize(list(instructions), list(texts), chat=_chat(model))
+    return Tokens(tuple(TokenRow(row.ids[: row.response + max_tokens], row.prefix, row.response) for row in rows))
+
+
+def _log_probabilities(model: Model, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities [item, vocab] of every response token's distribution, and the row of each item."""
     layout = Layout.of(tokens, list(range(len(tokens)))).to(model.device)
-    with model.edited(edits):
-        return label_logits(model, layout, labels(layout)).float().log_softmax(-1)
-
-
-def _cut(tokens: Tokens, max_tokens: int) -> Tokens:
-    """Rows whose responses end after `max_tokens` tokens."""
-    return Tokens(tuple(TokenRow(row.ids[: row.response + max_tokens], row.prefix, row.response) for row in tokens))
+    label = labels(layout)
+    owner = layout.rows[:, None].expand_as(label)[label].cpu()
+    return label_logits(model, layout, label).float().log_softmax(-1), owner
 
 
 def _chat(model: Model) -> bool:

@@ -54,7 +54,7 @@ def choose_dtype(dtype: DType, device: torch.device) -> torch.dtype:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 faster than float32: AMX or AVX512-BF16 on a CPU, Ampere or later GPUs."""
+    """Whether bfloat16 multiplies faster than float32: AMX or AVX512-BF16 on a CPU, Ampere and later GPUs."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -12,7 +12,7 @@ from workbench.report.drawing import LETTER, Drawing, Figure
 from workbench.report.labels import Points
 from workbench.report.results import Results, counts
 from workbench.report.story import Story
-from workbench.report.svg import RC, STEPS, ink
+from workbench.report.svg import HIGH, RC, STEPS, ink
 from workbench.report.tables import Cell, cell
 from workbench.report.text import number, shortened
 from workbench.report.vocabulary import Metric, metric
@@ -22,8 +22,6 @@ _ROW = 26
 _BASE = _ROW / 2 + 4
 _LETTERS = 30
 _MOST = 40
-_HIGH = 6
-"""From this step on, numbers are in the opposite ink; theme.css is made so that both can be read."""
 
 _Grid = dict[str, list[Cell]]
 
@@ -135,7 +133,7 @@ def _draw_cell(
     else:
         step = _step(each.value, limits)
         box.set(facecolor=ink(f"h{step}"))
-        paint = ink("on-high" if step >= _HIGH else "on-low")
+        paint = ink("on-high" if step >= HIGH else "on-low")
     axes.add_patch(box)
     text = axes.text(
         x + width / 2, y + _BASE, sheet.say(each.text), ha="center", color=paint, fontsize=min(12, width / 3)

@@ -34,7 +34,10 @@ class _Point:
 
 @rc_context(RC)
 def detection_against_steering(results: Results, story: Story) -> Figure | None:
-    """A point a method, bars its intervals; methods that only write stand in a strip beside. None without any point."""
+    """A point a method, bars its intervals; methods that only write stand in a strip beside.
+
+    None when no method was both read with and written with.
+    """
     points = _points(results, story)
     both = [(point, point.detection) for point in points if point.detection is not None]
     if not both:
@@ -74,7 +77,7 @@ def _frame(axes: Axes, points: Sequence[_Point]) -> None:
 def _draw(sheet: Drawing, axes: Axes, point: _Point, across: Estimate) -> None:
     paint, up = colour(point.place), point.steering
     for xs, ys in ((across.reach, (up.value, up.value)), ((across.value, across.value), up.reach)):
-        axes.plot(xs, ys, color=paint, linewidth=1.4, clip_on=False)
+        axes.plot(xs, ys, color=paint, linewidth=1.4, solid_capstyle="butt", clip_on=False)
     dot = {"marker": marker(point.place), "markersize": 9, "markeredgewidth": 0}
     (drawn,) = axes.plot([across.value], [up.value], color=paint, clip_on=False, **dot)
     sheet.explain(drawn, point.said())
@@ -87,10 +90,10 @@ def _draw_strip(sheet: Drawing, axes: Axes, points: Sequence[_Point]) -> None:
     strip.tick_params(labelleft=False)
     strip.set_xlabel("steers only", color=ink("muted"), labelpad=27)
     heights = strip.transData.transform([(0, point.steering.value) for point in points])[:, 1].tolist()
-    for point, height in zip(points, spread(heights, 16, axes.bbox.y0, axes.bbox.y1), strict=True):
-        _draw(sheet, strip, point, Estimate(0.12, None, None, None))
-        place = (strip.bbox.x0 + 0.12 * strip.bbox.width + 9, height + 4)
-        _write(sheet, strip, point, place)
+    for i, (point, height) in enumerate(zip(points, spread(heights, 16, axes.bbox.y0, axes.bbox.y1), strict=True)):
+        across = 0.08 * (1 + i % 3)  # side by side, so that bars do not cover each other
+        _draw(sheet, strip, point, Estimate(across, None, None, None))
+        _write(sheet, strip, point, (strip.bbox.x0 + across * strip.bbox.width + 9, height + 4))
 
 
 def _name(sheet: Drawing, axes: Axes, points: Sequence[tuple[_Point, Estimate]]) -> None:

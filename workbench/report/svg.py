@@ -16,6 +16,8 @@ from workbench.report.text import visible
 
 SERIES = 8
 STEPS = 10
+HIGH = 6
+"""From this step of a heat map on, what is written on it is in the opposite ink."""
 INKS = (
     *("ink", "muted", "line", "paper", "accent", "on-low", "on-high"),
     *(f"s{i}" for i in range(SERIES)),

@@ -75,7 +75,7 @@ class Rating:
     def overall(self) -> float | None:
         """The harmonic mean of the three: 0 if any is 0, None if any is missing."""
         there = [value for value in self.values if value is not None]
-        return statistics.harmonic_mean(there) if len(there) == len(self.values) else None
+        return float(statistics.harmonic_mean(there)) if len(there) == len(self.values) else None
 
 
 NOTHING = Rating(0.0, 0.0, 0.0)

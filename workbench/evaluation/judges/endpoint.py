@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 NO_KEY = "none"
 """Sent where no key is set: the client insists on one, local servers ignore it."""
 
+_SECRET_LENGTH = 8
+"""Shorter keys are placeholders for local servers, such as EMPTY: no secret, and perhaps a word of the answer."""
+
 
 @dataclass
 class EndpointJudge:
     """Asks a model behind an OpenAI-compatible endpoint, three prompts for each text.
 
-    A prompt is tried again after a timeout, a lost connection, 429 or 5xx, with growing pauses (or as long as the server
-    asks for); then its rating is missing. The key appears in no repr, file, message or log of ours.
+    A prompt is tried again after a timeout, a lost connection, 429 or 5xx, with growing pauses (or as the server asks);
+    then its rating is missing. The key appears in no repr, file, message or log of ours.
 
     Raises JudgeError when the server is not there at all, refuses the key or does not know the address or model, when
     `openai` is not installed, and for settings that cannot work.
@@ -64,9 +67,7 @@ class EndpointJudge:
         if address.scheme not in ("http", "https") or not address.hostname:
             raise JudgeError(f"base_url is {self.base_url!r}; expected an address such as http://127.0.0.1:8000/v1")
         if min(self.concurrency, self.max_tokens) < 1 or self.retries < 0 or self.timeout_s <= 0:
-            raise JudgeError(
-                f"{self}: concurrency and max_tokens must be 1 or more, retries 0 or more, timeout_s above 0"
-            )
+            raise JudgeError(f"{self}: concurrency and max_tokens must be at least 1, retries 0, and timeout_s above 0")
 
     @property
     def name(self) -> str:
@@ -153,13 +154,13 @@ class EndpointJudge:
     def _without_key(self, text: str) -> str:
         """The text with the key blotted out: servers have been seen to repeat it in their messages."""
         key = self._key()
-        return text.replace(key, f"[{self.key_variable}]") if key else text
+        return text.replace(key, f"[{self.key_variable}]") if len(key) >= _SECRET_LENGTH else text
 
     def _refused(self, error: Exception) -> str:
         state = "is set" if self._key() else "is not set"
         return (
-            f"{self.base_url} refuses to answer as {self.model!r}: {self._without_key(str(error))}. Check base_url, the "
-            f"name of the model, and the key in the environment variable {self.key_variable}, which {state}"
+            f"{self.base_url} refuses to answer as {self.model!r}: {self._without_key(str(error))}. Check base_url, "
+            f"the name of the model, and the key in the environment variable {self.key_variable}, which {state}"
         )
 
     def _is_absent(self, error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """The three questions a language model is asked about a text, and how its answers are read.
 
 Our own words for AxBench's three judge prompts (arXiv:2501.17148, section 5.2): each asks for one property only, a
-short reasoning, and `Rating: [[n]]` with n from 0 to 2. Unlike there, an answer without such a rating is missing, not 0.
+short reasoning, and `Rating: [[n]]` with n from 0 to 2. An answer without such a rating is missing; there it counts 0.
 
 What is judged is written by a steered model and may say anything. It stands between marker lines that hold a digest of
 it, which it cannot contain, and whatever in it looks like a rating is defused, so that an answer that merely quotes it
@@ -91,7 +91,7 @@ def prompts(item: Item) -> tuple[str, str, str]:
 
 
 def parse(reply: str) -> float:
-    """The last `Rating: [[n]]` of an answer. Raises ValueError, with the reason, unless there is one and n is 0 to 2."""
+    """The last `Rating: [[n]]` of an answer. Raises ValueError, with the reason, if there is none or n is no rating."""
     found = _RATING.findall(reply)
     if not found:
         raise ValueError(f"no rating in {_short(reply)!r}")
