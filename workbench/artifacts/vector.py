@@ -84,8 +84,8 @@ class Vector(Artifact):
             )
         if other.origin.model_digest != self.origin.model_digest:
             raise ArtifactError(
-                f"{self._name!r} was fitted on {self.origin.model}, {other._name!r} on {other.origin.model}; `adopt` one "
-                "of them if the two models share their representation"
+                f"{self._name!r} was fitted on {self.origin.model}, {other._name!r} on {other.origin.model}; `adopt` "
+                "one of them if the two models share their representation"
             )
         return Vector(replace(self.origin, concept=name), self.site, full)
 

@@ -25,7 +25,7 @@ def text_scores(
 
     `fitted` holds under each key a method and its artifacts, one a concept. All vectors share one matrix product.
     """
-    vectors = {name: artifacts for name, (_, artifacts) in fitted.items() if isinstance(artifacts[0], Vector)}
+    vectors = {name: mine for name, (_, every) in fitted.items() if (mine := _vectors(every))}
     found = _projected(data, vectors) if vectors else {}
     for name, (method, artifacts) in fitted.items():
         if method.reads_text:
@@ -35,6 +35,12 @@ def text_scores(
             columns = [method.detect(artifact, data.x) for artifact in artifacts]
             found[name] = _pooled(data, torch.stack(columns, 1))
     return {name: found[name] for name in fitted}
+
+
+def _vectors(artifacts: Sequence[Artifact]) -> list[Vector]:
+    """The artifacts, if all are vectors; else nothing."""
+    found = [artifact for artifact in artifacts if isinstance(artifact, Vector)]
+    return found if len(found) == len(artifacts) else []
 
 
 def _projected(data: LabelledSet, vectors: Mapping[K, Sequence[Vector]]) -> dict[K, np.ndarray]:

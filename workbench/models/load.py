@@ -40,7 +40,8 @@ def load(
     found = resolve(source)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     options = {} if revision is None else {"revision": revision}
-    module = AutoModelForCausalLM.from_pretrained(found.folder_or_id, dtype=choose_dtype(dtype, place), **options)
+    wanted = choose_dtype(dtype, place)
+    module: Any = AutoModelForCausalLM.from_pretrained(found.folder_or_id, dtype=wanted, **options)
     tokenizer = tokenizer or AutoTokenizer.from_pretrained(found.folder_or_id, **options)
     digest = found.digest or hub_digest(found.folder_or_id, module.config._commit_hash)
     return Model(module.to(place).eval(), tokenizer, found.name, digest)

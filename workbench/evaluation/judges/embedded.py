@@ -7,6 +7,7 @@ between two thresholds; every threshold is data, and says how it was set.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -88,9 +89,7 @@ class EmbeddedJudge:
         of the same texts with their words shuffled. Hard negatives and evaluation texts are never looked at.
         """
         vectors = encoder.encode([example.response for example in concepts.examples])
-        detectors = {
-            concept.name: _detector(concepts, k, vectors) for k, concept in enumerate(concepts.concepts)
-        }
+        detectors = {concept.name: _detector(concepts, k, vectors) for k, concept in enumerate(concepts.concepts)}
         return cls(encoder, detectors, _thresholds(encoder, perplexities, shuffled))
 
     def rate(self, items: Sequence[Item]) -> list[Rating]:
@@ -128,7 +127,7 @@ class EmbeddedJudge:
 def variety(text: str) -> float:
     """The share of distinct word pairs; 1 where no pair comes twice, 0 for a text of fewer than three words."""
     words = text.lower().split()
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     return len(set(pairs)) / len(pairs) if len(pairs) > 1 else 0.0
 
 
@@ -141,7 +140,7 @@ def _detector(concepts: ConceptSet, k: int, vectors: np.ndarray) -> Detector:
     train, held = usable & (split == "train"), usable & (split == "validation")
     model = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
     model.fit(vectors[train], label[train] == Label.POSITIVE)
-    odds, carries = model.decision_function(vectors[held]), label[held] == Label.POSITIVE
+    odds, carries = np.asarray(model.decision_function(vectors[held])), label[held] == Label.POSITIVE
     ramp = Ramp(zero=float(np.quantile(odds[~carries], 0.95)), two=float(np.median(odds[carries])))
     return Detector(model.coef_[0].astype(np.float32), float(model.intercept_[0]), ramp)
 
@@ -160,8 +159,6 @@ def _thresholds(encoder: SentenceEncoder, perplexities: np.ndarray, shuffled: np
         instruction=Ramp(
             zero=float(np.quantile(similarity[~same & above], 0.9)), two=float(np.median(similarity[same & above]))
         ),
-        perplexity=Ramp(
-            zero=float(np.log(np.median(shuffled))), two=float(np.log(np.quantile(perplexities, 0.9)))
-        ),
+        perplexity=Ramp(zero=float(np.log(np.median(shuffled))), two=float(np.log(np.quantile(perplexities, 0.9)))),
         variety=Ramp(zero=low / 2, two=low),
     )

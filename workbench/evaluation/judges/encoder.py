@@ -1,7 +1,11 @@
-"""An independent sentence encoder: all-MiniLM-L6-v2 (Reimers & Gurevych 2019, arXiv:1908.10084; Apache-2.0)."""
+"""Sentence embeddings by all-MiniLM-L6-v2, a small encoder that has nothing to do with the models being judged.
+
+Reimers & Gurevych 2019 (arXiv:1908.10084), Wang et al. 2020 (arXiv:2002.10957); 22 million parameters, Apache-2.0.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,37 +13,50 @@ import torch
 from jaxtyping import Float
 from transformers import AutoModel, AutoTokenizer
 
+from workbench.models.tokens import Row, Tokens
 from workbench.models.weights import encoder_folder
 
 MAX_TOKENS = 256
-"""The length that the encoder was made for; longer texts are cut."""
+"""As the model's authors cut texts, special tokens included."""
+
+TOKEN_BUDGET = 4096
+"""Padded tokens in one forward pass."""
 
 
 @dataclass(frozen=True, eq=False)
 class SentenceEncoder:
-    """Turns texts into unit vectors whose dot product is their similarity."""
+    """Texts to unit vectors: mean of the last layer over a text's tokens, then L2-normalised, in float32."""
 
     module: Any
     tokenizer: Any
 
     @classmethod
-    def load(cls) -> "SentenceEncoder":
-        """The packaged encoder in float32, fetched on first use. Raises WeightsError."""
-        folder = encoder_folder()
-        module = AutoModel.from_pretrained(folder, dtype=torch.float32, add_pooling_layer=False).eval()
-        return cls(module, AutoTokenizer.from_pretrained(folder))
+    def load(cls, folder: str | Path | None = None) -> "SentenceEncoder":
+        """From a folder of the BERT family in sentence-transformers' layout; by default the packaged encoder.
 
-    @torch.no_grad()
-    def encode(self, texts: Sequence[str], batch_size: int = 32) -> Float[np.ndarray, "text 384"]:
-        """The mean of the token states of each text, at unit norm; texts of similar length share a batch."""
-        ids = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"] if texts else []
-        found = np.empty((len(ids), self.module.config.hidden_size), dtype=np.float32)
-        order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            padded = self.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
-            states = self.module(**padded).last_hidden_state  # [text, pos, d]
-            weight = padded["attention_mask"].float()
-            mean = (weight[:, None] @ states)[:, 0] / weight.sum(1, keepdim=True)
-            found[rows] = torch.nn.functional.normalize(mean, dim=1).numpy()
-        return found
+        That is fetched once from the package index. Raises WeightsError if it cannot be had.
+        """
+        source = str(folder or encoder_folder())
+        module = AutoModel.from_pretrained(source, dtype=torch.float32)
+        return cls(module.eval(), AutoTokenizer.from_pretrained(source))
+
+    def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
+        """One unit vector for each text, in order. Equal texts are encoded once; what follows token 256 is ignored."""
+        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        embeddings = np.zeros((len(place), self.module.config.hidden_size), dtype=np.float32)
+        tokens = self._tokens(list(place))
+        for rows in tokens.batches(TOKEN_BUDGET):
+            embeddings[rows] = self._embed(tokens[rows])
+        return embeddings[[place[text] for text in texts]]
+
+    def _tokens(self, texts: list[str]) -> Tokens:
+        ids = self.tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"] if texts else []
+        return Tokens(tuple(Row(tuple(row)) for row in ids))
+
+    @torch.inference_mode()
+    def _embed(self, tokens: Tokens) -> Float[np.ndarray, "text d"]:
+        padded = tokens.pad("right", self.tokenizer.pad_token_id)
+        mask = padded.mask.long()  # [text, pos]
+        states = self.module(input_ids=padded.ids, attention_mask=mask).last_hidden_state  # [text, pos, d]
+        totals = (states * mask[..., None]).sum(1)
+        return torch.nn.functional.normalize(totals, dim=-1).numpy()

@@ -1,0 +1,52 @@
+"""What the README says runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_python_blocks_run_in_order(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "readme"}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert len(re.findall(r"^0\.[08] ", capsys.readouterr().out, flags=re.MULTILINE)) == 4
+
+
+def test_the_example_method_keeps_the_contract():
+    from tests.planted import planted, truth
+
+    names: dict[str, object] = {"__name__": "tests.test_readme"}
+    block = next(block for block in blocks("python") if "class MedianDifference" in block)
+    exec(compile(block, "README.md", "exec"), names)
+    vector = names["MedianDifference"]().fit(planted())  # type: ignore[operator]
+    assert float(vector.direction @ truth()) > 0.9
+
+
+@pytest.mark.parametrize("target", re.findall(r"^make (\w+)", "\n".join(blocks("bash")), flags=re.MULTILINE))
+def test_make_targets_exist(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_flags_exist():
+    from experiments.axbench import Config
+
+    flags = set(re.findall(r" --([a-z-]+)", "\n".join(blocks("bash")))) - {"preset", "help", "config", "root"}
+    assert flags
+    for flag in flags:
+        assert hasattr(Config, flag.replace("-", "_")), flag
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_links_lead_somewhere(document):
+    for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        if not link.startswith("http"):
+            assert (document.parent / link).exists(), f"{document.name} links to {link}"
