@@ -165,7 +165,7 @@ class Bench:
         """Who rates the answers."""
         from workbench.evaluation.judges.choose import choose
 
-        return choose(self.config.judge, self.config.judge_model, self.concepts, self.model, self.run)
+        return choose(self.config.judge, self.config.judge_model, self.concepts, self.model, self.run, self.sampling)
 
     @cached_property
     def states(self) -> "Activations":

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.logistic import fit_logistic
+from probes.logistic import fit_logistic, gram_of
 from workbench.artifacts.vector import Vector
 from workbench.concepts.concepts import Label
 from workbench.concepts.labelled import Labelled, LabelledSet
@@ -44,9 +44,10 @@ class LinearProbe(AdditiveMethod):
         use = y + (label == Label.NEGATIVE).float()
         variance = torch.stack([part.x.double().var(0) for part in parts], 1).float()  # [d, concept]
         best: list[tuple[float, Tensor, float]] = [(torch.inf, variance[:, 0], 0.0)] * len(parts)
+        gram = gram_of(x)
         for C in self._candidates(parts):
             # Standardising x is the same as penalising each weight by its feature's variance.
-            fitted = fit_logistic(x, y, use, variance.clamp_min(1e-12) / C)
+            fitted = fit_logistic(x, y, use, variance.clamp_min(1e-12) / C, gram=gram)
             for k, part in enumerate(parts):
                 loss = _held_out_loss(part, fitted.weight[:, k], float(fitted.intercept[k]))
                 if loss < best[k][0]:

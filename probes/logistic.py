@@ -31,19 +31,22 @@ def fit_logistic(
     use: Float[Tensor, "item concept"],
     penalty: Float[Tensor, "d concept"],
     *,
-    tol: float = 1e-7,
+    gram: Float[Tensor, "d1 d1"] | None = None,
+    tol: float = 1e-8,
 ) -> Fitted:
     """Minimise, for each column, sum_i use_i * logloss(y_i, x_i . w + b) + sum_j penalty_j * w_j^2 / 2.
 
-    `y` is 0 or 1; `use` weighs items, 0 leaves them out, at most 1; the intercept is not penalised. Stops when the
-    predicted decrease of every column falls under `tol` times its objective. Raises ValueError if a column has items of
+    `y` is 0 or 1; `use` weighs items, 0 leaves them out, at most 1; the intercept is not penalised. `gram` is
+    `gram_of(x)`, for callers that fit the same states under several penalties. Stops when the
+    predicted decrease of every column falls under `tol` times its objective. Items that no column uses are best left
+    out: they shape the preconditioner. Raises ValueError if a column has items of
     one class only, or does not converge.
     """
     positive, total = (use * y).sum(0), use.sum(0)
     if bool(((positive <= 0) | (positive >= total)).any()):
         column = int(((positive <= 0) | (positive >= total)).nonzero()[0])
         raise ValueError(f"column {column} has items of one class only; logistic regression needs both")
-    solver = _Solver(x, y, use, penalty)
+    solver = _Solver(x, y, use, penalty, gram_of(x) if gram is None else gram)
     for iteration in range(_STEPS):
         if solver.step(tol):
             weight = solver.w[:-1]
@@ -51,23 +54,34 @@ def fit_logistic(
     raise ValueError(f"logistic regression did not converge in {_STEPS} iterations; use a larger penalty")
 
 
+def gram_of(x: Float[Tensor, "item d"]) -> Float[Tensor, "d1 d1"]:
+    """X'X of the states with a column of ones behind them, in float64: what the preconditioner is made of."""
+    with_one = _with_one(x)
+    parts = with_one.split(16384)  # float64 copies of a part only
+    return torch.stack([part.T.double() @ part.double() for part in parts]).sum(0)
+
+
+def _with_one(x: Tensor) -> Tensor:
+    return torch.cat([x, torch.ones_like(x[:, :1])], 1)  # [item, d+1]
+
+
 class _Solver:
     """The state of the minimisation; all columns step together."""
 
-    def __init__(self, x: Tensor, y: Tensor, use: Tensor, penalty: Tensor) -> None:
-        self.x = torch.cat([x, torch.ones_like(x[:, :1])], 1)  # [item, d+1]
+    def __init__(self, x: Tensor, y: Tensor, use: Tensor, penalty: Tensor, gram: Tensor) -> None:
+        self.x = _with_one(x)
         self.y, self.use = y, use
         self.penalty = torch.cat([penalty, torch.zeros_like(penalty[:1])])  # [d+1, concept]
         self.w = torch.zeros_like(self.penalty)
         self.z = torch.zeros_like(y)  # logits [item, concept]
-        self.factor = self._bound()
+        self.factor = self._bound(gram)
         self.gradient = self._gradient()
         self.pairs: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def _bound(self) -> Tensor:
+    def _bound(self, gram: Tensor) -> Tensor:
         """Cholesky factor of the shared bound, scaled to the items that a column uses on average."""
         share = float(self.use.sum(0).mean()) / len(self.x)
-        bound = self.x.T.double() @ self.x.double() * (share / 4) + torch.diag(self.penalty.double().mean(1))
+        bound = gram * (share / 4) + torch.diag(self.penalty.double().mean(1))
         jitter = 1e-10 * float(bound.diagonal().mean())
         return torch.linalg.cholesky(bound + jitter * torch.eye(len(bound), dtype=bound.dtype)).to(self.x.dtype)
 

@@ -195,13 +195,16 @@ def frequencies(sampling: Sampling, draw: Tensor) -> Tensor:
     return torch.bincount(chosen, minlength=len(LOGITS)) / len(draw)
 
 
+def needed(probabilities: Tensor, mass: float) -> int:
+    """How many of the likeliest tokens together hold `mass`."""
+    return int((probabilities.sort(descending=True).values.cumsum(0) < mass).sum()) + 1
+
+
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 @pytest.mark.parametrize("top_p", [1.0, 0.7, 0.2])
 def test_evenly_spread_draws_reproduce_the_distribution(temperature: float, top_p: float) -> None:
     expected = (LOGITS / temperature).softmax(0)
-    order = expected.argsort(descending=True)
-    n_kept = int((expected[order].cumsum(0) < top_p).sum()) + 1
-    expected[order[n_kept:]] = 0
+    expected[expected.argsort(descending=True)[needed(expected, top_p) :]] = 0
     found = frequencies(Sampling(temperature=temperature, top_p=top_p), (torch.arange(N) + 0.5) / N)
     torch.testing.assert_close(found, expected / expected.sum(), atol=2 / N, rtol=0)
 
@@ -214,6 +217,20 @@ def test_the_rows_own_streams_reproduce_the_distribution(temperature: float) -> 
     for step in (0, 2):
         found = frequencies(sampling, sampling.draws(N)[:, step])[:5] * N
         assert scipy.stats.chisquare(found, expected * found.sum() / expected.sum()).pvalue > 1e-3
+
+
+def test_equally_likely_tokens_are_chosen_alike_beside_any_other_row() -> None:
+    """Half precision makes ties; a flat neighbour needs the whole vocabulary, a peaked row a few tokens of it."""
+    rows = {"ties": (4 * normal(1000)).round(), "peaked": 4 * normal(1000), "flat": torch.zeros(1000)}
+    sampling, draw = Sampling(temperature=1.0, top_p=0.9), (torch.arange(100) + 0.5) / 100
+    alone = torch.stack([choose(row.expand(100, -1), sampling, draw) for row in rows.values()], 1)
+    together = torch.stack([choose(torch.stack([*rows.values()]), sampling, one.expand(3)) for one in draw])
+    assert torch.equal(alone, together)
+    for at, row in enumerate(rows.values()):
+        expected = row.double().softmax(0)
+        kept = expected >= expected.sort(descending=True).values[needed(expected, 0.9) - 1]
+        assert kept[alone[:, at]].all()
+        assert len(alone[:, at].unique()) > 3
 
 
 @pytest.mark.parametrize("draw", [0.0, 1 - 2**-24])

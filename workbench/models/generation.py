@@ -78,10 +78,8 @@ def choose(logits: Float[Tensor, "row vocab"], sampling: Sampling, draw: Float[T
     probabilities = (logits.float() / sampling.temperature).softmax(-1)
     if sampling.top_p == 1:
         return _at(probabilities, draw)
-    probabilities, order = _likeliest(probabilities, sampling.top_p)
-    before = probabilities.cumsum(-1) - probabilities
-    place = _at(probabilities.masked_fill(before >= sampling.top_p, 0), draw)
-    return order.gather(1, place[:, None])[:, 0]
+    probabilities, ids = _nucleus(probabilities, sampling.top_p)
+    return ids.gather(1, _at(probabilities, draw)[:, None])[:, 0]
 
 
 def _at(probabilities: Float[Tensor, "row item"], draw: Float[Tensor, "row"]) -> Int[Tensor, "row"]:
@@ -91,16 +89,27 @@ def _at(probabilities: Float[Tensor, "row item"], draw: Float[Tensor, "row"]) ->
     return place[:, 0].clamp(max=probabilities.shape[-1] - 1)
 
 
-def _likeliest(probabilities: Float[Tensor, "row vocab"], mass: float) -> tuple[Tensor, Tensor]:
-    """The largest probabilities of each row with their ids, in descending order, enough of them to hold `mass`.
+def _nucleus(probabilities: Float[Tensor, "row vocab"], mass: float) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens of each row that together hold `mass`, others at 0, and their ids, in ascending order.
 
-    Sorting the whole vocabulary at every step costs more than the model; 256 tokens nearly always suffice.
+    Tokens as likely as the last one are all kept: which of them comes first would depend on the other rows. Sorting
+    the whole vocabulary at every step costs more than the model; 256 tokens nearly always suffice.
     """
-    few = min(256, probabilities.shape[-1])
-    top, order = probabilities.topk(few)
-    if bool((top.sum(-1) >= mass).all()):
-        return top, order
-    return probabilities.sort(-1, descending=True)
+    top, ids = probabilities.topk(min(256, probabilities.shape[-1]))
+    cut = _cut(top, mass)
+    if bool((cut > top[:, -1:]).all()):
+        ids, at = ids.sort(-1)
+        top = top.gather(-1, at)
+        return top.masked_fill(top < cut, 0), ids
+    cut = _cut(probabilities.sort(-1, descending=True).values, mass)
+    ids = torch.arange(probabilities.shape[-1], device=probabilities.device).expand_as(probabilities)
+    return probabilities.masked_fill(probabilities < cut, 0), ids
+
+
+def _cut(descending: Float[Tensor, "row item"], mass: float) -> Float[Tensor, "row 1"]:
+    """The smallest of the first probabilities of each row that together hold `mass`; the last one if none do."""
+    needed = (descending.cumsum(-1) - descending < mass).sum(-1, keepdim=True)
+    return descending.gather(-1, needed - 1)
 
 
 @dataclass

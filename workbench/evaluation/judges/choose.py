@@ -1,18 +1,22 @@
 """The judge that a configuration names."""
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from workbench.concepts.concepts import ConceptSet
 from workbench.evaluation.judges.base import Judge, JudgeError
-from workbench.evaluation.steering import perplexities
+from workbench.evaluation.steering import perplexities, stream
+from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.runs.run import Run
 
+YARDSTICKS = 64
+"""Unsteered answers that say what fluent and broken text look like to the model."""
 
-def choose(name: str, judge_model: str, concepts: ConceptSet, model: Model, run: Run) -> Judge:
+
+def choose(name: str, judge_model: str, concepts: ConceptSet, model: Model, sampling: Sampling, run: Run) -> Judge:
     """`embedded`, `local:MODEL` or the base URL of an endpoint (with its `judge_model`), ready to rate.
 
     Raises JudgeError for any other name.
@@ -21,8 +25,8 @@ def choose(name: str, judge_model: str, concepts: ConceptSet, model: Model, run:
         from workbench.evaluation.judges.embedded import EmbeddedJudge
         from workbench.evaluation.judges.encoder import SentenceEncoder
 
-        human, shuffled = run.unit("judge/perplexity-of-held-out-text", lambda: held_out_perplexities(concepts, model))
-        return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), np.array(human), np.array(shuffled))
+        fluent, broken = run.unit("judge/yardsticks", lambda: yardsticks(concepts, model, sampling))
+        return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), np.array(fluent), np.array(broken))
     if name.startswith("local:"):
         from workbench.evaluation.judges.local import LocalJudge
 
@@ -34,10 +38,17 @@ def choose(name: str, judge_model: str, concepts: ConceptSet, model: Model, run:
     raise JudgeError(f"there is no judge {name!r}; use 'embedded', 'local:MODEL' or the base URL of an endpoint")
 
 
-def held_out_perplexities(concepts: ConceptSet, model: Model) -> list[Any]:
-    """The unsteered model's perplexities of the validation texts, and of the same texts with their words shuffled."""
-    texts = concepts.split("validation").examples
-    random = np.random.default_rng(0)
-    shuffled = [" ".join(random.permutation(text.response.split()).tolist()) for text in texts]
-    asked = [text.instruction for text in texts]
-    return [perplexities(model, asked, said) for said in ([text.response for text in texts], shuffled)]
+def yardsticks(concepts: ConceptSet, model: Model, sampling: Sampling) -> list[list[float]]:
+    """The model's perplexities of its own answers to validation instructions, and of the same answers broken.
+
+    Sampled as the texts to judge are; empty answers are left out.
+    """
+    from workbench.evaluation.judges.fluency import broken
+
+    asked = list(dict.fromkeys(text.instruction for text in concepts.split("validation").examples))[:YARDSTICKS]
+    seeds = tuple(stream("yardstick", text) for text in asked)
+    answers = [one.text for one in model.generate(asked, sampling=replace(sampling, row_seeds=seeds), batch_size=64)]
+    said = [(question, answer) for question, answer in zip(asked, answers, strict=True) if answer.strip()]
+    questions, answers = [question for question, _ in said], [answer for _, answer in said]
+    pairs = [perplexities(model, questions, texts) for texts in (answers, broken(answers))]
+    return [[value for value in values if value is not None] for values in pairs]

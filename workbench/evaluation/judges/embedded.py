@@ -1,73 +1,32 @@
-"""The judge that needs no LLM: an independent sentence encoder, word statistics, and thresholds set on held-out text.
+"""The judge that needs no LLM: a sentence encoder, the model's own perplexity, and counted words.
 
-Concept: a classifier on the encoder's vectors, fitted on the training texts. Instruction: similarity to what the
-unsteered model answers. Fluency: perplexity under the unsteered model, and repetition. Each is a ramp from 0 to 2
-between two thresholds; every threshold is data, and says how it was set.
+Concept: a classifier on the encoder's vectors, fitted on the training texts. Instruction: similarity to the instruction
+and to what the unsteered model answers. Fluency: perplexity under the unsteered model, and repetition. How well it
+agrees with labels, and where it fails, is measured in docs/judges.md.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.linear_model import LogisticRegression
 
 from workbench.concepts.concepts import ConceptSet, Label
-from workbench.concepts.packaged import packaged
-from workbench.evaluation.judges.base import MAX_RATING, NOTHING, Item, JudgeError, Rating
-from workbench.evaluation.judges.encoder import SentenceEncoder
-
-C = 10.0
-"""Inverse penalty of the concept classifiers; from 1 to 100 the agreement hardly moves (docs/judges.md)."""
-
-
-@dataclass(frozen=True)
-class Ramp:
-    """A rating that grows from 0 at `zero` to 2 at `two`; `two` may lie below `zero`."""
-
-    zero: float
-    two: float
-
-    def __post_init__(self) -> None:
-        if not np.isfinite([self.zero, self.two]).all() or self.zero == self.two:
-            raise JudgeError(f"a ramp from {self.zero} to {self.two} cannot rate; the held-out texts do not differ")
-
-    def rate(self, value: float) -> float:
-        """The rating of a measurement."""
-        return float(np.clip((value - self.zero) / (self.two - self.zero), 0, 1)) * MAX_RATING
-
-
-@dataclass(frozen=True, eq=False)
-class Detector:
-    """A concept's classifier: log-odds = vector . weight + bias, and the ramp that rates them."""
-
-    weight: Float[np.ndarray, "384"]
-    bias: float
-    ramp: Ramp
-    """0 at the 95th percentile of held-out texts without the concept, 2 at the median of those with it."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """The ramps that all concepts share."""
-
-    instruction: Ramp
-    """Cosine similarity: 0 at the 90th percentile of held-out answers to different instructions, 2 at the median of
-    held-out answers to the same instruction."""
-    perplexity: Ramp
-    """log perplexity: 2 at the 90th percentile of held-out texts, 0 at the median of the same texts with their words
-    shuffled."""
-    variety: Ramp
-    """Share of distinct word pairs: 2 at the 5th percentile of held-out texts, 0 at half of that."""
+from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
+from workbench.evaluation.judges.calibration import Ramp, Thresholds
+from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
+from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
+from workbench.evaluation.judges.fluency import longest_run, rate_fluency, stuck, variety
+from workbench.evaluation.metrics import max_pool
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedJudge:
-    """Rates without an LLM; deterministic, some hundred texts a second."""
+    """Rates without an LLM; the same texts get the same ratings."""
 
     encoder: SentenceEncoder
-    detectors: dict[str, Detector]
+    classifier: ConceptClassifier
     thresholds: Thresholds
 
     @property
@@ -80,85 +39,105 @@ class EmbeddedJudge:
         cls,
         concepts: ConceptSet,
         encoder: SentenceEncoder,
-        perplexities: Float[np.ndarray, "text"],
-        shuffled: Float[np.ndarray, "text"],
+        perplexities: Float[np.ndarray, " text"],
+        broken: Float[np.ndarray, " broken_text"],
     ) -> "EmbeddedJudge":
-        """Fit the classifiers on training texts and set every threshold on held-out texts.
+        """Fit the classifiers on the training texts and set every threshold on held-out ones.
 
-        `perplexities` and `shuffled` are the unsteered model's perplexities of held-out texts that people can read, and
-        of the same texts with their words shuffled. Hard negatives and evaluation texts are never looked at.
+        `perplexities` are the unsteered model's, of texts that read well and were made as the texts to judge are made:
+        its own unsteered answers to other instructions. (Texts by people will not do: a small model finds them more
+        surprising than its own nonsense.) `broken` are those of the same texts, broken. Evaluation texts and hard
+        negatives are never looked at.
+
+        Raises JudgeError for perplexities that are missing or no higher for broken texts, and where the validation
+        split has fewer than two instructions.
         """
-        vectors = encoder.encode([example.response for example in concepts.examples])
-        detectors = {concept.name: _detector(concepts, k, vectors) for k, concept in enumerate(concepts.concepts)}
-        return cls(encoder, detectors, _thresholds(encoder, perplexities, shuffled))
+        held_out = concepts.split("validation")
+        texts = [example.response for example in held_out.examples]
+        vectors = encoder.vectors(chain(texts, *map(sentences, texts), (e.instruction for e in held_out.examples)))
+        classifier = ConceptClassifier.fit(concepts, encoder)
+        thresholds = Thresholds(
+            concept=_concept_ramp(held_out, classifier.log_odds(texts, vectors)),
+            instruction=_instruction_ramp(held_out, vectors),
+            perplexity=_perplexity_ramp(perplexities, broken),
+            variety=_variety_ramp(texts),
+            run=_run_ramp(texts),
+        )
+        return cls(encoder, classifier, thresholds)
 
     def rate(self, items: Sequence[Item]) -> list[Rating]:
-        """One rating for each item; a text without content gets 0 three times, an unknown concept is an error."""
-        vectors = self.encoder.encode([item.text for item in items])
-        asked = list(dict.fromkeys(text for item in items for text in item.references or (item.instruction,)))
-        known = dict(zip(asked, self.encoder.encode(asked), strict=True))
-        return [self._rate(item, vector, known) for item, vector in zip(items, vectors, strict=True)]
+        """One rating for each item. Without a perplexity the fluency is missing.
 
-    def _rate(self, item: Item, vector: np.ndarray, known: dict[str, np.ndarray]) -> Rating:
+        Raises JudgeError for a concept that the judge was not fitted on.
+        """
+        columns = [self.classifier.index(item.concept) for item in items]
+        if not items:
+            return []
+        texts = [item.text for item in items]
+        compared = chain.from_iterable((item.instruction, *item.references) for item in items)
+        vectors = self.encoder.vectors(chain(texts, *map(sentences, texts), compared))
+        log_odds = self.classifier.log_odds(texts, vectors)[np.arange(len(items)), columns]
+        return [self._rate(item, odds, vectors) for item, odds in zip(items, log_odds.tolist(), strict=True)]
+
+    def _rate(self, item: Item, log_odds: float, vectors: Vectors) -> Rating:
         if item.is_empty:
             return NOTHING
-        if item.concept not in self.detectors:
-            raise JudgeError(f"the judge was fitted on {', '.join(self.detectors)}, not on {item.concept!r}")
-        similarity = max(float(vector @ known[text]) for text in item.references or (item.instruction,))
-        fluency = self._fluency(item)
+        fluency = rate_fluency(item, self.thresholds)
         return Rating(
-            concept=self._concept(item.concept, vector),
-            instruction=self.thresholds.instruction.rate(similarity),
+            concept=self.thresholds.concept.rate(log_odds),
+            instruction=self.thresholds.instruction.rate(relevance(item, vectors)),
             fluency=fluency,
-            error=None if fluency is not None else "there is no perplexity of the text",
+            error="fluency: the text has no perplexity" if fluency is None else None,
         )
 
-    def _concept(self, concept: str, vector: np.ndarray) -> float:
-        detector = self.detectors[concept]
-        return detector.ramp.rate(float(vector @ detector.weight) + detector.bias)
 
-    def _fluency(self, item: Item) -> float | None:
-        if np.isnan(item.perplexity):
-            return None
-        spoken = self.thresholds.perplexity.rate(float(np.log(item.perplexity)))
-        return min(spoken, self.thresholds.variety.rate(variety(item.text)))
+def relevance(item: Item, vectors: Vectors) -> float:
+    """The largest cosine similarity of the text to its instruction and to the unsteered answers."""
+    return max(float(vectors[item.text] @ vectors[text]) for text in (item.instruction, *item.references))
 
 
-def variety(text: str) -> float:
-    """The share of distinct word pairs; 1 where no pair comes twice, 0 for a text of fewer than three words."""
-    words = text.lower().split()
-    pairs = list(pairwise(words))
-    return len(set(pairs)) / len(pairs) if len(pairs) > 1 else 0.0
+def _concept_ramp(held_out: ConceptSet, log_odds: Float[np.ndarray, "text concept"]) -> Ramp:
+    columns = range(len(held_out))
+    carried = [log_odds[carriers(held_out, k), k] for k in columns]
+    absent = [log_odds[usable(held_out, k) & ~carriers(held_out, k), k] for k in columns]
+    return Ramp.between(np.concatenate(absent), np.concatenate(carried))
 
 
-def _detector(concepts: ConceptSet, k: int, vectors: np.ndarray) -> Detector:
-    """Positives against negatives and the other concepts' positives."""
-    label = concepts.labels[:, k]
-    other = (concepts.labels == Label.POSITIVE).any(1) & (label != Label.POSITIVE)
-    usable = (label == Label.POSITIVE) | (label == Label.NEGATIVE) | other
-    split = np.array([example.split for example in concepts.examples])
-    train, held = usable & (split == "train"), usable & (split == "validation")
-    model = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
-    model.fit(vectors[train], label[train] == Label.POSITIVE)
-    odds, carries = np.asarray(model.decision_function(vectors[held])), label[held] == Label.POSITIVE
-    ramp = Ramp(zero=float(np.quantile(odds[~carries], 0.95)), two=float(np.median(odds[carries])))
-    return Detector(model.coef_[0].astype(np.float32), float(model.intercept_[0]), ramp)
+def _instruction_ramp(held_out: ConceptSet, vectors: Vectors) -> Ramp:
+    """Every text that carries a concept is compared with every instruction and the plain answers to it."""
+    carries = (held_out.labels == Label.POSITIVE).any(1)
+    plain = (held_out.labels == Label.NEGATIVE).any(1) & ~carries
+    topics: dict[str, list[str]] = {example.instruction: [example.instruction] for example in held_out.examples}
+    for number in np.flatnonzero(plain):
+        topics[held_out.examples[number].instruction].append(held_out.examples[number].response)
+    if len(topics) < 2:
+        raise JudgeError(f"the validation split of {held_out.name!r} has one instruction; relevance needs two or more")
+    carrying = [held_out.examples[number] for number in np.flatnonzero(carries)]
+    owner = np.repeat(np.arange(len(topics)), [len(texts) for texts in topics.values()])
+    about = np.stack([vectors[text] for text in chain.from_iterable(topics.values())])
+    said = np.stack([vectors[example.response] for example in carrying])
+    similarity = max_pool(about @ said.T, owner, len(topics))  # [instruction, text]
+    matched = np.array([[example.instruction == topic for example in carrying] for topic in topics])
+    return Ramp.between(similarity[~matched], similarity[matched])
 
 
-def _thresholds(encoder: SentenceEncoder, perplexities: np.ndarray, shuffled: np.ndarray) -> Thresholds:
-    """From the packaged validation texts, where several answers share an instruction."""
-    texts = packaged().split("validation").examples
-    asked = np.array([text.instruction for text in texts])
-    vectors = encoder.encode([text.response for text in texts])
-    same = asked[:, None] == asked
-    above = np.triu(np.ones_like(same), 1)
-    similarity = vectors @ vectors.T
-    spread = [variety(text.response) for text in texts]
-    low = float(np.quantile(spread, 0.05))
-    return Thresholds(
-        instruction=Ramp(
-            zero=float(np.quantile(similarity[~same & above], 0.9)), two=float(np.median(similarity[same & above]))
-        ),
-        perplexity=Ramp(zero=float(np.log(np.median(shuffled))), two=float(np.log(np.quantile(perplexities, 0.9)))),
-        variety=Ramp(zero=low / 2, two=low),
-    )
+def _perplexity_ramp(fluent: np.ndarray, broken: np.ndarray) -> Ramp:
+    if not len(fluent) or not len(broken) or not np.isfinite([*fluent, *broken]).all():
+        raise JudgeError(f"{len(fluent)} and {len(broken)} perplexities, some of them missing; leave empty texts out")
+    two, zero = float(np.log(np.quantile(fluent, 0.95))), float(np.log(np.median(broken)))
+    if two >= zero:
+        raise JudgeError(
+            f"broken texts have a median perplexity of {np.exp(zero):.3g}, no more than the {np.exp(two):.3g} of good "
+            "ones; were the two exchanged?"
+        )
+    return Ramp(zero, two)
+
+
+def _variety_ramp(texts: Sequence[str]) -> Ramp:
+    good, bad = ([variety(text) for text in made] for made in (texts, map(stuck, texts)))
+    return Ramp(zero=float(np.median(bad)), two=float(np.quantile(good, 0.05)))
+
+
+def _run_ramp(texts: Sequence[str]) -> Ramp:
+    two = float(np.quantile([longest_run(text) for text in texts], 0.99, method="higher"))
+    return Ramp(zero=two + 3, two=two)

@@ -1,0 +1,83 @@
+"""Thresholds as data: where a measurement begins to count, and where it counts fully."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from workbench.evaluation.judges.base import MAX_RATING, JudgeError
+from workbench.runs.files import StorageError, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A rating that grows linearly from 0 at `zero` to 2 at `two`, which may lie below `zero`.
+
+    Raises JudgeError unless the two are finite and differ.
+    """
+
+    zero: float
+    two: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.zero, self.two]).all() or self.zero == self.two:
+            raise JudgeError(
+                f"a ramp from {self.zero} to {self.two} rates nothing; it needs two different finite numbers"
+            )
+
+    @classmethod
+    def between(cls, without: Float[np.ndarray, " n"], having: Float[np.ndarray, " m"]) -> "Ramp":
+        """From texts without a property, scored low, and texts that have it.
+
+        0 up to the score that 95 % of those without it stay below, 2 from the score that 75 % of those that have it
+        reach. Where the two kinds overlap so much that these are in the wrong order, they trade places.
+        """
+        low, high = sorted((float(np.quantile(without, 0.95)), float(np.quantile(having, 0.25))))
+        return cls(low, high)
+
+    def rate(self, value: float) -> float:
+        """The rating of a measurement, 0 to 2."""
+        return float(np.clip((value - self.zero) / (self.two - self.zero), 0, 1)) * MAX_RATING
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Every threshold of the embedded judge. Held-out texts are the validation split of the concept set."""
+
+    concept: Ramp
+    """Log-odds of a concept's classifier: `Ramp.between` all pairs of held-out text and concept, those in which the
+    text does not carry the concept and those in which it does. One ramp serves all concepts: a concept alone has few
+    held-out texts (eight in the packaged set), and with ramps of their own they agree with labels no better."""
+    instruction: Ramp
+    """Cosine similarity to the instruction or to an unsteered answer: `Ramp.between` held-out answers to other
+    instructions and to this one."""
+    perplexity: Ramp
+    """Log perplexity: 2 at the 95th percentile of the model's own unsteered answers, 0 at the median of the same
+    answers broken (a quarter of their words replaced)."""
+    variety: Ramp
+    """Share of distinct word pairs: 2 at the 5th percentile of held-out texts, 0 at the median of the same texts when
+    they get stuck halfway and repeat their last three words."""
+    run: Ramp
+    """Longest run of one word: 2 at the 99th percentile of held-out texts, 0 three words later (by convention)."""
+    words: Ramp = Ramp(zero=1.0, two=4.0)
+    """Number of words: 0 for a single word, 2 from four words on (by convention): less is no language to judge."""
+
+    def save(self, path: Path) -> None:
+        """Write as JSON. Raises JudgeError when the file cannot be written."""
+        try:
+            write_json(path, asdict(self))
+        except StorageError as error:
+            raise JudgeError(f"the thresholds were not saved: {error}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> "Thresholds":
+        """Read what `save` wrote. Raises JudgeError, naming the file, for anything else."""
+        names = {field.name for field in fields(cls)}
+        try:
+            record = read_json(path)
+            if not isinstance(record, dict) or set(record) != names:
+                raise JudgeError(f"{path} holds no thresholds; expected the keys {', '.join(sorted(names))}")
+            return cls(**{name: Ramp(float(ends["zero"]), float(ends["two"])) for name, ends in record.items()})
+        except (StorageError, KeyError, TypeError, ValueError) as error:
+            raise JudgeError(f"{path} holds no thresholds: {error!r}") from error
