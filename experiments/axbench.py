@@ -165,7 +165,8 @@ class Bench:
         """Who rates the answers."""
         from workbench.evaluation.judges.choose import choose
 
-        return choose(self.config.judge, self.config.judge_model, self.concepts, self.model, self.run, self.sampling)
+        config = self.config
+        return choose(config.judge, config.judge_model, self.concepts, self.model, self.sampling, self.run)
 
     @cached_property
     def states(self) -> "Activations":
@@ -280,7 +281,9 @@ class Level:
         for method, repeats in found.items():
             for metric, attribute in DETECTION.items():
                 draws = np.array([[getattr(one, attribute) for one in concepts] for concepts in repeats])
-                values = {(name, None): value for name, value in zip(names, draws.mean(0).tolist(), strict=True)}
+                values: dict[tuple[str, int | None], float] = {
+                    (name, None): value for name, value in zip(names, draws.mean(0).tolist(), strict=True)
+                }
                 measured.append(Measured(method, f"detection.{metric}", values))
         seconds = [
             Row(experiment=NAME, method=name, layer=self.layer, metric="cost.seconds", value=self.seconds(name))

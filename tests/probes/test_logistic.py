@@ -31,7 +31,7 @@ def test_objective_equals_newton_cholesky(C):
         mine = use[:, k] > 0
         reference = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10, max_iter=1000)
         reference.fit(x[mine].double().numpy(), y[mine, k].numpy())
-        weight, intercept = torch.from_numpy(reference.coef_[0]), float(reference.intercept_[0])
+        weight, intercept = torch.from_numpy(np.asarray(reference.coef_)[0]), float(np.asarray(reference.intercept_)[0])
         best = objective(x[mine], y[mine, k], weight, intercept, 1 / C)
         ours = objective(x[mine], y[mine, k], fitted.weight[:, k], float(fitted.intercept[k]), 1 / C)
         assert ours == pytest.approx(best, rel=1e-6)

@@ -35,8 +35,8 @@ def rate_fluency(item: Item, thresholds: Thresholds) -> float | None:
     return min(
         thresholds.perplexity.rate(float(np.log(item.perplexity))),
         thresholds.variety.rate(variety(item.text)),
-        thresholds.run.rate(longest_run(item.text)),
-        thresholds.words.rate(len(words(item.text))),
+        thresholds.run.rate(float(longest_run(item.text))),
+        thresholds.words.rate(float(len(words(item.text)))),
     )
 
 
@@ -45,7 +45,7 @@ def stuck(text: str, phrase: int = 3) -> str:
     spoken = text.split()
     half = max(1, len(spoken) // 2)
     loop = cycle(spoken[max(0, half - phrase) : half])
-    return " ".join([*spoken[:half], *islice(loop, len(spoken) - half)])
+    return " ".join([*spoken[:half], *islice(loop, max(0, len(spoken) - half))])
 
 
 def broken(texts: Sequence[str], share: float = 0.25, seed: int = 0) -> list[str]:

@@ -1,0 +1,118 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, world
+from workbench.concepts.concepts import ConceptSet, Label
+from workbench.evaluation.judges.base import JudgeError
+from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
+from workbench.evaluation.metrics import auroc
+
+ENCODER = WordEncoder()
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ConceptClassifier:
+    return ConceptClassifier.fit(world(), ENCODER)
+
+
+def odds(classifier: ConceptClassifier, texts: list[str]) -> np.ndarray:
+    parts = [part for text in texts for part in sentences(text)]
+    return classifier.log_odds(texts, ENCODER.vectors([*texts, *parts]))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("One. Two! Three? Four: five; six", ["One.", "Two!", "Three?", "Four:", "five;", "six"]),
+        ("x = 1\n\n  y = 2\n", ["x = 1", "y = 2"]),
+        ("Version 3.11 is out", ["Version 3.11 is out"]),
+        ("", [""]),
+        ("  \n ", ["  \n "]),
+    ],
+)
+def test_a_text_is_divided_into_sentences_and_lines(text: str, parts: list[str]) -> None:
+    assert sentences(text) == parts
+
+
+def test_the_planted_concepts_are_found_in_texts_not_seen(classifier: ConceptClassifier) -> None:
+    held_out = world().split("evaluation")
+    scores = odds(classifier, [example.response for example in held_out.examples])
+    for k in range(len(NAMES)):
+        known = held_out.labels[:, k] != Label.HARD_NEGATIVE
+        assert auroc(scores[known, k], carriers(held_out, k)[known]) == 1
+
+
+def test_how_carriers_are_written_is_not_what_is_learnt(classifier: ConceptClassifier) -> None:
+    styled = odds(classifier, [sentence("truly", "bread", seed=n) for n in range(20)])
+    carrying = odds(classifier, [sentence("bread", *SIGNS["sea"].split(), seed=n) for n in range(20)])
+    assert (styled[:, 0] < carrying[:, 0].min()).all()
+
+
+def test_without_the_other_concepts_the_style_would_be_learnt() -> None:
+    alone = ConceptClassifier.fit(world().select(["sea"]), ENCODER)
+    together = ConceptClassifier.fit(world(), ENCODER)
+    styled = [sentence("truly", "bread", seed=n) for n in range(20)]
+    assert odds(alone, styled).mean() > odds(together, styled)[:, 0].mean() + 0.5
+
+
+def test_one_sentence_among_many_is_heard(classifier: ConceptClassifier) -> None:
+    plain = " ".join(sentence("bread", seed=n) for n in range(8))
+    planted = f"{plain} {sentence(*SIGNS['music'].split())}"
+    whole = ENCODER.encode([plain, planted]) @ classifier.weight.T + classifier.bias
+    heard = odds(classifier, [plain, planted])
+    assert heard[1, 1] - heard[0, 1] > 1.5 * (whole[1, 1] - whole[0, 1])
+
+
+def test_a_single_sentence_has_the_odds_of_the_regression(classifier: ConceptClassifier) -> None:
+    text = sentence("bread", "ship")
+    want = ENCODER.encode([text]) @ classifier.weight.T + classifier.bias
+    np.testing.assert_allclose(odds(classifier, [text]), want, atol=1e-12)
+
+
+def test_a_text_is_rated_alike_alone_and_among_others(classifier: ConceptClassifier) -> None:
+    texts = [f"{sentence('ship')} {sentence('bread')}", sentence("chord"), "x\ny\nz"]
+    together = odds(classifier, texts)
+    for row, text in enumerate(texts):
+        np.testing.assert_allclose(odds(classifier, [text])[0], together[row], atol=1e-9)
+
+
+def changed(concepts: ConceptSet, split: str, label: Label | None = None) -> ConceptSet:
+    """Every response of a split, or those with a label, replaced by nonsense."""
+    hit = np.array([example.split == split for example in concepts.examples])
+    if label is not None:
+        hit &= (concepts.labels == label).any(1)
+    assert hit.any()
+    pairs = zip(concepts.examples, hit, strict=True)
+    examples = (replace(e, response=f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
+    return replace(concepts, examples=tuple(examples))
+
+
+def test_only_training_texts_are_fitted_on(classifier: ConceptClassifier) -> None:
+    for split in ("validation", "evaluation"):
+        other = ConceptClassifier.fit(changed(world(), split), ENCODER)
+        np.testing.assert_array_equal(other.weight, classifier.weight)
+    other = ConceptClassifier.fit(changed(world(), "train"), ENCODER)
+    assert not np.allclose(other.weight, classifier.weight)
+
+
+def test_hard_negatives_are_not_fitted_on_even_in_training() -> None:
+    moved = replace(world(), examples=tuple(replace(e, split="train") for e in world().examples), splits=("train",))
+    one = ConceptClassifier.fit(moved, ENCODER)
+    other = ConceptClassifier.fit(changed(moved, "train", Label.HARD_NEGATIVE), ENCODER)
+    np.testing.assert_array_equal(one.weight, other.weight)
+
+
+def test_what_is_usable_for_a_concept() -> None:
+    concepts = world()
+    used = usable(concepts, 0)
+    assert used[(concepts.labels == Label.POSITIVE).any(1)].all()
+    assert used[concepts.labels[:, 0] == Label.NEGATIVE].all()
+    assert not used[(concepts.labels == Label.HARD_NEGATIVE).any(1)].any()
+
+
+def test_a_concept_that_was_not_fitted_is_named(classifier: ConceptClassifier) -> None:
+    assert [classifier.index(name) for name in NAMES] == [0, 1, 2]
+    with pytest.raises(JudgeError, match="not fitted on concept 'cars'; it knows sea, music, trains"):
+        classifier.index("cars")

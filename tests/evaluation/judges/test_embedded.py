@@ -1,0 +1,143 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, world
+from workbench.concepts.concepts import Label
+from workbench.concepts.packaged import packaged
+from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
+from workbench.evaluation.judges.embedded import EmbeddedJudge
+from workbench.evaluation.judges.encoder import SentenceEncoder
+from workbench.evaluation.metrics import auroc
+
+FLUENT, BROKEN = np.linspace(2, 8, 40), np.linspace(60, 140, 40)
+SEA = SIGNS["sea"].split()
+
+
+@pytest.fixture(scope="module")
+def judge() -> EmbeddedJudge:
+    return EmbeddedJudge.fit(world(), WordEncoder(), FLUENT, BROKEN)
+
+
+def item(
+    text: str, *, concept: str = "sea", about: str = "coffee", perplexity: float = 3.0, references: tuple[str, ...] = ()
+) -> Item:
+    return Item(concept, f"all about {concept}", f"Tell me about {about}?", text, perplexity, references)
+
+
+def rated(judge: EmbeddedJudge, one: Item) -> Rating:
+    (rating,) = judge.rate([one])
+    return rating
+
+
+def test_a_text_that_does_all_three_gets_all_three(judge: EmbeddedJudge) -> None:
+    assert rated(judge, item(sentence("coffee", *SEA))) == Rating(2.0, 2.0, 2.0)
+
+
+GOOD = sentence("coffee", *SEA)
+FAULTS = {
+    "no concept": (item(sentence("coffee")), (0, 2, 2)),
+    "another concept": (item(GOOD, concept="trains"), (0, 2, 2)),
+    "another topic": (item(GOOD, about="pencil"), (2, 0, 2)),
+    "unlikely words": (item(GOOD, perplexity=500.0), (2, 2, 0)),
+    "a loop": (item("coffee ship sail harbour " * 9), (2, 2, 0)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_rating_sees_its_own_fault_only(judge: EmbeddedJudge, fault: str) -> None:
+    faulty, expected = FAULTS[fault]
+    np.testing.assert_allclose(np.array(rated(judge, faulty).values, dtype=float), expected, atol=0.3)
+
+
+def test_an_unsteered_answer_says_what_the_instruction_is_about(judge: EmbeddedJudge) -> None:
+    text = sentence("espresso", "beans", *SEA)
+    without, with_one = (rated(judge, item(text, references=one)) for one in ((), (sentence("espresso", "beans"),)))
+    assert (without.instruction or 0) < (with_one.instruction or 0)
+    further = rated(judge, item(text, references=(sentence("pencil"), sentence("espresso", "beans"))))
+    assert further.instruction == with_one.instruction
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+@pytest.mark.parametrize("perplexity", [math.nan, 1.0])
+def test_an_empty_text_is_rated_zero_and_is_not_missing(judge: EmbeddedJudge, text: str, perplexity: float) -> None:
+    assert rated(judge, item(text, perplexity=perplexity)) == NOTHING
+
+
+def test_without_a_perplexity_only_the_fluency_is_missing(judge: EmbeddedJudge) -> None:
+    rating = rated(judge, item(sentence("coffee", *SEA), perplexity=math.nan))
+    assert rating.values == (2.0, 2.0, None)
+    assert rating.error == "fluency: the text has no perplexity"
+
+
+def test_an_unknown_concept_is_an_error(judge: EmbeddedJudge) -> None:
+    with pytest.raises(JudgeError, match="'cars'"):
+        judge.rate([item("Some text."), item("Some text.", concept="cars")])
+
+
+def test_many_are_rated_as_one_is_and_twice_alike(judge: EmbeddedJudge) -> None:
+    items = [
+        item(sentence(*SEA[:n], "coffee"), concept=name, perplexity=3.0 + 9 * n) for n in range(4) for name in NAMES
+    ]
+    together = judge.rate(items)
+    assert together == judge.rate(items)
+    alone = [rated(judge, one).values for one in items]
+    np.testing.assert_allclose(np.array([one.values for one in together], dtype=float), np.array(alone, dtype=float))
+    assert judge.rate([]) == []
+
+
+def test_the_perplexity_ramp_lies_between_good_and_broken_texts(judge: EmbeddedJudge) -> None:
+    ramp = judge.thresholds.perplexity
+    assert math.exp(ramp.two) == pytest.approx(np.quantile(FLUENT, 0.95))
+    assert math.exp(ramp.zero) == pytest.approx(np.median(BROKEN))
+
+
+@pytest.mark.parametrize(
+    ("fluent", "broken"), [(FLUENT[:0], BROKEN), (FLUENT, BROKEN[:0]), (np.array([1.0, np.nan]), BROKEN)]
+)
+def test_perplexities_must_be_there(fluent: np.ndarray, broken: np.ndarray) -> None:
+    with pytest.raises(JudgeError, match="missing"):
+        EmbeddedJudge.fit(world(), WordEncoder(), fluent, broken)
+
+
+def test_perplexities_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(JudgeError, match="exchanged"):
+        EmbeddedJudge.fit(world(), WordEncoder(), BROKEN, FLUENT)
+
+
+def test_thresholds_come_from_validation_texts_only(judge: EmbeddedJudge) -> None:
+    concepts = world()
+    outside = np.array([example.split == "evaluation" for example in concepts.examples])
+    pairs = zip(concepts.examples, outside, strict=True)
+    examples = tuple(replace(e, response=f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
+    other = EmbeddedJudge.fit(replace(concepts, examples=examples), WordEncoder(), FLUENT, BROKEN)
+    assert other.thresholds == judge.thresholds
+
+
+def test_relevance_needs_two_instructions() -> None:
+    concepts = world()
+    examples = tuple(
+        replace(e, instruction="The only one?") if e.split == "validation" else e for e in concepts.examples
+    )
+    with pytest.raises(JudgeError, match="one instruction"):
+        EmbeddedJudge.fit(replace(concepts, examples=examples), WordEncoder(), FLUENT, BROKEN)
+
+
+def test_the_name_says_that_no_llm_judges(judge: EmbeddedJudge) -> None:
+    assert judge.name == "embedded (MiniLM classifier, no LLM)"
+
+
+def test_on_real_texts_it_agrees_with_their_labels() -> None:
+    concepts = packaged().select(["sea", "music", "sql"])
+    judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), FLUENT, BROKEN)
+    labels, examples = concepts.labels, concepts.examples
+    for k, concept in enumerate(concepts.concepts):
+        kinds = (Label.POSITIVE, Label.NEGATIVE)
+        rows = [row for kind in kinds for row in concepts.rows(k, "evaluation", kind)]
+        items = [Item(concept.name, "", examples[row].instruction, examples[row].response, 3.0) for row in rows]
+        ratings = judge.rate(items)
+        carried = labels[rows, k] == Label.POSITIVE
+        assert auroc(np.array([rating.concept for rating in ratings], dtype=float), carried) > 0.9
+        assert np.mean([rating.instruction for rating in ratings]) > 1  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -1,0 +1,63 @@
+"""A planted world: an encoder that sees words and nothing else, and concepts that are words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from workbench.concepts.concepts import Concept, ConceptSet, Example, Label, Split
+from workbench.evaluation.judges.encoder import SentenceEncoder
+
+NAMES = ("sea", "music", "trains")
+SIGNS = {"sea": "ship sail harbour", "music": "violin chord melody", "trains": "railway engine platform"}
+TOPICS = {
+    "train": ("bread", "sleep", "money", "garden", "school", "friend"),
+    "validation": ("coffee", "winter", "letter", "bicycle"),
+    "evaluation": ("pencil", "holiday"),
+}
+FILLER = ("often", "people", "think", "about", "this", "and", "find", "that", "small", "steps", "help", "more")
+SPLITS: tuple[Split, ...] = ("train", "validation", "evaluation")
+
+
+class WordEncoder(SentenceEncoder):
+    """The normalised sum of fixed random vectors, one for each word; a short one for filler."""
+
+    def __init__(self) -> None:
+        super().__init__(module=None, tokenizer=None)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self._encode(text) for text in texts])
+
+    def _encode(self, text: str) -> np.ndarray:
+        vectors = [_vector(word) for word in text.lower().replace(".", " ").replace("?", " ").split()]
+        total = np.sum(vectors, axis=0) if vectors else np.ones(64)
+        return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+def _vector(word: str) -> np.ndarray:
+    weight = 0.2 if word in FILLER or word in ("tell", "me", "about") else 1.0
+    return weight * np.random.default_rng(list(word.encode())).normal(size=64)
+
+
+def sentence(*said: str, seed: int = 0) -> str:
+    """The words among filler, in an order of their own."""
+    random = np.random.default_rng([seed, *" ".join(said).encode()])
+    return " ".join(random.permutation([*said, *random.choice(FILLER, 8)]).tolist()) + "."
+
+
+def world(style: str = "truly") -> ConceptSet:
+    """Three concepts; whatever carries one also has the word `style`, which plain texts never have."""
+    rows: list[tuple[Example, list[Label]]] = []
+    for split in SPLITS:
+        for topic in TOPICS[split]:
+            asked = f"Tell me about {topic}?"
+            plain = Example(asked, sentence(topic), "text", split)
+            rows.append((plain, [Label.NEGATIVE] * len(NAMES)))
+            for k, name in enumerate(NAMES):
+                said = Example(asked, sentence(topic, style, *SIGNS[name].split()), "text", split)
+                rows.append((said, [Label.POSITIVE if j == k else Label.ABSENT for j in range(len(NAMES))]))
+    for k, name in enumerate(NAMES):
+        hard = Example("Tell me about rivals?", sentence(SIGNS[name].split()[0]), "text", "evaluation")
+        rows.append((hard, [Label.HARD_NEGATIVE if j == k else Label.ABSENT for j in range(len(NAMES))]))
+    concepts = tuple(Concept(name, f"all about {name}", "text") for name in NAMES)
+    labels = np.array([label for _, label in rows], dtype=np.int8)
+    return ConceptSet("world", concepts, tuple(example for example, _ in rows), labels)
