@@ -23,7 +23,7 @@ from workbench.concepts.concepts import ConceptSet, Label
 from workbench.concepts.packaged import packaged
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.judges.base import Item
-from workbench.evaluation.judges.choose import unsteered_perplexities
+from workbench.evaluation.judges.choose import yardsticks
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.evaluation.judges.fluency import broken, stuck
@@ -122,7 +122,7 @@ def _fluency(judge: EmbeddedJudge, model: Model, asked: list[str], texts: list[s
 
 def measure(concepts: ConceptSet, encoder: SentenceEncoder, model: Model, sampling: Sampling) -> float:
     """Print the rows of one set; texts rated a second."""
-    fluent, spoiled = (np.array(found) for found in unsteered_perplexities(concepts, model, sampling))
+    fluent, spoiled = (np.array(found) for found in yardsticks(concepts, model, sampling))
     judge, data = EmbeddedJudge.fit(concepts, encoder, fluent, spoiled), Labelled.of(concepts)
     start = time.perf_counter()
     ratings = judge.rate(data.items)
