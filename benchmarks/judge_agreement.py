@@ -4,14 +4,15 @@ python -m benchmarks.judge_agreement --data FOLDER FOLDER
 
 A folder is one that AxBench's generate stage wrote. The judge is fitted on a set's training texts, its thresholds are
 set on the validation texts, and everything below is measured on the evaluation texts. A rating of 1 or more says that
-the property is there. Intervals are bootstraps: of AUROC and accuracy over concepts and the texts within them, of kappa
-and of the shares over texts.
+the property is there. Intervals are bootstraps: of AUROC over concepts, of accuracy and of hard negatives over concepts
+and the texts within them, of the others over texts.
 """
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from workbench.concepts.packaged import packaged
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.judges.base import Item
 from workbench.evaluation.judges.choose import yardsticks
+from workbench.evaluation.judges.classifier import sentences
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.evaluation.judges.fluency import broken, stuck
@@ -50,13 +52,24 @@ class Labelled:
             (row, k) for k in range(len(concepts)) for kind in Label for row in concepts.rows(k, "evaluation", kind)
         ]
         pairs = [(row, k) for row, k in pairs if concepts.labels[row, k] != Label.ABSENT]
-        items = [_item(concepts, row, k) for row, k in pairs]
+        plain = _plain_answers(concepts)
+        items = [_item(concepts, row, k, plain) for row, k in pairs]
         return cls(items, np.array([k for _, k in pairs]), np.array([concepts.labels[pair] for pair in pairs]))
 
 
-def _item(concepts: ConceptSet, row: int, k: int) -> Item:
+def _item(concepts: ConceptSet, row: int, k: int, plain: Mapping[str, tuple[str, ...]]) -> Item:
     concept, example = concepts.concepts[k], concepts.examples[row]
-    return Item(concept.name, concept.description, example.instruction, example.response, perplexity=1.0)
+    others = tuple(text for text in plain.get(example.instruction, ()) if text != example.response)
+    return Item(concept.name, concept.description, example.instruction, example.response, 1.0, others)
+
+
+def _plain_answers(concepts: ConceptSet) -> dict[str, tuple[str, ...]]:
+    """Texts that carry no concept, by their instruction: what unsteered answers are in use."""
+    found: dict[str, tuple[str, ...]] = {}
+    for example, labels in zip(concepts.examples, concepts.labels, strict=True):
+        if (labels == Label.NEGATIVE).any() and not (labels == Label.POSITIVE).any():
+            found[example.instruction] = (*found.get(example.instruction, ()), example.response)
+    return found
 
 
 def show(name: str, of: str, metric: str, found: Interval, n: int) -> None:
@@ -64,17 +77,25 @@ def show(name: str, of: str, metric: str, found: Interval, n: int) -> None:
     print(f"| {name} | {of} | {metric} | {found} | {n} |", flush=True)
 
 
-def concept_rows(name: str, data: Labelled, ratings: np.ndarray) -> None:
+def concept_rows(name: str, data: Labelled, ratings: np.ndarray, log_odds: np.ndarray) -> None:
     """Against the labels: positives and negatives of each concept, and hard negatives apart."""
     plain, hard = data.label != Label.HARD_NEGATIVE, data.label == Label.HARD_NEGATIVE
     carried, concept, rated = data.label[plain] == Label.POSITIVE, data.concept[plain], ratings[plain]
-    areas = [float(auroc(rated[concept == k], carried[concept == k])) for k in np.unique(concept)]
+    for metric, scores in {"AUROC of the log-odds": log_odds[plain], "AUROC of the rating": rated}.items():
+        areas = [float(auroc(scores[concept == k], carried[concept == k])) for k in np.unique(concept)]
+        show(name, "concept", metric, bootstrap(np.array(areas)), len(rated))
     right = ((rated >= THERE) == carried).astype(float)
-    show(name, "concept", "AUROC", bootstrap(np.array(areas)), len(rated))
     show(name, "concept", "accuracy", bootstrap(right, concept), len(rated))
     show(name, "concept", "Cohen's kappa", bootstrap_stratified(rated, carried, _kappa), len(rated))
     rejected = (ratings[hard] < THERE).astype(float)
     show(name, "concept", "hard negatives rated below 1", bootstrap(rejected, data.concept[hard]), int(hard.sum()))
+
+
+def log_odds_of(judge: EmbeddedJudge, data: Labelled) -> np.ndarray:
+    """What the ratings of the concept are made of, before the ramp."""
+    texts = [item.text for item in data.items]
+    vectors = judge.encoder.vectors(chain(texts, *map(sentences, texts)))
+    return judge.classifier.log_odds(texts, vectors)[np.arange(len(texts)), data.concept]
 
 
 def _kappa(ratings: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -87,7 +108,11 @@ def instruction_rows(name: str, data: Labelled, judge: EmbeddedJudge) -> None:
     own = [item for item, label in zip(data.items, data.label, strict=True) if label == Label.POSITIVE]
     instructions = list(dict.fromkeys(item.instruction for item in own))
     following = dict(zip(instructions, [*instructions[1:], instructions[0]], strict=True))
-    other = [replace(item, instruction=following[item.instruction]) for item in own]
+    plain = {item.instruction: item.references for item in own}
+    other = [
+        replace(item, instruction=following[item.instruction], references=plain[following[item.instruction]])
+        for item in own
+    ]
     matched, mismatched = (np.array([rating.instruction for rating in judge.rate(some)]) for some in (own, other))
     both, is_own = np.concatenate([matched, mismatched]), np.arange(2 * len(own)) < len(own)
     show(name, "instruction", "AUROC, own and another", bootstrap_stratified(both, is_own), len(both))
@@ -127,7 +152,7 @@ def measure(concepts: ConceptSet, encoder: SentenceEncoder, model: Model, sampli
     start = time.perf_counter()
     ratings = judge.rate(data.items)
     speed = len(ratings) / (time.perf_counter() - start)
-    concept_rows(concepts.name, data, np.array([rating.concept for rating in ratings]))
+    concept_rows(concepts.name, data, np.array([rating.concept for rating in ratings]), log_odds_of(judge, data))
     instruction_rows(concepts.name, data, judge)
     fluency_rows(concepts.name, concepts, judge, model, sampling)
     return speed
