@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 MAX_RATING = 2.0
 
@@ -82,6 +82,7 @@ NOTHING = Rating(0.0, 0.0, 0.0)
 """The rating of a text without content."""
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Anything that rates items, in their order."""
 
