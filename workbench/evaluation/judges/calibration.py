@@ -48,7 +48,7 @@ class Thresholds:
     concept: Ramp
     """Log-odds of a concept's classifier: `Ramp.between` all pairs of held-out text and concept, those in which the
     text does not carry the concept and those in which it does. One ramp serves all concepts: a concept alone has few
-    held-out texts (eight in the packaged set), and with ramps of their own they agree with labels no better."""
+    held-out texts (eight in the packaged set), and with ramps of their own they hardly agree with labels better."""
     instruction: Ramp
     """Cosine similarity to the instruction or to an unsteered answer: `Ramp.between` held-out answers to other
     instructions and to this one."""

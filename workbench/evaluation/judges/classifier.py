@@ -14,7 +14,7 @@ from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
 from workbench.evaluation.metrics import max_pool
 
 C = 10.0
-"""Inverse penalty of the regressions; between 1 and 100 it hardly matters (docs/judges.md)."""
+"""Inverse penalty of the regressions, chosen on validation texts (docs/judges.md)."""
 
 _END = re.compile(r"(?<=[.!?;:])\s+|\n+")
 
