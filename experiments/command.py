@@ -32,7 +32,7 @@ def parse(kind: type[C], presets: Mapping[str, C], arguments: Sequence[str] | No
     try:
         config = tyro.cli(
             kind,
-            prog=f"python -m {_module(kind)}",
+            prog=f"python -m {kind.__module__}",
             default=default,
             args=rest,
             description=f"{kind.__doc__}\n\n{about}",
@@ -40,12 +40,6 @@ def parse(kind: type[C], presets: Mapping[str, C], arguments: Sequence[str] | No
     except ValueError as error:
         sys.exit(f"error: {error}")
     return config, known.root
-
-
-def _module(kind: type) -> str:
-    """The module of an experiment, also while it runs as the main program."""
-    found = sys.modules[kind.__module__].__spec__
-    return found.name if found is not None else kind.__module__
 
 
 def _read(kind: type[C], path: Path) -> C:

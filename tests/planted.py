@@ -1,11 +1,12 @@
 """Labelled data with a known truth: what a method must find."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.concepts.concepts import Concept, Example
-from workbench.concepts.labelled import Labelled
+from workbench.concepts.concepts import Concept, ConceptSet, Example
+from workbench.concepts.labelled import Labelled, LabelledSet
 from workbench.models.sites import Site
 
 D = 24
@@ -54,3 +55,28 @@ def swapped(data: Labelled) -> Labelled:
         examples=data.examples,
         held_out=held,
     )
+
+
+def concept_set() -> LabelledSet:
+    """Three planted concepts over shared negatives, with validation and evaluation splits."""
+    generator = torch.Generator().manual_seed(5)
+    concepts = tuple(Concept(name=f"c{k}", description=f"concept {k}", genre="text") for k in range(3))
+    examples, labels, states = [], [], []
+    for split in ("train", "validation", "evaluation"):
+        for kind in (-1, 0, 1, 2):
+            for i in range(12):
+                words = "plain words" if kind < 0 else f"special{kind} words"
+                examples.append(
+                    Example(
+                        instruction=f"ask {split} {kind} {i}",
+                        response=f"{words} {split} {kind} {i}",
+                        genre="text",
+                        split=split,
+                    )
+                )
+                labels.append([0, 0, 0] if kind < 0 else [1 if k == kind else -1 for k in range(3)])
+                shift = 0 if kind < 0 else 3 * truth(kind)
+                states.append(torch.randn(TOKENS, D, generator=generator) + shift)
+    table = ConceptSet("planted set", concepts, tuple(examples), np.array(labels, dtype=np.int8))
+    row = torch.arange(len(examples)).repeat_interleave(TOKENS)
+    return LabelledSet(table, torch.cat(states), row, Site(1), "tiny", "0")

@@ -13,10 +13,9 @@ from steering.random import RandomDirection
 from tests.planted import CONCEPT, TOKENS, D, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
-from workbench.concepts.concepts import Concept, ConceptSet, Example
-from workbench.concepts.labelled import DataError, Labelled, LabelledSet
+from workbench.concepts.labelled import DataError, Labelled
 from workbench.evaluation.metrics import auroc
-from workbench.methods import Method
+from workbench.methods import AdditiveMethod, Method
 from workbench.models.positions import Layout
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
@@ -118,12 +117,10 @@ def test_edit_keeps_dtype_and_shape_and_leaves_its_input(name, dtype):
     assert torch.equal(h, before)
 
 
-@pytest.mark.parametrize("name", [name for name in those(steers=True, has_strength=True)])
+@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(make(name), AdditiveMethod)])
 def test_doubled_strength_doubles_an_addition(name):
     method = make(name)
     artifact = method.fit(planted())
-    if not isinstance(artifact, Vector):
-        pytest.skip("not additive")
     h = torch.zeros(1, 4, D)
     (once,), (twice,) = method.edit(artifact, 0.7), method.edit(artifact, 1.4)
     torch.testing.assert_close(2 * once.apply(h, layout(1, 4)), twice.apply(h, layout(1, 4)))
@@ -186,31 +183,6 @@ def test_one_token_scores_as_among_many(name):
     together = method.detect(artifact, data.x)
     alone = torch.cat([method.detect(artifact, data.x[i : i + 1]) for i in range(8)])
     torch.testing.assert_close(alone, together[:8], atol=1e-5, rtol=1e-5)
-
-
-def concept_set() -> LabelledSet:
-    """Three planted concepts over shared negatives, with validation and evaluation splits."""
-    generator = torch.Generator().manual_seed(5)
-    concepts = tuple(Concept(name=f"c{k}", description=f"concept {k}", genre="text") for k in range(3))
-    examples, labels, states = [], [], []
-    for split in ("train", "validation", "evaluation"):
-        for kind in (-1, 0, 1, 2):
-            for i in range(12):
-                words = "plain words" if kind < 0 else f"special{kind} words"
-                examples.append(
-                    Example(
-                        instruction=f"ask {split} {kind} {i}",
-                        response=f"{words} {split} {kind} {i}",
-                        genre="text",
-                        split=split,
-                    )
-                )
-                labels.append([0, 0, 0] if kind < 0 else [1 if k == kind else -1 for k in range(3)])
-                shift = 0 if kind < 0 else 3 * truth(kind)
-                states.append(torch.randn(TOKENS, D, generator=generator) + shift)
-    table = ConceptSet("planted set", concepts, tuple(examples), np.array(labels, dtype=np.int8))
-    row = torch.arange(len(examples)).repeat_interleave(TOKENS)
-    return LabelledSet(table, torch.cat(states), row, Site(1), "tiny", "0")
 
 
 @pytest.mark.parametrize("name", NAMES)

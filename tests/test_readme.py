@@ -13,7 +13,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-@pytest.mark.usefixtures("seeded")  # a library imported for the first time in this test may draw from NumPy's generator
+# The shape checker, perhaps first used here, imports JAX, which draws from NumPy's generator.
+@pytest.mark.usefixtures("seeded")
 def test_python_blocks_run_in_order(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "readme"}

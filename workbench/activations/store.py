@@ -131,7 +131,7 @@ class _Reading:
 
     def shard(self, tokens: Tokens) -> Activations:
         """One shard, always as it is on disk, so that fresh and resumed runs see the same."""
-        if self.model._edits:
+        if self.model.edits:
             raise ValueError(
                 f"{self.model.name} is being edited; leave `edited` first, or use Model.read, which stores nothing"
             )

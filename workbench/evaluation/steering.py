@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from workbench.concepts.concepts import ConceptSet, Example, Label
+from workbench.concepts.concepts import ConceptSet, Label
 from workbench.models.edits import Edit, per_row
 from workbench.models.generation import Sampling
 from workbench.models.model import Model
@@ -147,29 +147,35 @@ def choose_strength(scores: Float[np.ndarray, "strength instruction"], strengths
     return float(min(np.asarray(strengths)[best]))
 
 
-def neutral_examples(concepts: ConceptSet, count: int) -> list[Example]:
-    """The first `count` evaluation texts that are negative for a concept and positive for none."""
-    carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
-    plain = ~carries & (concepts.labels == Label.NEGATIVE).any(1)
-    texts = [text for text, neutral in zip(concepts.examples, plain, strict=True) if neutral]
-    return [text for text in texts if text.split == "evaluation"][:count]
+@dataclass(frozen=True, eq=False)
+class Neutral:
+    """Texts that carry no concept, and what the unsteered model expects in them: for the side effect of steering."""
 
+    instructions: tuple[str, ...]
+    texts: tuple[str, ...]
+    max_tokens: int
+    """Tokens of each text that count."""
+    expected: Float[torch.Tensor, "item vocab"]
+    """Log-probabilities of the next token under the unsteered model, text by text."""
 
-def divergence(
-    model: Model, plans: Sequence[Plan], instructions: Sequence[str], texts: Sequence[str], max_tokens: int = 32
-) -> Float[np.ndarray, "text"]:
-    """KL(unsteered || steered) of the next token, in nats, averaged over the first `max_tokens` tokens of each text.
+    @classmethod
+    def of(cls, model: Model, concepts: ConceptSet, count: int, max_tokens: int = 32) -> "Neutral":
+        """From the first `count` evaluation texts that are negative for a concept and positive for none."""
+        carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
+        plain = ~carries & (concepts.labels == Label.NEGATIVE).any(1)
+        chosen = [e for e, fits in zip(concepts.examples, plain, strict=True) if fits and e.split == "evaluation"]
+        asked, said = zip(*[(e.instruction, e.response) for e in chosen[:count]], strict=True)
+        expected, _ = _log_probabilities(model, _answers(model, asked, said, max_tokens))
+        return cls(asked, said, max_tokens, expected)
 
-    Text i answers instruction i, steered by plan i: the side effect of steering on text that is not about the concept.
-    """
-    plain = _answers(model, instructions, texts, max_tokens)
-    steered = _answers(model, [plan.prompt for plan in plans], texts, max_tokens)
-    before, owner = _log_probabilities(model, plain)
-    with model.edited(per_row([plan.edits for plan in plans])):
-        after, _ = _log_probabilities(model, steered)
-    each = (before.exp() * (before - after)).sum(-1)  # [item]
-    sums = torch.zeros(len(texts)).index_add_(0, owner, each.cpu())
-    return (sums / owner.bincount(minlength=len(texts))).numpy()
+    def divergence(self, model: Model, plans: Sequence[Plan]) -> Float[np.ndarray, "text"]:
+        """KL(unsteered || steered) of the next token, in nats, averaged over each text; text i under plan i."""
+        steered = _answers(model, [plan.prompt for plan in plans], self.texts, self.max_tokens)
+        with model.edited(per_row([plan.edits for plan in plans])):
+            found, owner = _log_probabilities(model, steered)
+        each = (self.expected.exp() * (self.expected - found)).sum(-1)  # [item]
+        sums = torch.zeros(len(plans)).index_add_(0, owner, each.cpu())
+        return (sums / owner.bincount(minlength=len(plans))).numpy()
 
 
 def _answers(model: Model, instructions: Sequence[str], texts: Sequence[str], max_tokens: int) -> Tokens:

@@ -28,6 +28,30 @@ class Measured:
         }
 
 
+@dataclass(frozen=True)
+class Number:
+    """One number (NaN if missing) on the way to a mean: of a trial, say."""
+
+    method: str
+    metric: str
+    concept: str
+    seed: int | None
+    value: float
+    strength: float | None = None
+
+
+def gather(numbers: Iterable[Number]) -> list[Measured]:
+    """The mean over what shares method, metric, strength, concept and seed; missing numbers are left out."""
+    groups: dict[tuple[str, str, float | None], dict[tuple[str, int | None], list[float]]] = {}
+    for one in numbers:
+        values = groups.setdefault((one.method, one.metric, one.strength), {})
+        values.setdefault((one.concept, one.seed), []).append(one.value)
+    return [
+        Measured(method, metric, {key: _mean(values) for key, values in found.items()}, strength)
+        for (method, metric, strength), found in groups.items()
+    ]
+
+
 def rows_of(experiment: str, layer: int, measured: Iterable[Measured]) -> list[Row]:
     """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval."""
     rows = []

@@ -4,17 +4,19 @@ An entry is a folder with a `manifest.json` that holds size, modification time a
 are built beside their final place under a file lock and renamed into it.
 """
 
-import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from workbench.runs.errors import StorageError
+from workbench.runs.files import locked, write_text
 
 MANIFEST = "manifest.json"
 _HEAD_BYTES = 65_536
@@ -111,8 +113,8 @@ def remembered_sha256(path: Path) -> str:
         record = None
     if record is None or not record.still_describes(path):
         record = FileRecord.of(path)
-        with suppress(OSError):  # where the cache cannot be written the file is hashed each time
-            _write_atomically(note, json.dumps(asdict(record)))
+        with suppress(StorageError):  # where the cache cannot be written the file is hashed each time
+            write_text(note, json.dumps(asdict(record)))
     return record.sha256
 
 
@@ -168,20 +170,11 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("w")
-    except OSError as error:
-        raise WeightsError(
-            f"The cache cannot be written ({error}). Set WORKBENCH_CACHE to a folder that can."
-        ) from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # released when the file is closed, also by a kill
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(path, wait_s=math.inf))
+        except StorageError as error:
+            raise WeightsError(
+                f"The cache cannot be written ({error}). Set WORKBENCH_CACHE to a folder that can."
+            ) from error
         yield
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    staging.write_text(text)
-    staging.replace(path)

@@ -21,7 +21,7 @@ from workbench.models.scoring import Scored, score
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens, encode, encode_chat
 
-TOKEN_BUDGET = 2048
+TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: keeps the working memory of a read under 100 MiB on the default model."""
 
 
@@ -53,6 +53,11 @@ class Model:
     def dtype(self) -> torch.dtype:
         """The precision the residual stream is computed in."""
         return self.module.dtype
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The edits in force, in order: none outside `edited`."""
+        return self._edits
 
     @property
     def n_layers(self) -> int:
@@ -188,7 +193,7 @@ class Model:
             found.update({row: logits[at, : tokens.lengths[row]].cpu() for at, row in enumerate(rows)})
         return [found[row] for row in range(len(tokens))]
 
-    def score(self, tokens: Tokens | Sequence[str], *, budget: int = TOKEN_BUDGET // 4) -> Scored:
+    def score(self, tokens: Tokens | Sequence[str], *, budget: int = TOKEN_BUDGET // 2) -> Scored:
         """The negative log-likelihood of each row's response given its prompt; of the whole row if it has none."""
         return score(self, self._tokens(tokens), budget)
 

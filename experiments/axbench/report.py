@@ -1,19 +1,18 @@
 """What the AxBench comparison tells its readers: the story of the report, its sampled generations, and W&B."""
 
 import shlex
-from typing import TYPE_CHECKING
+from collections import Counter
 
-import numpy as np
-
+from experiments.axbench.level import Level
+from experiments.axbench.task import PARTS, SteeringTask
 from workbench.artifacts.vector import Vector
+from workbench.evaluation.steering import Trial
 from workbench.report.page import write_report
 from workbench.report.story import Generation, MethodNote, Ratings, Story
+from workbench.runs.files import JSON
 from workbench.runs.tracking import Tracker
 
-if TYPE_CHECKING:
-    from experiments.axbench import Level
-
-RATED = ("overall", "concept", "instruction", "fluency")
+RATED = ("overall", *PARTS)
 SHOWN = 2
 """Reported generations of each method and concept that the page shows."""
 
@@ -33,32 +32,22 @@ NOTES = (
 )
 
 
-def report(level: "Level", tracker: Tracker) -> None:
+def report(task: SteeringTask, tracker: Tracker) -> None:
     """Write the report into the run folder, and send everything to W&B."""
+    level = task.level
     run = level.bench.run
-    story = tell(level)
-    path = write_report(run.folder, story)
+    path = write_report(run.folder, tell(task))
     tracker.log_metrics(run.rows())
-    columns = [
-        "method",
-        "concept",
-        "instruction",
-        "strength",
-        "text",
-        "overall",
-        "concept rating",
-        "instruction rating",
-        "fluency",
-    ]
-    tracker.log_table("generations", columns, [_cells(level, trial) for trial in level.tested])
+    columns = ["method", "concept", "instruction", "strength", "text", *(f"rated {name}" for name in RATED)]
+    tracker.log_table("generations", columns, [_cells(task, trial) for trial in task.reported])
     tracker.log_artifact(f"vectors-layer{level.layer}", "vectors", run.artifacts, {"model": level.bench.model.name})
     tracker.log_report(path)
 
 
-def tell(level: "Level") -> Story:
+def tell(task: SteeringTask) -> Story:
     """Everything on the page that is not a row of results.json."""
-    bench, config = level.bench, level.bench.config
-    n = len(bench.concepts)
+    level = task.level
+    bench, config, n = level.bench, level.bench.config, len(level.bench.concepts)
     return Story(
         title="Reading and writing concepts",
         lead=f"How well do {len(bench.methods)} methods find {n} concepts in text (detection), and how well do those "
@@ -77,13 +66,13 @@ def tell(level: "Level") -> Story:
             ("Instructions", f"{config.instructions} a concept, half of them reported"),
             ("Judge", bench.judge.name),
         ),
-        generations=_generations(level),
-        failures=_failures(level),
+        generations=_generations(task),
+        failures=_failures(task),
         notes=NOTES,
     )
 
 
-def _note(level: "Level", name: str) -> MethodNote:
+def _note(level: Level, name: str) -> MethodNote:
     method = level.bench.methods[name]
     limits = []
     if not method.detects:
@@ -92,66 +81,61 @@ def _note(level: "Level", name: str) -> MethodNote:
         limits.append("Detects only.")
     elif name not in level.bench.config.steered:
         limits.append("Not asked to steer in this run.")
-    url = (
-        f"https://arxiv.org/abs/{method.source.removeprefix('arXiv:')}" if method.source.startswith("arXiv:") else None
-    )
+    arxiv = method.source.removeprefix("arXiv:")
+    url = None if arxiv == method.source else f"https://arxiv.org/abs/{arxiv}"
     return MethodNote(name=name, label=method.title, source=method.source, url=url, limits=" ".join(limits))
 
 
-def _command(level: "Level") -> str:
-    return f"python -m experiments.axbench --config {shlex.quote(str(level.bench.run.folder.name))}/config.json"
+def _command(level: Level) -> str:
+    folder = level.bench.run.folder
+    return f"python -m experiments.axbench --config {shlex.quote(f'{folder.parent.name}/{folder.name}/config.json')}"
 
 
-def _generations(level: "Level") -> tuple[Generation, ...]:
+def _generations(task: SteeringTask) -> tuple[Generation, ...]:
     """The first reported generations of every method and concept, with the concept's share in each token."""
-    chosen, count = [], {}
-    for trial in level.tested:
-        key = (trial.method, trial.concept)
-        count[key] = count.get(key, 0) + 1
-        if count[key] <= SHOWN and trial.seed == level.bench.config.seeds[0]:
+    chosen, count = [], Counter()
+    for trial in task.reported:
+        count[trial.method, trial.concept] += 1
+        if count[trial.method, trial.concept] <= SHOWN:
             chosen.append(trial)
-    shades = level.bench.run.unit(f"shade/{level.layer}", lambda: _shades(level, chosen))
-    return tuple(_generation(level, trial, shade) for trial, shade in zip(chosen, shades, strict=True))
+    shades = task.level.bench.run.unit(f"shade/{task.level.layer}", lambda: _shades(task, chosen))
+    return tuple(_generation(task, trial, *shade) for trial, shade in zip(chosen, shades, strict=True))
 
 
-def _generation(level: "Level", trial, shade: dict) -> Generation:
-    sample, rating = level.tested[trial]
+def _generation(task: SteeringTask, trial: Trial, tokens: list[str], scores: list[float]) -> Generation:
+    sample, rating = task.reported[trial]
     return Generation(
         method=trial.method,
         concept=trial.concept,
         instruction=trial.instruction,
         text=sample.text,
         strength=trial.strength,
-        tokens=tuple(shade["tokens"]),
-        token_scores=tuple(shade["scores"]),
-        ratings=Ratings(
-            concept=rating.concept, instruction=rating.instruction, fluency=rating.fluency, overall=rating.overall
-        ),
+        tokens=tuple(tokens),
+        token_scores=tuple(scores),
+        ratings=Ratings(**{name: getattr(rating, name) for name in RATED}),
     )
 
 
-def _shades(level: "Level", trials: list) -> list[dict]:
-    """The tokens of each generation with their projections on the concept's direction, in the unsteered model."""
+def _shades(task: SteeringTask, trials: list[Trial]) -> list[tuple[list[str], list[float]]]:
+    """The tokens of each text and their projections on the concept's direction, read in the unsteered model."""
+    level, model = task.level, task.level.bench.model
     reader = _reader(level)
-    empty = {"tokens": [], "scores": []}
-    if reader is None:
-        return [empty for _ in trials]
-    model, found = level.bench.model, []
-    for trial in trials:
-        text = level.tested[trial][0].text
-        if not text.strip():
-            found.append(empty)
-            continue
-        tokens = model.tokenize([trial.instruction], [text], chat=bool(model.tokenizer.chat_template))
-        states = model.read(tokens, level.site, positions="response").arrays[level.site]
+    texts = {trial: task.reported[trial][0].text for trial in trials}
+    written = [trial for trial in trials if texts[trial].strip()]
+    if reader is None or not written:
+        return [([], []) for _ in trials]
+    asked, chat = [trial.instruction for trial in written], bool(model.tokenizer.chat_template)
+    tokens = model.tokenize(asked, [texts[trial] for trial in written], chat=chat)
+    states = model.read(tokens, level.site, positions="response")
+    found = {}
+    for at, (trial, row) in enumerate(zip(written, tokens, strict=True)):
         vector = reader[level.bench.concepts.index(trial.concept)]
-        row = tokens.rows[0]
-        words = [model.tokenizer.decode([token]) for token in row.ids[row.response :]]
-        found.append({"tokens": words, "scores": (vector.detect(states) / vector.unit).tolist()})
-    return found
+        scores = vector.detect(states.x(level.site)[states.row == at]) / vector.unit
+        found[trial] = ([model.tokenizer.decode([token]) for token in row.ids[row.response :]], scores.tolist())
+    return [found.get(trial, ([], [])) for trial in trials]
 
 
-def _reader(level: "Level") -> list[Vector] | None:
+def _reader(level: Level) -> list[Vector] | None:
     """The vectors whose projections shade the text: those of the first method that fits vectors."""
     for _, artifacts in level.fitted.values():
         vectors = [artifact for artifact in artifacts if isinstance(artifact, Vector)]
@@ -160,35 +144,20 @@ def _reader(level: "Level") -> list[Vector] | None:
     return None
 
 
-def _failures(level: "Level") -> tuple[str, ...]:
-    missing = [trial for trial, (_, rating) in level.tested.items() if rating.overall is None]
-    empty = [trial for trial, (sample, _) in level.tested.items() if not sample.text.strip()]
-    found = []
-    if missing:
-        found.append(f"The judge could not rate {len(missing)} of {len(level.tested)} reported generations.")
-    if empty:
-        methods = sorted({trial.method for trial in empty})
-        found.append(f"{len(empty)} of {len(level.tested)} reported generations are empty ({', '.join(methods)}).")
-    weak = [name for name, share in _undecided(level).items() if share > 0]
-    if weak:
-        found.append(
-            f"At the largest strength tried a choice was still at the edge of the grid for: {', '.join(weak)}."
-        )
+def _failures(task: SteeringTask) -> tuple[str, ...]:
+    n, found = len(task.reported), []
+    if missing := sum(rating.overall is None for _, rating in task.reported.values()):
+        found.append(f"The judge could not rate {missing} of {n} reported generations.")
+    if empty := {trial for trial, (sample, _) in task.reported.items() if not sample.text.strip()}:
+        methods = ", ".join(sorted({trial.method for trial in empty}))
+        found.append(f"{len(empty)} of {n} reported generations are empty ({methods}).")
+    top = max(task.level.bench.config.strengths)
+    if edge := sorted({method for (method, _, _), strength in task.choices.items() if strength == top}):
+        found.append(f"Some strength chosen is the largest that was tried, for: {', '.join(edge)}.")
     return tuple(found)
 
 
-def _undecided(level: "Level") -> dict[str, float]:
-    """The share of each method's choices that fell on the largest strength."""
-    top = max(level.bench.config.strengths)
-    return {
-        name: float(
-            np.mean([strength == top for (method, *_), strength in level.choices.items() if method == name] or [0])
-        )
-        for name in level.bench.config.steered
-    }
-
-
-def _cells(level: "Level", trial) -> list:
-    sample, rating = level.tested[trial]
+def _cells(task: SteeringTask, trial: Trial) -> list[JSON]:
+    sample, rating = task.reported[trial]
     ratings = [getattr(rating, name) for name in RATED]
     return [trial.method, trial.concept, trial.instruction, trial.strength, sample.text, *ratings]

@@ -1,0 +1,5 @@
+"""`python -m experiments.axbench`."""
+
+from experiments.axbench import main
+
+main()

@@ -1,0 +1,129 @@
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.planted import concept_set
+from workbench.concepts.packaged import packaged
+from workbench.evaluation.steering import (
+    Neutral,
+    Plan,
+    Trial,
+    choose_strength,
+    perplexities,
+    run_trials,
+    split_instructions,
+)
+from workbench.models.edits import Add
+from workbench.models.generation import Sampling
+from workbench.models.sites import Site
+from workbench.runs.run import Run
+
+SAMPLING = Sampling(max_new_tokens=6, temperature=1.0, top_p=0.9)
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A configuration without settings."""
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Run.open("test", Nothing(), tmp_path) as opened:
+        yield opened
+
+
+def plan(trial: Trial) -> Plan:
+    """An edit whose direction depends on the method and whose strength is the trial's."""
+    seed = {"one": 1, "two": 2, "none": 0}[trial.method]
+    direction = torch.randn(32, generator=torch.Generator().manual_seed(seed))
+    edits = (Add(site=Site(1), direction=direction, strength=trial.strength or 0.0),) if seed else ()
+    return Plan(trial.instruction, edits)
+
+
+def trials() -> list[Trial]:
+    return [
+        Trial(method, "sea", text, strength, 1, 0)
+        for method, strength in (("one", 0.5), ("one", 3.0), ("two", 3.0), ("none", None))
+        for text in ("Why?", "How does a longer question go?")
+    ]
+
+
+def test_halves_are_disjoint_and_reproducible():
+    concepts = packaged()
+    chosen = split_instructions(concepts, 10, seed=0)
+    for first, second in chosen.values():
+        assert len(first) == len(second) == 5
+        assert not set(first) & set(second)
+        assert set(first) | set(second) <= set(concepts.steering_instructions)
+    assert split_instructions(concepts, 10, seed=0) == chosen
+    assert split_instructions(concepts, 10, seed=1) != chosen
+    assert chosen["sea"] != chosen["music"]
+
+
+@pytest.mark.parametrize("count", [1, 41])
+def test_too_few_or_too_many_instructions_are_refused(count):
+    with pytest.raises(ValueError, match="expected 2 to 40"):
+        split_instructions(packaged(), count, seed=0)
+
+
+def test_trials_in_one_batch_equal_trials_alone(llama, run):
+    together = run_trials(run, "all", llama, trials(), plan, SAMPLING)
+    for trial in trials():
+        alone = run_trials(run, f"alone/{trial.method}/{trial.strength}", llama, [trial], plan, SAMPLING)
+        assert alone[trial].text == together[trial].text
+    texts = {trial.strength: together[trial].text for trial in trials() if trial.instruction == "Why?"}
+    assert texts[3.0] != texts[None]
+
+
+def test_done_blocks_are_not_done_again(llama, run):
+    first = run_trials(run, "all", llama, trials(), plan, SAMPLING)
+    # Other sampling would give other texts: what comes back is what was stored.
+    assert run_trials(run, "all", llama, trials(), plan, replace(SAMPLING, temperature=0.1)) == first
+
+
+def test_equal_draws_for_every_method_and_strength():
+    one, two = Trial("one", "sea", "Why?", 0.5, 1, 0), Trial("two", "sea", "Why?", 3.0, 1, 0)
+    assert one.row_seed == two.row_seed
+    assert one.row_seed != replace(one, seed=1).row_seed
+    assert one.row_seed != replace(one, concept="music").row_seed
+
+
+def test_perplexity_is_that_of_the_unsteered_model_and_missing_for_no_text(llama):
+    found = perplexities(llama, ["Why?", "Why?", "How?"], ["because", " ", "so"])
+    assert found[1] is None
+    alone = llama.perplexity(llama.tokenize(["How?"], ["so"], chat=True))
+    assert found[2] == pytest.approx(float(alone[0]), rel=1e-4)
+
+
+def test_strength_of_the_best_mean_and_of_equal_ones_the_smallest():
+    scores = np.array([[0.0, 1.0], [2.0, np.nan], [2.0, 2.0], [1.0, 1.0]])
+    assert choose_strength(scores, [0.2, 0.4, 0.6, 0.8]) == 0.4
+    with pytest.raises(ValueError, match=r"strength 0.2 has no rated generation"):
+        choose_strength(np.array([[np.nan], [1.0]]), [0.2, 0.4])
+
+
+def test_divergence_is_zero_unsteered_and_grows_with_strength(llama):
+    neutral = Neutral.of(llama, concept_set().concepts, 2, max_tokens=5)
+    assert len(neutral.texts) == 2
+
+    def effect(strength: float) -> float:
+        edit = Add(site=Site(1), direction=torch.ones(32), strength=strength)
+        return float(neutral.divergence(llama, [Plan(text, (edit,)) for text in neutral.instructions]).mean())
+
+    assert effect(0.0) == pytest.approx(0, abs=1e-6)
+    assert 0 < effect(0.1) < effect(1.0)
+
+
+def test_divergence_equals_a_sum_by_hand(llama):
+    neutral = Neutral.of(llama, concept_set().concepts, 1, max_tokens=3)
+    edit = Add(site=Site(1), direction=torch.ones(32), strength=0.5)
+    tokens = llama.tokenize([neutral.instructions[0]], [neutral.texts[0]], chat=True)
+    start = tokens.rows[0].response
+    before = llama.logits(tokens)[0][start - 1 : start + 2].log_softmax(-1)
+    with llama.edited(edit):
+        after = llama.logits(tokens)[0][start - 1 : start + 2].log_softmax(-1)
+    by_hand = float((before.exp() * (before - after)).sum(-1).mean())
+    (found,) = neutral.divergence(llama, [Plan(neutral.instructions[0], (edit,))])
+    assert found == pytest.approx(by_hand, rel=1e-4)
