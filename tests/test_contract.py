@@ -10,7 +10,7 @@ import torch
 import probes
 import steering
 from steering.random import RandomDirection
-from tests.planted import CONCEPT, TOKENS, D, planted, swapped, truth
+from tests.planted import CONCEPT, TOKENS, D, concept_set, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import DataError, Labelled
