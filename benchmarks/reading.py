@@ -97,6 +97,8 @@ def peak() -> Iterator[list[float]]:
 def pooled_memory(model: Model, lengths: list[int]) -> None:
     """The peak of resident memory beyond the model while reading more and more texts, pooled."""
     model.read(random_tokens(model, 4, 16), model.site(), pool="mean")
+    for weight in model.module.parameters():  # mapped from the file, and resident only once they are touched
+        weight.sum()
     start = resident()
     for n_texts in lengths:
         with peak() as found:

@@ -74,7 +74,7 @@ def generate(model: "Model", prompts: Tokens, sampling: Sampling, batch_size: in
 def choose(logits: Float[Tensor, "row vocab"], sampling: Sampling, draw: Float[Tensor, "row"]) -> Int[Tensor, "row"]:
     """The next token of each row, by inverting the cumulative distribution at the row's own uniform number."""
     if sampling.temperature == 0:
-        return logits.argmax(-1)
+        return logits.float().argmax(-1)  # in bfloat16, argmax alone takes a twentieth of a step on a CPU
     probabilities = (logits.float() / sampling.temperature).softmax(-1)
     if sampling.top_p == 1:
         return _at(probabilities, draw)

@@ -40,8 +40,8 @@ def read(
     masks = [positions.mask(layout) for layout in layouts]
     store = _Store(_counts(layouts, masks, positions), pool)
     for layout, mask in zip(layouts, masks, strict=True):
-        waiting = set(sites)
-        taps = [(place, _tap(store, site, mask, layout.rows, waiting)) for site, place in places.items()]
+        waiting, batch = set(sites), store.batch(mask, layout.rows, model.device)
+        taps = [(place, _tap(store, site, batch, waiting)) for site, place in places.items()]
         with model.at(layout.to(model.device)) as here, tapped(taps):
             try:
                 model.forward(here, logits_to_keep=1)
@@ -52,9 +52,9 @@ def read(
     return Activations({site: store.arrays[site] for site in sites}, store.row, len(tokens), position)
 
 
-def _tap(store: "_Store", site: Site, mask: Tensor, rows: Tensor, waiting: set[Site]) -> Tap:
+def _tap(store: "_Store", site: Site, batch: "_Batch", waiting: set[Site]) -> Tap:
     def tap(h: Tensor) -> None:
-        store.put(site, h, mask, rows)
+        store.put(site, h, batch)
         waiting.discard(site)
         if not waiting:
             raise _Stop
@@ -74,6 +74,15 @@ def _counts(layouts: list[Layout], masks: list[Tensor], positions: Positions) ->
 
 
 @dataclass
+class _Batch:
+    """Where the chosen tokens of one forward pass lie, and where they go; worked out once for all sites."""
+
+    mask: Bool[Tensor, "batch pos"]
+    source: Int[Tensor, "token"]
+    target: Int[Tensor, "item"]
+
+
+@dataclass
 class _Store:
     """Arrays that fill up batch by batch, in the rows' own order."""
 
@@ -87,14 +96,20 @@ class _Store:
         rows = torch.arange(len(self.counts))
         return rows if self.pool else rows.repeat_interleave(self.counts)
 
-    def put(self, site: Site, h: Tensor, mask: Bool[Tensor, "batch pos"], rows: Int[Tensor, "batch"]) -> None:
+    def batch(self, mask: Bool[Tensor, "batch pos"], rows: Int[Tensor, "batch"], device: torch.device) -> _Batch:
+        """The tokens that `mask` chooses of some rows."""
+        mask = mask.to(device)
+        return _Batch(mask, mask.flatten().nonzero()[:, 0], self._items(rows))
+
+    def put(self, site: Site, h: Tensor, batch: _Batch) -> None:
         """Keep what is chosen of one batch."""
-        here = mask.to(h.device)
-        items = h[here] if self.pool is None else _pooled(h, here, self.pool)
+        chosen = (
+            h.flatten(0, 1).index_select(0, batch.source) if self.pool is None else _pooled(h, batch.mask, self.pool)
+        )
         if site not in self.arrays:
             n_items = len(self.counts) if self.pool else int(self.counts.sum())
-            self.arrays[site] = torch.empty((n_items, items.shape[-1]), dtype=items.dtype)
-        self.arrays[site][self._items(rows)] = items.cpu()
+            self.arrays[site] = torch.empty((n_items, chosen.shape[-1]), dtype=chosen.dtype)
+        self.arrays[site].index_copy_(0, batch.target, chosen.cpu())
 
     def gather(self, layouts: list[Layout], masks: list[Tensor]) -> Int[Tensor, "item"]:
         """The absolute position of every item."""
