@@ -34,7 +34,6 @@ def seconds_of(*command: str, cache: Path | None = None) -> float:
 def detection_seconds() -> float:
     """Scoring every text of the packaged set for every method and concept, from states of random numbers."""
     from experiments.axbench import METHODS
-    from workbench.activations import Activations
     from workbench.concepts.labelled import LabelledSet
     from workbench.concepts.packaged import packaged
     from workbench.evaluation.detecting import detections, text_scores
@@ -44,7 +43,7 @@ def detection_seconds() -> float:
     n_rows, site = len(concepts.examples), Site(18)
     row = torch.arange(n_rows).repeat_interleave(60)
     x = torch.randn(len(row), 576, generator=torch.Generator().manual_seed(0))
-    data = LabelledSet.of(concepts, Activations({site: x}, row, n_rows), site, "random", "0")
+    data = LabelledSet(concepts, x, row, site, "random", "0")
     methods = {name: entry.make() for name, entry in METHODS.items()}
     fitted = {name: (method, method.fit_all(data)) for name, method in methods.items() if method.detects}
     start = time.perf_counter()
@@ -57,15 +56,13 @@ def main() -> None:
     chosen = arguments(__doc__ or "")
     print(f"help                {seconds_of('-m', 'experiments.axbench', '--help'):6.2f} s")
     print(f"later load          {seconds_of('-c', LOAD.format(whole=False)):6.2f} s  (libraries already imported)")
-    print(
-        f"load, new process   {seconds_of('-c', LOAD.format(whole=True)):6.2f} s  (importing torch and transformers included)"
-    )
+    whole = LOAD.format(whole=True)
+    print(f"load, new process   {seconds_of('-c', whole):6.2f} s  (importing torch and transformers included)")
     print(f"detection           {detection_seconds():6.2f} s  (all methods, 10 concepts, from stored states)")
     if not chosen.smoke:
         with tempfile.TemporaryDirectory() as folder:
-            print(
-                f"first load          {seconds_of('-c', LOAD.format(whole=True), cache=Path(folder)):6.2f} s  (new process, with fetch and conversion)"
-            )
+            seconds = seconds_of("-c", whole, cache=Path(folder))
+        print(f"first load          {seconds:6.2f} s  (new process, with fetch and conversion)")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ METHODS = {
     "pca_compat": Entry("steering.pca:PCA", (("sign", "compat"),)),
     "lat": Entry("steering.lat:LAT"),
     "lat_compat": Entry("steering.lat:LAT", (("sign", "compat"),)),
+    "ssv": Entry("steering.ssv:SupervisedVector"),
+    "reft_r1": Entry("steering.reft_r1:ReFTr1"),
     "random": Entry("steering.random:RandomDirection"),
     "prompt": Entry("steering.prompt:PromptSteering"),
 }

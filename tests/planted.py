@@ -1,17 +1,26 @@
 """Labelled data with a known truth: what a method must find."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tests.tiny import tiny_model
 from workbench.concepts.concepts import Concept, ConceptSet, Example
-from workbench.concepts.labelled import Labelled, LabelledSet
+from workbench.concepts.labelled import Labelled, LabelledSet, Through
 from workbench.models.sites import Site
 
-D = 24
+D = 32
 TOKENS = 6
 CONCEPT = Concept(name="planted", description="a planted concept", genre="text")
+
+
+@cache
+def through() -> Through:
+    """A tiny model as wide as the planted states, for methods that are trained through one."""
+    return Through(tiny_model())
 
 
 def truth(seed: int = 0) -> Float[Tensor, "d"]:
@@ -38,7 +47,17 @@ def planted(seed: int = 0, n_rows: int = 60, shift: float = 3.0, *, held_out: bo
     if rest is not None:
         moved = rest.x + shift * rest.y[:, None] * truth(seed)
         rest = Labelled(x=moved, y=rest.y, row=rest.row, concept=CONCEPT, site=Site(1), examples=rest.examples)
-    return Labelled(x=x, y=y, row=row, concept=CONCEPT, site=Site(1), model="tiny", examples=examples, held_out=rest)
+    return Labelled(
+        x=x,
+        y=y,
+        row=row,
+        concept=CONCEPT,
+        site=Site(1),
+        model="tiny",
+        examples=examples,
+        held_out=rest,
+        through=through(),
+    )
 
 
 def swapped(data: Labelled) -> Labelled:
@@ -54,6 +73,7 @@ def swapped(data: Labelled) -> Labelled:
         model_digest=data.model_digest,
         examples=data.examples,
         held_out=held,
+        through=data.through,
     )
 
 
@@ -79,4 +99,4 @@ def concept_set() -> LabelledSet:
                 states.append(torch.randn(TOKENS, D, generator=generator) + shift)
     table = ConceptSet("planted set", concepts, tuple(examples), np.array(labels, dtype=np.int8))
     row = torch.arange(len(examples)).repeat_interleave(TOKENS)
-    return LabelledSet(table, torch.cat(states), row, Site(1), "tiny", "0")
+    return LabelledSet(table, torch.cat(states), row, Site(1), "tiny", "0", through())

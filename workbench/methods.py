@@ -45,6 +45,8 @@ class Method(ABC, Generic[A]):
     """Whether it scores whole texts instead of hidden states."""
     signed: ClassVar[bool] = True
     """Whether swapping the labels flips the direction."""
+    trains: ClassVar[bool] = False
+    """Whether it is trained through the live model, which the data must then carry."""
     recovers: ClassVar[bool] = True
     """Whether it claims to find a planted mean difference (cosine above 0.9)."""
 

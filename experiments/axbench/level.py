@@ -11,7 +11,7 @@ import numpy as np
 from experiments.axbench import NAME
 from experiments.axbench.bench import Bench
 from workbench.artifacts.artifact import Artifact, ArtifactError
-from workbench.concepts.labelled import LabelledSet
+from workbench.concepts.labelled import LabelledSet, Through
 from workbench.evaluation.detecting import detections, text_scores
 from workbench.evaluation.steering import Plan, Trial
 from workbench.evaluation.summary import Measured, rows_of
@@ -47,8 +47,8 @@ class Level:
     @cached_property
     def data(self) -> LabelledSet:
         """The states of all texts at this layer, with their labels."""
-        model = self.bench.model
-        return LabelledSet.of(self.bench.concepts, self.bench.states, self.site, model.name, model.digest)
+        through = Through(self.bench.model, self.bench.run.folder / "training")
+        return LabelledSet.of(self.bench.concepts, self.bench.states, self.site, through)
 
     @cached_property
     def fitted(self) -> dict[str, tuple[Method, list[Artifact]]]:

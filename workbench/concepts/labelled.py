@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +20,15 @@ from workbench.models.tokens import Tokens
 
 class DataError(ValueError):
     """Labelled data that no method can be fitted on; the message names the concept and the fault."""
+
+
+@dataclass(frozen=True, eq=False)
+class Through:
+    """The live model, for methods that are trained through it."""
+
+    model: Model
+    folder: Path | None = None
+    """Where their checkpoints go; without one, a training that is killed starts again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +50,8 @@ class Labelled:
     """The texts, indexed by `row`; methods that read words need them."""
     held_out: "Labelled | None" = None
     """Validation data: for units, thresholds and regularisation, never for fitting."""
+    through: Through | None = None
+    """The live model; methods that need it raise DataError without it."""
 
     def __post_init__(self) -> None:
         name = self.concept.name
@@ -101,19 +113,22 @@ class LabelledSet:
     site: Site
     model: str
     model_digest: str
+    through: Through | None = None
+    """The live model, for methods that are trained through it."""
 
     @classmethod
-    def of(cls, concepts: ConceptSet, states: Activations, site: Site, model: str, model_digest: str) -> "LabelledSet":
-        """From activations read on the set's examples, in their order."""
+    def of(cls, concepts: ConceptSet, states: Activations, site: Site, through: Through) -> "LabelledSet":
+        """From activations that `through.model` gave on the set's examples, in their order."""
         if states.n_rows != len(concepts.examples):
             raise DataError(f"{states.n_rows} rows of activations for {len(concepts.examples)} examples")
-        return cls(concepts, states.arrays[site].float(), states.row, site, model, model_digest)
+        model = through.model
+        return cls(concepts, states.arrays[site].float(), states.row, site, model.name, model.digest, through)
 
     @classmethod
     def read(cls, concepts: ConceptSet, model: Model, site: Site | None = None) -> "LabelledSet":
         """Read every text of a set at one site of a model (by default the residual stream at 0.6 of the depth)."""
         site = site or model.site()
-        return cls.of(concepts, model.read(tokens_of(concepts, model), site), site, model.name, model.digest)
+        return cls.of(concepts, model.read(tokens_of(concepts, model), site), site, Through(model))
 
     def __len__(self) -> int:
         return len(self.concepts)
@@ -145,6 +160,7 @@ class LabelledSet:
             model_digest=self.model_digest,
             examples=self.concepts.examples,
             held_out=held_out,
+            through=self.through,
         )
 
 

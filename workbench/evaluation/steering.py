@@ -184,6 +184,7 @@ def _answers(model: Model, instructions: Sequence[str], texts: Sequence[str], ma
     return Tokens(tuple(TokenRow(row.ids[: row.response + max_tokens], row.prefix, row.response) for row in rows))
 
 
+@torch.no_grad()
 def _log_probabilities(model: Model, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities [item, vocab] of every response token's distribution, and the row of each item."""
     layout = Layout.of(tokens, list(range(len(tokens)))).to(model.device)

@@ -124,6 +124,7 @@ class Model:
         self._check_length(tokens, 0)
         return tokens
 
+    @torch.no_grad()
     def read(
         self,
         tokens: Tokens | Sequence[str],
@@ -163,6 +164,7 @@ class Model:
             finally:
                 self._edits = outer
 
+    @torch.no_grad()
     def generate(
         self,
         prompts: Tokens | Sequence[str],
@@ -184,6 +186,7 @@ class Model:
             self._check_rows(len(prompts))
             return generate(self, prompts, sampling, batch_size)
 
+    @torch.no_grad()
     def logits(self, tokens: Tokens | Sequence[str], *, budget: int = TOKEN_BUDGET) -> list[Float[Tensor, "pos vocab"]]:
         """The logits at every token of each row, in the model's dtype."""
         tokens, found = self._tokens(tokens), {}
@@ -193,6 +196,7 @@ class Model:
             found.update({row: logits[at, : tokens.lengths[row]].cpu() for at, row in enumerate(rows)})
         return [found[row] for row in range(len(tokens))]
 
+    @torch.no_grad()
     def score(self, tokens: Tokens | Sequence[str], *, budget: int = TOKEN_BUDGET // 2) -> Scored:
         """The negative log-likelihood of each row's response given its prompt; of the whole row if it has none."""
         return score(self, self._tokens(tokens), budget)
@@ -214,9 +218,11 @@ class Model:
         finally:
             self._layout = outer
 
-    @torch.no_grad()
     def forward(self, layout: Layout, **options: Any) -> Any:
-        """One pass of the plain module over a layout, padding masked and positions counted from each row's start."""
+        """One pass of the plain module over a layout, padding masked and positions counted from each row's start.
+
+        Gradients are recorded as PyTorch is set; `read`, `generate`, `logits` and `score` record none.
+        """
         padded = not bool(layout.mask.all())
         options.setdefault("use_cache", False)
         return self.module(

@@ -1,0 +1,80 @@
+"""A supervised steering vector: added to every token, trained by language modelling (arXiv:2501.17148, appendix)."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from steering.texts import texts
+from steering.through_model import Batch, Item, Objective, Recipe, Trained, train
+from workbench.artifacts.vector import Vector
+from workbench.concepts.labelled import Labelled, LabelledSet
+from workbench.methods import AdditiveMethod
+from workbench.models.hooks import Tap
+from workbench.models.sites import Site
+
+
+@dataclass(frozen=True)
+class AddObjective(Objective):
+    """Language modelling of the positive texts with h + w at every token behind the prefix."""
+
+    def start(self, data: Labelled) -> dict[str, Tensor]:
+        """0.01 everywhere, as the published code has it."""
+        return {"direction": torch.full((data.d,), 0.01)}
+
+    def items(self, data: Labelled) -> list[Item]:
+        """Every positive text."""
+        return [(text,) for text in texts(data, True)]
+
+    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+        """The addition at the site."""
+        w = parameters["direction"][batch.concept]  # [batch, d]
+
+        def tap(h: Tensor) -> Tensor:
+            return torch.where(batch.content[..., None], (h.float() + w[:, None]).to(h.dtype), h)
+
+        return [(self.site, tap)]
+
+
+@dataclass(frozen=True)
+class SupervisedVector(AdditiveMethod):
+    """The vector that makes the positive texts likeliest.
+
+    `compat` keeps the published unit: strength is multiplied with the largest projection on a vector whose norm is
+    free, so its size counts twice. `fixed` measures it as every other vector is measured.
+    """
+
+    label: ClassVar[str] = "SSV"
+    source: ClassVar[str] = "arXiv:2501.17148"
+    recovers: ClassVar[bool] = False
+    signed: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+
+    form: Literal["fixed", "compat"] = "fixed"
+    recipe: Recipe = field(default_factory=Recipe)
+
+    @property
+    def title(self) -> str:
+        """Says so where the published unit is kept."""
+        return self.label if self.form == "fixed" else f"{self.label} (as published)"
+
+    def fit(self, data: Labelled) -> Vector:
+        """Train one concept. Raises DataError if the data do not carry the live model."""
+        return self._vector(data, train(self.objective(data.site), [data])[0])
+
+    def fit_all(self, data: LabelledSet) -> list[Vector]:
+        """Train all concepts side by side."""
+        every = list(data)
+        return [
+            self._vector(one, found) for one, found in zip(every, train(self.objective(data.site), every), strict=True)
+        ]
+
+    def objective(self, site: Site) -> AddObjective:
+        """What is trained at a site."""
+        return AddObjective(self.recipe, site)
+
+    def _vector(self, data: Labelled, found: Trained) -> Vector:
+        w = found.parameters["direction"]
+        vector = self.vector(data, w, seed=self.recipe.seed)
+        return vector if self.form == "fixed" else replace(vector, unit=vector.unit * float(w.norm()) ** 2)

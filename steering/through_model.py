@@ -1,0 +1,374 @@
+"""Training through the frozen model: many concepts at once, from stored states, through the blocks above the edit only.
+
+Every row of a forward pass belongs to one concept and sees only that concept's parameters. Each concept keeps its own
+order of examples, optimiser, gradient norm and learning rate, so it comes out as if it were trained alone.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from steering.checkpoints import Checkpoints, Course
+from workbench.concepts.concepts import Example
+from workbench.concepts.labelled import DataError, Labelled, Through
+from workbench.models.hooks import Tap, tapped
+from workbench.models.model import TOKEN_BUDGET, Model
+from workbench.models.positions import ALL, CONTENT, Layout, Positions
+from workbench.models.scoring import label_logits, labels
+from workbench.models.sites import Site
+from workbench.models.suffix import resumed
+from workbench.models.tokens import Tokens
+
+Item = tuple[Example, ...]
+"""Texts whose losses belong together: one, or for preferences the winning and the losing ones."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast: AdamW whose learning rate falls linearly to 0."""
+
+    epochs: int = 3
+    batch_size: int = 6
+    """Items of one concept in one optimiser step."""
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest norm of one concept's gradient."""
+    seed: int = 0
+    budget: int = TOKEN_BUDGET
+    """Padded tokens in one forward pass."""
+    block: int = 16
+    """Concepts trained side by side; memory grows with the budget, and with the texts of one block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The rows of one forward pass; what belongs to a row's concept is repeated for each of its rows."""
+
+    layout: Layout
+    content: Bool[Tensor, "batch pos"]
+    """The tokens that the objective edits."""
+    concept: Int[Tensor, "batch"]
+    """Which of the stacked parameters are the row's."""
+    role: Int[Tensor, "batch"]
+    """The place of the row's text in its item."""
+    text: Int[Tensor, "batch"]
+    """Which of the block's texts the row is."""
+    draw: Float[Tensor, "batch"]
+    """A uniform random number, the same for all rows of an item."""
+    progress: Float[Tensor, "batch"]
+    """The share of the concept's optimiser steps that are done, from 0 to 1."""
+    n_items: Float[Tensor, "batch"]
+    """Items in the concept's step."""
+    n_labels: Float[Tensor, "batch"]
+    """Label tokens in the concept's step."""
+    width: Int[Tensor, "batch"]
+    """The most edited tokens of any row in the concept's step."""
+    extra: dict[str, Tensor]
+    """What `Objective.prepare` returned."""
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """What a method trains: the parameters of one concept, the edit they make, and the loss."""
+
+    recipe: Recipe
+    site: Site
+    positions: Positions = CONTENT
+
+    @property
+    def source(self) -> int | None:
+        """The block whose stored output training starts from; None runs the whole model."""
+        return self.site.layer
+
+    @abstractmethod
+    def start(self, data: Labelled) -> dict[str, Tensor]:
+        """The initial parameters of a concept, in float32."""
+
+    @abstractmethod
+    def items(self, data: Labelled) -> list[Item]:
+        """The training texts of a concept."""
+
+    @abstractmethod
+    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+        """The differentiable edits of one forward pass; parameters are stacked [concept, ...].
+
+        What the edit adds to each row's loss is added to `penalty` [batch], in place.
+        """
+
+    def losses(self, batch: Batch, nll: Float[Tensor, "batch"], n: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+        """What each row contributes to its concept's loss, from the summed nll of its `n` label tokens.
+
+        By default they add up to the mean over all label tokens of the concept's step.
+        """
+        return nll / batch.n_labels
+
+    def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
+        """What the loss needs to know of each text beforehand, as tensors [text, ...]."""
+        return {}
+
+    def constrain(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027 (nothing to do by default)
+        """Change one concept's parameters and their gradients in place, between clipping and the optimiser's step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training left of one concept."""
+
+    parameters: dict[str, Tensor]
+    losses: list[float]
+    """The loss of every optimiser step."""
+    stopped: str | None
+    """Why training ended early, if it did; the parameters are then the last finite ones."""
+
+
+def train(objective: Objective, data: Sequence[Labelled]) -> list[Trained]:
+    """Train every concept; each comes out as if it had been trained alone, up to rounding.
+
+    Raises DataError if the data do not carry the live model. A concept whose loss or gradient is not finite is
+    stopped, and reported in `Trained.stopped` and the log; the others go on.
+    """
+    found: list[Trained] = []
+    for start in range(0, len(data), objective.recipe.block):
+        block = data[start : start + objective.recipe.block]
+        found += _Block(objective, block, _through(block)).run()
+    for one, trained in zip(data, found, strict=True):
+        if trained.stopped:
+            log.warning("%s of %r: %s", type(objective).__name__, one.concept.name, trained.stopped)
+    return found
+
+
+def _through(data: Sequence[Labelled]) -> Through:
+    for one in data:
+        if one.through is None:
+            raise DataError(
+                f"training on {one.concept.name!r} needs the live model: give the data `through=Through(model)`"
+            )
+        if not one.examples:
+            raise DataError(f"training on {one.concept.name!r} needs the texts themselves: give the data `examples`")
+    assert data[0].through is not None
+    return data[0].through
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside the `with`, no parameter of the module asks for a gradient."""
+    wanted = [weight for weight in module.parameters() if weight.requires_grad]
+    for weight in wanted:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in wanted:
+            weight.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One item of one concept's step, waiting for its place in a forward pass."""
+
+    course: int
+    texts: tuple[int, ...]
+    draw: float
+
+
+@dataclass(eq=False)
+class _Block:
+    """Concepts that are trained side by side."""
+
+    objective: Objective
+    data: Sequence[Labelled]
+    through: Through
+    courses: list[Course] = field(init=False)
+
+    def __post_init__(self) -> None:
+        recipe, device = self.objective.recipe, self.model.device
+        self.items = [self.objective.items(one) for one in self.data]
+        self.courses = [
+            Course(
+                {name: value.to(device) for name, value in self.objective.start(one).items()},
+                recipe.learning_rate,
+                recipe.weight_decay,
+                self._steps(items) * recipe.epochs,
+            )
+            for one, items in zip(self.data, self.items, strict=True)
+        ]
+        self.kept = Checkpoints(self.through.folder, self.objective, recipe.seed, self.data)
+
+    @property
+    def model(self) -> Model:
+        return self.through.model
+
+    @cached_property
+    def numbers(self) -> dict[Example, int]:
+        """Each text of the block, once."""
+        every = (text for items in self.items for item in items for text in item)
+        return {text: number for number, text in enumerate(dict.fromkeys(every))}
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        texts = list(self.numbers)
+        return self.model.tokenize([text.instruction for text in texts], [text.response for text in texts])
+
+    @cached_property
+    def states(self) -> tuple[Float[Tensor, "token d"], list[int]] | None:
+        """The states that training starts from, and where each text's begin."""
+        if self.objective.source is None:
+            return None
+        site = Site(self.objective.source)
+        read = self.model.read(self.tokens, site, positions=ALL)
+        starts = torch.tensor([0, *self.tokens.lengths[:-1]]).cumsum(0)
+        return read.arrays[site], starts.tolist()
+
+    @cached_property
+    def extra(self) -> dict[str, Tensor]:
+        return self.objective.prepare(self.model, self.tokens)
+
+    def run(self) -> list[Trained]:
+        first = [self.kept.resume(at, course) for at, course in enumerate(self.courses)]
+        if min(first) < self.objective.recipe.epochs:
+            with frozen(self.model.module):
+                for epoch in range(min(first), self.objective.recipe.epochs):
+                    self._epoch(epoch, [at for at, done in enumerate(first) if done <= epoch])
+        return [Trained(course.values(), course.losses, course.stopped) for course in self.courses]
+
+    def _epoch(self, epoch: int, concepts: list[int]) -> None:
+        plans = {at: self._batches(at, epoch) for at in concepts}
+        for step in range(max(map(len, plans.values()))):
+            jobs = [
+                job
+                for at, plan in plans.items()
+                if step < len(plan) and not self.courses[at].stopped
+                for job in plan[step]
+            ]
+            if jobs:
+                self._step(jobs)
+        for at in concepts:
+            self.kept.write(at, self.courses[at], epoch + 1)
+
+    def _steps(self, items: list[Item]) -> int:
+        return -(-len(items) // self.objective.recipe.batch_size)
+
+    def _batches(self, at: int, epoch: int) -> list[list[_Job]]:
+        """The jobs of each optimiser step of a concept's epoch, in an order drawn for concept and epoch alone."""
+        items, size = self.items[at], self.objective.recipe.batch_size
+        generator = self.kept.generator(at, epoch)
+        order = torch.randperm(len(items), generator=generator).tolist()
+        draws = torch.rand(len(items), generator=generator).tolist()
+        jobs = [_Job(at, tuple(self.numbers[text] for text in items[item]), draws[item]) for item in order]
+        return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+    def _step(self, jobs: list[_Job]) -> None:
+        """One optimiser step of every concept that has jobs."""
+        concepts = sorted({job.course for job in jobs})
+        facts = {at: self._facts([job for job in jobs if job.course == at]) for at in concepts}
+        sums = dict.fromkeys(concepts, 0.0)
+        for part in self._parts(jobs):
+            for at, value in self._backward(part, facts).items():
+                sums[at] += value
+        for at in concepts:
+            self.courses[at].step(sums[at], self.objective.recipe.clip, self.objective.constrain)
+
+    def _facts(self, jobs: list[_Job]) -> tuple[float, float, int]:
+        """Items, label tokens and the most edited tokens of a row, in one concept's step."""
+        rows = [text for job in jobs for text in job.texts]
+        return float(len(jobs)), float(self.n_labels[rows].sum()), int(self.n_edited[rows].max())
+
+    @cached_property
+    def n_labels(self) -> Int[Tensor, "text"]:
+        return self._count(labels)
+
+    @cached_property
+    def n_edited(self) -> Int[Tensor, "text"]:
+        return self._count(self.objective.positions.mask)
+
+    def _count(self, choose: Callable[[Layout], Tensor]) -> Int[Tensor, "text"]:
+        counts = torch.zeros(len(self.tokens), dtype=torch.long)
+        for rows in self.tokens.batches(self.objective.recipe.budget):
+            counts[rows] = choose(Layout.of(self.tokens, rows)).sum(1)
+        return counts
+
+    def _parts(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
+        """Jobs of similar length, each part at most `budget` padded tokens (or one job)."""
+        lengths = {job: max(self.tokens.lengths[text] for text in job.texts) for job in jobs}
+        part: list[_Job] = []
+        for job in sorted(jobs, key=lambda job: lengths[job]):
+            if part and lengths[job] * sum(len(one.texts) for one in [*part, job]) > self.objective.recipe.budget:
+                yield part
+                part = []
+            part.append(job)
+        yield part
+
+    def _backward(self, jobs: list[_Job], facts: dict[int, tuple[float, float, int]]) -> dict[int, float]:
+        """Add the gradients of some jobs to their concepts' parameters; what they contribute to each concept's loss."""
+        concepts = sorted({job.course for job in jobs})
+        batch = self._batch(jobs, concepts, facts)
+        stacked = {
+            name: torch.stack([self.courses[at].leaves[name] for at in concepts])
+            for name in self.courses[concepts[0]].leaves
+        }
+        with torch.enable_grad():
+            penalty = torch.zeros(len(batch.text), device=self.model.device)
+            nll, n = self._nll(batch, stacked, penalty)
+            rows = self.objective.losses(batch, nll, n) + penalty
+            rows.sum().backward()
+        sums = torch.zeros(len(concepts)).index_add_(0, batch.concept.cpu(), rows.detach().float().cpu())
+        return dict(zip(concepts, sums.tolist(), strict=True))
+
+    def _nll(self, batch: Batch, stacked: dict[str, Tensor], penalty: Tensor) -> tuple[Tensor, Tensor]:
+        """The summed negative log-likelihood of each row's labels under the edit, and how many those are."""
+        layout, label = batch.layout, labels(batch.layout)
+        with self._from_states(batch):
+            taps = self.objective.taps(batch, stacked, penalty)
+            places = [(self.model.architecture.locate(self.model.module, site), tap) for site, tap in taps]
+            with tapped(places):
+                logits = label_logits(self.model, layout, label)
+        losses = nn.functional.cross_entropy(logits.float(), layout.ids[:, 1:][label[:, 1:]], reduction="none")
+        owner = layout.rows[:, None].expand_as(label)[label]
+        nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
+        return nll, label.sum(1).float()
+
+    @contextmanager
+    def _from_states(self, batch: Batch) -> Iterator[None]:
+        if self.states is None or self.objective.source is None:
+            yield
+            return
+        flat, starts = self.states
+        padded = flat.new_zeros((*batch.layout.ids.shape, flat.shape[1]))
+        for at, text in enumerate(batch.text.tolist()):
+            length = self.tokens.lengths[text]
+            padded[at, :length] = flat[starts[text] : starts[text] + length]
+        with resumed(self.model, self.objective.source, padded.to(self.model.device)):
+            yield
+
+    def _batch(self, jobs: list[_Job], concepts: list[int], facts: dict[int, tuple[float, float, int]]) -> Batch:
+        rows = [(job, role, text) for job in jobs for role, text in enumerate(job.texts)]
+        text = torch.tensor([text for _, _, text in rows])
+        layout = Layout.of(self.tokens[text.tolist()], list(range(len(rows)))).to(self.model.device)
+        device = self.model.device
+
+        def column(values: list, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device)
+
+        return Batch(
+            layout=layout,
+            content=self.objective.positions.mask(layout),
+            concept=column([concepts.index(job.course) for job, _, _ in rows], torch.long),
+            role=column([role for _, role, _ in rows], torch.long),
+            text=text,
+            draw=column([job.draw for job, _, _ in rows]),
+            progress=column([self.courses[job.course].progress for job, _, _ in rows]),
+            n_items=column([facts[job.course][0] for job, _, _ in rows]),
+            n_labels=column([facts[job.course][1] for job, _, _ in rows]),
+            width=column([facts[job.course][2] for job, _, _ in rows], torch.long),
+            extra={name: values[text].to(device) for name, values in self.extra.items()},
+        )

@@ -1,0 +1,49 @@
+from typing import Any
+
+import pytest
+import torch
+
+from workbench.models.edits import Add
+from workbench.models.positions import ALL, Layout
+from workbench.models.sites import Site
+from workbench.models.suffix import resumed
+
+TEXTS = ["hello there", "a text that is a good deal longer than the first", "x"]
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@torch.no_grad()
+def test_a_resumed_pass_gives_the_logits_of_the_whole_model(model: Any, layer: int) -> None:
+    tokens = model.tokenize(TEXTS)
+    layout = Layout.of(tokens, [0, 1, 2])
+    states = torch.zeros(*layout.ids.shape, model.d_model)
+    states[layout.mask] = model.read(tokens, Site(layer), positions=ALL).arrays[Site(layer)]
+    whole = model.forward(layout).logits
+    with resumed(model, layer, states):
+        found = model.forward(layout).logits
+    torch.testing.assert_close(found[layout.mask], whole[layout.mask], atol=1e-5, rtol=1e-5)
+    assert torch.equal(model.forward(layout).logits, whole)  # the blocks are back
+
+
+@torch.no_grad()
+def test_edits_act_on_the_stored_states(model: Any) -> None:
+    layout = Layout.of(model.tokenize(TEXTS[:1]), [0])
+    states = torch.randn(*layout.ids.shape, model.d_model, generator=torch.Generator().manual_seed(0))
+    direction = torch.linspace(-1, 1, model.d_model)
+    with resumed(model, 1, states + direction):
+        expected = model.forward(layout).logits
+    edit = Add(site=Site(1), direction=direction)
+    with resumed(model, 1, states), model.edited(edit), model.at(layout):
+        torch.testing.assert_close(model.forward(layout).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_blocks_come_back_after_an_error(model: Any) -> None:
+    blocks = list(model.module.get_submodule(model.architecture.blocks))
+    with pytest.raises(RuntimeError), resumed(model, 2, torch.zeros(1, 2, 7)):
+        model.forward(Layout.of(model.tokenize(TEXTS[:1]), [0]))
+    assert list(model.module.get_submodule(model.architecture.blocks)) == blocks
+    with (
+        pytest.raises(IndexError, match="there is no block 3; the model has blocks 0 to 2"),
+        resumed(model, 3, torch.zeros(1, 1, 1)),
+    ):
+        pass

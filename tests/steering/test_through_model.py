@@ -1,0 +1,201 @@
+"""The trainer against a plain loop written from the description, and what must hold of many concepts at once."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from steering.checkpoints import Checkpoints, Course
+from steering.reft_r1 import LatentObjective, ReFTr1
+from steering.ssv import AddObjective, SupervisedVector
+from steering.through_model import Batch, Recipe, train
+from tests.planted import concept_set, planted
+from tests.tiny import FAMILIES, Family, tiny_model
+from workbench.concepts.labelled import DataError, Labelled, LabelledSet, Through
+from workbench.models.hooks import Tap
+from workbench.models.model import Model
+from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+
+RECIPE = Recipe(epochs=2, batch_size=5, learning_rate=0.02)
+
+
+def read(family: Family = "llama", folder: Path | None = None) -> list[Labelled]:
+    """Three planted concepts, really read from a tiny model at block 1 of 3."""
+    data = list(LabelledSet.read(concept_set().concepts, tiny_model(family), Site(1)))
+    assert data[0].through is not None
+    return [replace(one, through=Through(data[0].through.model, folder)) for one in data]
+
+
+def plain_loop(objective: LatentObjective, data: Labelled) -> tuple[list[float], Tensor]:
+    """ReFT-r1 as published: the whole model, one concept, right padding with one pad more than needed."""
+    assert data.through is not None
+    model, recipe = data.through.model, objective.recipe
+    tokens = model.tokenize(
+        [item[0].instruction for item in objective.items(data)], [item[0].response for item in objective.items(data)]
+    )
+    w = torch.full((data.d,), 0.01).requires_grad_()
+    n_steps = recipe.epochs * -(-len(tokens) // recipe.batch_size)
+    optimizer = torch.optim.AdamW([w], lr=recipe.learning_rate, weight_decay=0.0)
+    losses: list[float] = []
+    streams = Checkpoints(None, objective, recipe.seed, [data])
+    for epoch in range(recipe.epochs):
+        order = torch.randperm(len(tokens), generator=streams.generator(0, epoch)).tolist()
+        for start in range(0, len(order), recipe.batch_size):
+            step = len(losses)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * (1 - step / n_steps)
+            loss = loop_loss(model, tokens[order[start : start + recipe.batch_size]], objective, w, step / n_steps)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([w], recipe.clip)
+            with torch.no_grad():
+                w /= w.norm() + torch.finfo(w.dtype).eps
+                assert w.grad is not None
+                w.grad -= (w.grad @ w) * w
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+    return losses, w.detach()
+
+
+def loop_loss(model: Model, rows: Any, objective: LatentObjective, w: Tensor, progress: float) -> Tensor:
+    width, pad = max(rows.lengths) + 1, model.tokenizer.pad_token_id
+    ids = torch.full((len(rows), width), pad)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    edited = max(len(row.ids) - row.prefix for row in rows)
+    places = torch.empty(len(rows), edited, dtype=torch.long)
+    for at, row in enumerate(rows):
+        n = len(row.ids)
+        ids[at, :n], mask[at, :n] = torch.tensor(row.ids), 1
+        labels[at, row.response : n] = ids[at, row.response : n]
+        places[at] = n  # the first pad, for rows shorter than the longest
+        places[at, : n - row.prefix] = torch.arange(row.prefix, n)
+    penalties = []
+
+    def edit(_module: Any, _args: Any, h: Tensor) -> Tensor:
+        there = h.gather(1, places[..., None].expand(-1, -1, h.shape[-1]))
+        latent = (there @ w).relu()
+        top = latent.topk(objective.top_k, 1)
+        real = places < mask.sum(1, keepdim=True)
+        rest = (latent * real).scatter(1, top.indices, 0.0).sum(1)
+        penalties.append((rest / (real.sum(1) + torch.finfo(torch.float32).eps)).mean())
+        moved = there + (top.values.mean(1)[:, None] * w)[:, None]
+        return h.scatter(1, places[..., None].expand(-1, -1, h.shape[-1]), moved)
+
+    blocks = model.module.get_submodule(model.architecture.blocks)
+    handle = blocks[objective.site.layer].register_forward_hook(edit)
+    try:
+        loss = model.module(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
+    finally:
+        handle.remove()
+    return loss + progress * objective.l1 * penalties[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compat_reft_equals_a_plain_loop(family: Family) -> None:
+    data = read(family)
+    objective = LatentObjective(RECIPE, Site(1), form="compat", l1=0.5)
+    found = train(objective, data[:1])[0]
+    losses, w = plain_loop(objective, data[0])
+    assert len(losses) == 10
+    torch.testing.assert_close(torch.tensor(found.losses), torch.tensor(losses), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.parameters["direction"], w, atol=1e-5, rtol=0)
+    assert max(losses) - min(losses) > 0.05
+
+
+@pytest.mark.parametrize("objective", [LatentObjective(RECIPE, Site(1)), AddObjective(RECIPE, Site(1))])
+def test_a_concept_comes_out_the_same_alone_and_among_others(objective: Any) -> None:
+    data = read()
+    together = train(objective, data)
+    narrow = train(replace(objective, recipe=replace(RECIPE, budget=64)), data)
+    assert not torch.allclose(together[0].parameters["direction"], together[1].parameters["direction"], atol=0.01)
+    for at, one in enumerate(data):
+        alone = train(objective, [one])[0]
+        torch.testing.assert_close(alone.parameters, together[at].parameters, atol=1e-6, rtol=0)
+        torch.testing.assert_close(alone.parameters, narrow[at].parameters, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_makes_the_concept_likelier(family: Family) -> None:
+    data = read(family)[0]
+    vector = SupervisedVector(recipe=Recipe(epochs=8, learning_rate=0.05)).fit(data)
+    assert data.through is not None
+    model = data.through.model
+    positives = [data.examples[row] for row in data.row[data.y].unique().tolist()]
+    tokens = model.tokenize([text.instruction for text in positives], [text.response for text in positives])
+    before = model.loss(tokens).mean()
+    with model.edited(replace(vector, unit=1.0).edit(2.0, "all-prefix")):
+        after = model.loss(tokens).mean()
+    assert after < before - 0.1
+
+
+@dataclass(frozen=True)
+class Breaking(AddObjective):
+    """Texts with the `broken` word give NaN after a third of the steps."""
+
+    broken: str = "no such word"
+
+    def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
+        return {"broken": torch.tensor([self.broken in model.tokenizer.decode(row.ids) for row in tokens])}
+
+    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+        bad = batch.extra["broken"] & (batch.progress > 0.3)
+        penalty.add_(torch.where(bad, torch.nan, 0.0))
+        return super().taps(batch, parameters, penalty)
+
+
+def test_a_concept_that_diverges_does_not_hurt_its_neighbours(caplog: pytest.LogCaptureFixture) -> None:
+    data = read()
+    clean = train(Breaking(RECIPE, Site(1)), data)
+    found = train(Breaking(RECIPE, Site(1), broken="special1"), data)
+    assert [one.stopped is None for one in found] == [True, False, True]
+    assert "diverged at step 3 of 6: loss nan" in str(found[1].stopped)
+    assert found[1].parameters["direction"].isfinite().all()
+    assert "Breaking of 'c1': diverged" in caplog.text
+    for at in (0, 2):
+        torch.testing.assert_close(found[at].parameters, clean[at].parameters, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [3, 16, 29])
+def test_a_killed_training_continues_to_the_same_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    objective = LatentObjective(RECIPE, Site(1))
+    whole, data = train(objective, read()), read(folder=tmp_path)
+    left, step = iter(range(steps)), Course.step
+
+    def dying(course: Course, *values: Any) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        step(course, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Course, "step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(objective, data)
+    assert len(list(tmp_path.glob("*.safetensors"))) == (3 if steps > 15 else 0)
+    for one, other in zip(whole, train(objective, data), strict=True):
+        assert one.losses == other.losses
+        assert torch.equal(one.parameters["direction"], other.parameters["direction"])
+    assert [one.losses for one in train(objective, data)] == [
+        one.losses for one in whole
+    ]  # all done: read, not trained
+
+
+def test_a_damaged_checkpoint_is_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    objective, data = LatentObjective(RECIPE, Site(1)), read(folder=tmp_path)[:1]
+    first = train(objective, data)
+    (kept,) = tmp_path.glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert torch.equal(train(objective, data)[0].parameters["direction"], first[0].parameters["direction"])
+    assert "training from the start" in caplog.text
+
+
+def test_the_live_model_is_needed() -> None:
+    with pytest.raises(DataError, match="training on 'planted' needs the live model"):
+        ReFTr1().fit(replace(planted(), through=None))
+    with pytest.raises(DataError, match="needs the texts themselves"):
+        ReFTr1().fit(replace(planted(), examples=()))
