@@ -10,6 +10,7 @@ METHODS = {
     "lat": Entry("steering.lat:LAT"),
     "lat_compat": Entry("steering.lat:LAT", (("sign", "compat"),)),
     "ssv": Entry("steering.ssv:SupervisedVector"),
+    "reps": Entry("steering.reps:RePS"),
     "reft_r1": Entry("steering.reft_r1:ReFTr1"),
     "random": Entry("steering.random:RandomDirection"),
     "prompt": Entry("steering.prompt:PromptSteering"),

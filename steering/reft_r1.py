@@ -8,13 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steering.texts import balanced
-from steering.through_model import Batch, Item, Objective, Recipe, Trained, train
+from steering.through_model import Batch, Item, Objective, Recipe, Trained
+from steering.trained import TrainedVector
 from workbench.artifacts.vector import Vector
-from workbench.concepts.labelled import Labelled, LabelledSet
-from workbench.methods import AdditiveMethod, class_means
-from workbench.models.hooks import Tap, tapped
-from workbench.models.model import Model
+from workbench.concepts.labelled import Labelled
+from workbench.methods import class_means
+from workbench.models.hooks import Tap
+from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout
+from workbench.models.reading import states_at
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 
@@ -82,7 +84,7 @@ class LatentObjective(Objective):
 
 
 @dataclass(frozen=True)
-class ReFTr1(AdditiveMethod):
+class ReFTr1(TrainedVector):
     """Rank-one representation fine-tuning, trained with and without the concept.
 
     `compat` does what the published code does: it starts at 0.01 everywhere and lets copies of a pad token's latent
@@ -92,9 +94,6 @@ class ReFTr1(AdditiveMethod):
 
     label: ClassVar[str] = "ReFT-r1"
     source: ClassVar[str] = "arXiv:2501.17148"
-    recovers: ClassVar[bool] = False
-    signed: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
 
     form: Form = "fixed"
     top_k: int = 8
@@ -108,17 +107,6 @@ class ReFTr1(AdditiveMethod):
         """Says so where the published code's choices are kept."""
         return self.label if self.form == "fixed" else f"{self.label} (as published)"
 
-    def fit(self, data: Labelled) -> Vector:
-        """Train one concept. Raises DataError if the data do not carry the live model."""
-        return self._vector(data, train(self.objective(data.site), [data])[0])
-
-    def fit_all(self, data: LabelledSet) -> list[Vector]:
-        """Train all concepts side by side."""
-        every = list(data)
-        return [
-            self._vector(one, found) for one, found in zip(every, train(self.objective(data.site), every), strict=True)
-        ]
-
     def detect(self, artifact: Vector, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
         """ReLU(x . direction), the latent, in activation units."""
         return artifact.detect(x).relu()
@@ -127,19 +115,20 @@ class ReFTr1(AdditiveMethod):
         """What is trained at a site."""
         return LatentObjective(self.recipe, site, CONTENT, self.form, self.top_k, self.l1)
 
-    def _vector(self, data: Labelled, found: Trained) -> Vector:
+    def keep(self, data: Labelled, found: Trained) -> Vector:
+        """The trained direction."""
         return self.vector(data, found.parameters["direction"], seed=self.recipe.seed)
 
 
 def pad_states(model: Model, tokens: Tokens, site: Site) -> Float[Tensor, "text d"]:
     """The state at one pad behind each text: it sees the text, and is masked for every token, itself included."""
-    pad, place = model.tokenizer.pad_token_id or 0, model.architecture.locate(model.module, site)
-    found: list[Tensor] = []
-    for row in tokens:
-        longer = Tokens((Row((*row.ids, pad), row.prefix, row.response),))
-        layout = Layout.of(longer, [0]).to(model.device)
-        mask = torch.ones_like(layout.ids)
-        mask[:, -1] = 0
-        with torch.no_grad(), tapped([(place, lambda h: found.append(h[0, -1]))]):
-            model.forward(layout, attention_mask=mask, logits_to_keep=1)
-    return torch.stack(found)
+    pad = model.tokenizer.pad_token_id or 0
+    longer = Tokens(tuple(Row((*row.ids, pad), row.prefix, row.response) for row in tokens))
+    found = torch.empty(len(tokens), model.d_model)
+    for rows in longer.batches(TOKEN_BUDGET):
+        layout = Layout.of(longer, rows).to(model.device)
+        at, last = torch.arange(len(rows)), layout.mask.sum(1) - 1
+        mask = layout.mask.long()
+        mask[at, last] = 0
+        found[rows] = states_at(model, layout, site, attention_mask=mask)[at, last].float().cpu()
+    return found

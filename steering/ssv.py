@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from steering.texts import texts
-from steering.through_model import Batch, Item, Objective, Recipe, Trained, train
+from steering.through_model import Batch, Item, Objective, Recipe, Trained
+from steering.trained import TrainedVector
 from workbench.artifacts.vector import Vector
-from workbench.concepts.labelled import Labelled, LabelledSet
-from workbench.methods import AdditiveMethod
+from workbench.concepts.labelled import Labelled
 from workbench.models.hooks import Tap
 from workbench.models.sites import Site
 
@@ -38,7 +38,7 @@ class AddObjective(Objective):
 
 
 @dataclass(frozen=True)
-class SupervisedVector(AdditiveMethod):
+class SupervisedVector(TrainedVector):
     """The vector that makes the positive texts likeliest.
 
     `compat` keeps the published unit: strength is multiplied with the largest projection on a vector whose norm is
@@ -47,9 +47,6 @@ class SupervisedVector(AdditiveMethod):
 
     label: ClassVar[str] = "SSV"
     source: ClassVar[str] = "arXiv:2501.17148"
-    recovers: ClassVar[bool] = False
-    signed: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
 
     form: Literal["fixed", "compat"] = "fixed"
     recipe: Recipe = field(default_factory=Recipe)
@@ -59,22 +56,12 @@ class SupervisedVector(AdditiveMethod):
         """Says so where the published unit is kept."""
         return self.label if self.form == "fixed" else f"{self.label} (as published)"
 
-    def fit(self, data: Labelled) -> Vector:
-        """Train one concept. Raises DataError if the data do not carry the live model."""
-        return self._vector(data, train(self.objective(data.site), [data])[0])
-
-    def fit_all(self, data: LabelledSet) -> list[Vector]:
-        """Train all concepts side by side."""
-        every = list(data)
-        return [
-            self._vector(one, found) for one, found in zip(every, train(self.objective(data.site), every), strict=True)
-        ]
-
     def objective(self, site: Site) -> AddObjective:
         """What is trained at a site."""
         return AddObjective(self.recipe, site)
 
-    def _vector(self, data: Labelled, found: Trained) -> Vector:
+    def keep(self, data: Labelled, found: Trained) -> Vector:
+        """The trained direction."""
         w = found.parameters["direction"]
         vector = self.vector(data, w, seed=self.recipe.seed)
         return vector if self.form == "fixed" else replace(vector, unit=vector.unit * float(w.norm()) ** 2)

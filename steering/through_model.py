@@ -94,6 +94,10 @@ class Objective(ABC):
     def start(self, data: Labelled) -> dict[str, Tensor]:
         """The initial parameters of a concept, in float32."""
 
+    def constants(self, data: Labelled) -> dict[str, Tensor]:
+        """Numbers of a concept that are not trained; taps find them among the parameters."""
+        return {}
+
     @abstractmethod
     def items(self, data: Labelled) -> list[Item]:
         """The training texts of a concept."""
@@ -201,6 +205,9 @@ class _Block:
                 self._steps(items) * recipe.epochs,
             )
             for one, items in zip(self.data, self.items, strict=True)
+        ]
+        self.constants = [
+            {name: value.to(device) for name, value in self.objective.constants(one).items()} for one in self.data
         ]
         self.kept = Checkpoints(self.through.folder, self.objective, recipe.seed, self.data)
 
@@ -312,10 +319,8 @@ class _Block:
         """Add the gradients of some jobs to their concepts' parameters; what they contribute to each concept's loss."""
         concepts = sorted({job.course for job in jobs})
         batch = self._batch(jobs, concepts, facts)
-        stacked = {
-            name: torch.stack([self.courses[at].leaves[name] for at in concepts])
-            for name in self.courses[concepts[0]].leaves
-        }
+        every = [self.courses[at].leaves | self.constants[at] for at in concepts]
+        stacked = {name: torch.stack([one[name] for one in every]) for name in every[0]}
         with torch.enable_grad():
             penalty = torch.zeros(len(batch.text), device=self.model.device)
             nll, n = self._nll(batch, stacked, penalty)

@@ -1,7 +1,8 @@
 """Reading hidden states: each row once, no layer that nobody asked for, pooled on the way."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,6 +51,20 @@ def read(
         raise SiteError(f"the forward pass never reached {', '.join(sorted(map(str, waiting)))}")
     position = None if pool else store.gather(layouts, masks)
     return Activations({site: store.arrays[site] for site in sites}, store.row, len(tokens), position)
+
+
+def states_at(model: "Model", layout: Layout, site: Site, **options: Any) -> Float[Tensor, "batch pos d"]:
+    """What one forward pass over `layout` has at `site`, padding included; `options` go to the module."""
+    found: list[Tensor] = []
+
+    def tap(h: Tensor) -> None:
+        found.append(h)
+        raise _Stop
+
+    place = model.architecture.locate(model.module, site)
+    with torch.no_grad(), model.at(layout), tapped([(place, tap)]), suppress(_Stop):
+        model.forward(layout, logits_to_keep=1, **options)
+    return found[0]
 
 
 def _tap(store: "_Store", site: Site, batch: "_Batch", waiting: set[Site]) -> Tap:

@@ -1,0 +1,80 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from steering.checkpoints import Checkpoints
+from steering.reps import PreferenceObjective, RePS
+from steering.through_model import Recipe, train
+from tests.planted import concept_set
+from tests.tiny import FAMILIES, Family, tiny_model
+from workbench.concepts.labelled import Labelled, LabelledSet, Through
+from workbench.models.edits import Add
+from workbench.models.model import Model
+from workbench.models.positions import ALL
+from workbench.models.sites import Site
+
+
+def read(family: Family = "llama", **through: Any) -> Labelled:
+    model = tiny_model(family)
+    return replace(LabelledSet.read(concept_set().concepts, model, Site(1))[0], through=Through(model, **through))
+
+
+def log_p(model: Model, text: Any) -> tuple[float, int]:
+    """The log-likelihood of the response, and its tokens."""
+    scored = model.score(model.tokenize([text.instruction], [text.response]))
+    return -scored.nll.item(), int(scored.n_tokens)
+
+
+def nulled(model: Model, w: Tensor, text: Any) -> tuple[float, int]:
+    """The same with the component along a unit vector removed at block 1, where it is positive."""
+    block = model.module.get_submodule(model.architecture.blocks)[1]
+    handle = block.register_forward_hook(lambda _m, _a, h: h - (h @ w).relu()[..., None] * w)
+    try:
+        return log_p(model, text)
+    finally:
+        handle.remove()
+
+
+def preference(win: tuple[float, int], lose: tuple[float, int], win0: float, lose0: float) -> Tensor:
+    scale = max(1.0, lose0 - win0)
+    return -logsigmoid(torch.tensor(scale * win[0] / win[1] - lose[0] / lose[1]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_first_loss_equals_one_worked_out_by_hand(family: Family) -> None:
+    data = read(family)
+    assert data.through is not None
+    model = data.through.model
+    objective = PreferenceObjective(Recipe(epochs=1, batch_size=1), Site(1), ALL, max_new_tokens=12)
+    items = objective.items(data)
+    stream = Checkpoints(None, objective, 0, [data]).generator(0, 0)
+    first = int(torch.randperm(len(items), generator=stream)[0])
+    factor = objective.factors[int(torch.rand(len(items), generator=stream)[first] * len(objective.factors))]
+    win, own, *_ = items[first]
+    w, unit = objective.start(data)["direction"], objective.constants(data)["unit"]
+    win0, own0 = (value / n for value, n in (log_p(model, win), log_p(model, own)))
+    with model.edited(Add(site=Site(1), direction=w * unit * factor)):
+        added = preference(log_p(model, win), log_p(model, own), win0, own0)
+    removed = preference(nulled(model, w, own), nulled(model, w, win), own0, win0)
+    found = train(objective, [data])[0].losses[0]
+    assert found == pytest.approx(float((added + removed) / 2), abs=1e-4)
+    assert abs(float(added - removed)) > 0.01
+
+
+def test_training_widens_the_preference() -> None:
+    trained = train(RePS(max_new_tokens=12, recipe=Recipe(epochs=6, learning_rate=0.02)).objective(Site(1)), [read()])[
+        0
+    ]
+    assert sum(trained.losses[-4:]) < 0.9 * sum(trained.losses[:4])
+
+
+def test_the_models_own_answers_are_kept(tmp_path: Any) -> None:
+    data, objective = read(folder=tmp_path), RePS(max_new_tokens=12).objective(Site(1))
+    first = objective.items(data)
+    (kept,) = tmp_path.glob("answers-*.json")
+    kept.write_text(kept.read_text().replace('"', '"seen ', 1))
+    assert objective.items(data)[0][1].response == f"seen {first[0][1].response}"
