@@ -2,8 +2,8 @@
 
 python -m benchmarks.training
 
-The plain loop is written from the published description: one concept at a time, the whole model on every step, logits at
-every position, a pyvene-like hook at the layer. Both run the published (`compat`) numerics on the same batches.
+The plain loop is written from the published description: one concept at a time, the whole model on every step, logits
+at every position, a forward hook at the layer. Both run the published (`compat`) numerics on the same batches.
 """
 
 import time
@@ -16,12 +16,13 @@ from torch import Tensor
 from benchmarks.timing import arguments
 from steering.checkpoints import Checkpoints
 from steering.reft_r1 import LatentObjective
-from steering.through_model import Recipe, frozen, train
+from steering.through_model import Recipe, train
 from workbench.concepts.labelled import Labelled, LabelledSet
 from workbench.concepts.packaged import packaged
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.models.suffix import frozen
 
 
 def plain(objective: LatentObjective, data: list[Labelled]) -> list[Tensor]:

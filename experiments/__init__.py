@@ -2,5 +2,8 @@
 
 from workbench.registry import Entry
 
-EXPERIMENTS = {"axbench": Entry("experiments.axbench:Config")}
+EXPERIMENTS = {
+    "axbench": Entry("experiments.axbench:Config"),
+    "directions": Entry("experiments.directions:Config"),
+}
 """Registered name to configuration."""

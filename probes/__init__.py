@@ -4,6 +4,9 @@ from workbench.registry import Entry
 
 METHODS = {
     "probe": Entry("probes.linear:LinearProbe"),
+    "integrated_gradients": Entry("probes.attribution:IntegratedGradients", (("steps", 5),)),
+    "input_x_gradient": Entry("probes.attribution:InputXGradient"),
+    "prompt_detection": Entry("probes.prompt_detection:PromptDetection"),
     "bag_of_words": Entry("probes.bag_of_words:BagOfWords"),
 }
 """Registered name to method."""

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Lexicon
 from workbench.concepts.concepts import Example
-from workbench.concepts.labelled import DataError, Labelled
+from workbench.concepts.labelled import DataError, Labelled, Through
 from workbench.methods import Method
 
 
 @dataclass(frozen=True)
 class BagOfWords(Method[Lexicon]):
-    """Detection only, on instruction and response."""
+    """Detection only, on instruction and response.
+
+    As published but for the score's scale: log-odds here, their probability there, so texts come in the same order.
+    """
 
     label: ClassVar[str] = "Bag of words"
     source: ClassVar[str] = "arXiv:2501.17148"
@@ -41,7 +44,9 @@ class BagOfWords(Method[Lexicon]):
         words = tuple(str(word) for word in counts.get_feature_names_out())
         return Lexicon(self.origin(data), words, torch.from_numpy(model.coef_[0].copy()), float(model.intercept_[0]))
 
-    def detect_texts(self, artifact: Lexicon, texts: Sequence[Example]) -> Float[Tensor, "text"]:
+    def detect_texts(
+        self, artifact: Lexicon, texts: Sequence[Example], through: Through | None = None
+    ) -> Float[Tensor, "text"]:
         """The log-odds of each text."""
         counts = CountVectorizer(vocabulary=list(artifact.words)).transform([_words(text) for text in texts])
         scores = np.asarray(counts @ artifact.weights.numpy()) + artifact.bias

@@ -12,6 +12,9 @@ METHODS = {
     "ssv": Entry("steering.ssv:SupervisedVector"),
     "reps": Entry("steering.reps:RePS"),
     "reft_r1": Entry("steering.reft_r1:ReFTr1"),
+    "loreft": Entry("steering.loreft:LoReFT"),
+    "lora": Entry("steering.lora:LoRA"),
+    "sft": Entry("steering.sft:SFT"),
     "random": Entry("steering.random:RandomDirection"),
     "prompt": Entry("steering.prompt:PromptSteering"),
 }

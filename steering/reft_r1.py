@@ -111,9 +111,9 @@ class ReFTr1(TrainedVector):
         """ReLU(x . direction), the latent, in activation units."""
         return artifact.detect(x).relu()
 
-    def objective(self, site: Site) -> LatentObjective:
-        """What is trained at a site."""
-        return LatentObjective(self.recipe, site, CONTENT, self.form, self.top_k, self.l1)
+    def objective(self, data: Labelled) -> LatentObjective:
+        """What is trained at the site of the data."""
+        return LatentObjective(self.recipe, data.site, CONTENT, self.form, self.top_k, self.l1)
 
     def keep(self, data: Labelled, found: Trained) -> Vector:
         """The trained direction."""

@@ -122,12 +122,12 @@ class RePS(TrainedVector):
     """Length of the model's own answers."""
     recipe: Recipe = field(default_factory=lambda: Recipe(learning_rate=0.004))
 
-    def objective(self, site: Site) -> PreferenceObjective:
-        """What is trained at a site; edits act on every token, as in the published code."""
-        return PreferenceObjective(self.recipe, site, ALL, self.factors, self.beta, self.max_new_tokens, self.form)
+    def objective(self, data: Labelled) -> PreferenceObjective:
+        """What is trained at the site of the data; edits act on every token, as in the published code."""
+        return PreferenceObjective(self.recipe, data.site, ALL, self.factors, self.beta, self.max_new_tokens, self.form)
 
     def keep(self, data: Labelled, found: Trained) -> Vector:
         """The vector, its unit what factor 1 added in training."""
         w = found.parameters["direction"]
-        unit = float(self.objective(data.site).constants(data)["unit"] * w.norm())
+        unit = float(self.objective(data).constants(data)["unit"] * w.norm())
         return replace(self.vector(data, w, seed=self.recipe.seed), unit=unit)

@@ -56,9 +56,9 @@ class SupervisedVector(TrainedVector):
         """Says so where the published unit is kept."""
         return self.label if self.form == "fixed" else f"{self.label} (as published)"
 
-    def objective(self, site: Site) -> AddObjective:
-        """What is trained at a site."""
-        return AddObjective(self.recipe, site)
+    def objective(self, data: Labelled) -> AddObjective:
+        """What is trained at the site of the data."""
+        return AddObjective(self.recipe, data.site)
 
     def keep(self, data: Labelled, found: Trained) -> Vector:
         """The trained direction."""

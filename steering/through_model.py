@@ -23,7 +23,7 @@ from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import ALL, CONTENT, Layout, Positions
 from workbench.models.scoring import label_logits, labels
 from workbench.models.sites import Site
-from workbench.models.suffix import resumed
+from workbench.models.suffix import frozen, resumed
 from workbench.models.tokens import Tokens
 
 Item = tuple[Example, ...]
@@ -144,36 +144,31 @@ def train(objective: Objective, data: Sequence[Labelled]) -> list[Trained]:
     found: list[Trained] = []
     for start in range(0, len(data), objective.recipe.block):
         block = data[start : start + objective.recipe.block]
-        found += _Block(objective, block, _through(block)).run()
+        found += _Block(objective, block, _shared(block)).run()
     for one, trained in zip(data, found, strict=True):
         if trained.stopped:
             log.warning("%s of %r: %s", type(objective).__name__, one.concept.name, trained.stopped)
     return found
 
 
-def _through(data: Sequence[Labelled]) -> Through:
-    for one in data:
-        if one.through is None:
-            raise DataError(
-                f"training on {one.concept.name!r} needs the live model: give the data `through=Through(model)`"
-            )
-        if not one.examples:
-            raise DataError(f"training on {one.concept.name!r} needs the texts themselves: give the data `examples`")
-    assert data[0].through is not None
-    return data[0].through
+def _shared(data: Sequence[Labelled]) -> Through:
+    """The live model of a block, all of whose data must carry one."""
+    every = [_through(one) for one in data]
+    return every[0]
 
 
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside the `with`, no parameter of the module asks for a gradient."""
-    wanted = [weight for weight in module.parameters() if weight.requires_grad]
-    for weight in wanted:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in wanted:
-            weight.requires_grad_(True)
+def live(data: Labelled) -> Model:
+    """The model to train through. Raises DataError if the data do not carry it."""
+    return _through(data).model
+
+
+def _through(data: Labelled) -> Through:
+    if data.through is None:
+        what = f"training on {data.concept.name!r}"
+        raise DataError(f"{what} needs the live model: give the data `through=Through(model)`")
+    if not data.examples:
+        raise DataError(f"training on {data.concept.name!r} needs the texts themselves: give the data `examples`")
+    return data.through
 
 
 @dataclass(frozen=True)

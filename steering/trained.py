@@ -9,7 +9,6 @@ from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import Labelled, LabelledSet
 from workbench.methods import AdditiveMethod, Method
-from workbench.models.sites import Site
 
 A = TypeVar("A", bound=Artifact)
 
@@ -23,8 +22,8 @@ class TrainedMethod(Method[A]):
     trains: ClassVar[bool] = True
 
     @abstractmethod
-    def objective(self, site: Site) -> Objective:
-        """What is trained, for data read at a site."""
+    def objective(self, data: Labelled) -> Objective:
+        """What is trained; the same for all concepts of a set."""
 
     @abstractmethod
     def keep(self, data: Labelled, found: Trained) -> A:
@@ -32,12 +31,12 @@ class TrainedMethod(Method[A]):
 
     def fit(self, data: Labelled) -> A:
         """Train one concept. Raises DataError if the data do not carry the live model."""
-        return self.keep(data, train(self.objective(data.site), [data])[0])
+        return self.keep(data, train(self.objective(data), [data])[0])
 
     def fit_all(self, data: LabelledSet) -> list[A]:
         """Train all concepts side by side."""
         every = list(data)
-        trained = train(self.objective(data.site), every)
+        trained = train(self.objective(every[0]), every)
         return [self.keep(one, found) for one, found in zip(every, trained, strict=True)]
 
 

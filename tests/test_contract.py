@@ -22,6 +22,8 @@ from workbench.models.tokens import Row, Tokens
 
 ENTRIES = steering.METHODS | probes.METHODS
 NAMES = list(ENTRIES)
+SHARED = {"__init__", "logistic", "through_model", "checkpoints", "texts", "trained"}
+"""Files that serve several methods."""
 
 
 def make(name: str) -> Method:
@@ -45,14 +47,21 @@ def layout(batch: int, pos: int) -> Layout:
 def scores(method: Method, artifact: Artifact, data: Labelled) -> np.ndarray:
     """One score a text."""
     if method.reads_text:
-        return method.detect_texts(artifact, data.examples).numpy()
+        return method.detect_texts(artifact, data.examples, data.through).numpy()
     return method.detect(artifact, data.x).reshape(-1, TOKENS).amax(1).numpy()
 
 
 def test_every_file_is_registered():
     for package in (steering, probes):
         folder = Path(str(package.__file__)).parent
-        modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "logistic", "through_model", "checkpoints", "texts", "trained"}
+        modules = {path.stem for path in folder.glob("*.py")} - {
+            "__init__",
+            "logistic",
+            "through_model",
+            "checkpoints",
+            "texts",
+            "trained",
+        }
         registered = {entry.path.partition(":")[0].rpartition(".")[2] for entry in package.METHODS.values()}
         assert registered == modules
 

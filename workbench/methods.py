@@ -16,7 +16,7 @@ from torch import Tensor
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.vector import Vector
 from workbench.concepts.concepts import Example
-from workbench.concepts.labelled import DataError, Labelled, LabelledSet
+from workbench.concepts.labelled import DataError, Labelled, LabelledSet, Through
 from workbench.models.edits import Edit
 from workbench.models.positions import ALL, Positions
 from workbench.runs.files import canonical
@@ -46,7 +46,9 @@ class Method(ABC, Generic[A]):
     signed: ClassVar[bool] = True
     """Whether swapping the labels flips the direction."""
     trains: ClassVar[bool] = False
-    """Whether it is trained through the live model, which the data must then carry."""
+    """Whether it needs the live model, which the data must then carry: to be trained through it or to read with it."""
+    runs_to_detect: ClassVar[bool] = False
+    """Whether `detect_texts` runs the live model on the texts, which takes a while."""
     recovers: ClassVar[bool] = True
     """Whether it claims to find a planted mean difference (cosine above 0.9)."""
 
@@ -67,8 +69,10 @@ class Method(ABC, Generic[A]):
         """The score of each hidden state."""
         raise NotImplementedError(f"{self.label} does not score hidden states")
 
-    def detect_texts(self, artifact: A, texts: Sequence[Example]) -> Float[Tensor, "text"]:
-        """The score of each text."""
+    def detect_texts(
+        self, artifact: A, texts: Sequence[Example], through: Through | None = None
+    ) -> Float[Tensor, "text"]:
+        """The score of each text; methods that need the live model raise DataError without `through`."""
         raise NotImplementedError(f"{self.label} does not score texts")
 
     def edit(self, artifact: A, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:

@@ -4,6 +4,8 @@ Each text is read once; every method is fitted on the stored states for all conc
 that no choice has seen; steering strengths are chosen on one half of the instructions and reported on the other.
 """
 
+import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,13 +13,27 @@ from typing import Literal
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
 
-METHODS = STEERING | PROBES
+METHODS = {name: entry for name, entry in (STEERING | PROBES).items() if name != "sft"}
+"""All that can be compared; SFT changes whole weights, so that the rows of one batch could not differ."""
+QUICK = (
+    *("diffmean", "diffmean_text", "pca", "pca_compat", "lat", "lat_compat", "ssv", "reft_r1", "random", "prompt"),
+    *("probe", "bag_of_words"),
+)
+"""The methods that cost seconds a concept."""
+WRITERS = (
+    *("diffmean", "diffmean_text", "pca", "lat", "ssv", "reps", "reft_r1", "loreft", "lora", "random", "prompt"),
+    "probe",
+)
+"""All that steer."""
 NAME = "axbench"
 
 
 @dataclass(frozen=True)
 class Config:
-    """Compare ways of reading and writing concepts, after AxBench (arXiv:2501.17148)."""
+    """Compare ways of reading and writing concepts, after AxBench (arXiv:2501.17148).
+
+    Where the work is done changes no result: --executor {local,processes,ray} and --workers N, see docs/cluster.md.
+    """
 
     model: str = "smollm2-135m-instruct"
     """A built-in name, a local folder, a .gguf file or a Hugging Face id."""
@@ -27,12 +43,24 @@ class Config:
     """Use only the first concepts."""
     layers: tuple[int, ...] = ()
     """Blocks whose output is read and written; none means the one at 0.6 of the depth."""
-    methods: tuple[str, ...] = tuple(METHODS)
-    """Which methods are fitted and compared on detection; the report keeps this order."""
-    steered: tuple[str, ...] = ("diffmean", "diffmean_text", "pca", "lat", "random", "prompt", "probe")
+    methods: tuple[str, ...] = QUICK
+    """Which methods are fitted and compared on detection; the report keeps this order. `--preset paper` takes all."""
+    steered: tuple[str, ...] = (
+        "diffmean",
+        "diffmean_text",
+        "pca",
+        "lat",
+        "ssv",
+        "reft_r1",
+        "random",
+        "prompt",
+        "probe",
+    )
     """Which of them also steer."""
     strengths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
     """Steering strengths to choose from, in units of the largest activation on held-out text."""
+    search: Literal["grid", "coarse"] = "grid"
+    """`grid` rates every strength; `coarse` every second one, and then the neighbours of the best."""
     seeds: tuple[int, ...] = (0,)
     """One repetition of the steering task each: other instructions and other samples."""
     instructions: int = 10
@@ -76,8 +104,10 @@ PRESETS = {
         max_new_tokens=16,
         neutral=2,
     ),
+    "paper": Config(methods=tuple(METHODS), steered=WRITERS),
     "full": Config(
-        steered=tuple(name for name in METHODS if name != "bag_of_words"),
+        methods=tuple(METHODS),
+        steered=WRITERS,
         strengths=(0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0),
         seeds=(0, 1, 2),
         max_new_tokens=128,
@@ -88,20 +118,27 @@ PRESETS = {
 }
 
 
-def run(config: Config, root: Path = Path("runs")) -> Path:
-    """Run, or continue, the comparison; returns the run's folder."""
+def run(config: Config, root: Path = Path("runs"), executor: str = "local", workers: int | None = None) -> Path:
+    """Run, or continue, the comparison; returns the run's folder. The executor may change when it is continued.
+
+    Raises what workbench.runs.executors raises for an unknown executor or workers that cannot work.
+    """
     from experiments.axbench.bench import Bench
-    from experiments.axbench.level import Level
     from experiments.axbench.report import report
     from experiments.axbench.task import SteeringTask
+    from workbench.runs.executors import choose
     from workbench.runs.run import Run
     from workbench.runs.tracking import Tracker
 
-    with Run.open(NAME, config, root) as opened, Tracker.start(opened) as tracker:
-        bench = Bench(opened, config)
-        opened.note(dtype=str(bench.model.dtype), device=str(bench.model.device), model_digest=bench.model.digest)
-        for layer in bench.layers:
-            level = Level(bench, layer)
+    with (
+        Run.open(NAME, config, root) as opened,
+        Tracker.start(opened) as tracker,
+        choose(executor, workers) as chosen,
+    ):
+        bench = Bench(opened, config, chosen)
+        model = bench.model
+        opened.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest, judge=bench.judge.name)
+        for level in bench.levels.values():
             opened.record(level.detect())
             task = SteeringTask(level)
             opened.record(task.run())
@@ -113,5 +150,9 @@ def main() -> None:
     """Run the command line; the last line printed is the run's folder."""
     from experiments.command import parse
 
-    config, root = parse(Config, PRESETS)
-    print(run(config, root))
+    where = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    where.add_argument("--executor", choices=("local", "processes", "ray"), default="local")
+    where.add_argument("--workers", type=int)
+    known, rest = where.parse_known_args(sys.argv[1:])
+    config, root = parse(Config, PRESETS, rest)
+    print(run(config, root, known.executor, known.workers))

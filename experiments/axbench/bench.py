@@ -1,32 +1,70 @@
 """What all layers of the comparison share."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from experiments.axbench import METHODS, Config
 from workbench.activations import Activations
-from workbench.activations.store import stored
+from workbench.activations.store import SHARD_ROWS, iterate, stored
 from workbench.concepts.choose import choose as choose_concepts
 from workbench.concepts.concepts import ConceptSet
 from workbench.concepts.labelled import tokens_of
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose as choose_judge
-from workbench.evaluation.steering import Neutral, Plan, Trial, run_trials, split_instructions
+from workbench.evaluation.steering import (
+    Neutral,
+    Plan,
+    Planner,
+    Sample,
+    Trial,
+    answer,
+    block_key,
+    cut,
+    samples_of,
+    split_instructions,
+)
 from workbench.methods import Method
 from workbench.models.cache import cache_root
 from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+from workbench.runs.executors import Context, Executor, Joined, Local, Work
 from workbench.runs.run import Run
+from workbench.runs.units import Units
+
+if TYPE_CHECKING:
+    from experiments.axbench.level import Level
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """What all layers share: the model, the concepts, the methods and the judge."""
+class Bench(Context):
+    """What all layers share: the model, the concepts, the methods and the judge; the context of the run's units."""
 
     run: Run
     config: Config
+    executor: Executor = field(default_factory=Local)
+    """Who does the units of work; a worker does its own."""
+
+    @property
+    def units(self) -> Units:
+        """The finished units."""
+        return self.run.units
+
+    @property
+    def fingerprint(self) -> str:
+        """The model, its precision and its device: results of unequal ones do not mix."""
+        return f"model {self.model.digest} in {self.model.dtype} on {self.model.device.type}, torch {torch.__version__}"
+
+    def recipe(self) -> "Recipe":
+        """How a worker makes its own bench."""
+        return Recipe(self.run.folder, self.config)
 
     @cached_property
     def model(self) -> Model:
@@ -50,6 +88,13 @@ class Bench:
         return self.config.layers or (self.model.site().layer,)
 
     @cached_property
+    def levels(self) -> "dict[int, Level]":
+        """The comparison at each layer."""
+        from experiments.axbench.level import Level
+
+        return {layer: Level(self, layer) for layer in self.layers}
+
+    @cached_property
     def sampling(self) -> Sampling:
         """How answers are sampled."""
         return Sampling(self.config.max_new_tokens, self.config.temperature, self.config.top_p)
@@ -61,10 +106,32 @@ class Bench:
         return choose_judge(config.judge, config.judge_model, self.concepts, self.model, self.sampling, self.run)
 
     @cached_property
+    def tokens(self) -> Tokens:
+        """Every text of the set."""
+        return tokens_of(self.concepts, self.model)
+
+    @property
+    def sites(self) -> list[Site]:
+        """Where states are read."""
+        return [Site(layer) for layer in self.layers]
+
+    @cached_property
     def states(self) -> Activations:
         """The states of all examples at every layer, read once and kept on disk."""
-        sites = [Site(layer) for layer in self.layers]
-        return stored(self.model, tokens_of(self.concepts, self.model), sites, folder=cache_root() / "activations")
+        if not isinstance(self.executor, Local):
+            shards = [Read(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
+            self.executor.finish(self, shards, "read")
+        return stored(self.model, self.tokens, self.sites, folder=_activations())
+
+    def answers(self, stage: str, trials: Sequence[Trial], layer: int | None = None) -> dict[Trial, Sample]:
+        """Generate and score every trial at a layer, or unsteered; see workbench.evaluation.steering."""
+        blocks = cut(self.model, trials, self.planner(layer))
+        works = [Generate(stage, block, layer) for block in blocks]
+        return samples_of(blocks, self.executor.finish(self, works, f"generate ({stage})"))
+
+    def planner(self, layer: int | None) -> Planner:
+        """How the trials of a layer are carried out; without one, unsteered."""
+        return self.levels[layer].plan if layer is not None else lambda trial: Plan(trial.instruction)
 
     @cached_property
     def references(self) -> dict[tuple[str, int], str]:
@@ -75,13 +142,65 @@ class Bench:
             for halves in split_instructions(self.concepts, self.config.instructions, seed).values()
             for text in (*halves[0], *halves[1])
         }
-        trials = [Trial("unsteered", "", text, None, 0, seed) for text, seed in sorted(asked)]
-        samples = run_trials(
-            self.run, "unsteered", self.model, trials, lambda trial: Plan(trial.instruction), self.sampling
+        samples = self.answers(
+            "unsteered", [Trial("unsteered", "", text, None, 0, seed) for text, seed in sorted(asked)]
         )
-        return {(trial.instruction, trial.seed): samples[trial].text for trial in trials}
+        return {(trial.instruction, trial.seed): sample.text for trial, sample in samples.items()}
 
     @cached_property
     def neutral(self) -> Neutral:
         """The texts on which the side effect of steering is measured."""
         return Neutral.of(self.model, self.concepts, self.config.neutral)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A worker's way to its bench."""
+
+    folder: Path
+    """Of the run, which another process has open."""
+    config: Config
+
+    def __call__(self) -> Bench:
+        """The bench; the model and all else are loaded when they are first needed."""
+        return Bench(Joined.of(self.folder), self.config)
+
+
+@dataclass(frozen=True)
+class Read(Work[Bench]):
+    """A unit of work: one shard of states, into the store that the workers share."""
+
+    start: int
+    """The shard's first text."""
+
+    @property
+    def key(self) -> str:
+        """See Work."""
+        return f"read/{self.start}"
+
+    def compute(self, context: Bench) -> None:
+        """Read the shard unless it is there; the store is where it stays."""
+        rows = range(self.start, min(self.start + SHARD_ROWS, len(context.tokens)))
+        list(iterate(context.model, context.tokens[rows], context.sites, folder=_activations()))
+
+
+@dataclass(frozen=True)
+class Generate(Work[Bench]):
+    """A unit of work: one block of generations."""
+
+    stage: str
+    block: tuple[Trial, ...]
+    layer: int | None
+
+    @property
+    def key(self) -> str:
+        """See Work."""
+        return block_key(self.stage, self.block)
+
+    def compute(self, context: Bench) -> list[dict[str, Any]]:
+        """The samples of the block."""
+        return answer(context.model, self.block, context.planner(self.layer), context.sampling)
+
+
+def _activations() -> Path:
+    return cache_root() / "activations"

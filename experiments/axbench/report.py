@@ -6,7 +6,10 @@ from collections import Counter
 from experiments.axbench.level import Level
 from experiments.axbench.task import PARTS, SteeringTask
 from workbench.artifacts.vector import Vector
-from workbench.evaluation.steering import Trial
+from workbench.evaluation.judges.base import Rating
+from workbench.evaluation.steering import Sample, Trial, split_instructions
+from workbench.exchange.axbench_latent import write_latent
+from workbench.exchange.axbench_results import Rated, steered, write_steering
 from workbench.report.page import write_report
 from workbench.report.story import Generation, MethodNote, Ratings, Story
 from workbench.runs.files import JSON
@@ -37,11 +40,36 @@ def report(task: SteeringTask, tracker: Tracker) -> None:
     level = task.level
     run = level.bench.run
     path = write_report(run.folder, tell(task))
+    exchange(task)
     tracker.log_metrics(run.rows())
     columns = ["method", "concept", "instruction", "strength", "text", *(f"rated {name}" for name in RATED)]
     tracker.log_table("generations", columns, [_cells(task, trial) for trial in task.reported])
     tracker.log_artifact(f"vectors-layer{level.layer}", "vectors", run.artifacts, {"model": level.bench.model.name})
     tracker.log_report(path)
+
+
+def exchange(task: SteeringTask) -> None:
+    """The results as AxBench's own files, in `axbench/`: a folder for each layer and seed."""
+    level, bench = task.level, task.level.bench
+    scores = {name: found for (name, repeat), found in level.scores.items() if repeat == 0}
+    for seed in bench.config.seeds:
+        folder = bench.run.folder / "axbench" / f"layer{level.layer}-seed{seed}"
+        write_latent(folder, bench.concepts, scores)
+        write_steering(folder, _rated(task, task.selecting, seed), _rated(task, task.reported, seed))
+
+
+def _rated(task: SteeringTask, found: dict[Trial, tuple[Sample, Rating]], seed: int) -> Rated:
+    level, bench = task.level, task.level.bench
+    halves = split_instructions(bench.concepts, bench.config.instructions, seed)
+    asked = {concept: [*first, *second] for concept, (first, second) in halves.items()}
+    mine = {trial: one for trial, one in found.items() if trial.seed == seed}
+    return steered(mine, bench.concepts, asked, lambda t: _unit(level, t), lambda t: level.plan(t).prompt)
+
+
+def _unit(level: Level, trial: Trial) -> float | None:
+    """Activation units of strength 1, for a method that adds a vector."""
+    artifact = level.fitted[trial.method][1][level.bench.concepts.index(trial.concept)]
+    return artifact.unit if isinstance(artifact, Vector) else None
 
 
 def tell(task: SteeringTask) -> Story:
@@ -69,6 +97,7 @@ def tell(task: SteeringTask) -> Story:
         generations=_generations(task),
         failures=_failures(task),
         notes=NOTES,
+        published=True,
     )
 
 

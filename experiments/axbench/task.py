@@ -1,15 +1,25 @@
 """The steering task at one layer: strengths chosen on one half of the instructions, reported on the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-
-import numpy as np
+from typing import Any
 
 from experiments.axbench import NAME
+from experiments.axbench.bench import Bench
 from experiments.axbench.level import Level
 from workbench.evaluation.judges.base import Item, Rating, check_missing
-from workbench.evaluation.steering import Sample, Trial, choose_strength, run_trials, split_instructions
+from workbench.evaluation.steering import (
+    BLOCK,
+    Look,
+    Place,
+    Sample,
+    Scores,
+    Trial,
+    search_strengths,
+    split_instructions,
+)
 from workbench.evaluation.summary import Measured, Number, comparisons, gather, rows_of, wins
+from workbench.runs.executors import Work
 from workbench.runs.files import digest
 from workbench.runs.rows import Row
 
@@ -22,10 +32,12 @@ class SteeringTask:
     """Steering by every method that steers; `run` fills in the choices and the reported trials."""
 
     level: Level
-    choices: dict[tuple[str, str, int], float] = field(default_factory=dict)
+    choices: dict[Place, float] = field(default_factory=dict)
     """The strength chosen for each method, concept and seed."""
     reported: dict[Trial, tuple[Sample, Rating]] = field(default_factory=dict)
     """The trials of the reported half, with what came of them."""
+    selecting: dict[Trial, tuple[Sample, Rating]] = field(default_factory=dict)
+    """Those of the first look at the strengths, at the same strengths everywhere: what curves are drawn from."""
 
     def run(self) -> list[Row]:
         """Rows of the curves, the reported half, win rates, differences and side effects."""
@@ -36,15 +48,13 @@ class SteeringTask:
         return rows_of(NAME, layer, measured) + comparisons(NAME, layer, scores, baseline, "steering")
 
     def _select(self) -> list[Measured]:
-        """Choose the strengths; the ratings against strength are what the report's curves show."""
-        rated = self._rate("select", list(self._trials(0)))
-        scores: dict[tuple[str, str, int], dict[float, list[float]]] = {}
-        for trial, (_, rating) in rated.items():
-            if trial.strength is not None:
-                place = scores.setdefault((trial.method, trial.concept, trial.seed), {})
-                place.setdefault(trial.strength, []).append(_number(rating.overall))
-        for key, found in scores.items():
-            self.choices[key] = choose_strength(np.array(list(found.values())), list(found))
+        """Choose the strengths; the ratings against strength are what the report's curves show.
+
+        A coarse search has curves of its first look only: the second sees a strength only where it looked promising.
+        """
+        config, methods = self.level.bench.config, self.level.bench.methods
+        places = [place for place in self._places() if methods[place[0]].has_strength]
+        self.choices.update(search_strengths(places, config.strengths, config.search, self._look))
         curves = {"overall": "curve"} | {part: f"curve_{part}" for part in PARTS}
         return gather(
             Number(
@@ -55,13 +65,24 @@ class SteeringTask:
                 _number(getattr(rating, part)),
                 trial.strength,
             )
-            for trial, (_, rating) in rated.items()
+            for trial, (_, rating) in self.selecting.items()
             for part, metric in curves.items()
         )
 
+    def _look(self, stage: str, look: Look) -> Scores:
+        """Rate the selecting half at some strengths of each place."""
+        rated = self._rate(stage, self._trials(0, look))
+        if stage == "select":
+            self.selecting.update(rated)
+        scores: dict[Place, dict[float, list[float]]] = {}
+        for trial, (_, rating) in rated.items():
+            place = scores.setdefault((trial.method, trial.concept, trial.seed), {})
+            place.setdefault(_number(trial.strength), []).append(_number(rating.overall))
+        return scores
+
     def _report(self) -> list[Measured]:
         """The ratings, perplexities and chosen strengths of the reported half."""
-        self.reported.update(self._rate("test", list(self._trials(1))))
+        self.reported.update(self._rate("test", self._trials(1, {p: [self.choices.get(p)] for p in self._places()})))
         return gather(self._numbers())
 
     def _numbers(self) -> Iterator[Number]:
@@ -75,50 +96,45 @@ class SteeringTask:
 
     def _side_effects(self) -> list[Measured]:
         """KL to the unsteered model on neutral text, at the chosen strengths."""
-        bench = self.level.bench
+        bench, layer, places = self.level.bench, self.level.layer, self._places()
+        works = [SideEffect(layer, place, self.choices.get(place)) for place in places]
+        found = bench.executor.finish(bench, works, f"side effects ({layer})")
         return gather(
-            Number(name, "side_effect.kl", concept.name, seed, self._side_effect(name, concept.name, seed))
-            for name in bench.config.steered
-            for concept in bench.concepts.concepts
-            for seed in bench.config.seeds
+            Number(method, "side_effect.kl", concept, seed, value)
+            for (method, concept, seed), value in zip(places, found, strict=True)
         )
 
-    def _side_effect(self, name: str, concept: str, seed: int) -> float:
-        bench, layer = self.level.bench, self.level.layer
-        strength = self._strengths(name, concept, seed, 1)[0]
-
-        def compute() -> float:
-            asked = bench.neutral.instructions
-            plans = [self.level.plan(Trial(name, concept, text, strength, layer, seed)) for text in asked]
-            return float(bench.neutral.divergence(bench.model, plans).mean())
-
-        return bench.run.unit(f"side_effect/{layer}/{name}/{concept}/{seed}/{strength}", compute)
-
-    def _trials(self, half: int) -> Iterator[Trial]:
-        """The trials of the selecting half (0, at all strengths) or of the reported half (1, at the chosen one)."""
-        config = self.level.bench.config
-        for seed in config.seeds:
-            for concept, halves in split_instructions(self.level.bench.concepts, config.instructions, seed).items():
-                for name in config.steered:
-                    for strength in self._strengths(name, concept, seed, half):
-                        for text in halves[half]:
-                            yield Trial(name, concept, text, strength, self.level.layer, seed)
-
-    def _strengths(self, name: str, concept: str, seed: int, half: int) -> Sequence[float | None]:
+    def _places(self) -> list[Place]:
+        """Every method that steers, with every concept and seed."""
         bench = self.level.bench
-        if not bench.methods[name].has_strength:
-            return (None,) if half == 1 else ()
-        return bench.config.strengths if half == 0 else (self.choices[name, concept, seed],)
+        return [
+            (name, concept.name, seed)
+            for seed in bench.config.seeds
+            for concept in bench.concepts.concepts
+            for name in bench.config.steered
+        ]
+
+    def _trials(self, half: int, strengths: Mapping[Place, Sequence[float | None]]) -> list[Trial]:
+        """The trials of the selecting half (0) or of the reported half (1), at the strengths of each place."""
+        bench = self.level.bench
+        split = {
+            seed: split_instructions(bench.concepts, bench.config.instructions, seed) for seed in bench.config.seeds
+        }
+        return [
+            Trial(name, concept, text, strength, self.level.layer, seed)
+            for (name, concept, seed), chosen in strengths.items()
+            for strength in chosen
+            for text in split[seed][concept][half]
+        ]
 
     def _rate(self, stage: str, trials: list[Trial]) -> dict[Trial, tuple[Sample, Rating]]:
         """Generate every trial and have the judge rate it; more than 5 % missing ratings end the run."""
         bench, place = self.level.bench, f"{stage}/{self.level.layer}"
-        samples = run_trials(bench.run, place, bench.model, trials, self.level.plan, bench.sampling)
-        key = f"judge/{place}/{digest([asdict(trial) for trial in trials])[:16]}"
-        stored = bench.run.unit(
-            key, lambda: [asdict(one) for one in bench.judge.rate([self._item(t, samples[t]) for t in trials])]
-        )
-        ratings = [Rating(**values) for values in stored]
+        samples = bench.answers(place, trials, self.level.layer)
+        blocks = [tuple(trials[start : start + BLOCK]) for start in range(0, len(trials), BLOCK)]
+        works = [Rate(place, block, tuple(self._item(trial, samples[trial]) for trial in block)) for block in blocks]
+        stored = bench.executor.finish(bench, works, f"judge ({place})")
+        ratings = [Rating(**values) for block in stored for values in block]
         check_missing(ratings)
         return {trial: (samples[trial], rating) for trial, rating in zip(trials, ratings, strict=True)}
 
@@ -133,6 +149,46 @@ class SteeringTask:
             perplexity=_number(sample.perplexity),
             references=(self.level.bench.references[trial.instruction, trial.seed],),
         )
+
+
+@dataclass(frozen=True)
+class Rate(Work[Bench]):
+    """A unit of work: ratings of some samples."""
+
+    stage: str
+    trials: tuple[Trial, ...]
+    items: tuple[Item, ...]
+    """What the judge is shown of each trial."""
+
+    @property
+    def key(self) -> str:
+        """See Work."""
+        return f"judge/{self.stage}/{digest([asdict(trial) for trial in self.trials])[:16]}"
+
+    def compute(self, context: Bench) -> list[dict[str, Any]]:
+        """The fields of the ratings."""
+        return [asdict(rating) for rating in context.judge.rate(self.items)]
+
+
+@dataclass(frozen=True)
+class SideEffect(Work[Bench]):
+    """A unit of work: the side effect of one method on one concept."""
+
+    layer: int
+    place: Place
+    strength: float | None
+
+    @property
+    def key(self) -> str:
+        """See Work."""
+        return "/".join(map(str, ("side_effect", self.layer, *self.place, self.strength)))
+
+    def compute(self, context: Bench) -> float:
+        """KL(unsteered || steered) in nats, the mean over the neutral texts."""
+        method, concept, seed = self.place
+        plan, asked = context.levels[self.layer].plan, context.neutral.instructions
+        plans = [plan(Trial(method, concept, text, self.strength, self.layer, seed)) for text in asked]
+        return float(context.neutral.divergence(context.model, plans).mean())
 
 
 def _number(value: float | None) -> float:

@@ -66,14 +66,14 @@ def test_the_first_loss_equals_one_worked_out_by_hand(family: Family) -> None:
 
 
 def test_training_widens_the_preference() -> None:
-    trained = train(RePS(max_new_tokens=12, recipe=Recipe(epochs=6, learning_rate=0.02)).objective(Site(1)), [read()])[
-        0
-    ]
-    assert sum(trained.losses[-4:]) < 0.9 * sum(trained.losses[:4])
+    data, method = read(), RePS(max_new_tokens=12, recipe=Recipe(epochs=6, learning_rate=0.02))
+    losses = train(method.objective(data), [data])[0].losses
+    assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
 
 
 def test_the_models_own_answers_are_kept(tmp_path: Any) -> None:
-    data, objective = read(folder=tmp_path), RePS(max_new_tokens=12).objective(Site(1))
+    data = read(folder=tmp_path)
+    objective = RePS(max_new_tokens=12).objective(data)
     first = objective.items(data)
     (kept,) = tmp_path.glob("answers-*.json")
     kept.write_text(kept.read_text().replace('"', '"seen ', 1))

@@ -23,18 +23,28 @@ def text_scores(
 ) -> dict[K, Float[np.ndarray, "text concept"]]:
     """The score of every text for every concept under each fitted method; a text's score is its largest token's.
 
-    `fitted` holds under each key a method and its artifacts, one a concept. All vectors share one matrix product.
+    Methods that read whole texts score no training text: NaN stands there. `fitted` holds under each key a method and
+    its artifacts, one a concept. All vectors share one matrix product.
     """
     vectors = {name: mine for name, (_, every) in fitted.items() if (mine := _vectors(every))}
     found = _projected(data, vectors) if vectors else {}
     for name, (method, artifacts) in fitted.items():
         if method.reads_text:
-            columns = [method.detect_texts(artifact, data.concepts.examples) for artifact in artifacts]
-            found[name] = torch.stack(columns, 1).numpy()
+            found[name] = _read(data, method, artifacts)
         elif name not in found:
             columns = [method.detect(artifact, data.x) for artifact in artifacts]
             found[name] = _pooled(data, torch.stack(columns, 1))
     return {name: found[name] for name in fitted}
+
+
+def _read(data: LabelledSet, method: Method, artifacts: Sequence[Artifact]) -> Float[np.ndarray, "text concept"]:
+    every = data.concepts.examples
+    held_out = [number for number, text in enumerate(every) if text.split != "train"]
+    scores = np.full((len(every), len(artifacts)), np.nan, dtype=np.float32)
+    for column, artifact in enumerate(artifacts):
+        found = method.detect_texts(artifact, [every[number] for number in held_out], data.through)
+        scores[held_out, column] = found.numpy()
+    return scores
 
 
 def _vectors(artifacts: Sequence[Artifact]) -> list[Vector]:

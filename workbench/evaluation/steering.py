@@ -5,8 +5,9 @@ random stream of a row depends on concept and instruction only, so methods and s
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -65,6 +66,14 @@ class Plan:
 
 Planner = Callable[[Trial], Plan]
 
+Place = tuple[str, str, int]
+"""Where a strength is chosen: method, concept and seed."""
+Look = Mapping[Place, Sequence[float]]
+"""The strengths to rate at each place."""
+Scores = Mapping[Place, Mapping[float, Sequence[float]]]
+"""What came of a look: the score of each instruction, NaN where it is missing."""
+Search = Literal["grid", "coarse"]
+
 
 def stream(*parts: object) -> int:
     """A seed made from names and numbers."""
@@ -93,32 +102,47 @@ def run_trials(
     run: Run, stage: str, model: Model, trials: Sequence[Trial], planner: Planner, sampling: Sampling
 ) -> dict[Trial, Sample]:
     """Generate and score every trial, in blocks of rows of similar length; each block is a unit of the run."""
+    blocks = cut(model, trials, planner)
+    bar = tqdm(blocks, desc=f"generate ({stage})", unit="block", disable=None)
+    values = [
+        run.unit(block_key(stage, block), lambda block=block: answer(model, block, planner, sampling)) for block in bar
+    ]
+    return samples_of(blocks, values)
+
+
+def cut(model: Model, trials: Sequence[Trial], planner: Planner) -> list[tuple[Trial, ...]]:
+    """The trials in blocks of similar length: the same blocks whatever the order of the trials and wherever they run.
+
+    A row's text does not depend on its block but for rounding; cut the same way, not even for that.
+    """
     prompts = {trial: planner(trial).prompt for trial in trials}
-    lengths = dict(zip(trials, model.tokenize(list(prompts.values()), chat=_chat(model)).lengths, strict=True))
-    order = sorted(set(trials), key=lambda trial: (lengths[trial], digest(asdict(trial))))
-    found: dict[Trial, Sample] = {}
-    for start in tqdm(range(0, len(order), BLOCK), desc=f"generate ({stage})", unit="block", disable=None):
-        block = order[start : start + BLOCK]
-        key = f"generate/{stage}/{digest([asdict(trial) for trial in block])[:16]}"
-        values = run.unit(key, lambda block=block: _block(model, block, planner, sampling))
-        found.update({trial: Sample(**value) for trial, value in zip(block, values, strict=True)})
-    return found
+    lengths = dict(zip(prompts, model.tokenize(list(prompts.values()), chat=_chat(model)).lengths, strict=True))
+    order = sorted(prompts, key=lambda trial: (lengths[trial], digest(asdict(trial))))
+    return [tuple(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK)]
 
 
-def _block(model: Model, block: list[Trial], planner: Planner, sampling: Sampling) -> list[dict]:
+def block_key(stage: str, block: Sequence[Trial]) -> str:
+    """The key of a block's unit."""
+    return f"generate/{stage}/{digest([asdict(trial) for trial in block])[:16]}"
+
+
+def answer(model: Model, block: Sequence[Trial], planner: Planner, sampling: Sampling) -> list[dict[str, Any]]:
+    """The fields of a block's Samples, generated in one batch."""
     plans = [planner(trial) for trial in block]
     seeded = replace(sampling, row_seeds=tuple(trial.row_seed for trial in block))
-    edits = per_row([plan.edits for plan in plans])
-    texts = [
-        one.text
-        for one in model.generate([plan.prompt for plan in plans], edits=edits, sampling=seeded, batch_size=BLOCK)
-    ]
-    return [
-        {"text": text, "perplexity": perplexity}
-        for text, perplexity in zip(
-            texts, perplexities(model, [trial.instruction for trial in block], texts), strict=True
-        )
-    ]
+    edits, prompts = per_row([plan.edits for plan in plans]), [plan.prompt for plan in plans]
+    texts = [one.text for one in model.generate(prompts, edits=edits, sampling=seeded, batch_size=BLOCK)]
+    scores = perplexities(model, [trial.instruction for trial in block], texts)
+    return [{"text": text, "perplexity": score} for text, score in zip(texts, scores, strict=True)]
+
+
+def samples_of(blocks: Sequence[Sequence[Trial]], values: Sequence[Sequence[dict[str, Any]]]) -> dict[Trial, Sample]:
+    """What `answer` gave for each block, by trial."""
+    return {
+        trial: Sample(**value)
+        for block, found in zip(blocks, values, strict=True)
+        for trial, value in zip(block, found, strict=True)
+    }
 
 
 def perplexities(model: Model, instructions: Sequence[str], texts: Sequence[str]) -> list[float | None]:
@@ -145,6 +169,29 @@ def choose_strength(scores: Float[np.ndarray, "strength instruction"], strengths
     means = np.nanmean(scores, 1)
     best = np.flatnonzero(means >= means.max() - 1e-12)
     return float(min(np.asarray(strengths)[best]))
+
+
+def search_strengths(
+    places: Sequence[Place], strengths: Sequence[float], search: Search, rate: Callable[[str, Look], Scores]
+) -> dict[Place, float]:
+    """The strength of the largest mean score at each place; `rate` is asked for scores, look by look.
+
+    `grid` rates all strengths in one look, named `select`. `coarse` rates every second one, from the smallest, and then
+    in a look named `refine` only those next to the best: two thirds of the work or less, and the same choice wherever
+    the scores rise to one peak and fall. Raises ValueError where `choose_strength` does.
+    """
+    order = sorted(strengths)
+    scores = rate("select", dict.fromkeys(places, tuple(strengths if search == "grid" else order[::2])))
+    if search == "coarse":
+        best = {place: order.index(_best(scores[place])) for place in places}
+        near = {place: tuple(order[i] for i in (at - 1, at + 1) if 0 <= i < len(order)) for place, at in best.items()}
+        more = rate("refine", near)
+        scores = {place: {**scores[place], **more.get(place, {})} for place in places}
+    return {place: _best(scores[place]) for place in places}
+
+
+def _best(scores: Mapping[float, Sequence[float]]) -> float:
+    return choose_strength(np.array(list(scores.values())), list(scores))
 
 
 @dataclass(frozen=True, eq=False)

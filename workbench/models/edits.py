@@ -43,8 +43,10 @@ class Edit(ABC):
     def apply(self, h: Float[Tensor, "batch pos d"], layout: Layout) -> Float[Tensor, "batch pos d"]:
         """The edited state: a new tensor of the same shape, dtype and device."""
         strength = self.scalar(self.strength, layout)
-        chosen = self.mask(layout)[..., None] & (strength != 0)
-        return torch.where(chosen, self.move(h, strength, layout), h)
+        return torch.where(self._touched(strength, layout), self.move(h, strength, layout), h)
+
+    def _touched(self, strength: Tensor, layout: Layout) -> Tensor:
+        return self.mask(layout)[..., None] & (strength != 0)
 
     def move(self, h: Tensor, strength: Tensor, layout: Layout) -> Tensor:
         """The edited state before positions are looked at."""
@@ -71,6 +73,11 @@ class Edit(ABC):
         """One direction, or one for each row, ready to be added to the state `h`."""
         self._check_width(value, h)
         return self.of_rows(value, layout, 1).reshape(-1, 1, h.shape[-1])
+
+    def matrix(self, value: Tensor, layout: Layout, h: Tensor) -> Float[Tensor, "#batch rank d"]:
+        """One matrix, or one for each row, whose rows are directions of the state `h`."""
+        self._check_width(value, h)
+        return self.of_rows(value, layout, 2).reshape(-1, *value.shape[-2:])
 
     def _check_width(self, value: Tensor, h: Tensor) -> None:
         if value.shape[-1] != h.shape[-1]:
@@ -205,13 +212,38 @@ class LowRank(Edit):
 
     def delta(self, h: Tensor, layout: Layout) -> Tensor:
         """The way to W h + b inside the subspace that R spans."""
-        self._check_width(self.rotation, h)
-        rotation, weight = (self._matrix(value, layout) for value in (self.rotation, self.weight))
+        rotation, weight = (self.matrix(value, layout, h) for value in (self.rotation, self.weight))
         bias = self.of_rows(self.bias, layout, 1).reshape(-1, 1, self.bias.shape[-1])
         return (h.float() @ (weight - rotation).mT + bias) @ rotation
 
-    def _matrix(self, value: Tensor, layout: Layout) -> Tensor:
-        return self.of_rows(value, layout, 2).reshape(-1, *value.shape[-2:])
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LowRankMap(Edit):
+    """W x + strength * B A x in place of W x, for the linear map W that reads `site` (LoRA, arXiv:2106.09685).
+
+    `site` names the map's input x, as `z` does for the output projection of attention; the state that changes is the
+    map's output. `down` is A; `up` is the transpose of B.
+    """
+
+    down: Float[Tensor, "*_row rank d_in"] = field(metadata={"ndim": 2})
+    up: Float[Tensor, "*_row rank d_out"] = field(metadata={"ndim": 2})
+
+    def delta(self, h: Float[Tensor, "batch pos d_in"], layout: Layout) -> Float[Tensor, "batch pos d_out"]:
+        """B A h, of the map's input."""
+        down = self.matrix(self.down, layout, h)
+        return h.float() @ down.mT @ self.of_rows(self.up, layout, 2).reshape(-1, *self.up.shape[-2:])
+
+    def apply(
+        self,
+        h: Float[Tensor, "batch pos d_out"],
+        layout: Layout,
+        source: Float[Tensor, "batch pos d_in"] | None = None,
+    ) -> Float[Tensor, "batch pos d_out"]:
+        """The map's output `h`, changed by what went into the map; without a `source`, that is `h` itself."""
+        self._check_width(self.up, h)
+        strength = self.scalar(self.strength, layout)
+        added = strength * self.delta(h if source is None else source, layout)
+        return torch.where(self._touched(strength, layout), h + added.to(h.dtype), h)
 
 
 def stack(edits: Sequence[E]) -> E:

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.activations import Activations
-from workbench.models.edits import Edit
+from workbench.models.edits import Edit, LowRankMap
 from workbench.models.generation import GREEDY, Generation, Sampling, generate
-from workbench.models.hooks import Tap, tapped
+from workbench.models.hooks import Across, Tap, tapped
 from workbench.models.places import Architecture
 from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.reading import Pool, read
@@ -241,12 +241,14 @@ class Model:
             )
 
     def _tap(self, edit: Edit) -> Tap:
-        def tap(h: Tensor) -> Tensor:
-            if self._layout is None:
-                raise RuntimeError("inside `edited`, call the Model's own methods: they know which tokens are which")
-            return edit.apply(h, self._layout)
+        if isinstance(edit, LowRankMap):
+            return Across(lambda source, h: edit.apply(h, self._where(), source))
+        return lambda h: edit.apply(h, self._where())
 
-        return tap
+    def _where(self) -> Layout:
+        if self._layout is None:
+            raise RuntimeError("inside `edited`, call the Model's own methods: they know which tokens are which")
+        return self._layout
 
     def _tokens(self, tokens: Tokens | Sequence[str]) -> Tokens:
         tokens = tokens if isinstance(tokens, Tokens) else self.tokenize(tokens)

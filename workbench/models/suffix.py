@@ -1,4 +1,4 @@
-"""Forward passes that continue from stored states: no block below them runs."""
+"""Forward passes with gradients: from stored states, so that no block below them runs, through frozen weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,3 +43,16 @@ def resumed(model: "Model", layer: int, states: Float[Tensor, "batch pos d"]) ->
     finally:
         for number, block in enumerate(kept):
             blocks[number] = block
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside the `with`, no parameter of the module asks for a gradient."""
+    wanted = [weight for weight in module.parameters() if weight.requires_grad]
+    for weight in wanted:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in wanted:
+            weight.requires_grad_(True)

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from workbench.report.drawing import Figure
 from workbench.report.figures import figures
 from workbench.report.findings import findings, gaps
+from workbench.report.published import published_tables
 from workbench.report.results import Results
 from workbench.report.shading import Group, groups
 from workbench.report.story import Story
@@ -43,6 +44,7 @@ class Content:
     findings: tuple[str, ...]
     missing: tuple[str, ...]
     groups: tuple[Group, ...]
+    published: tuple[Table, ...]
     config: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...]
 
@@ -91,6 +93,7 @@ def gather(folder: Path, story: Story) -> Content:
         findings=(*story.conclusions, *findings(results, story)),
         missing=(*story.failures, *gaps(results, story)),
         groups=groups(story),
+        published=published_tables() if story.published else (),
         config=tuple(_flat(run.config)),
         environment=tuple(_flat(openings[-1])) if openings else (),
     )

@@ -100,6 +100,8 @@ class Story:
     """What failed or is missing; the report adds the gaps in the tables."""
     notes: tuple[str, ...] = ()
     """Paragraphs on how the numbers are made, such as what `compat` and `fixed` mean."""
+    published: bool = False
+    """Whether AxBench's published numbers stand on the page, apart from those of the run."""
 
     def __post_init__(self) -> None:
         names = [note.name for note in self.methods]

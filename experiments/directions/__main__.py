@@ -1,0 +1,5 @@
+"""`python -m experiments.directions`."""
+
+from experiments.directions import main
+
+main()

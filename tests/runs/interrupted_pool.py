@@ -1,0 +1,11 @@
+"""For test_executors.py: two processes wait for ever, until this one is stopped."""
+
+import sys
+from pathlib import Path
+
+from tests.runs.chores import Kitchen, Waiting
+from workbench.runs.executors import choose
+
+if __name__ == "__main__":
+    with choose("processes", 2) as executor:
+        executor.finish(Kitchen(Path(sys.argv[1])), [Waiting(number) for number in range(4)], "wait")

@@ -1,0 +1,47 @@
+"""A small classifier on top of a language model: one hidden layer, two classes."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.artifacts.artifact import Artifact, Origin
+from workbench.models.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Head(Artifact):
+    """Reads the last token's state after the final norm; class 1 has the concept, class 0 has not.
+
+    `site` is where its answer is attributed to, and `baseline` the state there that stands for "nothing said". All
+    arrays are float32.
+    """
+
+    kind: ClassVar[str] = "head"
+    site: Site
+    inner_weight: Float[Tensor, "hidden d"]
+    inner_bias: Float[Tensor, "hidden"]
+    outer_weight: Float[Tensor, "2 hidden"]
+    outer_bias: Float[Tensor, "2"]
+    baseline: Float[Tensor, "d"]
+
+    def logits(self, x: Float[Tensor, "text d"]) -> Float[Tensor, "text 2"]:
+        """The logits of both classes, from states after the final norm; differentiable, on the device of `x`."""
+        inner = torch.nn.functional.linear(x, self.inner_weight.to(x.device), self.inner_bias.to(x.device)).relu()
+        return torch.nn.functional.linear(inner, self.outer_weight.to(x.device), self.outer_bias.to(x.device))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights and the baseline."""
+        names = ("inner_weight", "inner_bias", "outer_weight", "outer_bias", "baseline")
+        return {name: getattr(self, name) for name in names}
+
+    def header(self) -> dict[str, Any]:
+        """The site."""
+        return {"site": str(self.site)}
+
+    @classmethod
+    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Head":
+        """The head from its file."""
+        return cls(origin, Site.parse(header["site"]), **tensors)

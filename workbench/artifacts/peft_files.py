@@ -1,0 +1,125 @@
+"""Exchange of LoRA adapters with the peft library's folder: adapter_config.json and adapter_model.safetensors."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from workbench.artifacts.adapter import Adapter, Part
+from workbench.artifacts.artifact import ArtifactError, Origin
+from workbench.models.model import Model
+from workbench.models.places import SiteError
+from workbench.models.positions import ALL
+from workbench.models.sites import Site
+from workbench.runs.errors import StorageError
+from workbench.runs.files import canonical, file_digest, read_json, write_bytes, write_json
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+MAPS = ("z", *(f"{name}.hook_in" for name in ("attn.q", "attn.k", "attn.v", "mlp.gate", "mlp.in", "mlp.out")))
+"""The streams of a block that a linear map may read."""
+_PREFIX = "base_model.model."
+_KEY = re.compile(re.escape(_PREFIX) + r"(.+)\.lora_([AB])\.weight")
+_PLAIN = {
+    "peft_type": "LORA",
+    "bias": "none",
+    "use_dora": False,
+    "modules_to_save": None,
+    "alpha_pattern": {},
+    "rank_pattern": {},
+}
+"""What a folder must say, where it says it, to be nothing but low-rank additions of one scale."""
+
+
+def write_peft(adapter: Adapter, model: Model, folder: Path | str) -> Path:
+    """Write a LoRA adapter at strength 1 as a folder that `peft.PeftModel.from_pretrained` reads.
+
+    Raises ArtifactError for an adapter that is more than low-rank additions of one rank, at all tokens, to linear maps.
+    """
+    ranks = {part.arrays["down"].shape[0] for part in adapter.parts if part.kind == "low_rank_map"}
+    other = any(part.kind != "low_rank_map" for part in adapter.parts) or bool(adapter.changes)
+    if other or len(ranks) != 1 or adapter.positions != ALL:
+        raise ArtifactError(
+            f"the adapter for {adapter.origin.concept!r} cannot be written for peft: only low-rank additions to linear "
+            "maps, of one rank and at all tokens, can"
+        )
+    paths = [model.architecture.place(part.site).path for part in adapter.parts]
+    tensors: dict[str, Tensor] = {}
+    for path, part in zip(paths, adapter.parts, strict=True):
+        tensors[f"{_PREFIX}{path}.lora_A.weight"] = part.arrays["down"].contiguous()
+        tensors[f"{_PREFIX}{path}.lora_B.weight"] = part.arrays["up"].mT.contiguous()
+    rank = ranks.pop()
+    transposed = {not isinstance(model.module.get_submodule(path), nn.Linear) for path in paths}
+    config = {
+        **_PLAIN,
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": model.name,
+        "r": rank,
+        "lora_alpha": adapter.unit * rank**0.5,
+        "use_rslora": True,
+        "lora_dropout": 0.0,
+        "target_modules": paths,
+        "fan_in_fan_out": transposed == {True},
+        "inference_mode": True,
+    }
+    folder = Path(folder)
+    write_bytes(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    write_json(folder / CONFIG, config)
+    return folder
+
+
+def read_peft(folder: Path | str, model: Model, concept: str) -> Adapter:
+    """A peft folder as an Adapter for `model`; `concept` says what it brings.
+
+    Raises ArtifactError, naming the folder, if it cannot be read, is more than plain LoRA, or adapts a module that is
+    no linear map of this model's blocks.
+    """
+    folder = Path(folder)
+    try:
+        config, tensors = read_json(folder / CONFIG), load_file(folder / WEIGHTS)
+        data = file_digest(folder / WEIGHTS)
+    except (OSError, SafetensorError, StorageError) as error:
+        raise ArtifactError(f"{folder} cannot be read as a peft adapter: {error}") from error
+    unit = _unit(folder, config)
+    sites = _sites(model)
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        found = _KEY.fullmatch(key)
+        if found is None or found[1] not in sites:
+            raise ArtifactError(f"{folder}: {key} belongs to no linear map in the blocks of {model.name}")
+        pairs.setdefault(found[1], {})[found[2]] = tensor.float()
+    if not all(pair.keys() == {"A", "B"} and len(pair["A"]) == config["r"] for pair in pairs.values()):
+        raise ArtifactError(f"{folder} is not whole: each map needs a lora_A and a lora_B of rank {config['r']}")
+    parts = [
+        Part("low_rank_map", sites[path], {"down": pair["A"], "up": pair["B"].mT.contiguous()})
+        for path, pair in pairs.items()
+    ]
+    origin = Origin("peft", canonical(config), concept, model.name, model.digest, data)
+    return Adapter(origin, tuple(sorted(parts, key=lambda part: part.site)), ALL, unit)
+
+
+def _unit(folder: Path, config: Any) -> float:
+    """What B A is multiplied with."""
+    if not isinstance(config, dict) or not {"r", "lora_alpha", "peft_type"} <= config.keys():
+        raise ArtifactError(f"{folder}: {CONFIG} does not describe a LoRA adapter with r and lora_alpha")
+    for name, plain in _PLAIN.items():
+        if config.get(name, plain) not in (plain, None):
+            raise ArtifactError(f"{folder} has {name} {config[name]!r}; only {plain!r} can be read")
+    rank = config["r"]
+    return float(config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank))
+
+
+def _sites(model: Model) -> dict[str, Site]:
+    """The site that each linear map in the model's blocks reads, by the map's path."""
+    found: dict[str, Site] = {}
+    for site in (Site(layer, stream) for layer in range(model.n_layers) for stream in MAPS):
+        try:
+            model.architecture.locate(model.module, site)
+        except SiteError:
+            continue
+        place = model.architecture.place(site)
+        if place.side == "hook_in":
+            found[place.path] = site
+    return found

@@ -1,0 +1,1 @@
+"""Files of other projects, written from ours and read into ours."""

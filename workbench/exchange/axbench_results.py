@@ -1,0 +1,333 @@
+"""AxBench's result files, written from a run and read from AxBench's own (arXiv:2501.17148, commit e9b8cd4).
+
+`inference/steering_data.parquet` has a row for each concept, instruction and factor, and three columns for each method;
+`evaluate/steering.jsonl` (the half of the instructions that choose the factor), `evaluate/steering_test.jsonl` (the
+half that is reported) and `evaluate/latent.jsonl` have a line for each concept.
+
+What AxBench logs to W&B is in `WANDB_NAMES`, beside where the same number is in our results.json.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workbench.concepts.concepts import ConceptSet
+from workbench.evaluation.judges.base import Rating
+from workbench.evaluation.steering import Sample, Trial
+from workbench.runs.files import canonical, replacing, write_text
+
+METHOD_NAMES = {
+    "diffmean": "DiffMean",
+    "pca_compat": "PCA",
+    "lat_compat": "LAT",
+    "probe": "LinearProbe",
+    "reft_r1": "LsReFT",
+    "ssv": "SteeringVector",
+    "bag_of_words": "BoW",
+    "random": "Random",
+    "prompt": "PromptSteering",
+}
+"""Our registered names to AxBench's classes; a method that AxBench does not have keeps its own name."""
+
+WANDB_NAMES = {
+    "steering/Aggregated": "steering.curve",
+    "steering/Concept": "steering.curve_concept",
+    "steering/Instruct": "steering.curve_instruction",
+    "steering/Fluency": "steering.curve_fluency",
+    "steering/Perplexity": "steering.perplexity",
+    "steering/winrate_plot": "steering.win_rate",
+    "latent/roc_curve": "detection.auroc_compat",
+    "latent/hard_negative_accuracy": "detection.hard_negative_accuracy_compat",
+    "concept_table:auc": "detection.auroc_compat",
+    "concept_table:best_factor": "steering.chosen_strength",
+}
+"""Keys of AxBench's W&B runs (`table:column` for a column of a table) to the metric in our results.json.
+
+Its curves are means over concepts at each factor, as ours are at each strength; its perplexity is at every factor, ours
+at the chosen strength; its win rate counts generations, ours concepts. AxBench also logs `latent/token_heatmap`,
+`steering/winrate` and bar charts of logits, to which our report's shaded generations are the nearest.
+"""
+
+NO_FACTOR = 1.0
+"""The factor of a method without strength, where no other method tells which factors there are."""
+
+_SCORE, _PARTS = "lm_judge_rating", ("relevance_concept", "relevance_instruction", "fluency")
+_KEY = ("dataset_name", "concept_id", "input_concept", "input_id", "factor", "original_prompt", "steered_input")
+_TEXTS = {"dataset_name", "input_concept", "original_prompt", "steered_input", "input", "sae_link"}
+_WHOLE = {"concept_id", "input_id", "sae_id"}
+_GENERATION = "_steered_generation"
+
+
+class ExchangeError(ValueError):
+    """A file of another project that cannot be read or written; the message names it and the fault."""
+
+
+@dataclass(frozen=True)
+class Steered:
+    """One generation of a steered model, as a row of AxBench's file and a group of its columns hold it."""
+
+    method: str
+    """AxBench's name of it; see `METHOD_NAMES`."""
+    concept_id: int
+    concept: str
+    """The description."""
+    input_id: int
+    """The instruction's number among those of the concept; the selecting half comes first."""
+    instruction: str
+    text: str
+    factor: float | None
+    """Strength in units of the largest activation; None for a method without one."""
+    strength: float | None = None
+    """The same in activation units: factor times that activation."""
+    perplexity: float | None = None
+    prompt: str = ""
+    """What a prompting method put to the model instead of the instruction; empty for other methods."""
+    formatted: str = ""
+    """The instruction in the model's chat format."""
+
+
+Rated = Sequence[tuple[Steered, Rating]]
+
+
+def steered(
+    found: Mapping[Trial, tuple[Sample, Rating]],
+    concepts: ConceptSet,
+    instructions: Mapping[str, Sequence[str]],
+    unit: Callable[[Trial], float | None],
+    prompt: Callable[[Trial], str],
+) -> Rated:
+    """The trials of one seed and layer as AxBench's rows.
+
+    `instructions` are each concept's in order, the selecting half first; `unit` gives the activation units of strength
+    1, None where there are none; `prompt` what the model was asked. Raises KeyError or ValueError for a trial of
+    another concept or instruction.
+    """
+    return [
+        (_steered(trial, sample, concepts, instructions, unit(trial), prompt(trial)), rating)
+        for trial, (sample, rating) in found.items()
+    ]
+
+
+def _steered(
+    trial: Trial,
+    sample: Sample,
+    concepts: ConceptSet,
+    instructions: Mapping[str, Sequence[str]],
+    unit: float | None,
+    prompt: str,
+) -> Steered:
+    number = concepts.index(trial.concept)
+    return Steered(
+        method=METHOD_NAMES.get(trial.method, trial.method),
+        concept_id=number,
+        concept=concepts.concepts[number].description,
+        input_id=list(instructions[trial.concept]).index(trial.instruction),
+        instruction=trial.instruction,
+        text=sample.text,
+        factor=trial.strength,
+        strength=None if unit is None or trial.strength is None else trial.strength * unit,
+        perplexity=sample.perplexity,
+        prompt="" if prompt == trial.instruction else prompt,
+    )
+
+
+def write_steering(folder: str | Path, selected: Rated, reported: Rated) -> Path:
+    """Write `inference/steering_data.parquet`, `evaluate/steering.jsonl` and `evaluate/steering_test.jsonl`.
+
+    `selected` are the generations that chose the strength, `reported` those at the chosen ones. A generation without
+    factor stands in every row of its instruction. A missing rating or perplexity is null, and left out of means.
+    Raises ExchangeError for two generations of one method, concept, instruction and factor.
+    """
+    folder, place = Path(folder), Path(folder) / "evaluate"
+    with replacing(folder / "inference" / "steering_data.parquet") as scratch:
+        pq.write_table(_table([one for one, _ in (*selected, *reported)]), scratch)
+    write_text(place / "steering.jsonl", _lines(selected))
+    write_text(place / "steering_test.jsonl", _lines(reported))
+    return folder
+
+
+def read_steering(path: str | Path) -> tuple[Steered, ...]:
+    """The generations in a steering_data.parquet of AxBench's or ours, one each, in the order of rows and methods.
+
+    A null or absent perplexity or strength is None. Raises ExchangeError naming the file for what is missing.
+    """
+    try:
+        rows = pq.read_table(path).to_pylist()
+        names = pq.read_schema(path).names
+    except (pa.ArrowException, OSError) as problem:
+        raise ExchangeError(f"{path} is no readable parquet file: {problem}") from problem
+    wanted = ("concept_id", "input_concept", "input_id", "factor", "original_prompt")
+    methods = [name.removesuffix(_GENERATION) for name in names if name.endswith(_GENERATION)]
+    if missing := [name for name in wanted if name not in names]:
+        raise ExchangeError(f"{path} has no column {', '.join(missing)}; it has {', '.join(names)}")
+    if not methods:
+        raise ExchangeError(f"{path} has no column that ends with {_GENERATION}: no method was steered")
+    return tuple(_read(row, method) for row in rows for method in methods if row[method + _GENERATION] is not None)
+
+
+def _read(row: Mapping[str, Any], method: str) -> Steered:
+    return Steered(
+        method=method,
+        concept_id=row["concept_id"],
+        concept=row["input_concept"],
+        input_id=row["input_id"],
+        instruction=row["original_prompt"],
+        text=row[method + _GENERATION],
+        factor=_float(row["factor"]),
+        strength=_float(row.get(f"{method}_strength")),
+        perplexity=_float(row.get(f"{method}_perplexity")),
+        prompt=row.get("steered_input") or "",
+        formatted=row.get("input") or "",
+    )
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _table(texts: Sequence[Steered]) -> pa.Table:
+    methods = list(dict.fromkeys(one.method for one in texts))
+    measured = [f"{method}{end}" for method in methods for end in (_GENERATION, "_perplexity", "_strength")]
+    names = [*_KEY, "input", "sae_link", "sae_id", *measured]
+    schema = pa.schema([(name, _type(name)) for name in names])
+    return pa.Table.from_pylist(_rows(texts), schema=schema)
+
+
+def _type(name: str) -> pa.DataType:
+    if name in _TEXTS or name.endswith(_GENERATION):
+        return pa.string()
+    return pa.int64() if name in _WHOLE else pa.float64()
+
+
+def _rows(texts: Sequence[Steered]) -> list[dict[str, Any]]:
+    """The rows by concept, instruction and factor."""
+    factors: dict[tuple[int, int], set[float]] = {}
+    for one in texts:
+        factors.setdefault((one.concept_id, one.input_id), set()).update(() if one.factor is None else (one.factor,))
+    rows: dict[tuple[int, int, float], dict[str, Any]] = {}
+    for one in texts:
+        mine = factors[one.concept_id, one.input_id] or {NO_FACTOR}
+        for factor in mine if one.factor is None else {one.factor}:
+            row = rows.setdefault((one.concept_id, one.input_id, factor), _head(one, factor))
+            if one.method + _GENERATION in row:
+                raise ExchangeError(
+                    f"{one.method} answered instruction {one.input_id} of {one.concept!r} twice at factor {factor}; "
+                    "write each seed and layer to a folder of its own"
+                )
+            row["steered_input"] = row["steered_input"] or one.prompt
+            row[one.method + _GENERATION] = one.text
+            row[f"{one.method}_perplexity"], row[f"{one.method}_strength"] = one.perplexity, one.strength
+    return [rows[key] for key in sorted(rows)]
+
+
+def _head(one: Steered, factor: float) -> dict[str, Any]:
+    return {
+        "dataset_name": "AlpacaEval",
+        "concept_id": one.concept_id,
+        "input_concept": one.concept,
+        "input_id": one.input_id,
+        "factor": factor,
+        "original_prompt": one.instruction,
+        "steered_input": "",
+        "input": one.formatted or one.instruction,
+        "sae_link": "",
+        "sae_id": -1,
+    }
+
+
+def _lines(rated: Rated) -> str:
+    """A line a concept: the ratings and perplexities of every method, as lists over its factors."""
+    lines = []
+    for concept_id in sorted({one.concept_id for one, _ in rated}):
+        mine = [(one, rating) for one, rating in rated if one.concept_id == concept_id]
+        methods = dict.fromkeys(one.method for one, _ in mine)
+        each = {method: _in_order([pair for pair in mine if pair[0].method == method]) for method in methods}
+        results = {
+            "LMJudgeEvaluator": {method: _ratings(found) for method, found in each.items()},
+            "PerplexityEvaluator": {method: _perplexities(found) for method, found in each.items()},
+        }
+        lines.append(canonical({"concept_id": concept_id, "results": results}) + "\n")
+    return "".join(lines)
+
+
+def _in_order(rated: Rated) -> Rated:
+    """By instruction and, within one, by factor, as the rows of the parquet file are."""
+    known = [(replace(one, factor=NO_FACTOR if one.factor is None else one.factor), rating) for one, rating in rated]
+    return sorted(known, key=lambda pair: (pair[0].input_id, pair[0].factor))
+
+
+def _by_factor(rated: Rated) -> dict[float | None, Rated]:
+    factors = sorted({one.factor for one, _ in rated if one.factor is not None})
+    return {factor: [pair for pair in rated if pair[0].factor == factor] for factor in factors}
+
+
+def _ratings(rated: Rated) -> dict[str, list]:
+    """The mean of each rating at each factor, and every single rating."""
+    single: dict[str, Callable[[Rating], float | None]] = {
+        "aggregated": lambda rating: rating.overall,
+        "relevance_concept": lambda rating: rating.concept,
+        "relevance_instruction": lambda rating: rating.instruction,
+        "fluency": lambda rating: rating.fluency,
+    }
+    groups = _by_factor(rated)
+    means = {name: [_mean(get(r) for _, r in group) for group in groups.values()] for name, get in single.items()}
+    return (
+        {_SCORE: means["aggregated"], "factor": list(groups)}
+        | {f"{part}_ratings": means[part] for part in _PARTS}
+        | {f"raw_{name}_ratings": [get(rating) for _, rating in rated] for name, get in single.items()}
+    )
+
+
+def _perplexities(rated: Rated) -> dict[str, list]:
+    groups = _by_factor(rated)
+    return {
+        "perplexity": [_mean(one.perplexity for one, _ in group) for group in groups.values()],
+        "strength": [_mean(one.strength for one, _ in group) for group in groups.values()],
+        "factor": list(groups),
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def read_results(path: str | Path) -> pd.DataFrame:
+    """The numbers of a steering.jsonl, steering_test.jsonl or latent.jsonl of AxBench's or ours as tidy rows.
+
+    Columns: concept_id, evaluator, method, metric, factor (NaN where there is none) and value; single ratings, curves
+    and completions are left out. Raises ExchangeError naming file and line for what is no such line.
+    """
+    rows = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            found = [
+                (entry["concept_id"], evaluator, method, *cells)
+                for evaluator, methods in entry["results"].items()
+                for method, metrics in methods.items()
+                for cells in _tidy(metrics)
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise ExchangeError(f"{path}, line {number} holds no results of AxBench: {problem!r}") from problem
+        rows += found
+    return pd.DataFrame(rows, columns=["concept_id", "evaluator", "method", "metric", "factor", "value"])
+
+
+def _tidy(metrics: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    factors, nothing = metrics.get("factor", []), float("nan")
+    found = []
+    for name, value in metrics.items():
+        if isinstance(value, list) and len(value) == len(factors) and name != "factor" and not name.startswith("raw_"):
+            pairs = [(factor, one) for factor, one in zip(factors, value, strict=True) if not isinstance(one, str)]
+            found += [(name, float(factor), nothing if one is None else float(one)) for factor, one in pairs]
+        elif isinstance(value, int | float):
+            found.append((name, nothing, float(value)))
+    return found

@@ -1,0 +1,226 @@
+"""Where units of work are done: here, in processes of this machine, or on a Ray cluster. The results are the same.
+
+A unit of work is a small value that can be pickled (`Work`): its key, and how to compute it in a `Context`, which holds
+everything heavy, such as a model. A worker makes its own context once, from the context's `recipe`, and writes each
+unit whole into the run's folder, which all workers share. So a unit that is done twice, or by another worker after the
+first one died, is the same unit.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from tqdm.auto import tqdm
+
+from workbench.runs.errors import RunError
+from workbench.runs.files import read_json
+from workbench.runs.run import Run
+from workbench.runs.units import Units
+from workbench.runs.workers import Answer, Crew, Lost, Processes, RayActors
+
+ATTEMPTS = 3
+"""Workers that one unit may lose before it is given up: something in it kills them."""
+
+
+class UnitError(RunError):
+    """A unit failed in a worker; the message has the unit's key and the error, the note its traceback."""
+
+
+class Context(ABC):
+    """What units are computed in; made once in each worker."""
+
+    @property
+    @abstractmethod
+    def units(self) -> Units:
+        """The shared store of finished units."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """What must be equal where units are computed: model, precision, device. Units of unequal ones do not mix."""
+
+    @abstractmethod
+    def recipe(self) -> Callable[[], Any]:
+        """A small value that can be pickled, and makes an equal context when it is called in another process."""
+
+
+C = TypeVar("C", bound=Context)
+
+
+class Work(ABC, Generic[C]):
+    """One unit of work; a frozen dataclass at the top level of a module, so that it can be pickled."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Its name in the store: equal for equal work in one run."""
+
+    @abstractmethod
+    def compute(self, context: C) -> object:
+        """The value, as `Units.value` stores it; the same wherever and however often it is computed."""
+
+
+class Executor(ABC):
+    """Does units of work; use it in a `with` block, which leaves no worker behind."""
+
+    @abstractmethod
+    def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
+        """The values of these units, in order; those that are not stored yet are computed first.
+
+        `what` names the work on the progress bar. Here an exception in a unit comes as it is; from a worker it comes as
+        UnitError. Raises RunError when a unit loses its worker three times, when workers cannot start, and when a
+        worker's fingerprint is another than the context's.
+        """
+
+    def close(self) -> None:  # noqa: B027 (nothing to do by default)
+        """End the workers; what they were at is lost, and done again by the next `finish`."""
+
+    def __enter__(self) -> "Executor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Local(Executor):
+    """One unit after the other, in this process."""
+
+    def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
+        """See Executor."""
+        bar = tqdm(works, desc=what, unit="unit", disable=None)
+        return [_value(context, work) for work in bar]
+
+
+@dataclass(eq=False)
+class Pool(Executor):
+    """Workers that hold one unit each; a unit whose worker dies goes to another."""
+
+    crew: Callable[[Callable[[], Any], int | None], Crew]
+    """Makes the workers' side from a recipe and the number of workers."""
+    workers: int | None = None
+    """How many; None leaves it to the crew."""
+    _crew: Crew | None = None
+    _idle: list[Any] = field(default_factory=list)
+    _busy: dict[Any, Work[Any] | None] = field(default_factory=dict)
+    """Each busy worker's unit; None while it makes its context."""
+
+    def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
+        """See Executor."""
+        missing = {work.key: work for work in works if work.key not in context.units}
+        try:
+            found = self._finish(context, deque(missing.values()), what) if missing else {}
+        except BaseException:  # also Ctrl-C
+            self.close()
+            raise
+        return [found[work.key] if work.key in found else _value(context, work) for work in works]
+
+    def close(self) -> None:
+        """See Executor."""
+        crew, self._crew = self._crew, None
+        self._idle.clear()
+        self._busy.clear()
+        if crew is not None:
+            crew.close()
+
+    def _finish(self, context: Context, waiting: deque[Work[Any]], what: str) -> dict[str, Any]:
+        crew, lost, found, n = self._staff(context, len(waiting)), Counter[str](), {}, len(waiting)
+        with tqdm(total=n, desc=what, unit="unit", disable=None) as bar:
+            while len(found) < n:
+                while waiting and self._idle:
+                    worker, work = self._idle.pop(), waiting.popleft()
+                    self._busy[worker] = work
+                    crew.give(worker, work)
+                worker, answer = crew.next()
+                work = self._busy.pop(worker, None)
+                if isinstance(answer, Lost):
+                    self._idle = [other for other in self._idle if other is not worker]
+                    _count(lost, work, answer, crew.workers)
+                    waiting.extendleft([work] if work else [])
+                    self._busy[crew.start()] = None
+                    continue
+                self._idle.append(worker)
+                if work is None:
+                    _check(_unpacked(answer, "the context of a worker"), context.fingerprint)
+                else:
+                    found[work.key] = _unpacked(answer, f"unit {work.key!r}")
+                    bar.update()
+        return found
+
+    def _staff(self, context: Context, n: int) -> Crew:
+        """As many workers as there is work for, at most; those that are there stay."""
+        if self._crew is None:
+            self._crew = self.crew(context.recipe(), self.workers)
+        while len(self._idle) + len(self._busy) < min(self._crew.workers, n):
+            self._busy[self._crew.start()] = None
+        return self._crew
+
+
+class Joined(Run):
+    """A run that another process has open: here units may be done in it, and nothing else."""
+
+    @classmethod
+    def of(cls, folder: Path) -> "Joined":
+        """The run in `folder`. Raises StorageError when it holds no readable config.json."""
+        return cls(folder, read_json(folder / "config.json"))
+
+    def unit(self, key: str, compute: Callable[[], object]) -> Any:
+        """See Run.unit."""
+        return self.units.value(key, compute)
+
+    def unit_file(self, key: str, write: Callable[[Path], object], suffix: str) -> Path:
+        """See Run.unit_file."""
+        return self.units.file(key, write, suffix)
+
+
+def choose(name: str, workers: int | None = None) -> Executor:
+    """`local`, `processes` or `ray`; no worker starts before there is work.
+
+    Raises RunError for another name, and for fewer than one worker.
+    """
+    if workers is not None and workers < 1:
+        raise RunError(f"{workers} workers can do nothing; ask for at least 1")
+    kinds: dict[str, Callable[[], Executor]] = {
+        "local": Local,
+        "processes": lambda: Pool(Processes, workers),
+        "ray": lambda: Pool(RayActors, workers),
+    }
+    if name not in kinds:
+        raise RunError(f"there is no executor {name!r}; use {', '.join(kinds)}")
+    return kinds[name]()
+
+
+def _value(context: C, work: Work[C]) -> Any:
+    return context.units.value(work.key, lambda: work.compute(context))
+
+
+def _count(lost: Counter[str], work: Work[Any] | None, answer: Lost, workers: int) -> None:
+    """Give up on what has cost too many workers."""
+    what = f"unit {work.key!r}" if work else "the context of a worker"
+    lost[what] += 1
+    if lost[what] >= (ATTEMPTS if work else ATTEMPTS * workers):
+        raise RunError(
+            f"{what} lost its worker {lost[what]} times, the last time because {answer.reason}; if memory is short, "
+            "ask for fewer --workers"
+        )
+
+
+def _check(theirs: str, ours: str) -> None:
+    if theirs != ours:
+        raise RunError(
+            f"a worker computes with {theirs}, this process with {ours}; their results would not mix. Run all of them "
+            "on like machines, and name the precision (--dtype)"
+        )
+
+
+def _unpacked(answer: Answer, what: str) -> Any:
+    if answer.error is None:
+        return answer.value
+    failure = UnitError(f"{what} failed in a worker: {answer.error}")
+    failure.add_note(answer.trace)
+    raise failure
