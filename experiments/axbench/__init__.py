@@ -98,6 +98,7 @@ PRESETS = {
     "default": Config(),
     "smoke": Config(
         limit=2,
+        methods=tuple(name for name in QUICK if name not in ("ssv", "reft_r1")),
         steered=("diffmean", "random", "prompt"),
         strengths=(0.4, 0.8),
         instructions=4,

@@ -51,7 +51,8 @@ def report(task: SteeringTask, tracker: Tracker) -> None:
 def exchange(task: SteeringTask) -> None:
     """The results as AxBench's own files, in `axbench/`: a folder for each layer and seed."""
     level, bench = task.level, task.level.bench
-    scores = {name: found for (name, repeat), found in level.scores.items() if repeat == 0}
+    whole = {name for name, (method, _) in level.fitted.items() if not method.runs_to_detect}
+    scores = {name: found for (name, repeat), found in level.scores.items() if repeat == 0 and name in whole}
     for seed in bench.config.seeds:
         folder = bench.run.folder / "axbench" / f"layer{level.layer}-seed{seed}"
         write_latent(folder, bench.concepts, scores)

@@ -23,7 +23,7 @@ def text_scores(
 ) -> dict[K, Float[np.ndarray, "text concept"]]:
     """The score of every text for every concept under each fitted method; a text's score is its largest token's.
 
-    Methods that read whole texts score no training text: NaN stands there. `fitted` holds under each key a method and
+    Methods that run the model to detect score no training text: NaN stands there. `fitted` holds under each key a method and
     its artifacts, one a concept. All vectors share one matrix product.
     """
     vectors = {name: mine for name, (_, every) in fitted.items() if (mine := _vectors(every))}
@@ -39,11 +39,11 @@ def text_scores(
 
 def _read(data: LabelledSet, method: Method, artifacts: Sequence[Artifact]) -> Float[np.ndarray, "text concept"]:
     every = data.concepts.examples
-    held_out = [number for number, text in enumerate(every) if text.split != "train"]
+    kept = [number for number, text in enumerate(every) if not method.runs_to_detect or text.split != "train"]
     scores = np.full((len(every), len(artifacts)), np.nan, dtype=np.float32)
     for column, artifact in enumerate(artifacts):
-        found = method.detect_texts(artifact, [every[number] for number in held_out], data.through)
-        scores[held_out, column] = found.numpy()
+        found = method.detect_texts(artifact, [every[number] for number in kept], data.through)
+        scores[kept, column] = found.numpy()
     return scores
 
 

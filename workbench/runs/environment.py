@@ -22,6 +22,7 @@ _PACKAGES = (
     "scipy",
     "scikit-learn",
     "wandb",
+    "ray",
 )
 
 

@@ -1,0 +1,56 @@
+"""Every method that can be compared, through the whole comparison on a tiny model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.axbench import METHODS, PRESETS, WRITERS, bench, run
+from tests.tiny import tiny_module, tiny_tokenizer
+from workbench.evaluation.judges.base import Item, Judge, Rating
+from workbench.runs.rows import read_rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny model on disk, as a hub would have it."""
+    tiny: Any = tiny_module("llama")
+    tiny.config.max_position_embeddings = 4096
+    tiny.save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+class ByLength(Judge):
+    """Rates an answer by its words: a random model writes nothing that a real judge can be set up on."""
+
+    name = "words"
+
+    def rate(self, items: Sequence[Item]) -> list[Rating]:
+        return [Rating(2.0 * (len(item.text) % 2), 1.0, 1.0) for item in items]
+
+
+def test_every_method_of_the_paper_is_compared(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(bench, "choose_judge", lambda *_: ByLength())
+    config = replace(
+        PRESETS["paper"],
+        model=str(folder),
+        limit=2,
+        layers=(1,),
+        strengths=(0.5,),
+        instructions=2,
+        max_new_tokens=8,
+        neutral=1,
+        dtype="float32",
+    )
+    found = run(config, tmp_path / "runs")
+    rows = read_rows(found / "results.json")
+    detected = {row.method for row in rows if row.metric == "detection.auroc" and row.concept is None}
+    steered = {row.method for row in rows if row.metric == "steering.score" and row.concept is None}
+    assert detected == set(METHODS) - {"prompt", "loreft", "lora"}
+    assert steered == set(WRITERS)
+    assert "Published numbers" in (found / "report.html").read_text()
+    assert list((found / "axbench" / "layer1-seed0").rglob("steering_data.parquet"))
