@@ -45,9 +45,12 @@ class LatentObjective(Objective):
         """Every positive text, and as many negative ones."""
         return [(text,) for text in balanced(data)]
 
-    def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
-        """`compat`: the state at the first pad after each text, which the published code ranks with the others."""
-        return {"pad": pad_states(model, tokens, self.site)} if self.form == "compat" else {}
+    def read(self, model: Model, tokens: Tokens) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
+        """`compat` also has the state at the first pad after each text: the published code ranks it with the others."""
+        if self.form == "fixed":
+            return super().read(model, tokens)
+        states, pad = with_pads(model, tokens, self.site)
+        return states, {"pad": pad}
 
     def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
         """The rank-one edit at the site."""
@@ -120,15 +123,21 @@ class ReFTr1(TrainedVector):
         return self.vector(data, found.parameters["direction"], seed=self.recipe.seed)
 
 
-def pad_states(model: Model, tokens: Tokens, site: Site) -> Float[Tensor, "text d"]:
-    """The state at one pad behind each text: it sees the text, and is masked for every token, itself included."""
+def with_pads(model: Model, tokens: Tokens, site: Site) -> tuple[Float[Tensor, "token d"], Float[Tensor, "text d"]]:
+    """The states of all tokens, and that of one pad behind each text.
+
+    The pad sees the text, and is masked for every token, itself included.
+    """
     pad = model.tokenizer.pad_token_id or 0
     longer = Tokens(tuple(Row((*row.ids, pad), row.prefix, row.response) for row in tokens))
-    found = torch.empty(len(tokens), model.d_model)
+    states: dict[int, Tensor] = {}
+    pads = torch.empty(len(tokens), model.d_model, dtype=model.dtype)
     for rows in longer.batches(TOKEN_BUDGET):
         layout = Layout.of(longer, rows).to(model.device)
         at, last = torch.arange(len(rows)), layout.mask.sum(1) - 1
         mask = layout.mask.long()
         mask[at, last] = 0
-        found[rows] = states_at(model, layout, site, attention_mask=mask)[at, last].float().cpu()
-    return found
+        h = states_at(model, layout, site, attention_mask=mask).cpu()
+        pads[rows] = h[at, last.cpu()]
+        states.update({row: h[place, : tokens.lengths[row]] for place, row in enumerate(rows)})
+    return torch.cat([states[row] for row in range(len(tokens))]), pads

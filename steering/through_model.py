@@ -74,7 +74,7 @@ class Batch:
     width: Int[Tensor, "batch"]
     """The most edited tokens of any row in the concept's step."""
     extra: dict[str, Tensor]
-    """What `Objective.prepare` returned."""
+    """What `Objective.read` and `Objective.prepare` know of the row's text."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,13 @@ class Objective(ABC):
         """
         return nll / batch.n_labels
 
+    def read(self, model: Model, tokens: Tokens) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
+        """The states of all tokens that training starts from, and what came with them, as tensors [text, ...]."""
+        site = Site(self.source or 0)
+        return model.read(tokens, site, positions=ALL).arrays[site], {}
+
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
-        """What the loss needs to know of each text beforehand, as tensors [text, ...]."""
+        """What else the loss needs to know of each text beforehand, as tensors [text, ...]."""
         return {}
 
     def constrain(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027 (nothing to do by default)
@@ -222,18 +227,15 @@ class _Block:
         return self.model.tokenize([text.instruction for text in texts], [text.response for text in texts])
 
     @cached_property
-    def states(self) -> tuple[Float[Tensor, "token d"], list[int]] | None:
-        """The states that training starts from, and where each text's begin."""
-        if self.objective.source is None:
-            return None
-        site = Site(self.objective.source)
-        read = self.model.read(self.tokens, site, positions=ALL)
-        starts = torch.tensor([0, *self.tokens.lengths[:-1]]).cumsum(0)
-        return read.arrays[site], starts.tolist()
+    def read(self) -> tuple[Float[Tensor, "token d"] | None, dict[str, Tensor]]:
+        """The states that training starts from, if it does, and what is known of each text beforehand."""
+        states, found = (None, {}) if self.objective.source is None else self.objective.read(self.model, self.tokens)
+        return states, found | self.objective.prepare(self.model, self.tokens)
 
     @cached_property
-    def extra(self) -> dict[str, Tensor]:
-        return self.objective.prepare(self.model, self.tokens)
+    def starts(self) -> list[int]:
+        """Where the states of each text begin."""
+        return torch.tensor([0, *self.tokens.lengths[:-1]]).cumsum(0).tolist()
 
     def run(self) -> list[Trained]:
         first = [self.kept.resume(at, course) for at, course in enumerate(self.courses)]
@@ -339,10 +341,10 @@ class _Block:
 
     @contextmanager
     def _from_states(self, batch: Batch) -> Iterator[None]:
-        if self.states is None or self.objective.source is None:
+        flat, starts = self.read[0], self.starts
+        if flat is None or self.objective.source is None:
             yield
             return
-        flat, starts = self.states
         padded = flat.new_zeros((*batch.layout.ids.shape, flat.shape[1]))
         for at, text in enumerate(batch.text.tolist()):
             length = self.tokens.lengths[text]
@@ -370,5 +372,5 @@ class _Block:
             n_items=column([facts[job.course][0] for job, _, _ in rows]),
             n_labels=column([facts[job.course][1] for job, _, _ in rows]),
             width=column([facts[job.course][2] for job, _, _ in rows], torch.long),
-            extra={name: values[text].to(device) for name, values in self.extra.items()},
+            extra={name: values[text].to(device) for name, values in self.read[1].items()},
         )

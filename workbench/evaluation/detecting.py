@@ -23,8 +23,8 @@ def text_scores(
 ) -> dict[K, Float[np.ndarray, "text concept"]]:
     """The score of every text for every concept under each fitted method; a text's score is its largest token's.
 
-    Methods that run the model to detect score no training text: NaN stands there. `fitted` holds under each key a method and
-    its artifacts, one a concept. All vectors share one matrix product.
+    Methods that run the model to detect score no training text: NaN stands there. `fitted` holds under each key a
+    method and its artifacts, one a concept. All vectors share one matrix product.
     """
     vectors = {name: mine for name, (_, every) in fitted.items() if (mine := _vectors(every))}
     found = _projected(data, vectors) if vectors else {}
