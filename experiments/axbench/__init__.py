@@ -16,8 +16,8 @@ from steering import METHODS as STEERING
 METHODS = {name: entry for name, entry in (STEERING | PROBES).items() if name != "sft"}
 """All that can be compared; SFT changes whole weights, so that the rows of one batch could not differ."""
 QUICK = (
-    *("diffmean", "diffmean_text", "pca", "pca_compat", "lat", "lat_compat", "ssv", "reft_r1", "random", "prompt"),
-    *("probe", "bag_of_words"),
+    *("diffmean", "diffmean_text", "pca", "pca_compat", "lat", "lat_compat", "reft_r1", "random", "prompt", "probe"),
+    "bag_of_words",
 )
 """The methods that cost seconds a concept."""
 WRITERS = (
@@ -98,7 +98,7 @@ PRESETS = {
     "default": Config(),
     "smoke": Config(
         limit=2,
-        methods=tuple(name for name in QUICK if name not in ("ssv", "reft_r1")),
+        methods=tuple(name for name in QUICK if name != "reft_r1"),
         steered=("diffmean", "random", "prompt"),
         strengths=(0.4, 0.8),
         instructions=4,

@@ -36,10 +36,11 @@ NOTES = (
 
 
 def report(task: SteeringTask, tracker: Tracker) -> None:
-    """Write the report into the run folder, and send everything to W&B."""
+    """Write the report into the run's folder, or one a layer into folders of their own; send everything to W&B."""
     level = task.level
     run = level.bench.run
-    path = write_report(run.folder, tell(task))
+    several = len(level.bench.layers) > 1
+    path = write_report(run.folder / f"layer{level.layer}" if several else run.folder, tell(task))
     exchange(task)
     tracker.log_metrics(run.rows())
     columns = ["method", "concept", "instruction", "strength", "text", *(f"rated {name}" for name in RATED)]
