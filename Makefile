@@ -16,6 +16,9 @@ bench: .venv/ready  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.grid
+	$(BIN)/python -m benchmarks.fitting
 
 notebooks: .venv/ready  ## run the notebooks and keep their output
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

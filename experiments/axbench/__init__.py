@@ -45,17 +45,7 @@ class Config:
     """Blocks whose output is read and written; none means the one at 0.6 of the depth."""
     methods: tuple[str, ...] = QUICK
     """Which methods are fitted and compared on detection; the report keeps this order. `--preset paper` takes all."""
-    steered: tuple[str, ...] = (
-        "diffmean",
-        "diffmean_text",
-        "pca",
-        "lat",
-        "ssv",
-        "reft_r1",
-        "random",
-        "prompt",
-        "probe",
-    )
+    steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe")
     """Which of them also steer."""
     strengths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
     """Steering strengths to choose from, in units of the largest activation on held-out text."""
