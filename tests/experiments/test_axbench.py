@@ -47,7 +47,7 @@ def timeless(folder: Path) -> list[Row]:
 def test_every_method_is_reported(finished: Path):
     rows = read_rows(finished / "results.json")
     headline = {(row.method, row.metric) for row in rows if row.concept is None}
-    for name in METHODS:
+    for name in PRESETS["smoke"].methods:
         method = METHODS[name].make()
         assert ("detection.auroc" in {metric for m, metric in headline if m == name}) == method.detects
     for name in PRESETS["smoke"].steered:
