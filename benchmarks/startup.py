@@ -59,9 +59,7 @@ def main() -> None:
     print(f"later load          {seconds_of('-c', LOAD.format(whole=False)):6.2f} s  (libraries already imported)")
     whole = LOAD.format(whole=True)
     print(f"load, new process   {seconds_of('-c', whole):6.2f} s  (importing torch and transformers included)")
-    print(
-        f"detection           {detection_seconds():6.2f} s  (10 concepts, all methods that work on stored states)"
-    )
+    print(f"detection           {detection_seconds():6.2f} s  (10 concepts, all methods that work on stored states)")
     if not chosen.smoke:
         with tempfile.TemporaryDirectory() as folder:
             seconds = seconds_of("-c", whole, cache=Path(folder))
