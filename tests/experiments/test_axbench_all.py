@@ -9,7 +9,7 @@ import pytest
 
 from experiments.axbench import METHODS, PRESETS, WRITERS, bench, run
 from tests.tiny import tiny_module, tiny_tokenizer
-from workbench.evaluation.judges.base import Item, Judge, Rating
+from workbench.evaluation.judges.base import Item, Rating
 from workbench.runs.rows import read_rows
 
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
-class ByLength(Judge):
+class ByLength:
     """Rates an answer by its words: a random model writes nothing that a real judge can be set up on."""
 
     name = "words"
