@@ -13,10 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from benchmarks.fitting import sparse
 from benchmarks.timing import arguments
 from steering.checkpoints import Checkpoints
 from steering.reft_r1 import LatentObjective
 from steering.through_model import Recipe, train
+from workbench.concepts.concepts import ConceptSet
 from workbench.concepts.labelled import Labelled, LabelledSet
 from workbench.concepts.packaged import packaged
 from workbench.models.load import load
@@ -93,10 +95,10 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, found
 
 
-def compare(dtype: Literal["float32", "bfloat16"], layer: int, n_concepts: int, epochs: int) -> float:
+def compare(dtype: Literal["float32", "bfloat16"], layer: int, concepts: ConceptSet, epochs: int) -> float:
     """Print seconds per concept of both, and how far apart their directions are; ours at this dtype."""
     model = load(dtype=dtype)
-    data = list(LabelledSet.read(packaged().subset(n_concepts), model, Site(layer)))
+    data, n_concepts = list(LabelledSet.read(concepts, model, Site(layer))), len(concepts)
     objective = LatentObjective(Recipe(epochs=epochs), Site(layer), form="compat")
     ours, trained = timed(lambda: train(objective, data))
     print(f"\nReFT-r1 at block {layer} of {model.n_layers}, {model.dtype}, {n_concepts} concepts, {epochs} epochs")
@@ -117,11 +119,11 @@ def compare(dtype: Literal["float32", "bfloat16"], layer: int, n_concepts: int, 
 def main() -> None:
     chosen = arguments(__doc__ or "")
     if chosen.smoke:
-        compare("float32", 28, 1, 1)
+        compare("float32", 28, sparse(packaged().subset(1), 8), 1)
         return
     for layer in (12, 20):
-        theirs = compare("float32", layer, 2, 2)
-        ours = compare("bfloat16", layer, 2, 2)
+        theirs = compare("float32", layer, packaged().subset(2), 2)
+        ours = compare("bfloat16", layer, packaged().subset(2), 2)
         print(f"  in bfloat16 ours takes {ours / theirs:.2f} of the plain loop's time in float32")
 
 
