@@ -16,8 +16,9 @@ from torch import Tensor
 from benchmarks.fitting import sparse
 from benchmarks.timing import arguments
 from steering.checkpoints import Checkpoints
+from steering.objective import Recipe
 from steering.reft_r1 import LatentObjective
-from steering.through_model import Recipe, train
+from steering.through_model import train
 from workbench.concepts.concepts import ConceptSet
 from workbench.concepts.labelled import Labelled, LabelledSet
 from workbench.concepts.packaged import packaged

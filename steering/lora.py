@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from steering.loreft import carried, uniform
+from steering.objective import Batch, Item, Objective, Recipe
 from steering.texts import texts
-from steering.through_model import Batch, Item, Objective, Recipe, Trained, live
+from steering.through_model import Trained, live
 from steering.trained import TrainedMethod
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.concepts.labelled import Labelled

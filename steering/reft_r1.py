@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from steering.objective import Batch, Item, Objective, Recipe
 from steering.texts import balanced
-from steering.through_model import Batch, Item, Objective, Recipe, Trained
+from steering.through_model import Trained
 from steering.trained import TrainedVector
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import Labelled

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
+from steering.objective import Batch, Item, Objective, Recipe
 from steering.texts import texts
-from steering.through_model import Batch, Item, Objective, Recipe, Trained
+from steering.through_model import Trained
 from steering.trained import TrainedVector
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import Labelled

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from steering.checkpoints import Checkpoints, Course
+from steering.objective import Recipe
 from steering.texts import texts
-from steering.through_model import Recipe, live
+from steering.through_model import live
 from workbench.artifacts.adapter import Adapter
 from workbench.concepts.labelled import Labelled
 from workbench.methods import Method

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from steering.objective import Batch, Item, Objective, Recipe
 from steering.texts import texts
-from steering.through_model import Batch, Item, Objective, Recipe, Trained
+from steering.through_model import Trained
 from steering.trained import TrainedVector
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import Labelled

@@ -4,7 +4,8 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from steering.through_model import Objective, Trained, train
+from steering.objective import Objective
+from steering.through_model import Trained, train
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import Labelled, LabelledSet

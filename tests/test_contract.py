@@ -22,7 +22,7 @@ from workbench.models.tokens import Row, Tokens
 
 ENTRIES = steering.METHODS | probes.METHODS
 NAMES = list(ENTRIES)
-SHARED = {"__init__", "logistic", "through_model", "checkpoints", "texts", "trained"}
+SHARED = {"__init__", "logistic", "objective", "through_model", "checkpoints", "texts", "trained"}
 """Files that serve several methods."""
 
 

@@ -18,8 +18,8 @@ from experiments.directions import METHODS, PRESETS, Config, run
 from experiments.directions.fit import fit_dictionary
 from experiments.directions.source import InMemory, OnDisk, choose
 from steering.diffmean import DiffMean
+from steering.objective import Recipe
 from steering.reft_r1 import ReFTr1
-from steering.through_model import Recipe
 from tests.tiny import tiny_model
 from workbench.artifacts.dictionary import Dictionary
 from workbench.concepts.axbench import AxBenchFolder, read_axbench

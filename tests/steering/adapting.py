@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from steering.objective import Recipe
 from steering.texts import texts
-from steering.through_model import Recipe
 from workbench.concepts.concepts import Concept, ConceptSet, Example
 from workbench.concepts.labelled import Labelled, LabelledSet
 from workbench.models.model import Model

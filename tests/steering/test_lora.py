@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from steering.lora import LoRA, MapObjective, widths
-from steering.through_model import Batch, Recipe, train
+from steering.objective import Batch, Recipe
+from steering.through_model import train
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_module
 from workbench.artifacts.adapter import Adapter

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from steering.loreft import LoReFT, carried, orthonormal
-from steering.through_model import Recipe, train
+from steering.objective import Recipe
+from steering.through_model import train
 from tests.steering.adapting import concept_texts, positive, without_cache
 from workbench.artifacts.adapter import Adapter
 from workbench.concepts.labelled import DataError

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from steering.checkpoints import Checkpoints
+from steering.objective import Recipe
 from steering.reps import PreferenceObjective, RePS
-from steering.through_model import Recipe, train
+from steering.through_model import train
 from tests.planted import concept_set
 from tests.tiny import FAMILIES, Family, tiny_model
 from workbench.concepts.labelled import Labelled, LabelledSet, Through

@@ -8,8 +8,8 @@ import torch
 import transformers
 from torch import Tensor
 
+from steering.objective import Recipe
 from steering.sft import SFT
-from steering.through_model import Recipe
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_tokenizer
 from workbench.artifacts.adapter import Adapter

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from steering.checkpoints import Checkpoints, Course
+from steering.objective import Batch, Recipe
 from steering.reft_r1 import LatentObjective, ReFTr1
 from steering.ssv import AddObjective, SupervisedVector
-from steering.through_model import Batch, Recipe, train
+from steering.through_model import train
 from tests.planted import concept_set, planted
 from tests.tiny import FAMILIES, Family, tiny_model
 from workbench.concepts.labelled import DataError, Labelled, LabelledSet, Through
