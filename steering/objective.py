@@ -33,7 +33,7 @@ class Recipe:
     budget: int = TOKEN_BUDGET
     """Padded tokens in one forward pass."""
     block: int = 16
-    """Concepts trained side by side; memory grows with the budget, and with the texts of one block."""
+    """Concepts that `fit_all` trains side by side; memory grows with it and with the budget, not with all concepts."""
 
 
 @dataclass(frozen=True, eq=False)

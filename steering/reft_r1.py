@@ -1,13 +1,13 @@
 """ReFT-r1: one direction that both detects a concept and writes it (AxBench, arXiv:2501.17148, section 4)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.objective import Batch, Item, Objective, Recipe
+from steering.objective import Batch, Item, Objective
 from steering.texts import balanced
 from steering.through_model import Trained
 from steering.trained import TrainedVector
@@ -104,7 +104,6 @@ class ReFTr1(TrainedVector):
     """Tokens of a text whose mean latent sets the size of the edit."""
     l1: float = 0.005
     """Weight of the penalty at the end of training."""
-    recipe: Recipe = field(default_factory=Recipe)
 
     @property
     def title(self) -> str:

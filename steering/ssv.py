@@ -1,12 +1,12 @@
 """A supervised steering vector: added to every token, trained by language modelling (arXiv:2501.17148, appendix)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from steering.objective import Batch, Item, Objective, Recipe
+from steering.objective import Batch, Item, Objective
 from steering.texts import texts
 from steering.through_model import Trained
 from steering.trained import TrainedVector
@@ -50,7 +50,6 @@ class SupervisedVector(TrainedVector):
     source: ClassVar[str] = "arXiv:2501.17148"
 
     form: Literal["fixed", "compat"] = "fixed"
-    recipe: Recipe = field(default_factory=Recipe)
 
     @property
     def title(self) -> str:

@@ -40,15 +40,12 @@ class Trained:
 
 
 def train(objective: Objective, data: Sequence[Labelled]) -> list[Trained]:
-    """Train every concept; each comes out as if it had been trained alone, up to rounding.
+    """Train concepts side by side; each comes out as if it had been trained alone, up to rounding.
 
     Raises DataError if the data do not carry the live model. A concept whose loss or gradient is not finite is
     stopped, and reported in `Trained.stopped` and the log; the others go on.
     """
-    found: list[Trained] = []
-    for start in range(0, len(data), objective.recipe.block):
-        block = data[start : start + objective.recipe.block]
-        found += _Block(objective, block, _shared(block)).run()
+    found = _Block(objective, data, _shared(data)).run()
     for one, trained in zip(data, found, strict=True):
         if trained.stopped:
             log.warning("%s of %r: %s", type(objective).__name__, one.concept.name, trained.stopped)

@@ -1,10 +1,10 @@
 """What all methods that are trained through the model share: fit one concept, or all of them side by side."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
-from steering.objective import Objective
+from steering.objective import Objective, Recipe
 from steering.through_model import Trained, train
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
@@ -22,6 +22,9 @@ class TrainedMethod(Method[A]):
     signed: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
+    recipe: Recipe = field(default_factory=Recipe)
+    """How long and how fast."""
+
     @abstractmethod
     def objective(self, data: Labelled) -> Objective:
         """What is trained; the same for all concepts of a set."""
@@ -35,10 +38,14 @@ class TrainedMethod(Method[A]):
         return self.keep(data, train(self.objective(data), [data])[0])
 
     def fit_all(self, data: LabelledSet) -> list[A]:
-        """Train all concepts side by side."""
-        every = list(data)
-        trained = train(self.objective(every[0]), every)
-        return [self.keep(one, found) for one, found in zip(every, trained, strict=True)]
+        """Train all concepts, a block of them side by side; only the states of one block are in memory."""
+        found: list[A] = []
+        size = self.recipe.block
+        for start in range(0, len(data), size):
+            block = [data[concept] for concept in range(start, min(start + size, len(data)))]
+            trained = train(self.objective(block[0]), block)
+            found += [self.keep(one, left) for one, left in zip(block, trained, strict=True)]
+        return found
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,6 @@ def test_a_joined_run_does_units_and_nothing_else(tmp_path):
 
 
 def test_a_cluster_that_loses_a_node_ends_with_nothing_lost_or_doubled(kitchen):
-    pytest.importorskip("ray")
     done = subprocess.run(
         [sys.executable, "-m", "tests.runs.lost_node", str(kitchen.folder)],
         capture_output=True,

@@ -119,6 +119,14 @@ def test_a_concept_comes_out_the_same_alone_and_among_others(objective: Any) -> 
         torch.testing.assert_close(alone.parameters, narrow[at].parameters, atol=1e-5, rtol=0)
 
 
+def test_all_concepts_are_fitted_a_block_at_a_time() -> None:
+    data = LabelledSet.read(concept_set().concepts, tiny_model(), Site(1))
+    whole, blocks = (ReFTr1(recipe=replace(RECIPE, block=block)).fit_all(data) for block in (16, 2))
+    assert [one.origin.concept for one in blocks] == ["c0", "c1", "c2"]
+    for one, other in zip(whole, blocks, strict=True):
+        torch.testing.assert_close(one.direction, other.direction, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_makes_the_concept_likelier(family: Family) -> None:
     data = read(family)[0]
