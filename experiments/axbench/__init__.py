@@ -138,7 +138,7 @@ def run(config: Config, root: Path = Path("runs"), executor: str = "local", work
 
 
 def main() -> None:
-    """Run the command line; the last line printed is the run's folder."""
+    """Run the command line; prints the path of each report.html, and on the last line the run's folder."""
     from experiments.command import parse
 
     where = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -146,4 +146,7 @@ def main() -> None:
     where.add_argument("--workers", type=int)
     known, rest = where.parse_known_args(sys.argv[1:])
     config, root = parse(Config, PRESETS, rest)
-    print(run(config, root, known.executor, known.workers))
+    folder = run(config, root, known.executor, known.workers)
+    for page in (*folder.glob("report.html"), *sorted(folder.glob("layer*/report.html"))):
+        print(page)
+    print(folder)

@@ -36,7 +36,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     done = subprocess.run(command(root), capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return Path(done.stdout.strip().rpartition("\n")[2])
+    page, folder = (Path(line) for line in done.stdout.strip().splitlines()[-2:])
+    assert page == folder / "report.html"
+    return folder
 
 
 def timeless(folder: Path) -> list[Row]:
