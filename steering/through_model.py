@@ -1,5 +1,7 @@
 """Training through the frozen model: many concepts at once, from stored states, through the blocks above the edit only.
 
+The chat header that all texts share, where nothing is edited, runs once.
+
 Every row of a forward pass belongs to one concept and sees only that concept's parameters. Each concept keeps its own
 order of examples, optimiser, gradient norm and learning rate, so it comes out as if it were trained alone.
 """
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from steering.checkpoints import Checkpoints, Course
@@ -20,9 +22,9 @@ from workbench.concepts.concepts import Example
 from workbench.concepts.labelled import DataError, Labelled, Through
 from workbench.models.hooks import tapped
 from workbench.models.model import Model
-from workbench.models.positions import Layout
+from workbench.models.positions import Layout, Positions
 from workbench.models.scoring import label_logits, labels
-from workbench.models.suffix import frozen, resumed
+from workbench.models.suffix import Beginning, frozen, resumed
 from workbench.models.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -129,6 +131,12 @@ class _Block:
         return states, found | self.objective.prepare(self.model, self.tokens)
 
     @cached_property
+    def beginning(self) -> Beginning:
+        """What all texts begin with, as far as nothing is edited there and no label predicted."""
+        length = int(self._each(lambda layout: _busy(layout, self.objective.positions).int().argmax(1)).min())
+        return Beginning.of(self.model, self.tokens, length)
+
+    @cached_property
     def starts(self) -> list[int]:
         """Where the states of each text begin."""
         return torch.tensor([0, *self.tokens.lengths[:-1]]).cumsum(0).tolist()
@@ -185,17 +193,18 @@ class _Block:
 
     @cached_property
     def n_labels(self) -> Int[Tensor, "text"]:
-        return self._count(labels)
+        return self._each(lambda layout: labels(layout).sum(1))
 
     @cached_property
     def n_edited(self) -> Int[Tensor, "text"]:
-        return self._count(self.objective.positions.mask)
+        return self._each(lambda layout: self.objective.positions.mask(layout).sum(1))
 
-    def _count(self, choose: Callable[[Layout], Tensor]) -> Int[Tensor, "text"]:
-        counts = torch.zeros(len(self.tokens), dtype=torch.long)
+    def _each(self, measure: Callable[[Layout], Int[Tensor, "batch"]]) -> Int[Tensor, "text"]:
+        """A number of each text."""
+        found = torch.zeros(len(self.tokens), dtype=torch.long)
         for rows in self.tokens.batches(self.objective.recipe.budget):
-            counts[rows] = choose(Layout.of(self.tokens, rows)).sum(1)
-        return counts
+            found[rows] = measure(Layout.of(self.tokens, rows)).long()
+        return found
 
     def _parts(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
         """Jobs of similar length, each part at most `budget` padded tokens (or one job)."""
@@ -229,7 +238,7 @@ class _Block:
             taps = self.objective.taps(batch, stacked, penalty)
             places = [(self.model.architecture.locate(self.model.module, site), tap) for site, tap in taps]
             with tapped(places):
-                logits = label_logits(self.model, layout, label)
+                logits = label_logits(self.model, layout, label, **self.beginning.options(layout))
         losses = nn.functional.cross_entropy(logits.float(), layout.ids[:, 1:][label[:, 1:]], reduction="none")
         owner = layout.rows[:, None].expand_as(label)[label]
         nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
@@ -241,17 +250,19 @@ class _Block:
         if flat is None or self.objective.source is None:
             yield
             return
+        skipped = self.beginning.length
         padded = flat.new_zeros((*batch.layout.ids.shape, flat.shape[1]))
         for at, text in enumerate(batch.text.tolist()):
             length = self.tokens.lengths[text]
-            padded[at, :length] = flat[starts[text] : starts[text] + length]
+            padded[at, : length - skipped] = flat[starts[text] + skipped : starts[text] + length]
         with resumed(self.model, self.objective.source, padded.to(self.model.device)):
             yield
 
     def _batch(self, jobs: list[_Job], concepts: list[int], facts: dict[int, tuple[float, float, int]]) -> Batch:
         rows = [(job, role, text) for job in jobs for role, text in enumerate(job.texts)]
         text = torch.tensor([text for _, _, text in rows])
-        layout = Layout.of(self.tokens[text.tolist()], list(range(len(rows)))).to(self.model.device)
+        layout = Layout.of(self.tokens[text.tolist()], list(range(len(rows)))).after(self.beginning.length)
+        layout = layout.to(self.model.device)
         device = self.model.device
 
         def column(values: list, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -270,3 +281,10 @@ class _Block:
             width=column([facts[job.course][2] for job, _, _ in rows], torch.long),
             extra={name: values[text].to(device) for name, values in self.read[1].items()},
         )
+
+
+def _busy(layout: Layout, edited: Positions) -> Bool[Tensor, "batch pos"]:
+    """The tokens that are edited or predict a label."""
+    busy = edited.mask(layout)
+    busy[:, :-1] |= labels(layout)[:, 1:]
+    return busy

@@ -1,12 +1,13 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from workbench.models.edits import Add
-from workbench.models.positions import ALL, Layout
+from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.sites import Site
-from workbench.models.suffix import resumed
+from workbench.models.suffix import Beginning, resumed
 
 TEXTS = ["hello there", "a text that is a good deal longer than the first", "x"]
 
@@ -47,3 +48,29 @@ def test_the_blocks_come_back_after_an_error(model: Any) -> None:
         resumed(model, 3, torch.zeros(1, 1, 1)),
     ):
         pass
+
+
+@pytest.mark.parametrize("at_most", [2, 100])
+@torch.no_grad()
+def test_rows_behind_a_shared_beginning_get_the_logits_of_the_whole_rows(model: Any, at_most: int) -> None:
+    tokens = model.tokenize([f"they all begin with this, and go on {text}" for text in TEXTS])
+    layout, edit = Layout.of(tokens, [0, 1, 2]), Add(site=Site(1), direction=torch.ones(model.d_model))
+    beginning = Beginning.of(model, tokens, at_most)
+    assert 2 <= beginning.length <= at_most
+    rest = layout.after(beginning.length)
+    states = torch.zeros(*layout.ids.shape, model.d_model)
+    states[layout.mask] = model.read(tokens, Site(1), positions=ALL).arrays[Site(1)]
+    late = replace(edit, positions=Positions(f"all-all[:{beginning.length}]"))
+    with model.edited(late), model.at(layout):
+        whole = model.forward(layout).logits[:, beginning.length :]
+    for _ in range(2):  # the kept keys and values are not used up
+        with resumed(model, 1, states[:, beginning.length :]), model.edited(edit), model.at(rest):
+            found = model.forward(rest, **beginning.options(rest)).logits
+        torch.testing.assert_close(found[rest.mask], whole[rest.mask], atol=1e-5, rtol=1e-5)
+
+
+def test_rows_that_share_nothing_run_as_they_are(model: Any) -> None:
+    layout = Layout.of(model.tokenize(["one", "two"]), [0, 1]).after(0)
+    beginning = Beginning.of(model, model.tokenize(["one", "two"]), 0)
+    assert beginning.length == 0
+    assert beginning.options(layout) == {}

@@ -1,7 +1,7 @@
 """Which tokens are read or edited, in absolute positions: the same with and without KV cache or padding."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Int
@@ -37,6 +37,10 @@ class Layout:
     def to(self, device: torch.device) -> "Layout":
         """The same layout with its tensors on `device`."""
         return Layout(*(None if value is None else value.to(device) for value in vars(self).values()))  # type: ignore[arg-type]
+
+    def after(self, columns: int) -> "Layout":
+        """The same rows without their first columns; positions count from the row's start as before."""
+        return replace(self, ids=self.ids[:, columns:], index=self.index[:, columns:])
 
     @property
     def mask(self) -> Bool[Tensor, "batch pos"]:

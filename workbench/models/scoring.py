@@ -1,7 +1,7 @@
 """Likelihood of given text: logits only where a label needs them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -52,10 +52,13 @@ def labels(layout: Layout) -> Tensor:
     return layout.mask & (layout.index >= first.clamp(min=1))
 
 
-def label_logits(model: "Model", layout: Layout, label: Tensor) -> Float[Tensor, "item vocab"]:
-    """The logits that predict the `label` tokens, row by row: the unembedding sees no other position."""
+def label_logits(model: "Model", layout: Layout, label: Tensor, **options: Any) -> Float[Tensor, "item vocab"]:
+    """The logits that predict the `label` tokens, row by row: the unembedding sees no other position.
+
+    `options` go to the forward pass.
+    """
     before = torch.zeros_like(label)
     before[:, :-1] = label[:, 1:]
     head = model.module.get_output_embeddings()
     with model.at(layout), tapped([((head, "hook_in"), lambda h: h[before][None])]):
-        return model.forward(layout).logits[0]
+        return model.forward(layout, **options).logits[0]

@@ -1,11 +1,18 @@
-"""Forward passes with gradients: from stored states, so that no block below them runs, through frozen weights."""
+"""Forward passes with gradients: only the blocks above stored states, only the tokens behind a shared beginning."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from workbench.models.positions import Layout
+from workbench.models.tokens import Row, Tokens
 
 if TYPE_CHECKING:
     from workbench.models.model import Model
@@ -43,6 +50,36 @@ def resumed(model: "Model", layer: int, states: Float[Tensor, "batch pos d"]) ->
     finally:
         for number, block in enumerate(kept):
             blocks[number] = block
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """Tokens that all rows begin with, run once: their keys and values in every block, [1, head, pos, d_head]."""
+
+    length: int
+    cache: Any
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: "Model", tokens: Tokens, at_most: int) -> "Beginning":
+        """Run what the rows share, up to `at_most` tokens; they may share none. No edit may act there later."""
+        columns = zip(*(row.ids for row in tokens), strict=False)
+        shared = takewhile(lambda column: len(set(column)) == 1, islice(columns, at_most))
+        ids = tuple(column[0] for column in shared)
+        if not ids:
+            return cls(0, None)
+        layout = Layout.of(Tokens((Row(ids),)), [0]).to(model.device)
+        return cls(len(ids), model.forward(layout, use_cache=True).past_key_values)
+
+    def options(self, layout: Layout) -> dict[str, Any]:
+        """What a forward pass over the columns behind the beginning needs to be as one over the whole rows."""
+        if not self.length:
+            return {}
+        n_rows = len(layout.ids)
+        cache = copy.deepcopy(self.cache)
+        cache.batch_repeat_interleave(n_rows)
+        mask = torch.cat([layout.mask.new_ones(n_rows, self.length), layout.mask], 1)
+        return {"past_key_values": cache, "use_cache": True, "attention_mask": None if mask.all() else mask.long()}
 
 
 @contextmanager
