@@ -1,58 +1,21 @@
 """Concepts by methods, a number in every cell."""
 
-from dataclasses import dataclass
-from textwrap import wrap
-from typing import Any
-
 from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from workbench.report.drawing import LETTER, Drawing, Figure
-from workbench.report.labels import Points
+from workbench.report.matrix import LETTERS, Columns, Place, bare_axes, draw_cell, draw_row_head, step
 from workbench.report.results import Results, counts
 from workbench.report.story import Story
-from workbench.report.svg import HIGH, RC, STEPS, ink
+from workbench.report.svg import RC
 from workbench.report.tables import Cell, cell
 from workbench.report.text import number, shortened
 from workbench.report.vocabulary import Metric, metric
 
 _WIDTH = 720
 _ROW = 26
-_BASE = _ROW / 2 + 4
-_LETTERS = 30
 _MOST = 40
 
 _Grid = dict[str, list[Cell]]
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where columns stand, in points. Heads are wrapped between words; slanted where a word is wider than a column."""
-
-    labels: tuple[str, ...]
-    left: Points = LETTER * _LETTERS + 10
-
-    @property
-    def slanted(self) -> bool:
-        widest = max(len(word) for label in self.labels for word in label.split())
-        return LETTER * widest > (_WIDTH - self.left - 4) / len(self.labels) - 6
-
-    @property
-    def width(self) -> Points:
-        return min(110.0, (_WIDTH - self.left - (self._rise if self.slanted else 4)) / len(self.labels))
-
-    @property
-    def top(self) -> Points:
-        return 24 + self._rise if self.slanted else 12 + 15 * max(len(self.lines(label)) for label in self.labels)
-
-    @property
-    def _rise(self) -> Points:
-        """How far the longest head reaches at 45 degrees."""
-        return 0.71 * LETTER * max(len(label) for label in self.labels)
-
-    def lines(self, label: str) -> list[str]:
-        return [label] if self.slanted else wrap(label, int(self.width / LETTER))
 
 
 @rc_context(RC)
@@ -67,18 +30,18 @@ def heat_map(results: Results, story: Story, name: str) -> Figure | None:
     if not grid:
         return None
     concepts, limits = _chosen(grid), _limits(shown, grid)
-    layout = _Layout(tuple(shortened(note.label, _LETTERS) for note in story.methods))
-    sheet = Drawing(f"heat-{name.replace('.', '-').replace('_', '-')}", _WIDTH, layout.top + _ROW * len(concepts) + 2)
-    axes = sheet.axes(0, 0, sheet.width, sheet.height)
-    axes.set(xlim=(0, sheet.width), ylim=(sheet.height, 0))
-    axes.set_axis_off()
-    _draw_heads(sheet, axes, layout)
+    labels = tuple(shortened(note.label, LETTERS) for note in story.methods)
+    columns = Columns(labels, LETTER * LETTERS + 10, _WIDTH)
+    sheet = Drawing(f"heat-{name.replace('.', '-').replace('_', '-')}", _WIDTH, columns.top + _ROW * len(concepts) + 2)
+    axes = bare_axes(sheet)
+    columns.draw(sheet, axes, columns.top)
     for i, concept in enumerate(concepts):
-        y = layout.top + _ROW * i
-        _draw_concept(sheet, axes, layout.left - 10, y, concept)
+        y = columns.top + _ROW * i
+        draw_row_head(sheet, axes, Place(columns.left, y, columns.width, _ROW), concept)
         for j, (note, each) in enumerate(zip(story.methods, grid[concept], strict=True)):
-            place = (layout.left + j * layout.width, y, layout.width)
-            _draw_cell(sheet, axes, place, each, limits, f"{concept}, {note.label}")
+            place = Place(columns.left + j * columns.width, y, columns.width, _ROW)
+            tip = f"{concept}, {note.label}: {each.text} {each.detail}{each.why}".strip()
+            draw_cell(sheet, axes, place, None if each.value is None else step(each.value, limits), each.text, tip)
     return sheet.finish(f"{shown.label} by concept", _caption(shown, grid, limits, story), _alt(shown, concepts, story))
 
 
@@ -100,46 +63,6 @@ def _limits(shown: Metric, grid: _Grid) -> tuple[float, float]:
     values = [each.value for cells in grid.values() for each in cells if each.value is not None]
     low, high = shown.span or (min(values), max(values))
     return (low if shown.chance is None else shown.chance), high
-
-
-def _step(value: float, limits: tuple[float, float]) -> int:
-    low, high = limits
-    share = (value - low) / (high - low) if high > low else 0.0
-    return min(STEPS - 1, max(0, int(share * STEPS)))
-
-
-def _draw_heads(sheet: Drawing, axes: Axes, layout: _Layout) -> None:
-    slant = {"rotation": 45, "rotation_mode": "anchor", "ha": "left"}
-    style: dict[str, Any] = slant if layout.slanted else {"ha": "center"}
-    for i, label in enumerate(layout.labels):
-        x = layout.left + (i + 0.5) * layout.width
-        for line, text in enumerate(reversed(layout.lines(label))):
-            axes.text(x, layout.top - 8 - 15 * line, sheet.say(text), color=ink("ink"), **style)
-
-
-def _draw_concept(sheet: Drawing, axes: Axes, x: Points, y: Points, concept: str) -> None:
-    text = axes.text(x, y + _BASE, sheet.say(shortened(concept, _LETTERS)), ha="right", color=ink("ink"))
-    sheet.explain(text, concept)
-
-
-def _draw_cell(
-    sheet: Drawing, axes: Axes, place: tuple[Points, Points, Points], each: Cell, limits: tuple[float, float], what: str
-) -> None:
-    x, y, width = place
-    box = Rectangle((x + 1, y + 1), width - 2, _ROW - 2, linewidth=0)
-    if each.value is None:
-        box.set(facecolor="none", edgecolor=ink("line"), linewidth=1, linestyle=(0, (2, 2)))
-        paint = ink("muted")
-    else:
-        step = _step(each.value, limits)
-        box.set(facecolor=ink(f"h{step}"))
-        paint = ink("on-high" if step >= HIGH else "on-low")
-    axes.add_patch(box)
-    text = axes.text(
-        x + width / 2, y + _BASE, sheet.say(each.text), ha="center", color=paint, fontsize=min(12, width / 3)
-    )
-    for artist in (box, text):
-        sheet.explain(artist, f"{what}: {each.text} {each.detail}{each.why}".strip())
 
 
 def _caption(shown: Metric, grid: _Grid, limits: tuple[float, float], story: Story) -> str:

@@ -1,6 +1,6 @@
 "use strict";
 
-// Tables sort by any column; numbers from high to low first, missing ones always last.
+// Tables sort by any column; numbers from high to low first, words as in a dictionary, missing ones always last.
 function makeSortable(table) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -26,7 +26,8 @@ function compare(a, b, order) {
   if (a.tagName === "TH") return sign * a.textContent.localeCompare(b.textContent);
   const [left, right] = [a.dataset.value, b.dataset.value];
   if (left === undefined || right === undefined) return (left === undefined) - (right === undefined);
-  return sign * (Number(left) - Number(right));
+  const difference = Number(left) - Number(right);
+  return sign * (Number.isNaN(difference) ? left.localeCompare(right) : difference);
 }
 
 // Generations are filtered by method, concept and text; a group without a visible card hides too.

@@ -23,8 +23,13 @@ class Cell:
 
     @property
     def value(self) -> float | None:
-        """What the column is sorted by."""
+        """What the column is sorted by; words have none."""
         return None if self.estimate is None else self.estimate.value
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is neither a number nor words."""
+        return self.estimate is None and self.text == MISSING
 
 
 _Cells = tuple[tuple[Cell, ...], ...]
@@ -38,6 +43,8 @@ class Column:
     meaning: str
     span: tuple[float, float] | None = None
     chance: float | None = None
+    words: bool = False
+    """Whether its cells are words, which stand left."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +162,14 @@ def _column(shown: Metric, story: Story, cells: list[Cell]) -> Column:
 
 
 def _span(column: Column, shown: Metric, cells: list[Cell]) -> Column:
+    return replace(column, span=span(cells, shown.span))
+
+
+def span(cells: Iterable[Cell], possible: tuple[float, float] | None = None) -> tuple[float, float] | None:
+    """The range on which the intervals of `cells` are drawn: what is possible, else from 0 to the farthest end."""
     ends = [end for each in cells if each.estimate is not None for end in each.estimate.reach]
-    span = shown.span or (min(0.0, *ends), max(0.0, *ends)) if ends else None
-    return Column(column.label, column.meaning, span if span and span[0] < span[1] else None, column.chance)
+    found = possible or (min(0.0, *ends), max(0.0, *ends)) if ends else None
+    return found if found and found[0] < found[1] else None
 
 
 def _why(recorded: bool, shown: Metric, story: Story, note: MethodNote) -> str:

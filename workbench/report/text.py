@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 
 _REPLACEMENT = 0xFFFD
 _SHOWN = (
@@ -46,6 +47,12 @@ def number(value: float, digits: int | None = None) -> str:
     else:
         shown = f"{value:.{digits}f}"
     return shown.replace("-", "−") if shown.strip("-0.") else shown.lstrip("-")
+
+
+def decimals(values: Iterable[float]) -> int:
+    """Decimals that give the largest of these numbers three significant figures, at least one: 3 for 0.954, 2 for 1."""
+    largest = max((abs(value) for value in values), default=0.0)
+    return 2 if largest == 0 else min(9, max(1, 2 - math.floor(math.log10(largest))))
 
 
 def tied(text: str) -> str:

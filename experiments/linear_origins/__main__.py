@@ -1,0 +1,5 @@
+"""`python -m experiments.linear_origins`."""
+
+from experiments.linear_origins import main
+
+main()
