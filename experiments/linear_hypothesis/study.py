@@ -1,0 +1,141 @@
+"""One run: the concepts that can be used, the inner products that are compared, and the measurements as units."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from experiments.linear_hypothesis import NAME, Config, measure
+from experiments.linear_hypothesis.data import Contexts, WordPairs, about, contexts, word_pairs
+from probes.geometry.causal import (
+    CausalSpace,
+    differences,
+    is_tied,
+    pair_tokens,
+    random_map,
+    rotated_map,
+    sharing,
+    unembedding,
+)
+from workbench.concepts.examples import ConceptError
+from workbench.models.load import load
+from workbench.models.model import Model
+from workbench.runs.files import digest
+from workbench.runs.rows import Row
+from workbench.runs.run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """A concept whose pairs are enough: their tokens (base, target) and differences of unembedding rows."""
+
+    words: WordPairs
+    pairs: Int[Tensor, "pair 2"]
+    differences: Float64[Tensor, "pair d"]
+
+    @property
+    def name(self) -> str:
+        """The concept's name."""
+        return self.words.name
+
+    def related(self, other: "Concept") -> bool:
+        """Whether the two are of one kind or share a token, so that nothing says they should be unrelated."""
+        shared = bool(torch.isin(self.pairs, other.pairs).any())
+        return shared or self.words.kind == other.words.kind
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything that is measured in one run; measurements are taken when first asked for, and kept in the run."""
+
+    run: Run
+    config: Config
+    model: Model
+    words: Float[Tensor, "vocab d"]
+    space: CausalSpace
+    concepts: tuple[Concept, ...]
+    dropped: tuple[tuple[str, int], ...]
+    """Name and usable pairs of concepts that have too few."""
+    asked: tuple[tuple[int, Contexts], ...]
+    """Contexts, each with the number of the concept that they speak about."""
+
+    @classmethod
+    def of(cls, run: Run, config: Config) -> "Study":
+        """Load the model and the data. Raises ConceptError as the readers do, and for fewer than two concepts."""
+        model = load(config.model, dtype=config.dtype)
+        words = unembedding(model)
+        space = CausalSpace.of(words)
+        facts = {"tied": is_tied(model), "condition": space.condition, "rank": space.rank}
+        run.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest, **facts)
+        made = [_concept(each, words, model.tokenizer) for each in word_pairs(config.pairs)]
+        kept = tuple(one for one in made if _enough(one, config.least))
+        if len(kept) < 2:
+            raise ConceptError(
+                f"{config.pairs!r} has {len(kept)} concepts with {config.least} or more pairs of single tokens of "
+                f"{config.model}; at least 2 are needed: give more pairs, or lower --least"
+            )
+        dropped = tuple((one.name, len(one.pairs)) for one in made if one not in kept)
+        return cls(run, config, model, words, space, kept, dropped, _asked(config.contexts, kept))
+
+    @cached_property
+    def maps(self) -> dict[str, Float64[Tensor, "d d"]]:
+        """What vectors are multiplied with before the usual inner product, by the name of the product it makes."""
+        d, seed = len(self.space.whitening), self.config.seed
+        return {
+            "causal": self.space.whitening,
+            "euclidean": torch.eye(d, dtype=torch.float64),
+            "rotated": rotated_map(self.space, seed),
+            "random": random_map(d, seed),
+        }
+
+    @cached_property
+    def subspace(self) -> measure.Subspace:
+        """Do the pairs of a concept differ in one direction?"""
+        return measure.Subspace(**self._unit("subspace", lambda: measure.subspace(self)))
+
+    @cached_property
+    def angles(self) -> measure.Angles:
+        """Are unrelated concepts at right angles?"""
+        return measure.Angles(**self._unit("angles", lambda: measure.angles(self)))
+
+    @cached_property
+    def reading(self) -> list[measure.Reading]:
+        """Do directions tell contexts apart, for each set of contexts."""
+        return [measure.Reading(**one) for one in self._unit("reading", lambda: measure.reading(self))]
+
+    @cached_property
+    def writing(self) -> list[measure.Writing]:
+        """What writing changes, for each set of contexts."""
+        return [measure.Writing(**one) for one in self._unit("writing", lambda: measure.writing(self))]
+
+    def rows(self) -> list[Row]:
+        """All numbers that the report shows with an interval, tidy."""
+        found = chain(self.subspace.rows(), self.angles.rows(), *(one.rows() for one in (*self.reading, *self.writing)))
+        return [Row(experiment=NAME, **fields) for fields in found]
+
+    def _unit(self, name: str, compute: Callable[[], object]) -> Any:
+        concepts = [[one.name, one.words.kind, one.pairs.tolist()] for one in self.concepts]
+        content = [self.model.digest, concepts, [[number, vars(each)] for number, each in self.asked]]
+        return self.run.unit(f"{name}/{digest(content)[:16]}", compute)
+
+
+def _concept(words: WordPairs, rows: Float[Tensor, "vocab d"], tokenizer: Any) -> Concept:
+    pairs = pair_tokens(tokenizer, words.pairs)
+    return Concept(words, pairs, differences(rows, pairs))
+
+
+def _enough(concept: Concept, least: int) -> bool:
+    """Enough pairs, and none that shares a token with every other."""
+    return len(concept.pairs) >= least and not bool(sharing(concept.pairs).all(1).any())
+
+
+def _asked(source: str, concepts: tuple[Concept, ...]) -> tuple[tuple[int, Contexts], ...]:
+    """The contexts that speak about a concept that is there."""
+    names = [concept.name for concept in concepts]
+    found = ((about(each, names), each) for each in contexts(source))
+    return tuple((names.index(name), each) for name, each in found if name is not None)

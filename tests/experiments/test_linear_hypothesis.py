@@ -1,0 +1,247 @@
+"""Planted concepts in a tiny model's unembedding, from files to report; the packaged data and the published format."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from experiments.command import parse
+from experiments.linear_hypothesis import PRESETS, Config, run
+from experiments.linear_hypothesis.data import Contexts, about, contexts, word_pairs
+from probes.geometry.causal import CausalSpace
+from tests.tiny import tiny_module
+from workbench.concepts.examples import ConceptError
+from workbench.runs.rows import Row, read_rows
+
+CONCEPTS, PAIRS, D = ("English - French", "noun - plural", "male - female"), 20, 32
+WORDS = ["".join(letters) for letters in product("bdfgklmnprst", "aeiou", "bdgklmnpt")]  # 540
+
+
+def planted_rows() -> Tensor:
+    """Isotropic words, the target of concept k's pairs behind its base along axis k, all seen through a bent map."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(len(WORDS) + 1, D, generator=generator)
+    for concept in range(len(CONCEPTS)):
+        for base, target in numbers(concept):
+            rows[target] = rows[base] + 0.2 * torch.randn(D, generator=generator)
+            rows[target, concept] += 4
+    axes = [torch.linalg.qr(torch.randn(D, D, generator=generator)).Q for _ in range(2)]
+    return rows @ (axes[0] * torch.logspace(0, 1.5, D) @ axes[1]).T / 10
+
+
+def numbers(concept: int) -> Iterator[tuple[int, int]]:
+    for pair in range(PAIRS):
+        first = 1 + 2 * (concept * PAIRS + pair)
+        yield first, first + 1
+
+
+def write_model(folder: Path) -> None:
+    vocab = {"<unk>": 0} | {f"Ġ{word}": number for number, word in enumerate(WORDS, start=1)}
+    inner = Tokenizer(models.WordLevel(vocab=vocab, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>").save_pretrained(folder)
+    module = tiny_module("llama")
+    module.resize_token_embeddings(len(vocab))
+    module.lm_head.weight.data = planted_rows()
+    module.save_pretrained(folder)
+
+
+def write_data(folder: Path) -> None:
+    word = ["<unk>", *WORDS]
+    for concept, name in enumerate(CONCEPTS):
+        lines = [f"{word[base]}\t{word[target]}" for base, target in numbers(concept)]
+        (folder / f"[{name}].txt").write_text("\n".join(lines) + "\n")
+    (folder / "[few - pairs].txt").write_text("bab\tbad\nbag\tsomething\n")
+    records = []
+    for number in range(24):
+        before = " ".join(WORDS[number * 7 + offset] for offset in range(5))
+        sides = [f"{before} {word[token]}" for token in next(iter(numbers(0)))]
+        first, second = (one.rsplit(" ", 1)[1] for one in sides)
+        fields = {"lang0": "en", "lang1": "fr", "word0": first, "word1": second}
+        records.append(json.dumps(fields | {"contexts0": [f" {sides[0]}"], "contexts1": [f" {sides[1]} "]}))
+    (folder / "en-fr.jsonl").write_text("\n".join(records))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("inputs")
+    write_model(folder / "model")
+    write_data(folder)
+    small = replace(PRESETS["smoke"], random_pairs=2000, random_concepts=40)
+    return replace(small, model=str(folder / "model"), pairs=str(folder), contexts=str(folder))
+
+
+@pytest.fixture(scope="module")
+def folder(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(config, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> dict[tuple, Row]:
+    return {(row.method, row.metric, row.concept, row.strength): row for row in read_rows(folder / "results.json")}
+
+
+def value(
+    rows: dict[tuple, Row], method: str, metric: str, concept: str | None = None, at: float | None = None
+) -> float:
+    found = rows[method, metric, concept, at].value
+    assert found is not None
+    return found
+
+
+def test_planted_pairs_lie_along_one_direction(rows: dict[tuple, Row]) -> None:
+    for name in CONCEPTS:
+        assert value(rows, "causal", "subspace.auroc", name) > 0.97
+        found = rows["causal", "subspace.projection", name, None]
+        assert found.n == PAIRS
+        assert found.low is not None
+        assert found.low > 2
+    assert abs(value(rows, "random_pairs", "subspace.projection")) < 0.3
+
+
+def test_planted_concepts_are_at_right_angles_in_the_causal_product(rows: dict[tuple, Row]) -> None:
+    causal, euclidean = (value(rows, way, "angles.unrelated") for way in ("causal", "euclidean"))
+    assert causal < 0.1
+    assert euclidean > 3 * causal
+    assert value(rows, "rotated", "angles.unrelated") > 2 * causal
+    # What independent directions have in 32 dimensions, on average.
+    assert value(rows, "causal", "angles.random") == pytest.approx((2 / (torch.pi * D)) ** 0.5, abs=0.03)
+    assert rows["causal", "angles.related", None, None].value is None
+
+
+def test_writing_moves_its_own_concept_and_less_of_others(rows: dict[tuple, Row]) -> None:
+    name = CONCEPTS[0]
+    assert value(rows, "causal", "writing.moved", name) < value(rows, "euclidean", "writing.moved", name) / 2
+    assert value(rows, "causal", "writing.changed", name, 0.0) == 0
+    assert (
+        0 < value(rows, "causal", "writing.changed", name, 4.0) < value(rows, "euclidean", "writing.changed", name, 4.0)
+    )
+    assert value(rows, "causal", "writing.prefer", name, 4.0) > value(rows, "causal", "writing.prefer", name, 0.0) + 0.2
+
+
+def test_a_reading_of_equal_contexts_is_chance(rows: dict[tuple, Row]) -> None:
+    # Without their last word, base and target contexts of the written file are the same.
+    assert value(rows, "causal", "reading.auroc", CONCEPTS[0]) == 0.5
+    assert rows["causal", "reading.auroc", CONCEPTS[0], None].n == 48
+
+
+def test_the_report_says_what_was_dropped_and_that_embeddings_are_not_tied(folder: Path) -> None:
+    text = (folder / "report.md").read_text()
+    assert "few - pairs (1)" in text
+    assert "Embeddings: not tied" in text
+    for name in ("cosines-causal", "cosines-euclidean", "writing-changed", "reading-all"):
+        assert (folder / "figures" / f"{name}.svg").exists()
+    assert (folder / "report.html").exists()
+
+
+def test_finished_units_are_kept_and_missing_ones_done_again(folder: Path, config: Config) -> None:
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("units/*/unit.json")}
+    results = (folder / "results.json").read_bytes()
+    gone = [path for path in before if path.parent.name.startswith("reading")]
+    assert len(before) == 4
+    assert len(gone) == 1
+    gone[0].unlink()
+    (folder / "results.json").unlink()
+    assert run(config, folder.parent) == folder
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("units/*/unit.json")}
+    assert after.keys() == before.keys()
+    assert [path for path in before if after[path] != before[path]] == gone
+    assert (folder / "results.json").read_bytes() == results
+
+
+def test_too_few_concepts_are_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConceptError, match="0 concepts with 21 or more pairs"):
+        run(replace(config, least=21), tmp_path)
+
+
+def test_without_contexts_of_a_concept_the_rest_is_reported(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "en-de.jsonl").write_text(
+        json.dumps(
+            {"lang0": "en", "lang1": "de", "word0": "a", "word1": "b", "contexts0": ["x a"], "contexts1": ["y b"]}
+        )
+    )
+    done = run(replace(config, contexts=str(tmp_path)), tmp_path)
+    text = (done / "report.md").read_text()
+    assert "Unrelated concepts at right angles" in text
+    assert "Reading contexts" not in text
+    assert {row.metric.split(".")[0] for row in read_rows(done / "results.json")} == {"subspace", "angles"}
+
+
+def test_the_packaged_pairs_are_whole() -> None:
+    packaged = word_pairs("packaged")
+    assert len(packaged) >= 15
+    for concept in packaged:
+        assert len(concept.pairs) >= 20
+        assert len(set(concept.pairs)) == len(concept.pairs)
+        assert all(base != target and base.strip() and target.strip() for base, target in concept.pairs)
+    names = [concept.name for concept in packaged]
+    for one in contexts("packaged"):
+        assert about(one, names) == one.concept
+        assert not set(one.base) & set(one.target)
+        assert len(one.base) == len(one.target) >= 10
+
+
+def test_a_published_context_loses_its_word_and_no_other_letters(tmp_path: Path) -> None:
+    record = {"lang0": "en", "lang1": "fr", "word0": "off", "word1": "Ils"}
+    record |= {"contexts0": ["Of fog, cut off", "More off"], "contexts1": ["Ils lisent. Ils "]}
+    (tmp_path / "en-fr.jsonl").write_text(json.dumps(record, ensure_ascii=False))
+    assert contexts(str(tmp_path)) == (Contexts("English - French", ("Of fog, cut",), ("Ils lisent.",)),)
+    assert about(contexts(str(tmp_path))[0], ["verb - Ved", "English - French"]) == "English - French"
+    assert about(Contexts("verb - past", (), ()), ["verb - Ved"]) == "verb - Ved"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("[a - b].txt", "one two\n", "line 1 is no pair"),
+        ("[a - b].txt", "one\ttwo\n\none\t\n", "line 3 is no pair"),
+        ("en-fr.jsonl", '{"lang0": "en"}', "line 1 has no 'lang1'"),
+        ("other.md", "", "neither `packaged` nor a folder"),
+    ],
+)
+def test_a_bad_file_is_refused_by_its_line(tmp_path: Path, file: str, content: str, message: str) -> None:
+    (tmp_path / file).write_text(content)
+    read = contexts if file.endswith("jsonl") else word_pairs
+    with pytest.raises(ConceptError, match=message):
+        read(str(tmp_path))
+
+
+def test_the_published_files(shared_data: Path) -> None:
+    folder = shared_data / "linear_rep_geometry"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    pairs = {one.name: one for one in word_pairs(str(folder / "word_pairs"))}
+    assert len(pairs) == 27
+    assert pairs["male - female"].pairs[0] == ("actor", "actress")
+    french = next(one for one in contexts(str(folder / "paired_contexts")) if one.concept == "English - French")
+    assert 200 < len(french.base) <= 264
+    assert french.base[0].endswith("as many surviving")
+
+
+def test_the_tiny_unembedding_is_bent(config: Config) -> None:
+    assert CausalSpace.of(planted_rows()).condition > 100  # else the Euclidean product would do as well
+
+
+def test_flags_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    found, _ = parse(Config, PRESETS, ["--least", "5", "--effects", "0", "3"])
+    assert found == Config(least=5, effects=(0.0, 3.0))
+    with pytest.raises(SystemExit) as ended:
+        parse(Config, PRESETS, ["--least", "1"])
+    shown = capsys.readouterr().err + str(ended.value.code)
+    assert "must each be at least 2" in " ".join(shown.split())
+
+
+def test_help_imports_no_torch() -> None:
+    script = "import sys; import experiments.linear_hypothesis; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
