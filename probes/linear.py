@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.logistic import fit_logistic, gram_of
+from probes.paths import logistic_path
 from workbench.artifacts.vector import Vector
 from workbench.concepts.concepts import Label
 from workbench.concepts.labelled import Labelled, LabelledSet
@@ -34,7 +34,7 @@ class LinearProbe(AdditiveMethod):
         return self._fit(data.x, label, [data])[0]
 
     def fit_all(self, data: LabelledSet) -> list[Vector]:
-        """All concepts in one solve for each C."""
+        """All concepts in one solve for each C, from the strongest penalty to the weakest."""
         return self._fit(data.x, data.row_labels("train")[data.row], list(data))
 
     def _fit(self, x: Tensor, label: Int[Tensor, "token concept"], parts: Sequence[Labelled]) -> list[Vector]:
@@ -42,12 +42,8 @@ class LinearProbe(AdditiveMethod):
         x, label = x[used].float(), label[used]
         y = (label == Label.POSITIVE).float()
         use = y + (label == Label.NEGATIVE).float()
-        variance = torch.stack([part.x.double().var(0) for part in parts], 1).float()  # [d, concept]
-        best: list[tuple[float, Tensor, float]] = [(torch.inf, variance[:, 0], 0.0)] * len(parts)
-        gram = gram_of(x)
-        for C in self._candidates(parts):
-            # Standardising x is the same as penalising each weight by its feature's variance.
-            fitted = fit_logistic(x, y, use, variance.clamp_min(1e-12) / C, gram=gram)
+        best: list[tuple[float, Tensor, float]] = [(torch.inf, x[0], 0.0)] * len(parts)
+        for fitted in logistic_path(x, y, use, self._candidates(parts)):
             for k, part in enumerate(parts):
                 loss = _held_out_loss(part, fitted.weight[:, k], float(fitted.intercept[k]))
                 if loss < best[k][0]:
@@ -57,7 +53,7 @@ class LinearProbe(AdditiveMethod):
     def _candidates(self, parts: Sequence[Labelled]) -> tuple[float, ...]:
         if any(part.held_out is None for part in parts):
             return (self.grid[len(self.grid) // 2],)
-        return self.grid
+        return tuple(sorted(set(self.grid)))
 
 
 def _held_out_loss(part: Labelled, weight: Float[Tensor, "d"], bias: float) -> float:

@@ -9,6 +9,7 @@ from workbench.evaluation.intervals import (
     Difference,
     Interval,
     bootstrap,
+    bootstrap_auroc,
     bootstrap_stratified,
     holm,
     paired_difference,
@@ -336,3 +337,31 @@ def test_holm_keeps_missing_p_missing_and_uncounted() -> None:
 def test_holm_refuses_what_is_not_a_probability(wrong: float) -> None:
     with pytest.raises(MetricError, match=rf"must lie in \[0, 1\] or be NaN; got .*{wrong}"):
         holm(np.array([0.5, wrong]))
+
+
+# --- AUROC over groups
+
+
+def test_grouped_auroc_equals_drawing_the_groups_by_hand(rng: np.random.Generator) -> None:
+    groups = np.repeat(np.arange(30), 3)
+    labels = rng.random(90) < 0.5
+    scores = (rng.normal(size=30)[groups] + labels).round(1)  # items of a group move together; some tie
+    got = bootstrap_auroc(scores, labels, groups, draws=4000)
+    hand = []
+    for _ in range(2000):
+        items = np.concatenate([np.flatnonzero(groups == group) for group in rng.integers(30, size=30)])
+        hand.append(roc_auc_score(labels[items], scores[items]))
+    assert got.value == pytest.approx(roc_auc_score(labels, scores))
+    np.testing.assert_allclose(bounds(got)[1:], np.quantile(hand, [0.025, 0.975]), atol=0.015)
+    assert got.n == 30
+
+
+def test_grouped_auroc_is_wider_where_items_repeat_and_needs_two_groups(rng: np.random.Generator) -> None:
+    labels = np.arange(40) < 20
+    scores = rng.normal(size=40) + labels
+    alone = bounds(bootstrap_auroc(scores, labels, np.arange(40)))
+    copied = bounds(bootstrap_auroc(np.tile(scores, 5), np.tile(labels, 5), np.tile(np.arange(40), 5)))
+    np.testing.assert_allclose(copied, alone, atol=0.02)
+    assert bootstrap_auroc(scores, labels, np.zeros(40, int)).low is None
+    with pytest.raises(MetricError, match="groups"):
+        bootstrap_auroc(scores, labels, np.arange(39))

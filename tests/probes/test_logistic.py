@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes.logistic import fit_logistic
+from probes.logistic import Design, fit_logistic, gram_of, variance_of
 
 N, D, K = 600, 30, 5
 
@@ -18,27 +18,34 @@ def problem(seed: int = 0):
     return z * scale + 5, y, use
 
 
-def objective(x, y, weight, intercept, penalty) -> float:
+def objective(x, y, weight, intercept, penalty, use) -> float:
     z = x.double() @ weight.double() + intercept
-    return float((torch.nn.functional.softplus(z) - y * z).sum() + penalty * weight.double().square().sum() / 2)
+    losses = use * (torch.nn.functional.softplus(z) - y * z)
+    return float(losses.sum() + penalty * weight.double().square().sum() / 2)
 
 
+def newton(x, y, weight, C) -> tuple[torch.Tensor, float]:
+    """scikit-learn's weights and intercept for one column, in float64."""
+    model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    model.fit(x.double().numpy(), y.numpy(), weight.double().numpy())
+    return torch.from_numpy(np.asarray(model.coef_)[0]), float(np.asarray(model.intercept_)[0])
+
+
+@pytest.mark.parametrize("weights", ["0 or 1", "up to 30"])
 @pytest.mark.parametrize("C", [1.0, 0.01])
-def test_objective_equals_newton_cholesky(C):
+def test_objective_equals_newton_cholesky(C, weights):
     x, y, use = problem()
+    if weights == "up to 30":
+        use = use * (10 * torch.rand(N, K, generator=torch.Generator().manual_seed(1)) ** 3 + 0.1) * 3
     fitted = fit_logistic(x, y, use, torch.full((D, K), 1 / C))
     for k in range(K):
-        mine = use[:, k] > 0
-        reference = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-        reference.fit(x[mine].double().numpy(), y[mine, k].numpy())
-        weight, intercept = torch.from_numpy(np.asarray(reference.coef_)[0]), float(np.asarray(reference.intercept_)[0])
-        best = objective(x[mine], y[mine, k], weight, intercept, 1 / C)
-        ours = objective(x[mine], y[mine, k], fitted.weight[:, k], float(fitted.intercept[k]), 1 / C)
+        best = objective(x, y[:, k], *newton(x, y[:, k], use[:, k], C), 1 / C, use[:, k])
+        ours = objective(x, y[:, k], fitted.weight[:, k], float(fitted.intercept[k]), 1 / C, use[:, k])
         assert ours == pytest.approx(best, rel=1e-6)
         assert float(fitted.objective[k]) == pytest.approx(ours, rel=1e-5)
 
 
-# The solver stops when a column could gain 1e-8 of its objective; weights are then known to about 1e-3 of their scale.
+# The solver stops when a column could gain 1e-7 of its objective; weights are then known to about 1e-3 of their scale.
 
 
 def test_columns_together_equal_columns_alone():
@@ -90,3 +97,95 @@ def test_more_dimensions_than_items():
         x.double().numpy(), y[:, 0].numpy()
     )
     np.testing.assert_allclose(fitted.weight[:, 0].numpy(), reference.coef_[0], atol=1e-3)
+
+
+def test_tolerance_says_what_it_reaches():
+    x, y, use = problem()
+    penalty = torch.ones(D, K, dtype=torch.float64)
+    exact = fit_logistic(x.double(), y, use, penalty, tol=1e-15).objective
+    coarse, fine = (fit_logistic(x.double(), y, use, penalty, tol=tol).objective for tol in (1e-4, 1e-9))
+    assert bool((coarse / exact - 1 < 1e-3).all())
+    assert bool((fine / exact - 1 < 1e-8).all())
+    assert bool((coarse > fine).all())
+
+
+def test_float64_reaches_scikit_learns_weights():
+    x, y, use = problem()
+    fitted = fit_logistic(x.double(), y, use, torch.ones(D, K, dtype=torch.float64), tol=1e-15)
+    assert fitted.weight.dtype == torch.float64
+    for k in range(K):
+        weight, intercept = newton(x, y[:, k], use[:, k], 1.0)
+        torch.testing.assert_close(fitted.weight[:, k], weight, atol=1e-7, rtol=1e-6)
+        assert float(fitted.intercept[k]) == pytest.approx(intercept, rel=1e-5)
+
+
+def test_states_far_from_zero_are_solved_in_float32():
+    x, y, use = problem()
+    penalty = torch.full((D, K), 10.0)
+    near, far = fit_logistic(x - 5, y, use, penalty), fit_logistic(x + 2000, y, use, penalty)
+    torch.testing.assert_close(near.objective, far.objective, rtol=1e-5, atol=0)
+
+
+def test_start_at_the_end_is_the_end():
+    x, y, use = problem()
+    penalty = torch.full((D, K), 10.0)
+    first = fit_logistic(x, y, use, penalty, tol=1e-6)
+    again = fit_logistic(x, y, use, penalty, tol=1e-5, start=first)
+    assert again.iterations == 0
+    torch.testing.assert_close(again.weight, first.weight)
+    torch.testing.assert_close(again.intercept, first.intercept)
+
+
+@pytest.mark.parametrize("C", [1e2, 1e4])
+def test_separable_data_with_hardly_any_penalty_ends_at_the_minimum(C):
+    x, y, _ = problem()
+    x, y = x[:40], y[:40]
+    use = torch.ones_like(y)
+    fitted = fit_logistic(x, y, use, torch.full((D, K), 1 / C))
+    exact = fit_logistic(x.double(), y, use, torch.full((D, K), 1 / C).double(), tol=1e-12)
+    assert bool((((x @ fitted.weight + fitted.intercept) > 0) == (y > 0)).all())
+    torch.testing.assert_close(fitted.objective, exact.objective, rtol=1e-5, atol=0)
+
+
+def test_too_few_steps_are_an_error_or_said():
+    x, y, use = problem()
+    with pytest.raises(ValueError, match="column 0 did not converge; use a larger penalty"):
+        fit_logistic(x, y, use, torch.ones(D, K), max_iter=1)
+    short = fit_logistic(x, y, use, torch.ones(D, K), max_iter=1, strict=False)
+    assert short.iterations == 1
+    assert not bool(short.converged.any())
+    assert bool(fit_logistic(x, y, use, torch.ones(D, K)).converged.all())
+
+
+def test_nan_is_refused():
+    x, y, use = problem()
+    x[3, 4] = torch.nan
+    with pytest.raises(ValueError, match="the states hold NaN"):
+        fit_logistic(x, y, use, torch.ones(D, K))
+
+
+def test_gram_matrix_and_the_one_without_some_rows():
+    x, _, _ = problem()
+    weight = torch.rand(N, generator=torch.Generator().manual_seed(2))
+    wide = torch.cat([x, x.flip(1).square()] * 3, 1)  # more columns than a block has
+    wide = wide / wide.std(0)
+    torch.testing.assert_close(gram_of(wide.T, weight), (wide * weight[:, None]).T @ wide, rtol=1e-4, atol=1e-2)
+    out = torch.arange(N) % 3 == 0
+    kept = Design.of(x, weight).without(out, weight)
+    centred = torch.cat([x - x.mean(0), torch.ones(N, 1)], 1)[~out]
+    torch.testing.assert_close(kept.gram, (centred * weight[~out, None]).T @ centred, rtol=1e-3, atol=1.0)
+
+
+def test_variance_is_that_of_the_items_in_use():
+    x, _, use = problem()
+    for k in range(K):
+        expected = x[use[:, k] > 0].var(0)
+        torch.testing.assert_close(variance_of(x, use)[:, k], expected, rtol=1e-4, atol=0)
+
+
+def test_penalising_by_variance_is_standardising():
+    x, y, _ = problem()
+    use = torch.ones_like(y)
+    raw = fit_logistic(x, y, use, variance_of(x, use) / 0.1)
+    scaled = fit_logistic((x - x.mean(0)) / x.std(0), y, use, torch.full((D, K), 10.0))
+    torch.testing.assert_close(raw.weight * x.std(0)[:, None], scaled.weight, atol=1e-3, rtol=1e-2)

@@ -130,6 +130,35 @@ def bootstrap_stratified(
     return Interval(value, *_percentiles(spread if min(map(len, sides)) > 1 else None, level), n, missing, level)
 
 
+def bootstrap_auroc(
+    scores: Float[np.ndarray, " item"],
+    positive: Bool[np.ndarray, " label"],
+    groups: Int[np.ndarray, " group"],
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """AUROC with its percentile interval over groups, each drawn with replacement and with all its items.
+
+    For items that share a source (a template, a subject): n counts the groups. A draw that misses one class is left
+    out. Raises MetricError for lengths that differ, a NaN, or scores without both classes.
+    """
+    _check(level, draws)
+    if not scores.shape == positive.shape == groups.shape:
+        raise MetricError(f"bootstrap_auroc: {scores.shape} scores, {positive.shape} labels, {groups.shape} groups")
+    value = float(auroc(scores, positive))
+    labels, place = np.unique(groups, return_inverse=True)
+    above = scores[positive][:, None] - scores[~positive]
+    won = (above > 0) + (above == 0) / 2  # [positive, negative]
+    rng = np.random.default_rng(seed)
+    count = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=draws)[:, place]  # [draw, item]
+    with_it, without = count[:, positive], count[:, ~positive]
+    pairs = with_it.sum(1) * without.sum(1)
+    spread = ((with_it @ won) * without).sum(1)[pairs > 0] / pairs[pairs > 0]
+    return Interval(value, *_percentiles(iter([spread]) if len(labels) > 1 else None, level), len(labels), 0, level)
+
+
 def paired_difference(
     a: Float[np.ndarray, " pair"],
     b: Float[np.ndarray, " other"],

@@ -1,0 +1,132 @@
+"""The causal check: a probe's direction, added or taken away, should move the model's own answer.
+
+After Marks & Tegmark (arXiv:2310.06824), section 5: the model is asked about a text after a few answered ones; the
+direction of each layer, as long as the distance of the class means along it, is added from the text's last token on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from experiments.layer_sweep.cells import restored
+from experiments.layer_sweep.datasets import Dataset
+from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.models.edits import Add
+from workbench.models.model import Model
+from workbench.models.positions import Positions
+from workbench.models.sites import Site
+
+Directions = Mapping[int, Float[Tensor, "d"]]
+"""A direction for each block, as long as the step that is added there."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """How the model is asked about a text, and the two answers."""
+
+    before: str
+    after: str
+    yes: str
+    no: str
+
+    def about(self, text: str, answered: bool | None = None) -> str:
+        """The question, with its answer for an example."""
+        return f"{self.before}{text}{self.after}" + ("" if answered is None else self.yes if answered else self.no)
+
+
+QUESTIONS = {
+    "true": Question("", " This statement is:", " TRUE", " FALSE"),
+    "positive": Question("Review: ", " Sentiment:", " positive", " negative"),
+}
+"""By what the column says; other columns have no question that the model could answer."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a direction does to the log-odds of the answer `yes`, over the texts asked about."""
+
+    accuracy: Interval
+    """How often the unedited model answers right, by the sign of its log-odds against their median."""
+    apart: float
+    """Mean log-odds of texts with the label less those without, unedited."""
+    added: Interval
+    """Mean change of the log-odds where the direction is added to texts without the label."""
+    removed: Interval
+    """Mean change where it is taken away from texts with the label."""
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> "Effect":
+        """From JSON."""
+        return cls(**restored(stored))
+
+    @property
+    def indirect(self) -> float | None:
+        """The normalised indirect effect of adding: 1 makes texts without the label answered like those with it."""
+        return None if self.added.value is None or self.apart == 0 else self.added.value / self.apart
+
+
+def effect(model: Model, dataset: Dataset, directions: Directions, *, texts: int = 60, shots: int = 4) -> Effect:
+    """Ask about evaluation texts, unedited and with the directions added to one class and taken from the other.
+
+    `shots` training texts of both labels in turn stand before every question.
+    """
+    question, rows = QUESTIONS[dataset.columns[0]], dataset.rows("evaluation", 0)[:texts]
+    label = dataset.labels[rows, 0] == 1
+    prompts = _prompts(dataset, question, rows, shots)
+    plain = _log_odds(model, question, prompts)
+    edited = np.empty_like(plain)
+    for value, strength in ((False, 1.0), (True, -1.0)):
+        mine = np.flatnonzero(label == value)
+        edits = _edits(model, question, prompts[mine[0]], directions, strength)
+        with model.edited(edits):
+            edited[mine] = _log_odds(model, question, [prompts[at] for at in mine])
+    group, moved = dataset.group[rows], edited - plain
+    right = (plain > np.median(plain)) == label
+    return Effect(
+        bootstrap(right.astype(float), group),
+        float(plain[label].mean() - plain[~label].mean()),
+        bootstrap(moved[~label], group[~label]),
+        bootstrap(moved[label], group[label]),
+    )
+
+
+def random_like(directions: Directions, seed: int) -> dict[int, Tensor]:
+    """Random directions of the same lengths: the control."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {layer: torch.randn(len(step), generator=generator) for layer, step in directions.items()}
+    return {layer: drawn[layer] * (step.norm() / drawn[layer].norm()) for layer, step in directions.items()}
+
+
+def _prompts(dataset: Dataset, question: Question, rows: np.ndarray, shots: int) -> list[str]:
+    train = dataset.rows("train", 0)
+    label = dataset.labels[train, 0] == 1
+    halves = [train[label][: shots // 2], train[~label][: shots - shots // 2]]
+    shown = [row for pair in zip(*halves, strict=False) for row in pair]
+    head = "".join(f"{question.about(dataset.texts[row][0], bool(dataset.labels[row, 0]))}\n" for row in shown)
+    return [head + question.about(dataset.texts[row][0]) for row in rows]
+
+
+def _log_odds(model: Model, question: Question, prompts: Sequence[str]) -> Float[np.ndarray, " prompt"]:
+    """log p(yes) - log p(no) as what follows each prompt, in nats."""
+    n = len(prompts)
+    tokens = model.tokenize([*prompts, *prompts], [question.yes] * n + [question.no] * n, chat=False)
+    nll = model.score(tokens).nll.numpy()
+    return nll[n:] - nll[:n]
+
+
+def _edits(model: Model, question: Question, prompt: str, directions: Directions, strength: float) -> list[Add]:
+    """From the text's last token on, through the question and its answer."""
+    whole, text = model.tokenize([prompt, prompt.removesuffix(question.after)], chat=False).lengths
+    where = Positions(f"prompt[-{whole - text + 1}:]+response")
+    return [
+        Add(site=Site(layer), positions=where, strength=strength, direction=step) for layer, step in directions.items()
+    ]

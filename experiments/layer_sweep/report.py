@@ -1,0 +1,317 @@
+"""What the sweep tells its readers: a section for each set of columns, one for transfer, one for the causal check."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiments.layer_sweep.causal import Effect
+from experiments.layer_sweep.cells import Measured
+from experiments.layer_sweep.datasets import Dataset
+from experiments.layer_sweep.sweep import INPUT, Place, Sweep, Variant, mean
+from workbench.concepts.examples import slug
+from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.report.results import Estimate
+from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet, write_sheet
+
+NOTES = (
+    "A text's state is the mean or the last of its tokens' states, BOS and chat header left out. Probes are logistic "
+    "regressions on states standardised with training texts; C and the best layer are those with the lowest loss on "
+    "validation texts, and every number is of evaluation texts. Hard negatives count as negatives there.",
+    "Layer -1 is what enters the first block; random weights are those of the architecture's own initialisation. A "
+    "concept that these baselines find as well says little about what the model has learnt.",
+    "Selectivity (Hewitt & Liang 2019, arXiv:1909.03368) is accuracy less that of the same probe with control labels: "
+    "shuffled ones, and ones drawn for a text's last word. Compression (Voita & Titov 2020, arXiv:2003.12298) is the "
+    "bits that the labels need without states by the bits of the online code; at 1 the states tell nothing.",
+    "Intervals are 95 % percentile bootstraps over evaluation texts; texts about one subject are resampled together.",
+)
+METRICS: tuple[tuple[str, Callable[[Measured], Interval | float | None]], ...] = (
+    ("Accuracy", lambda one: one.accuracy),
+    ("AUROC", lambda one: one.auroc),
+    ("Selectivity, shuffled", lambda one: one.shuffled),
+    ("Selectivity, last word", lambda one: one.hashed),
+    ("Compression", lambda one: one.compression),
+    ("C", lambda one: one.C),
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Datasets that are shown together: a concept set by itself, or everything with one column."""
+
+    name: str
+    title: str
+    data: tuple[Dataset, ...]
+
+
+def write(sweep: Sweep) -> Path:
+    """Write the report into the run's folder; returns the path of report.html."""
+    return write_sheet(sweep.run.folder, tell(sweep))
+
+
+def tell(sweep: Sweep) -> Sheet:
+    """Everything on the page."""
+    config, folder = sweep.config, sweep.run.folder
+    command = (
+        f"python -m experiments.layer_sweep --config {shlex.quote(f'{folder.parent.name}/{folder.name}/config.json')}"
+    )
+    n = sum(len(dataset.columns) for dataset in sweep.datasets)
+    return Sheet(
+        title="Linear probes at every layer",
+        lead=f"What can a linear probe tell from the states of {' and '.join(config.models)}, at which layer, and how "
+        f"much of it should be believed? {n} columns of labels in {len(sweep.datasets)} datasets.",
+        command=command,
+        facts=(
+            ("Models", ", ".join(variant.title for variant in sweep.variants)),
+            ("Datasets", ", ".join(f"{dataset.name} ({len(dataset)} texts)" for dataset in sweep.datasets)),
+            ("States", ", ".join(config.positions)),
+            ("C", ", ".join(f"{C:g}" for C in config.grid)),
+        ),
+        sections=(
+            *(
+                section
+                for model in config.models
+                for group in groups(sweep)
+                for section in [_swept(sweep, model, group)]
+            ),
+            *_transfers(sweep),
+            *_causal(sweep),
+        ),
+        notes=NOTES,
+    )
+
+
+def groups(sweep: Sweep) -> list[Group]:
+    """Concept sets one by one, then all datasets of one column."""
+    many = [Group(slug(data.name), data.name, (data,)) for data in sweep.datasets if len(data.columns) > 1]
+    single = (Group("statements", "Statements", tuple(sweep.single)),) if sweep.single else ()
+    return [*many, *single]
+
+
+def _swept(sweep: Sweep, model: str, group: Group) -> Section:
+    name = f"{slug(model)}-{group.name}"
+    position = sweep.config.positions[0]
+    places = [Place(Variant(model), data, position) for data in group.data]
+    return Section(
+        title=f"{group.title}: {model}",
+        text=tuple(_conclusions(sweep, model, group, places)),
+        tables=(_table(sweep, name, places), *_baselines(sweep, name, places)),
+        figures=(
+            _curves(sweep, f"{name}-by-layer", "AUROC", model, group, _area, 0.5),
+            _curves(sweep, f"{name}-selectivity", "Selectivity (shuffled labels)", model, group, _shuffled, 0.0),
+            _grid(sweep, name, places),
+        ),
+    )
+
+
+def _area(one: Measured) -> float | None:
+    return one.auroc.value
+
+
+def _shuffled(one: Measured) -> float | None:
+    return one.shuffled.value
+
+
+def _conclusions(sweep: Sweep, model: str, group: Group, places: Sequence[Place]) -> list[str]:
+    found = []
+    for place in places:
+        layer, cells = sweep.best(place), sweep.cells(place)
+        accuracy = mean(one.accuracy.value or 0.0 for one in cells[layer])
+        told = f"{place.dataset.name}: validation chooses {_where(layer)}, where accuracy is {accuracy:.2f}"
+        if INPUT in cells:
+            told += f" ({mean(one.accuracy.value or 0.0 for one in cells[INPUT]):.2f} at the embeddings"
+            if sweep.config.random_model:
+                twin = Place(Variant(model, random=True), place.dataset, place.position)
+                told += (
+                    f", {mean(one.accuracy.value or 0.0 for one in sweep.cells(twin)[layer]):.2f} with random weights"
+                )
+            told += ")"
+        found.append(told + ".")
+    return found
+
+
+def _table(sweep: Sweep, name: str, places: Sequence[Place]) -> Numbers:
+    rows = []
+    for place in places:
+        layer = sweep.best(place)
+        for one in sweep.cells(place)[layer]:
+            head = one.column if len(place.dataset.columns) > 1 else place.dataset.name
+            rows.append((head, (str(layer), *(estimate(metric(one)) for _, metric in METRICS))))
+    return Numbers(
+        name=f"{name}-best",
+        title="At the best layer",
+        caption=f"The layer with the lowest validation loss of each dataset; states: {places[0].position}.",
+        corner="Column",
+        columns=("Layer", *(label for label, _ in METRICS)),
+        rows=tuple(rows),
+    )
+
+
+def _baselines(sweep: Sweep, name: str, places: Sequence[Place]) -> tuple[Numbers, ...]:
+    """The mean over columns by dataset and by how a text becomes a state, for the model and its random twin."""
+    rows = []
+    for place in places:
+        for variant in (v for v in sweep.variants if v.model == place.variant.model):
+            for position in sweep.config.positions:
+                other = Place(variant, place.dataset, position)
+                layer, cells = sweep.best(other), sweep.cells(other)
+                told = [_mean(cells[layer], metric) for label, metric in METRICS if label != "C"]
+                rows.append((f"{place.dataset.name}, {_kind(variant)}, {position}", (str(layer), *told)))
+    return (
+        Numbers(
+            name=f"{name}-baselines",
+            title="Positions and baselines",
+            caption="Means over the dataset's columns, each at its own best layer.",
+            corner="Dataset, weights, state",
+            columns=("Layer", *(label for label, _ in METRICS if label != "C")),
+            rows=tuple(rows),
+        ),
+    )
+
+
+def _curves(
+    sweep: Sweep,
+    name: str,
+    title: str,
+    model: str,
+    group: Group,
+    value: Callable[[Measured], float | None],
+    chance: float,
+) -> Curves:
+    lines = []
+    for variant in (v for v in sweep.variants if v.model == model):
+        for position in sweep.config.positions:
+            found = [sweep.cells(Place(variant, data, position)) for data in group.data]
+            points = [_point(layer, [value(one) for cells in found for one in cells[layer]]) for layer in found[0]]
+            lines.append(Line(f"{_kind(variant)}, {position}", tuple(points)))
+    return Curves(
+        name=name,
+        title=f"{title} by layer",
+        caption=f"Mean over {_columns(group)}, with its 95 % interval over them.",
+        x="layer (-1: embeddings)",
+        y=title,
+        lines=tuple(lines),
+        chance=chance,
+    )
+
+
+def _columns(group: Group) -> str:
+    n = sum(len(data.columns) for data in group.data)
+    return "1 column of labels" if n == 1 else f"{n} columns of labels"
+
+
+def _point(layer: int, values: Sequence[float | None]) -> Point:
+    found = bootstrap(np.array([np.nan if value is None else value for value in values], dtype=float))
+    assert found.value is not None, "accuracy is always measured"
+    return Point(layer, found.value, found.low, found.high)
+
+
+def _grid(sweep: Sweep, name: str, places: Sequence[Place]) -> Grid:
+    layers = list(sweep.cells(places[0]))
+    heads = [
+        (one.column if len(place.dataset.columns) > 1 else place.dataset.name, place, k)
+        for place in places
+        for k, one in enumerate(sweep.cells(place)[layers[0]])
+    ]
+    return Grid(
+        name=f"{name}-auroc",
+        title="AUROC by column and layer",
+        caption=f"Evaluation texts; states: {places[0].position}.",
+        rows=tuple(head for head, _, _ in heads),
+        columns=tuple(str(layer) for layer in layers),
+        values=tuple(tuple(sweep.cells(place)[layer][k].auroc.value for layer in layers) for _, place, k in heads),
+        low=0.5,
+        high=1.0,
+        rows_label="column",
+        columns_label="layer",
+    )
+
+
+def _transfers(sweep: Sweep) -> list[Section]:
+    if len(sweep.single) < 2:
+        return []
+    names = tuple(data.name for data in sweep.single)
+    figures = [
+        Grid(
+            name=f"transfer-{slug(variant.title)}-{slug(probe)}",
+            title=f"{probe} probe, {variant.title}",
+            caption="Accuracy on evaluation texts; each probe at the best layer of the dataset it was trained on, "
+            "states centred with the judged dataset's own training texts.",
+            rows=names,
+            columns=names,
+            values=tuple(tuple(matrix[source][target] for target in names) for source in names),
+            low=0.0,
+            high=1.0,
+            rows_label="trained on",
+            columns_label="judged on",
+        )
+        for variant in sweep.variants
+        if not variant.random
+        for probe, matrix in sweep.transfer(variant).items()
+    ]
+    text = [
+        f"{figure.title}: {_apart(figure.values):.2f} on other datasets on average, "
+        f"{mean(row[at] or 0.0 for at, row in enumerate(figure.values)):.2f} on its own."
+        for figure in figures
+    ]
+    return [Section(title="Transfer between datasets", text=tuple(text), figures=tuple(figures))]
+
+
+def _apart(values: Sequence[Sequence[float | None]]) -> float:
+    return mean(value or 0.0 for i, row in enumerate(values) for j, value in enumerate(row) if i != j)
+
+
+def _causal(sweep: Sweep) -> list[Section]:
+    if not sweep.asked:
+        return []
+    rows = [
+        (f"{dataset.name}, {probe}" + (f", {model}" if len(sweep.config.models) > 1 else ""), _effect(found))
+        for model in sweep.config.models
+        for dataset in sweep.asked
+        for probe, found in sweep.causal(dataset, model).items()
+    ]
+    table = Numbers(
+        name="causal",
+        title="What the direction does to the model's own answer",
+        caption="Log-odds in nats of the answer yes (TRUE, positive) against no, after four answered examples. "
+        "Accuracy is the unedited model's, by the sign of its log-odds against their median. The indirect effect is "
+        "the change by adding, as a share of how far apart the two classes are unedited.",
+        corner="Dataset, direction",
+        columns=("Model's accuracy", "Classes apart", "Change, added", "Change, removed", "Indirect effect"),
+        rows=tuple(rows),
+    )
+    text = (
+        "A probe can find what the model does not use. Here each probe's direction is added to texts without the "
+        "label and taken away from texts with it, and the model answers itself. An effect counts against the random "
+        "direction of the same length; where the unedited model cannot tell the classes apart, no effect says much.",
+    )
+    return [Section(title="The causal check", text=text, tables=(table,))]
+
+
+def _effect(found: Effect) -> tuple[Estimate | float | None, ...]:
+    spread = (estimate(getattr(found, name)) for name in ("accuracy", "added", "removed"))
+    accuracy, added, removed = spread
+    return accuracy, found.apart, added, removed, found.indirect
+
+
+def estimate(value: Interval | float | None) -> Estimate | float | None:
+    """An interval as the report takes it."""
+    if isinstance(value, Interval):
+        return None if value.value is None else Estimate(value.value, value.low, value.high, value.n)
+    return value
+
+
+def _mean(cells: Sequence[Measured], metric: Callable[[Measured], Interval | float | None]) -> float | None:
+    found = [value.value if isinstance(value, Interval) else value for value in map(metric, cells)]
+    there = [value for value in found if value is not None]
+    return mean(there) if there else None
+
+
+def _kind(variant: Variant) -> str:
+    return "random" if variant.random else "trained"
+
+
+def _where(layer: int) -> str:
+    return "the embeddings" if layer == INPUT else f"block {layer}"

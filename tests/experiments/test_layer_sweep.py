@@ -1,0 +1,233 @@
+"""The sweep on planted states, and whole on a tiny model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.layer_sweep import Config, run
+from experiments.layer_sweep.causal import QUESTIONS, effect, random_like
+from experiments.layer_sweep.cells import Columns, Measured, choose, measure
+from experiments.layer_sweep.datasets import Dataset, datasets, of_statements
+from experiments.layer_sweep.transfer import centred, directions, transfer
+from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
+from workbench.concepts.truth import statements
+from workbench.runs.run import Run
+
+D = 24
+SPLITS = np.array(["train"] * 240 + ["validation"] * 60 + ["evaluation"] * 100)
+
+
+def dataset(labels: np.ndarray, name: str = "planted") -> Dataset:
+    """Texts whose last words are unlike, in 100 groups of four."""
+    n, columns = labels.shape
+    texts = tuple((f"text number {at}", None) for at in range(n))
+    names = tuple(f"column{k}" for k in range(columns))
+    return Dataset(name, names, texts, labels.astype(np.int8), SPLITS[:n], np.arange(n) // 4)
+
+
+def planted(seed: int, strength: float, columns: int = 2) -> tuple[Dataset, torch.Tensor, torch.Tensor]:
+    """Labels, states that carry them along known directions with one large useless coordinate, and the directions."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.rand((len(SPLITS), columns), generator=generator) < 0.5
+    direction = torch.nn.functional.normalize(torch.randn((columns, D), generator=generator), dim=1)
+    x = torch.randn((len(SPLITS), D), generator=generator) + strength * (y.float() * 2 - 1) @ direction
+    x[:, 0] = 50 + 100 * torch.randn(len(SPLITS), generator=generator)
+    direction[:, 0] = 0
+    return dataset(y.numpy()), x, direction
+
+
+def test_a_planted_column_is_found_and_believed_and_noise_is_not() -> None:
+    data, x, direction = planted(0, 3.0)
+    found = [Measured.of(one) for one in measure(data, x, (1e-3, 1e-2, 1e-1), described=True, seed=0)]
+    for one in found:
+        assert (one.accuracy.value or 0) > 0.95
+        assert (one.auroc.low or 0) > 0.95
+        assert (one.shuffled.low or 0) > 0.2
+        assert one.hashed is not None
+        assert (one.compression or 0) > 2
+        assert one.accuracy.n == 25  # groups, not texts
+    weight = choose(x, Columns.of(data), (1e-2,)).found.weight
+    assert torch.nn.functional.cosine_similarity(weight.T, direction).min() > 0.9
+    useless = torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
+    noise = [Measured.of(one) for one in measure(data, useless, (1e-3, 1e-2), described=True, seed=0)]
+    for one in noise:
+        assert (one.auroc.low or 1) < 0.5 < (one.auroc.high or 0)
+        assert (one.shuffled.low or 1) < 0
+        assert (one.compression or 9) < 1.1
+
+
+def test_columns_come_out_as_if_alone_and_absent_texts_are_never_seen() -> None:
+    data, x, _ = planted(1, 1.0)
+    labels = data.labels.copy()
+    labels[::5, 1] = -1
+    data = replace(data, labels=labels)
+    spoiled = x.clone()
+    grid = (1e-3, 1e-1)
+    both = choose(x, Columns.of(data), grid).found
+    alone = choose(x, Columns.of(replace(data, columns=("column1",), labels=labels[:, 1:])), grid).found
+    assert both.C[1] == alone.C[0]
+    torch.testing.assert_close(both.weight[:, 1], alone.weight[:, 0], atol=2e-3, rtol=1e-3)
+    spoiled[data.split == "evaluation"] = 1e3  # no choice looks at evaluation texts
+    again = choose(spoiled, Columns.of(data), grid).found
+    assert torch.equal(again.weight, both.weight)
+
+
+def test_c_and_loss_are_those_of_the_validation_texts() -> None:
+    data, x, _ = planted(2, 0.3, columns=1)
+    grid = (1e-4, 1e-2, 1e2)
+    found = choose(x, Columns.of(data), grid).found
+    mine = torch.from_numpy(data.rows("validation", 0))
+    losses = []
+    for C in grid:
+        one = choose(x, Columns.of(data), (C,)).found
+        logits = x[mine] @ one.weight[:, 0] + one.intercept[0]
+        y = torch.from_numpy(data.labels[:, 0])[mine].float()
+        losses.append(float(torch.nn.functional.binary_cross_entropy_with_logits(logits, y)))
+    assert float(found.C[0]) == pytest.approx(grid[int(np.argmin(losses))])
+    assert float(found.loss.min()) == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_probes_carry_over_where_the_direction_is_shared_and_not_elsewhere() -> None:
+    first, x, _ = planted(3, 3.0, columns=1)
+    other, z, _ = planted(4, 3.0, columns=1)
+    x[:, 0], z[:, 0] = 0, 0  # mass-mean probes do not survive a coordinate as loud as that
+    shifted = x + 7.0  # the same direction around another mean
+    data = [replace(first, name="a"), replace(first, name="b"), replace(other, name="c")]
+    states = [x, shifted, z]
+    found = transfer(data, lambda at, _: states[at], [0, 0, 0])
+    for matrix in found.values():
+        assert matrix["a"]["b"] == matrix["a"]["a"] > 0.9
+        assert matrix["a"]["c"] < matrix["a"]["a"] - 0.1
+    assert centred(first, x)[data[0].split == "train"].mean(0).abs().max() < 1e-4
+
+
+def test_a_direction_is_as_long_as_the_classes_are_apart_along_it() -> None:
+    data, x, _ = planted(5, 2.0, columns=1)
+    label, train = torch.from_numpy(data.labels[:, 0] == 1), torch.from_numpy(data.split == "train")
+    apart = x[train & label].mean(0) - x[train & ~label].mean(0)
+    found = directions(data, x)
+    torch.testing.assert_close(found["mass-mean"], apart, atol=1e-3, rtol=1e-3)
+    unit = found["logistic"] / found["logistic"].norm()
+    assert float(found["logistic"].norm()) == pytest.approx(abs(float(apart @ unit)), rel=1e-3)
+
+
+def test_adding_the_direction_of_an_answer_moves_the_answer() -> None:
+    model = tiny_model("llama")
+    data = of_statements("cities", statements("cities"), "true")
+    question = QUESTIONS["true"]
+    words = model.tokenize([question.yes, question.no], chat=False)
+    yes, no = next(pair for pair in zip(*(row.ids for row in words), strict=False) if pair[0] != pair[1])
+    unembedding = model.module.get_output_embeddings().weight
+    step = (unembedding[yes] - unembedding[no]).detach() * 5
+    last = model.n_layers - 1
+    found = effect(model, data, {last: step}, texts=12, shots=2)
+    assert (found.added.low or 0) > 0 > (found.removed.high or 0)
+    control = effect(model, data, random_like({last: step}, 0), texts=12, shots=2)
+    assert (found.added.low or 0) > abs(control.added.value or 0)
+    assert not model.module.model.layers[last]._forward_hooks
+
+
+def test_random_directions_are_as_long_and_follow_the_seed() -> None:
+    steps = {3: torch.full((8,), 2.0), 5: torch.full((8,), 0.1)}
+    drawn = random_like(steps, 1)
+    for layer, step in steps.items():
+        assert float(drawn[layer].norm()) == pytest.approx(float(step.norm()))
+    assert all(torch.equal(drawn[layer], random_like(steps, 1)[layer]) for layer in steps)
+    assert not torch.equal(drawn[3], random_like(steps, 2)[3])
+
+
+def test_statements_keep_their_subjects_in_one_split() -> None:
+    data = of_statements("cities", statements("cities"), "true")
+    for split in np.unique(data.split):
+        inside = set(data.group[data.split == split])
+        assert not inside & set(data.group[data.split != split])
+    assert {data.labels[data.split == split].mean() for split in np.unique(data.split)} == {0.5}
+
+
+def test_hard_negatives_are_judged_and_never_trained_on() -> None:
+    data = datasets(["packaged"], limit=2)[0]
+    counts = {split: [len(data.rows(split, k)) for k in range(2)] for split in ("train", "evaluation")}  # type: ignore[arg-type]
+    assert counts["evaluation"][0] > 0
+    from workbench.concepts.concepts import Label
+    from workbench.concepts.packaged import packaged
+
+    original = packaged().subset(2)
+    hard = original.labels == Label.HARD_NEGATIVE
+    judged = data.split == "evaluation"
+    assert (data.labels[judged][hard[judged]] == 0).all()
+    assert (data.labels[~judged][hard[~judged]] == -1).all()
+    assert hard[judged].any()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny model on disk, as a hub would have it."""
+    tiny: Any = tiny_module("llama")
+    tiny.config.max_position_embeddings = 4096
+    tiny.save_pretrained(tmp_path / "tiny")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The datasets whose cells are computed inside the `with`."""
+    import experiments.layer_sweep.sweep as module
+
+    names: list[str] = []
+
+    def watching(data: Dataset, *args: Any, **options: Any) -> list[dict]:
+        if len(names) == 3:
+            raise KeyboardInterrupt
+        names.append(data.name)
+        return measure(data, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "measure", watching)
+        yield names
+
+
+def test_a_killed_sweep_goes_on_and_its_report_says_everything(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(
+        models=(str(folder),),
+        data=("packaged", "cities", "neg_cities"),
+        limit=2,
+        layers=(-1, 0, 2),
+        positions=("mean",),
+        grid=(1e-3, 1e-2),
+        random_model=False,
+        causal_blocks=1,
+        dtype="float32",
+    )
+    with counted(monkeypatch) as first, pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path)
+    assert first == ["packaged"] * 3
+    where = run(config, tmp_path)
+    rows = Run.load(where).rows()
+    cells = {(row.concept, row.layer) for row in rows if row.metric == "auroc"}
+    names = {"packaged/weather", "packaged/cooking", "cities/true", "neg_cities/true"}
+    assert cells == {(name, layer) for name in names for layer in (-1, 0, 2)}
+    assert {row.concept for row in rows if row.metric == "transfer"} == {
+        f"{a} -> {b}" for a in ("cities", "neg_cities") for b in ("cities", "neg_cities")
+    }
+    assert {row.concept for row in rows if row.metric == "causal.added"} == {"cities", "neg_cities"}
+    page = (where / "report.html").read_text()
+    for said in ("Transfer between datasets", "The causal check", "AUROC by column and layer", "neg_cities"):
+        assert said in page
+    assert run(config, tmp_path) == where
+    assert Run.load(where).rows() == rows
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one entry"):
+        Config(data=())
+    with pytest.raises(ValueError, match="C must rise from above 0"):
+        Config(grid=(0.0,))
