@@ -4,6 +4,12 @@ from workbench.registry import Entry
 
 METHODS = {
     "probe": Entry("probes.linear:LinearProbe"),
+    "ridge": Entry("probes.ridge:RidgeProbe"),
+    "mass_mean": Entry("probes.mass_mean:MassMean"),
+    "mass_mean_whitened": Entry("probes.mass_mean:MassMean", (("whitened", True),)),
+    "lda": Entry("probes.lda:LDA"),
+    "ccs": Entry("probes.ccs:CCS"),
+    "attention": Entry("probes.attention:AttentionProbe"),
     "integrated_gradients": Entry("probes.attribution:IntegratedGradients", (("steps", 5),)),
     "input_x_gradient": Entry("probes.attribution:InputXGradient"),
     "prompt_detection": Entry("probes.prompt_detection:PromptDetection"),

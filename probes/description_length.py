@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.logistic import Design, fit_logistic, row_weight
+from probes.logistic import fit_logistic
+from probes.solver import Design, row_weight
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 """Shares of the items at which a block of the online code ends."""

@@ -13,8 +13,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from probes.logistic import TOL, Design, fit_logistic
+from probes.logistic import fit_logistic
 from probes.multinomial import fit_multinomial
+from probes.solver import TOL, Design
 
 Array = NDArray[Any]
 

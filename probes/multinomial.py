@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
 
-from probes.logistic import TOL, Design, Loss, centred, minimise, row_weight, uncentred
+from probes.solver import TOL, Design, Loss, centred, minimise, row_weight, uncentred
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from probes.logistic import TOL, Design, Fitted, fit_logistic, row_weight, variance_of
+from probes.logistic import Fitted, fit_logistic
+from probes.solver import TOL, Design, row_weight, variance_of
 
 CS = tuple(10.0**power for power in range(-5, 2))
 """Inverse strengths of the penalty on standardised features that sweeps try, from strong to weak."""

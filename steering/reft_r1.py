@@ -14,19 +14,23 @@ from steering.trained import TrainedVector
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import Labelled
 from workbench.methods import class_means
+from workbench.models.edits import Clamp, Edit
 from workbench.models.hooks import Tap
 from workbench.models.model import TOKEN_BUDGET, Model
-from workbench.models.positions import CONTENT, Layout
+from workbench.models.positions import ALL, CONTENT, Layout, Positions
 from workbench.models.reading import states_at
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 
 Form = Literal["fixed", "compat"]
+Writing = Literal["add", "clamp"]
 
 
 @dataclass(frozen=True)
 class LatentObjective(Objective):
     """Language modelling with h + m w, m the mean of the k largest ReLU(h . w) of the text, under an L1 penalty.
+
+    Where it clamps, h - ReLU(h . w) w + m w.
 
     Per concept: mean nll of the labels + progress * l1 * mean over texts of (sum of the other latents / tokens).
     """
@@ -34,6 +38,7 @@ class LatentObjective(Objective):
     form: Form = "fixed"
     top_k: int = 8
     l1: float = 0.005
+    writes: Writing = "add"
 
     def start(self, data: Labelled) -> dict[str, Tensor]:
         """The unit difference in means; `compat`: 0.01 everywhere, as the published code has it."""
@@ -69,6 +74,8 @@ class LatentObjective(Objective):
             rest = (latent.sum(1) - of_text) / (n + torch.finfo(latent.dtype).eps)
             penalty.add_(batch.progress * self.l1 * rest / batch.n_items)
             moved = h.float() + (mean[:, None] * w)[:, None]
+            if self.writes == "clamp":
+                moved = moved - latent[..., None] * w[:, None]
             return torch.where(batch.content[..., None], moved.to(h.dtype), h)
 
         return [(self.site, tap)]
@@ -104,19 +111,36 @@ class ReFTr1(TrainedVector):
     """Tokens of a text whose mean latent sets the size of the edit."""
     l1: float = 0.005
     """Weight of the penalty at the end of training."""
+    writes: Writing = "add"
+    """`clamp` trains and steers by setting the component along the direction instead of adding to it."""
 
     @property
     def title(self) -> str:
-        """Says so where the published code's choices are kept."""
-        return self.label if self.form == "fixed" else f"{self.label} (as published)"
+        """Says so where the published code's choices are kept, and where it clamps."""
+        notes = ["as published"] * (self.form == "compat") + ["clamping"] * (self.writes == "clamp")
+        return f"{self.label} ({', '.join(notes)})" if notes else self.label
 
     def detect(self, artifact: Vector, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
         """ReLU(x . direction), the latent, in activation units."""
         return artifact.detect(x).relu()
 
+    @property
+    def additive(self) -> bool:
+        """Not where it clamps."""
+        return self.writes == "add"
+
+    def edit(self, artifact: Vector, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
+        """Add `strength` units, or bring the component along the direction to so many."""
+        added = artifact.edit(strength, positions)
+        if self.writes == "add":
+            return (added,)
+        target = strength * artifact.unit
+        where = {"site": artifact.site, "positions": added.positions, "model": added.model}
+        return (Clamp(**where, strength=float(strength != 0), direction=artifact.direction, target=target),)
+
     def objective(self, data: Labelled) -> LatentObjective:
         """What is trained at the site of the data."""
-        return LatentObjective(self.recipe, data.site, CONTENT, self.form, self.top_k, self.l1)
+        return LatentObjective(self.recipe, data.site, CONTENT, self.form, self.top_k, self.l1, self.writes)
 
     def keep(self, data: Labelled, found: Trained) -> Vector:
         """The trained direction."""

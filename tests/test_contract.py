@@ -1,6 +1,8 @@
 """What every registered method keeps, tested the moment it is registered."""
 
 from dataclasses import replace
+from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +12,18 @@ import torch
 import probes
 import steering
 from steering.random import RandomDirection
-from tests.planted import CONCEPT, TOKENS, D, concept_set, planted, swapped, truth
+from tests.planted import CONCEPT, D, concept_set, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import DataError, Labelled
 from workbench.evaluation.metrics import auroc
-from workbench.methods import AdditiveMethod, Method
+from workbench.methods import Method
 from workbench.models.positions import Layout
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 
 ENTRIES = steering.METHODS | probes.METHODS
 NAMES = list(ENTRIES)
-SHARED = {"__init__", "logistic", "objective", "through_model", "checkpoints", "texts", "trained"}
-"""Files that serve several methods."""
 
 
 def make(name: str) -> Method:
@@ -48,15 +48,26 @@ def scores(method: Method, artifact: Artifact, data: Labelled) -> np.ndarray:
     """One score a text."""
     if method.reads_text:
         return method.detect_texts(artifact, data.examples, data.through).numpy()
-    return method.detect(artifact, data.x).reshape(-1, TOKENS).amax(1).numpy()
+    return method.score_texts(artifact, data.x, data.row, len(data.row_y)).numpy()
 
 
-def test_every_file_is_registered():
-    for package in (steering, probes):
-        folder = Path(str(package.__file__)).parent
-        modules = {path.stem for path in folder.glob("*.py")} - SHARED
-        registered = {entry.path.partition(":")[0].rpartition(".")[2] for entry in package.METHODS.values()}
-        assert registered == modules
+def methods_of(package: str) -> set[type]:
+    """The methods that the files of a package define, but for those that only others build on.
+
+    Packages inside it have registries of their own.
+    """
+    modules = [f"{package}.{path.stem}" for path in (Path(__file__).parents[1] / package).glob("*.py")]
+    found = {value for module in modules for value in vars(import_module(module)).values() if isinstance(value, type)}
+    return {
+        value
+        for value in found
+        if issubclass(value, Method) and value.__module__.startswith(f"{package}.") and not isabstract(value)
+    }
+
+
+@pytest.mark.parametrize("package", [steering, probes])
+def test_every_method_is_registered(package):
+    assert methods_of(package.__name__) == {type(entry.make()) for entry in package.METHODS.values()}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,7 +130,7 @@ def test_edit_keeps_dtype_and_shape_and_leaves_its_input(name, dtype):
     assert torch.equal(h, before)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(make(name), AdditiveMethod)])
+@pytest.mark.parametrize("name", [name for name in NAMES if getattr(make(name), "additive", False)])
 def test_doubled_strength_doubles_an_addition(name):
     method = make(name)
     artifact = method.fit(planted())
@@ -185,6 +196,19 @@ def test_one_token_scores_as_among_many(name):
     together = method.detect(artifact, data.x)
     alone = torch.cat([method.detect(artifact, data.x[i : i + 1]) for i in range(8)])
     torch.testing.assert_close(alone, together[:8], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", those(detects=True, reads_text=False))
+def test_a_text_scores_alone_as_among_others(name):
+    method, data = make(name), planted()
+    artifact = method.fit(data)
+    together = method.score_texts(artifact, data.x, data.row, len(data.row_y))
+    for text in (0, 7):
+        mine = data.row == text
+        alone = method.score_texts(artifact, data.x[mine], torch.zeros_like(data.row[mine]), 1)
+        torch.testing.assert_close(alone, together[text : text + 1], atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="texts"):
+        method.score_texts(artifact, data.x, data.row, len(data.row_y) + 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

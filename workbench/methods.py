@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.vector import Vector
 from workbench.concepts.concepts import Example
 from workbench.concepts.labelled import DataError, Labelled, LabelledSet, Through
+from workbench.evaluation.metrics import max_pool
 from workbench.models.edits import Edit
 from workbench.models.positions import ALL, Positions
 from workbench.runs.files import canonical
@@ -69,6 +70,16 @@ class Method(ABC, Generic[A]):
         """The score of each hidden state."""
         raise NotImplementedError(f"{self.label} does not score hidden states")
 
+    def score_texts(
+        self, artifact: A, x: Float[Tensor, "token d"], row: Int[Tensor, "token"], n_texts: int
+    ) -> Float[Tensor, "text"]:
+        """The score of each of `n_texts` texts, `row` telling whose each state is: its largest token's.
+
+        For a method that scores hidden states; one that pools in a way of its own overrides it. Raises ValueError for
+        a text without tokens.
+        """
+        return torch.from_numpy(max_pool(self.detect(artifact, x).numpy(), row.numpy(), n_texts))
+
     def detect_texts(
         self, artifact: A, texts: Sequence[Example], through: Through | None = None
     ) -> Float[Tensor, "text"]:
@@ -104,6 +115,11 @@ class Method(ABC, Generic[A]):
 @dataclass(frozen=True)
 class AdditiveMethod(Method[Vector]):
     """A method whose artifact is a Vector: it reads by projection and writes by addition."""
+
+    @property
+    def additive(self) -> bool:
+        """Whether twice the strength adds twice as much; a setting may make a method write in another way."""
+        return True
 
     def detect(self, artifact: Vector, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
         """x . direction + bias, in activation units."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from experiments.layer_sweep.datasets import Dataset
 from probes.controls import hash_labels, selectivity, shuffled_labels, with_controls
 from probes.description_length import online_code
-from probes.logistic import Design, row_weight, variance_of
 from probes.paths import Chosen, chosen, logistic_path
+from probes.solver import Design, row_weight, variance_of
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_auroc
 
 

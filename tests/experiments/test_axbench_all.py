@@ -38,6 +38,7 @@ def test_every_method_of_the_paper_is_compared(folder: Path, tmp_path: Path, mon
     config = replace(
         PRESETS["paper"],
         model=str(folder),
+        methods=tuple(METHODS),
         limit=2,
         layers=(1,),
         strengths=(0.5,),

@@ -3,7 +3,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes.logistic import Design, fit_logistic, gram_of, variance_of
+from probes.logistic import fit_logistic
+from probes.solver import Design, gram_of, variance_of
 
 N, D, K = 600, 30, 5
 

@@ -21,19 +21,21 @@ K = TypeVar("K", bound=Hashable)
 def text_scores(
     data: LabelledSet, fitted: Mapping[K, tuple[Method, Sequence[Artifact]]]
 ) -> dict[K, Float[np.ndarray, "text concept"]]:
-    """The score of every text for every concept under each fitted method; a text's score is its largest token's.
+    """The score of every text for every concept under each fitted method; see `Method.score_texts`.
 
     Methods that run the model to detect score no training text: NaN stands there. `fitted` holds under each key a
-    method and its artifacts, one a concept. All vectors share one matrix product.
+    method and its artifacts, one a concept. All vectors that score a text by its largest token share one matrix
+    product.
     """
-    vectors = {name: mine for name, (_, every) in fitted.items() if (mine := _vectors(every))}
+    vectors = {name: mine for name, (method, every) in fitted.items() if (mine := _vectors(method, every))}
     found = _projected(data, vectors) if vectors else {}
     for name, (method, artifacts) in fitted.items():
         if method.reads_text:
             found[name] = _read(data, method, artifacts)
         elif name not in found:
-            columns = [method.detect(artifact, data.x) for artifact in artifacts]
-            found[name] = _pooled(data, torch.stack(columns, 1))
+            n_texts = len(data.concepts.examples)
+            columns = [method.score_texts(artifact, data.x, data.row, n_texts) for artifact in artifacts]
+            found[name] = torch.stack(columns, 1).numpy()
     return {name: found[name] for name in fitted}
 
 
@@ -47,8 +49,10 @@ def _read(data: LabelledSet, method: Method, artifacts: Sequence[Artifact]) -> F
     return scores
 
 
-def _vectors(artifacts: Sequence[Artifact]) -> list[Vector]:
-    """The artifacts, if all are vectors; else nothing."""
+def _vectors(method: Method, artifacts: Sequence[Artifact]) -> list[Vector]:
+    """The artifacts, if all are vectors whose largest token counts; else nothing."""
+    if type(method).score_texts is not Method.score_texts:
+        return []
     found = [artifact for artifact in artifacts if isinstance(artifact, Vector)]
     return found if len(found) == len(artifacts) else []
 

@@ -1,0 +1,5 @@
+"""`python -m experiments.erasure`."""
+
+from experiments.erasure import main
+
+main()

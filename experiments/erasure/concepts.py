@@ -1,0 +1,194 @@
+"""Erasing the concepts of a set: what readers still find in the texts' states, and what the live model loses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from experiments.erasure import NAME, Config
+from experiments.erasure.methods import METHODS
+from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
+from steering.erasure.amnesic import effects
+from steering.erasure.projection import random_eraser
+from workbench.activations.store import stored
+from workbench.artifacts.eraser import ConceptEraser
+from workbench.concepts.choose import choose
+from workbench.concepts.concepts import ConceptSet, Label, Split
+from workbench.concepts.labelled import LabelledSet, Through, tokens_of
+from workbench.evaluation.summary import Number, gather, rows_of
+from workbench.models.cache import cache_root
+from workbench.models.load import load
+from workbench.models.model import Model
+from workbench.models.sites import Site
+from workbench.models.tokens import Row as TokenRow
+from workbench.models.tokens import Tokens
+from workbench.runs.files import digest
+from workbench.runs.rows import Row
+from workbench.runs.run import Run
+
+Values = dict[str, dict[str, float]]
+"""Metric by metric, then method by method; `none` is the untouched state, `random` is said in the metric's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The run with its model, and the states of all texts, read when they are first needed."""
+
+    config: Config
+    run: Run
+    model: Model
+    concepts: ConceptSet
+
+    @classmethod
+    def of(cls, config: Config, run: Run) -> "Bench":
+        """Load what the configuration names. Raises ValueError for an unknown method."""
+        if unknown := [name for name in config.methods if name not in METHODS]:
+            raise ValueError(f"there are no erasers {unknown}; known are {', '.join(METHODS)}")
+        model = load(config.model, dtype=config.dtype)
+        run.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest)
+        concepts = choose(config.concepts)
+        return cls(config, run, model, concepts if config.limit is None else concepts.subset(config.limit))
+
+    @property
+    def site(self) -> Site:
+        """Where concepts are erased."""
+        return self.model.site() if self.config.layer is None else Site(self.config.layer)
+
+    @cached_property
+    def data(self) -> LabelledSet:
+        """The states of all tokens."""
+        tokens = tokens_of(self.concepts, self.model)
+        states = stored(self.model, tokens, self.site, folder=cache_root() / "activations")
+        return LabelledSet.of(self.concepts, states, self.site, Through(self.model))
+
+    @cached_property
+    def means(self) -> Float64[Tensor, "text d"]:
+        """The mean state of each text."""
+        x, row, n = self.data.x, self.data.row, len(self.concepts.examples)
+        sums = torch.zeros((n, x.shape[1]), dtype=torch.float64).index_add_(0, row, x.double())
+        return sums / row.bincount(minlength=n)[:, None]
+
+    def part(self, concept: str, split: Split) -> Part:
+        """The text states of one split of a concept: positives, then negatives; hard negatives are left out."""
+        rows = [
+            torch.from_numpy(self.concepts.rows(concept, split, label)) for label in (Label.POSITIVE, Label.NEGATIVE)
+        ]
+        return Part(self.means[torch.cat(rows)], torch.arange(sum(map(len, rows))) < len(rows[0]))
+
+    def parts(self, concept: str) -> Parts:
+        """All splits of a concept."""
+        return Parts(self.part(concept, "train"), self.part(concept, "validation"), self.part(concept, "evaluation"))
+
+    def unit(self, key: str) -> str:
+        """The key of a unit of work, which also names the model, the site and the texts."""
+        return f"{key}/{digest([self.model.digest, str(self.model.dtype), str(self.site), self.concepts.digest])[:16]}"
+
+
+def measure_concepts(bench: Bench) -> list[Row]:
+    """A row for each concept, method and metric, and their means over concepts with intervals."""
+    names = [concept.name for concept in bench.concepts.concepts]
+    before = bench.run.unit(bench.unit("before"), lambda: {name: _linear(bench.parts(name)) for name in names})
+    numbers = []
+    for name in tqdm(names, desc="erasure", unit="concept", disable=None):
+        erasers = {method: _eraser(bench, name, method) for method in bench.config.methods}
+        left = bench.run.unit(bench.unit(f"left/{name}"), lambda n=name, e=erasers: _left(bench, n, e, before))
+        lost = bench.run.unit(bench.unit(f"lost/{name}"), lambda n=name, e=erasers: _lost(bench, n, e))
+        numbers += [
+            Number(method, metric, name, None, value)
+            for metric, values in {**left, **lost}.items()
+            for method, value in values.items()
+        ]
+    return rows_of(NAME, bench.site.layer, gather(numbers))
+
+
+def _eraser(bench: Bench, concept: str, method: str) -> ConceptEraser:
+    """Fitted once, and kept among the run's artifacts."""
+    key = bench.unit(f"eraser/{method}/{concept}")
+    path = bench.run.unit_file(key, lambda path: METHODS[method].fit(bench.data[concept]).save(path), ".safetensors")
+    eraser = ConceptEraser.load(path)
+    eraser.save(bench.run.artifacts / f"{concept}-{method}.safetensors")
+    return eraser
+
+
+def _left(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser], before: Mapping[str, float]) -> Values:
+    """What readers find in the text states, before and after."""
+    whole = bench.parts(concept)
+    others = [other.name for other in bench.concepts.concepts if other.name != concept]
+    found: Values = {}
+
+    def put(method: str, **values: float) -> None:
+        for metric, value in values.items():
+            found.setdefault(metric, {})[method] = value
+
+    put("none", **_readings(whole))
+    if others:
+        put("none", others=fmean(before[other] for other in others))
+    for method, fitted in erasers.items():
+        eraser = fitted.eraser
+        put(method, **_readings(whole.erased(eraser)), rank=float(eraser.rank), edit=edit_share(whole.test, eraser))
+        if others:
+            put(method, others=fmean(_linear(bench.parts(other).erased(eraser)) for other in others))
+    return found
+
+
+def _readings(parts: Parts) -> dict[str, float]:
+    return {
+        "linear": _linear(parts),
+        "fresh": fresh(parts.test),
+        "network": accuracy(network(parts), parts.test.y),
+        "clusters": clusters(parts),
+    }
+
+
+def _linear(parts: Parts) -> float:
+    return accuracy(linear(parts), parts.test.y)
+
+
+def _lost(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> Values:
+    """What the live model loses on texts with the concept (`carriers`) and without (`neutral`)."""
+    found: Values = {}
+    for kind, label in (("carriers", Label.POSITIVE), ("neutral", Label.NEGATIVE)):
+        rows = bench.concepts.rows(concept, "evaluation", label)[: bench.config.texts]
+        tokens = _answers(bench, [int(row) for row in rows])
+        found |= {f"{metric}.{kind}": values for metric, values in _losses(bench, tokens, erasers).items()}
+    return found
+
+
+def _losses(bench: Bench, tokens: Tokens, erasers: Mapping[str, ConceptEraser]) -> Values:
+    """Mean KL, rise of the loss and fall of top-1 accuracy, of each eraser and of random subspaces of its rank."""
+    ranks = sorted({each.eraser.rank for each in erasers.values()})
+    mean = bench.data.x.double().mean(0)
+    draws = range(bench.config.draws)
+    controls = {(rank, draw): random_eraser(len(mean), rank, mean, draw) for rank in ranks for draw in draws}
+    edits = [each.edit() for each in erasers.values()]
+    edits += [control.edit(bench.site) for control in controls.values()]
+    before, *after = effects(bench.model, tokens, edits)
+    changes = [
+        {
+            "kl": float(effect.kl.mean()),
+            "loss": float((effect.loss - before.loss).mean()),
+            "top1": float((before.top1 - effect.top1).mean()),
+        }
+        for effect in after
+    ]
+    own, random = dict(zip(erasers, changes, strict=False)), dict(zip(controls, changes[len(erasers) :], strict=True))
+    found: Values = {}
+    for method, each in erasers.items():
+        for metric, value in own[method].items():
+            found.setdefault(metric, {})[method] = value
+            drawn = [random[each.eraser.rank, draw][metric] for draw in draws]
+            found.setdefault(f"random.{metric}", {})[method] = fmean(drawn)
+    return found
+
+
+def _answers(bench: Bench, rows: Sequence[int]) -> Tokens:
+    """Texts whose responses end after `max_tokens` tokens."""
+    examples = [bench.concepts.examples[row] for row in rows]
+    tokens = bench.model.tokenize([e.instruction for e in examples], [e.response for e in examples])
+    cut = bench.config.max_tokens
+    return Tokens(tuple(TokenRow(row.ids[: row.response + cut], row.prefix, row.response) for row in tokens))

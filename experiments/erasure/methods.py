@@ -1,0 +1,49 @@
+"""The erasers that are compared."""
+
+from dataclasses import dataclass
+
+import torch
+
+from steering.erasure import ERASURES
+from workbench.artifacts.eraser import ConceptEraser
+from workbench.concepts.labelled import Labelled
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A registered erasure, and whether it is fitted on the mean state of each text instead of on tokens."""
+
+    label: str
+    name: str
+    on_texts: bool
+
+    def fit(self, data: Labelled) -> ConceptEraser:
+        """The eraser of one concept."""
+        return ERASURES[self.name].make().fit(text_means(data) if self.on_texts else data)
+
+
+METHODS = {
+    "leace": Compared("LEACE", "leace", False),
+    "leace_texts": Compared("LEACE (text means)", "leace", True),
+    "mean_projection": Compared("Mean projection", "mean_projection", False),
+    "inlp": Compared("INLP (text means)", "inlp", True),
+}
+"""INLP learns from text means only: it fits a classifier an iteration, and those it is to defeat read text means."""
+
+
+def text_means(data: Labelled) -> Labelled:
+    """One state a text: the mean over its tokens, in float32."""
+    kept, text, count = data.row.unique(return_inverse=True, return_counts=True)
+    sums = torch.zeros((len(kept), data.d), dtype=torch.float64).index_add_(0, text, data.x.double())
+    return Labelled(
+        x=(sums / count[:, None]).float(),
+        y=data.row_y,
+        row=kept,
+        concept=data.concept,
+        site=data.site,
+        model=data.model,
+        model_digest=data.model_digest,
+        examples=data.examples,
+        held_out=None if data.held_out is None else text_means(data.held_out),
+        through=data.through,
+    )

@@ -1,0 +1,72 @@
+"""A direction at a site that reads a whole text, with a query that says which of its tokens count."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
+from workbench.artifacts.vector import Vector
+from workbench.models.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Attention(Artifact):
+    """Reads a text as `sum_t softmax_t(x_t . query) (x_t . direction) + bias`; its `vector` reads tokens and steers."""
+
+    kind: ClassVar[str] = "attention"
+    site: Site
+    query: Float[Tensor, "d"]
+    """In inverse activation units: what it gives is a logit."""
+    direction: Float[Tensor, "d"]
+    bias: float = 0.0
+    unit: float = 1.0
+
+    @property
+    def vector(self) -> Vector:
+        """The direction without its query, of the same origin."""
+        return Vector(self.origin, self.site, self.direction, self.bias, self.unit)
+
+    def score_texts(
+        self, x: Float[Tensor, "token d"], row: Int[Tensor, "token"], n_texts: int
+    ) -> Float[Tensor, "text"]:
+        """The score of each text, in activation units. Raises ArtifactError for a text without tokens."""
+        counts = torch.bincount(row, minlength=n_texts)
+        if len(counts) != n_texts or not bool(counts.all()):
+            raise ArtifactError(f"{n_texts} texts cannot be scored from tokens of {int((counts > 0).sum())} texts")
+        x = x.float()
+        return pooled((x @ self.query)[:, None], (x @ self.direction)[:, None], row, n_texts)[:, 0] + self.bias
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Query and direction."""
+        return {"query": self.query, "direction": self.direction}
+
+    def header(self) -> dict[str, Any]:
+        """Site, bias and unit."""
+        return {"site": str(self.site), "bias": self.bias, "unit": self.unit}
+
+    @classmethod
+    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Attention":
+        """The artifact from its file."""
+        arrays = (tensors["query"], tensors["direction"])
+        return cls(origin, Site.parse(header["site"]), *arrays, header["bias"], header["unit"])
+
+
+def pooled(
+    logits: Float[Tensor, "token column"],
+    values: Float[Tensor, "token column"],
+    row: Int[Tensor, "token"],
+    n_texts: int,
+) -> Float[Tensor, "text column"]:
+    """The mean of each text's values under the softmax of its logits; differentiable in both.
+
+    `row` says which of `n_texts` texts each token belongs to, in any order; each must have a token.
+    """
+    each = row[:, None].expand_as(logits)
+    top = torch.full((n_texts, logits.shape[1]), -torch.inf, dtype=logits.dtype)
+    top = top.scatter_reduce(0, each, logits.detach(), "amax")
+    weight = (logits - top[row]).exp()
+    total = torch.zeros_like(top).index_add(0, row, weight)
+    return torch.zeros_like(top).index_add(0, row, weight * values) / total
