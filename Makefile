@@ -19,6 +19,7 @@ bench: .venv/ready  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.fitting
+	$(BIN)/python -m benchmarks.probing
 
 notebooks: .venv/ready  ## run the notebooks and keep their output
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

@@ -28,7 +28,7 @@ class Config:
     positions: tuple[Pooling, ...] = ("mean", "last")
     """How the tokens of a text become one state: their mean, or the last one. The first one is used for transfer."""
     random_model: bool = True
-    """Whether the same architecture with random weights is probed beside each model."""
+    """Whether the same architecture with random weights is probed too, on the states of the first kind."""
     grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     """Inverse strengths C of the penalty on standardised states, chosen for each concept on validation texts."""
     description_length: bool = True

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int8
 
+from probes.controls import last_word
 from workbench.concepts.choose import choose
 from workbench.concepts.concepts import SPLITS, ConceptSet, Label, Split
 from workbench.concepts.sentiment import load_sentiment
@@ -34,10 +36,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.texts)
 
-    @property
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """The last word of each text: what the labels of the hash control are drawn for."""
-        return tuple((response or text).split()[-1].strip(".!?,;:\"'").casefold() for text, response in self.texts)
+        return tuple(last_word(response or text) for text, response in self.texts)
 
     def tokens(self, model: Model) -> Tokens:
         """The texts as the model reads them: statements bare, instructions and responses through the chat template."""

@@ -154,7 +154,7 @@ def _baselines(sweep: Sweep, name: str, places: Sequence[Place]) -> tuple[Number
     rows = []
     for place in places:
         for variant in (v for v in sweep.variants if v.model == place.variant.model):
-            for position in sweep.config.positions:
+            for position in sweep.positions(variant):
                 other = Place(variant, place.dataset, position)
                 layer, cells = sweep.best(other), sweep.cells(other)
                 told = [_mean(cells[layer], metric) for label, metric in METRICS if label != "C"]
@@ -182,7 +182,7 @@ def _curves(
 ) -> Curves:
     lines = []
     for variant in (v for v in sweep.variants if v.model == model):
-        for position in sweep.config.positions:
+        for position in sweep.positions(variant):
             found = [sweep.cells(Place(variant, data, position)) for data in group.data]
             points = [_point(layer, [value(one) for cells in found for one in cells[layer]]) for layer in found[0]]
             lines.append(Line(f"{_kind(variant)}, {position}", tuple(points)))

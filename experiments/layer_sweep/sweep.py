@@ -73,8 +73,12 @@ class Sweep:
             Place(variant, dataset, position)
             for variant in self.variants
             for dataset in self.datasets
-            for position in self.config.positions
+            for position in self.positions(variant)
         ]
+
+    def positions(self, variant: Variant) -> tuple[Pooling, ...]:
+        """How a variant's texts become states: a random twin is probed in the first way only."""
+        return self.config.positions[:1] if variant.random else self.config.positions
 
     @cache  # noqa: B019 (a sweep lives as long as its run)
     def model(self, variant: Variant) -> Model:
