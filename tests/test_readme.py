@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments import EXPERIMENTS
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -40,14 +42,14 @@ def test_make_targets_exist(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["axbench", "directions"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_flags_exist(name):
     shown = subprocess.run(
         [sys.executable, "-m", f"experiments.{name}", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout
     lines = [line for line in "\n".join(blocks("bash")).splitlines() if f"experiments.{name}" in line]
+    assert lines
     flags = {flag for line in lines for flag in re.findall(r" (--[a-z-]+)", line)}
-    assert flags
     for flag in flags:
         assert flag in shown, flag
 

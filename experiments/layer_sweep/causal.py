@@ -15,7 +15,8 @@ from torch import Tensor
 
 from experiments.layer_sweep.cells import restored
 from experiments.layer_sweep.datasets import Dataset
-from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.concepts.concepts import Split
+from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_clusters, class_mean
 from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.positions import Positions
@@ -74,28 +75,32 @@ class Effect:
         return None if self.added.value is None or self.apart == 0 else self.added.value / self.apart
 
 
-def effect(model: Model, dataset: Dataset, directions: Directions, *, texts: int = 60, shots: int = 4) -> Effect:
+def effect(
+    model: Model, dataset: Dataset, directions: Directions, *, texts: int = 60, shots: int = 4, seed: int = 0
+) -> Effect:
     """Ask about evaluation texts, unedited and with the directions added to one class and taken from the other.
 
-    `shots` training texts of both labels in turn stand before every question.
+    As many texts of both labels are drawn, `texts` at most; `shots` training texts of both labels in turn, the same
+    for all, stand before every question.
     """
-    question, rows = QUESTIONS[dataset.columns[0]], dataset.rows("evaluation", 0)[:texts]
+    question, rng = QUESTIONS[dataset.columns[0]], np.random.default_rng(seed)
+    rows = np.sort(np.concatenate(_drawn(dataset, "evaluation", texts, rng)))
     label = dataset.labels[rows, 0] == 1
-    prompts = _prompts(dataset, question, rows, shots)
+    prompts = _prompts(dataset, question, rows, _drawn(dataset, "train", shots, rng))
     plain = _log_odds(model, question, prompts)
     edited = np.empty_like(plain)
     for value, strength in ((False, 1.0), (True, -1.0)):
         mine = np.flatnonzero(label == value)
-        edits = _edits(model, question, prompts[mine[0]], directions, strength)
+        edits = edits_of(model, question, prompts[mine[0]], directions, strength)
         with model.edited(edits):
             edited[mine] = _log_odds(model, question, [prompts[at] for at in mine])
     group, moved = dataset.group[rows], edited - plain
     right = (plain > np.median(plain)) == label
     return Effect(
-        bootstrap(right.astype(float), group),
+        bootstrap_clusters(group, class_mean(right.astype(float), label)),
         float(plain[label].mean() - plain[~label].mean()),
-        bootstrap(moved[~label], group[~label]),
-        bootstrap(moved[label], group[label]),
+        bootstrap(moved[~label]),
+        bootstrap(moved[label]),
     )
 
 
@@ -106,11 +111,16 @@ def random_like(directions: Directions, seed: int) -> dict[int, Tensor]:
     return {layer: drawn[layer] * (step.norm() / drawn[layer].norm()) for layer, step in directions.items()}
 
 
-def _prompts(dataset: Dataset, question: Question, rows: np.ndarray, shots: int) -> list[str]:
-    train = dataset.rows("train", 0)
-    label = dataset.labels[train, 0] == 1
-    halves = [train[label][: shots // 2], train[~label][: shots - shots // 2]]
-    shown = [row for pair in zip(*halves, strict=False) for row in pair]
+def _drawn(dataset: Dataset, split: Split, n: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Texts of a split with the label and without it, equally many, at most n in all."""
+    rows = dataset.rows(split, 0)
+    label = dataset.labels[rows, 0] == 1
+    each = min(n // 2, int(label.sum()), int((~label).sum()))
+    return [rng.permutation(rows[label == value])[:each] for value in (True, False)]
+
+
+def _prompts(dataset: Dataset, question: Question, rows: np.ndarray, shots: list[np.ndarray]) -> list[str]:
+    shown = [row for pair in zip(*shots, strict=True) for row in pair]
     head = "".join(f"{question.about(dataset.texts[row][0], bool(dataset.labels[row, 0]))}\n" for row in shown)
     return [head + question.about(dataset.texts[row][0]) for row in rows]
 
@@ -123,8 +133,8 @@ def _log_odds(model: Model, question: Question, prompts: Sequence[str]) -> Float
     return nll[n:] - nll[:n]
 
 
-def _edits(model: Model, question: Question, prompt: str, directions: Directions, strength: float) -> list[Add]:
-    """From the text's last token on, through the question and its answer."""
+def edits_of(model: Model, question: Question, prompt: str, directions: Directions, strength: float) -> list[Add]:
+    """What moves every layer, from a text's last token on, through the question and its answer; for all prompts."""
     whole, text = model.tokenize([prompt, prompt.removesuffix(question.after)], chat=False).lengths
     where = Positions(f"prompt[-{whole - text + 1}:]+response")
     return [

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.layer_sweep.datasets import Dataset
-from probes.controls import hash_labels, selectivity, shuffled_labels, with_controls
+from probes.controls import hash_labels, shuffled_labels, with_controls
 from probes.description_length import online_code
-from probes.paths import Chosen, chosen, logistic_path
+from probes.paths import Chosen, balanced, chosen, logistic_path
 from probes.solver import Design, row_weight, variance_of
-from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_auroc
+from workbench.concepts.examples import SPLITS, ConceptError
+from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters, class_mean, pair_share
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,17 @@ class Measured:
     column: str
     C: float
     loss: float
-    """Mean log-loss of validation texts, in nats: the layer is chosen by it."""
+    """Mean log-loss of validation texts, in nats, both classes counting the same: the layer is chosen by it."""
     accuracy: Interval
+    """Balanced: the mean of both classes' accuracies, 0.5 for a probe that knows nothing."""
     auroc: Interval
     shuffled: Interval
-    """Selectivity against shuffled labels."""
+    """Selectivity against shuffled labels: balanced accuracy less that of the control."""
     hashed: Interval | None
-    """Selectivity against labels by a text's last word."""
+    """Selectivity against labels by a text's last word; None where that gives the training texts one class only."""
     compression: float | None
-    """Bits of a code without states by bits of the online code: 1 says that the states tell nothing."""
+    """Bits of the training labels by the shares of the classes alone, by the bits of the online code: 1 says that the
+    states tell nothing."""
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> "Measured":
@@ -47,7 +50,7 @@ def restored(stored: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The labels of a dataset as the solvers take them."""
+    """The labels of a dataset as the solvers take them, each class of a column weighing the same."""
 
     y: Float[Tensor, "text column"]
     use: Float[Tensor, "text column"]
@@ -56,13 +59,18 @@ class Columns:
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Columns":
-        """1 or 0 for each text and column."""
+        """From its labels. Raises ConceptError for a column without both labels in each split."""
         labels = torch.from_numpy(dataset.labels)
-        use = (labels >= 0).float()
-        train, validation = (
-            use * torch.from_numpy(dataset.split == name).float()[:, None] for name in ("train", "validation")
-        )
-        return cls((labels == 1).float(), use, train, validation)
+        y, use = (labels == 1).float(), (labels >= 0).float()
+        parts = {name: use * torch.from_numpy(dataset.split == name).float()[:, None] for name in SPLITS}
+        for name, part in parts.items():
+            for column, positive, total in zip(dataset.columns, (part * y).sum(0), part.sum(0), strict=True):
+                if not 0 < positive < total:
+                    raise ConceptError(
+                        f"{dataset.name}/{column} has {int(positive)} positive of {int(total)} {name} texts; "
+                        "probes need both labels in every split"
+                    )
+        return cls(y, use, balanced(y, parts["train"]), balanced(y, parts["validation"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,34 +108,46 @@ def measure(
     columns = Columns.of(dataset)
     probes = choose(x, columns, grid)
     judged = torch.from_numpy(dataset.split != "validation")
-    evaluation = dataset.split[judged] == "evaluation"
-    x, y, use = x[judged], columns.y[judged], columns.use[judged]
-    group = dataset.group[judged]
+    train = torch.from_numpy(dataset.split[judged] == "train")
+    y, use = columns.y[judged], columns.use[judged]
     keys = [dataset.keys[row] for row in np.flatnonzero(judged)]
-    train = torch.from_numpy(~evaluation)
     controls = {
         "shuffled": shuffled_labels(y, use, train, seed=seed),
         "hashed": hash_labels(keys, y, use, seed=seed),
     }
-    found = with_controls(x, y, use, train, probes.penalty, controls)
-    scores = probes.scores(x).numpy()[evaluation]
-    code = online_code(x, y, use, torch.from_numpy(group), seed=seed) if described else None
-    compression = None if code is None else code.blind / code.length
+    found = with_controls(x[judged], y, use, train, probes.penalty, controls, balance=True)
+    scores, group = probes.scores(x[judged][~train]).numpy(), dataset.group[judged][~train]
+    evaluated = {"task": y[~train].numpy() > 0} | {name: each[~train].numpy() > 0 for name, each in controls.items()}
+    compression = _compression(dataset, x, columns, seed) if described else None
     told = []
     for k, column in enumerate(dataset.columns):
         mine = ~np.isnan(found.task[:, k])
-        of = group[evaluation][mine]
-        select = {name: selectivity(found.task[:, k], other[:, k])[mine] for name, other in found.control.items()}
+        label = {name: each[mine, k] for name, each in evaluated.items()}
+        task = class_mean(found.task[mine, k], label["task"])
+        other = {name: class_mean(right[mine, k], label[name]) for name, right in found.control.items()}
+        there = {name: not np.isnan(right[mine, k]).any() for name, right in found.control.items()}
         told.append(
             Measured(
                 column,
                 float(probes.found.C[k]),
                 float(probes.found.loss[:, k].min()),
-                bootstrap(found.task[mine, k], of),
-                bootstrap_auroc(scores[mine, k], y[evaluation, k].numpy()[mine] > 0, of),
-                bootstrap(select["shuffled"], of),
-                None if np.isnan(select["hashed"]).any() else bootstrap(select["hashed"], of),
+                bootstrap_clusters(group[mine], task),
+                bootstrap_clusters(group[mine], pair_share(scores[mine, k], label["task"])),
+                bootstrap_clusters(group[mine], _less(task, other["shuffled"])),
+                bootstrap_clusters(group[mine], _less(task, other["hashed"])) if there["hashed"] else None,
                 None if compression is None else float(compression[k]),
             )
         )
     return [asdict(one) for one in told]
+
+
+def _less(task: CountStatistic, control: CountStatistic) -> CountStatistic:
+    return lambda count: task(count) - control(count)
+
+
+def _compression(dataset: Dataset, x: Float[Tensor, "text d"], columns: Columns, seed: int) -> Float[Tensor, "column"]:
+    """Bits of the training texts' labels by the shares of the classes alone, by the bits of the online code."""
+    rows = columns.train.any(1)
+    group = torch.from_numpy(dataset.group)[rows]
+    code = online_code(x[rows], columns.y[rows], columns.train[rows], group, seed=seed)
+    return code.blind / code.length

@@ -1,5 +1,8 @@
 """What is probed for: texts with one or more columns of labels, split, and the groups that are resampled together."""
 
+import csv
+import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +14,13 @@ from jaxtyping import Int8
 from probes.controls import last_word
 from workbench.concepts.choose import choose
 from workbench.concepts.concepts import SPLITS, ConceptSet, Label, Split
+from workbench.concepts.examples import ConceptError
+from workbench.concepts.reading import read_text
 from workbench.concepts.sentiment import load_sentiment
 from workbench.concepts.truth import Statement, families, load_statements, split_groups, statements
 from workbench.models.model import Model
 from workbench.models.tokens import Tokens
+from workbench.runs.files import digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,12 @@ class Dataset:
         return len(self.texts)
 
     @cached_property
+    def digest(self) -> str:
+        """Of everything that a result depends on."""
+        parts = (self.labels.tolist(), self.split.tolist(), self.group.tolist())
+        return digest([self.columns, self.texts, *parts])
+
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """The last word of each text: what the labels of the hash control are drawn for."""
         return tuple(last_word(response or text) for text, response in self.texts)
@@ -51,37 +63,42 @@ class Dataset:
         return np.flatnonzero((self.split == split) & (self.labels[:, column] >= 0))
 
 
-def datasets(names: Sequence[str], limit: int | None = None) -> list[Dataset]:
-    """The datasets that a configuration names, each with at most `limit` columns.
+def datasets(names: Sequence[str], limit: int | None = None, seed: int = 0) -> list[Dataset]:
+    """The datasets that a configuration names, each with at most `limit` columns; `seed` splits statements.
 
     `truth` stands for every family of statements and its negation; a family's name for one of them (`cities`,
     `neg_cities`); `packaged`, a folder, a .jsonl or a .csv file of concepts for a concept set; a .csv file with the
-    columns `statement` and `label` for statements; a .tsv file for sentiment. Raises what the readers raise.
+    columns `statement` and `label` for statements; a .tsv file for sentiment. Raises what the readers raise, and
+    ConceptError where two datasets have one name.
     """
-    return [found for name in names for found in _named(name, limit)]
+    every = [found for name in names for found in _named(name, limit, seed)]
+    if twice := [name for name, count in Counter(one.name for one in every).items() if count > 1]:
+        raise ConceptError(f"two datasets are named {twice[0]!r}; rename a file, or ask for one of them")
+    return every
 
 
-def _named(name: str, limit: int | None) -> Iterable[Dataset]:
+def _named(name: str, limit: int | None, seed: int) -> Iterable[Dataset]:
     if name == "truth":
-        return [_family(f"{prefix}{family}") for family in families() for prefix in ("", "neg_")]
+        return [_family(f"{prefix}{family}", seed) for family in families() for prefix in ("", "neg_")]
     if name.removeprefix("neg_") in families():
-        return [_family(name)]
+        return [_family(name, seed)]
     path = Path(name)
     if path.suffix == ".tsv":
-        return [of_statements(path.stem, load_sentiment(path), "positive")]
+        return [of_statements(path.stem, load_sentiment(path), "positive", seed)]
     if path.suffix == ".csv" and _is_statements(path):
-        return [of_statements(path.stem, load_statements(path), "true")]
+        return [of_statements(path.stem, load_statements(path), "true", seed)]
     found = choose(name)
     return [of_concepts(found if limit is None else found.subset(limit))]
 
 
-def _family(name: str) -> Dataset:
-    return of_statements(name, statements(name.removeprefix("neg_"), negated=name.startswith("neg_")), "true")
+def _family(name: str, seed: int) -> Dataset:
+    found = statements(name.removeprefix("neg_"), negated=name.startswith("neg_"))
+    return of_statements(name, found, "true", seed)
 
 
 def _is_statements(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
-        return file.readline().startswith("statement,")
+    head = next(csv.reader(io.StringIO(read_text(path))), [])
+    return "statement" in (name.strip() for name in head)
 
 
 def of_concepts(concepts: ConceptSet) -> Dataset:

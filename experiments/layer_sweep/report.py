@@ -18,17 +18,21 @@ from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Sectio
 
 NOTES = (
     "A text's state is the mean or the last of its tokens' states, BOS and chat header left out. Probes are logistic "
-    "regressions on states standardised with training texts; C and the best layer are those with the lowest loss on "
-    "validation texts, and every number is of evaluation texts. Hard negatives count as negatives there.",
+    "regressions on states standardised with training texts, both classes weighing the same; C and the best layer are "
+    "those with the lowest loss on validation texts. Accuracy (balanced), AUROC and selectivity are of evaluation "
+    "texts, where hard negatives count as negatives.",
     "Layer -1 is what enters the first block; random weights are those of the architecture's own initialisation. A "
-    "concept that these baselines find as well says little about what the model has learnt.",
+    "concept that these baselines find as well says little about what the model has learnt. A baseline may fall below "
+    "chance: a word that is mostly true in training texts is then mostly false in evaluation texts, because both "
+    "labels use every word equally often.",
     "Selectivity (Hewitt & Liang 2019, arXiv:1909.03368) is accuracy less that of the same probe with control labels: "
-    "shuffled ones, and ones drawn for a text's last word. Compression (Voita & Titov 2020, arXiv:2003.12298) is the "
-    "bits that the labels need without states by the bits of the online code; at 1 the states tell nothing.",
+    "shuffled ones, and ones drawn for a text's last word. Compression is the bits that the training labels need if "
+    "only the shares of the classes are known, by the bits of the online code (Voita & Titov 2020, arXiv:2003.12298, "
+    "who divide one bit a label); at 1 the states tell nothing.",
     "Intervals are 95 % percentile bootstraps over evaluation texts; texts about one subject are resampled together.",
 )
 METRICS: tuple[tuple[str, Callable[[Measured], Interval | float | None]], ...] = (
-    ("Accuracy", lambda one: one.accuracy),
+    ("Balanced accuracy", lambda one: one.accuracy),
     ("AUROC", lambda one: one.auroc),
     ("Selectivity, shuffled", lambda one: one.shuffled),
     ("Selectivity, last word", lambda one: one.hashed),
@@ -119,7 +123,7 @@ def _conclusions(sweep: Sweep, model: str, group: Group, places: Sequence[Place]
     for place in places:
         layer, cells = sweep.best(place), sweep.cells(place)
         accuracy = mean(one.accuracy.value or 0.0 for one in cells[layer])
-        told = f"{place.dataset.name}: validation chooses {_where(layer)}, where accuracy is {accuracy:.2f}"
+        told = f"{place.dataset.name}: validation chooses {_where(layer)}, where balanced accuracy is {accuracy:.2f}"
         if INPUT in cells:
             told += f" ({mean(one.accuracy.value or 0.0 for one in cells[INPUT]):.2f} at the embeddings"
             if sweep.config.random_model:
@@ -284,8 +288,9 @@ def _causal(sweep: Sweep) -> list[Section]:
     )
     text = (
         "A probe can find what the model does not use. Here each probe's direction is added to texts without the "
-        "label and taken away from texts with it, and the model answers itself. An effect counts against the random "
-        "direction of the same length; where the unedited model cannot tell the classes apart, no effect says much.",
+        "label and taken away from texts with it, and the model answers itself. An effect counts against a random "
+        "direction as long as the mass-mean one; where the unedited model cannot tell the classes "
+        "apart, no effect says much.",
     )
     return [Section(title="The causal check", text=text, tables=(table,))]
 

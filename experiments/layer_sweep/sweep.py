@@ -19,6 +19,7 @@ from workbench.evaluation.intervals import Interval
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.runs.files import digest
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
 
@@ -58,7 +59,7 @@ class Sweep:
     @cached_property
     def datasets(self) -> list[Dataset]:
         """What is probed for."""
-        return datasets(self.config.data, self.config.limit)
+        return datasets(self.config.data, self.config.limit, self.config.seed)
 
     @property
     def variants(self) -> list[Variant]:
@@ -107,7 +108,12 @@ class Sweep:
         )
 
     def _key(self, place: Place, what: str) -> str:
-        return f"{place.variant.title}/{place.dataset.name}/{place.position}/{what}"
+        data = f"{place.dataset.name}-{place.dataset.digest[:12]}"
+        return f"{self._name(place.variant)}/{data}/{place.position}/{what}"
+
+    def _name(self, variant: Variant) -> str:
+        model = self.model(variant)
+        return f"{variant.title}-{model.digest[:12]}-{model.dtype}"
 
     def best(self, place: Place) -> int:
         """The layer whose validation loss, over columns, is lowest."""
@@ -127,9 +133,10 @@ class Sweep:
             places = [Place(variant, dataset, self.config.positions[0]) for dataset in self.single]
             layers = [self.best(place) for place in places]
             states = [_Lazy(self, place, layers) for place in places]
-            return transfer(self.single, lambda at, layer: states[at][layer], layers)
+            return transfer(self.single, lambda at, layer: states[at][layer], layers, self.config.grid)
 
-        return self.run.unit(f"{variant.title}/transfer", compute)
+        data = digest([dataset.digest for dataset in self.single])
+        return self.run.unit(f"{self._name(variant)}/transfer/{data[:12]}", compute)
 
     @cache  # noqa: B019
     def causal(self, dataset: Dataset, model: str) -> dict[str, Effect]:
@@ -140,11 +147,11 @@ class Sweep:
             last = max(self.best_in(place), 0)
             blocks = range(max(0, last + 1 - self.config.causal_blocks), last + 1)
             states = _Lazy(self, place, blocks)
-            found = {block: directions(dataset, states[block]) for block in blocks}
+            found = {block: directions(dataset, states[block], self.config.grid) for block in blocks}
             steps = {name: {block: found[block][name] for block in blocks} for name in found[last]}
             steps["random"] = random_like(steps["mass-mean"], self.config.seed)
             live = self.model(place.variant)
-            return {name: effect(live, dataset, step).stored() for name, step in steps.items()}
+            return {name: effect(live, dataset, step, seed=self.config.seed).stored() for name, step in steps.items()}
 
         return {name: Effect.of(one) for name, one in self.run.unit(self._key(place, "causal"), compute).items()}
 

@@ -9,12 +9,13 @@ from torch import Tensor
 from experiments.layer_sweep.cells import Columns, choose
 from experiments.layer_sweep.datasets import Dataset
 
-TRANSFER_GRID = (1e-4, 1e-3, 1e-2, 1e-1)
 States = Callable[[int, int], Float[Tensor, "text d"]]
 """The states of a dataset, by its number, at a layer."""
 
 
-def transfer(data: Sequence[Dataset], states: States, layers: Sequence[int]) -> dict[str, dict[str, dict[str, float]]]:
+def transfer(
+    data: Sequence[Dataset], states: States, layers: Sequence[int], grid: Sequence[float]
+) -> dict[str, dict[str, dict[str, float]]]:
     """Accuracy on the evaluation texts of each dataset, of the probes trained on each, at the layer of the trained one.
 
     States are centred with the mean of the judged dataset's own training texts (no labels are needed for that), and
@@ -23,7 +24,7 @@ def transfer(data: Sequence[Dataset], states: States, layers: Sequence[int]) -> 
     found: dict[str, dict[str, dict[str, float]]] = {}
     for source, layer in enumerate(layers):
         x = centred(data[source], states(source, layer))
-        for name, (weight, bias) in probes(data[source], x).items():
+        for name, (weight, bias) in probes(data[source], x, grid).items():
             judged = {
                 target.name: _accuracy(target, centred(target, states(at, layer)) @ weight + bias)
                 for at, target in enumerate(data)
@@ -32,9 +33,11 @@ def transfer(data: Sequence[Dataset], states: States, layers: Sequence[int]) -> 
     return found
 
 
-def probes(dataset: Dataset, x: Float[Tensor, "text d"]) -> dict[str, tuple[Float[Tensor, "d"], float]]:
+def probes(
+    dataset: Dataset, x: Float[Tensor, "text d"], grid: Sequence[float]
+) -> dict[str, tuple[Float[Tensor, "d"], float]]:
     """Weight and bias of a logistic and a mass-mean probe on the training texts of a one-column dataset."""
-    found = choose(x, Columns.of(dataset), TRANSFER_GRID).found
+    found = choose(x, Columns.of(dataset), grid).found
     positive, negative = _means(dataset, x)
     apart = positive - negative
     return {
@@ -43,11 +46,11 @@ def probes(dataset: Dataset, x: Float[Tensor, "text d"]) -> dict[str, tuple[Floa
     }
 
 
-def directions(dataset: Dataset, x: Float[Tensor, "text d"]) -> dict[str, Float[Tensor, "d"]]:
+def directions(dataset: Dataset, x: Float[Tensor, "text d"], grid: Sequence[float]) -> dict[str, Float[Tensor, "d"]]:
     """Each probe's direction, as long as the class means are apart along it."""
     positive, negative = _means(dataset, x)
     found = {}
-    for name, (weight, _) in probes(dataset, x).items():
+    for name, (weight, _) in probes(dataset, x, grid).items():
         unit = weight / weight.norm()
         found[name] = unit * ((positive - negative) @ unit)
     return found

@@ -11,15 +11,19 @@ import pytest
 import torch
 
 from experiments.layer_sweep import Config, run
-from experiments.layer_sweep.causal import QUESTIONS, effect, random_like
+from experiments.layer_sweep.causal import QUESTIONS, edits_of, effect, random_like
 from experiments.layer_sweep.cells import Columns, Measured, choose, measure
 from experiments.layer_sweep.datasets import Dataset, datasets, of_statements
+from experiments.layer_sweep.sweep import Place, Sweep, Variant
 from experiments.layer_sweep.transfer import centred, directions, transfer
 from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
+from workbench.concepts.examples import ConceptError
 from workbench.concepts.truth import statements
+from workbench.models.positions import Layout
 from workbench.runs.run import Run
 
 D = 24
+GRID = (1e-3, 1e-2, 1e-1)
 SPLITS = np.array(["train"] * 240 + ["validation"] * 60 + ["evaluation"] * 100)
 
 
@@ -88,7 +92,8 @@ def test_c_and_loss_are_those_of_the_validation_texts() -> None:
         one = choose(x, Columns.of(data), (C,)).found
         logits = x[mine] @ one.weight[:, 0] + one.intercept[0]
         y = torch.from_numpy(data.labels[:, 0])[mine].float()
-        losses.append(float(torch.nn.functional.binary_cross_entropy_with_logits(logits, y)))
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
+        losses.append(float(loss[y > 0].mean() + loss[y == 0].mean()) / 2)
     assert float(found.C[0]) == pytest.approx(grid[int(np.argmin(losses))])
     assert float(found.loss.min()) == pytest.approx(min(losses), rel=1e-3)
 
@@ -100,7 +105,7 @@ def test_probes_carry_over_where_the_direction_is_shared_and_not_elsewhere() -> 
     shifted = x + 7.0  # the same direction around another mean
     data = [replace(first, name="a"), replace(first, name="b"), replace(other, name="c")]
     states = [x, shifted, z]
-    found = transfer(data, lambda at, _: states[at], [0, 0, 0])
+    found = transfer(data, lambda at, _: states[at], [0, 0, 0], GRID)
     for matrix in found.values():
         assert matrix["a"]["b"] == matrix["a"]["a"] > 0.9
         assert matrix["a"]["c"] < matrix["a"]["a"] - 0.1
@@ -111,7 +116,7 @@ def test_a_direction_is_as_long_as_the_classes_are_apart_along_it() -> None:
     data, x, _ = planted(5, 2.0, columns=1)
     label, train = torch.from_numpy(data.labels[:, 0] == 1), torch.from_numpy(data.split == "train")
     apart = x[train & label].mean(0) - x[train & ~label].mean(0)
-    found = directions(data, x)
+    found = directions(data, x, GRID)
     torch.testing.assert_close(found["mass-mean"], apart, atol=1e-3, rtol=1e-3)
     unit = found["logistic"] / found["logistic"].norm()
     assert float(found["logistic"].norm()) == pytest.approx(abs(float(apart @ unit)), rel=1e-3)
@@ -131,6 +136,91 @@ def test_adding_the_direction_of_an_answer_moves_the_answer() -> None:
     control = effect(model, data, random_like({last: step}, 0), texts=12, shots=2)
     assert (found.added.low or 0) > abs(control.added.value or 0)
     assert not model.module.model.layers[last]._forward_hooks
+
+
+def test_probes_are_judged_at_the_layer_of_the_dataset_they_come_from() -> None:
+    data, x, _ = planted(3, 3.0, columns=1)
+    pair = [replace(data, name="a"), replace(data, name="b")]
+    asked: list[tuple[int, int]] = []
+
+    def states(at: int, layer: int) -> torch.Tensor:
+        asked.append((at, layer))
+        return x
+
+    transfer(pair, states, [4, 7], GRID)
+    assert set(asked) == {(0, 4), (1, 4), (0, 7), (1, 7)}
+
+
+def test_the_model_is_asked_about_as_many_texts_of_both_labels_wherever_they_stand() -> None:
+    model = tiny_model("llama")
+    data = of_statements("cities", statements("cities"), "true")
+    order = np.argsort(data.labels[:, 0], kind="stable")[::-1]  # all true statements first
+    texts = tuple(data.texts[row] for row in order)
+    data = replace(data, texts=texts, labels=data.labels[order], split=data.split[order], group=data.group[order])
+    step = torch.zeros(model.d_model)
+    found = effect(model, data, {0: step}, texts=10, shots=2)
+    assert found.added.n == found.removed.n == 5
+    assert found.added.value == found.removed.value == 0
+
+
+def test_only_the_end_of_the_text_and_what_follows_is_edited() -> None:
+    model = tiny_model("llama")
+    question = QUESTIONS["true"]
+    prompts = [f"one. This statement is: TRUE\n{text}{question.after}" for text in ("x.", "a longer one.")]
+    layouts: list[torch.Tensor] = []
+    tokens = model.tokenize(prompts, [question.yes] * 2, chat=False)
+    for prompt in prompts:
+        (edit,) = edits_of(model, question, prompt, {1: torch.ones(model.d_model)}, 1.0)
+        layouts.append(edit.positions.mask(Layout.of(tokens, [0, 1])))
+    assert torch.equal(*layouts)  # one edit serves all rows
+    tail = len(".") + len(question.after) + len(question.yes)  # the tiny tokenizer has a token a letter
+    for row, mask in zip(tokens, layouts[0], strict=True):
+        touched = mask.nonzero()[:, 0]
+        assert touched.tolist() == list(range(len(row.ids) - tail, len(row.ids)))
+
+
+def test_the_layer_is_chosen_on_validation_texts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """States in which validation texts favour one layer and evaluation texts another."""
+    data, x, _ = planted(6, 2.0, columns=1)
+    hidden = x.clone()
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    hidden[data.split == "evaluation"] = noise[data.split == "evaluation"]  # layer 0: only validation texts carry it
+    spoiled = x.clone()
+    spoiled[data.split == "validation"] = noise[data.split == "validation"]  # layer 1: only evaluation texts do
+    cells = {0: hidden, 1: spoiled}
+    measured = {
+        layer: [Measured.of(one) for one in measure(data, states, GRID, described=False, seed=0)]
+        for layer, states in cells.items()
+    }
+    assert (measured[1][0].accuracy.value or 0) > 0.9 > 0.7 > (measured[0][0].accuracy.value or 1)
+    monkeypatch.setattr(Sweep, "cells", lambda *_: measured)
+    with Run.open("layer_sweep", Config(), tmp_path) as opened:
+        sweep = Sweep(opened, Config())
+        assert sweep.best(Place(Variant("any"), data, "mean")) == 0
+
+
+def test_another_file_of_the_same_name_is_another_dataset(tmp_path: Path) -> None:
+    found = statements("cities")[:40]
+
+    def written(folder: str, count: int) -> Path:
+        (tmp_path / folder).mkdir()
+        lines = [f'{int(one.true)},"{one.text}"' for one in found[:count]]
+        (tmp_path / folder / "mine.csv").write_text("\n".join(["label,statement", *lines]), encoding="utf-8-sig")
+        return tmp_path / folder / "mine.csv"
+
+    first, second = str(written("a", 40)), str(written("b", 30))
+    assert datasets([first])[0].digest != datasets([second])[0].digest
+    assert datasets([first])[0].digest == datasets([first])[0].digest != datasets([first], seed=1)[0].digest
+    with pytest.raises(ConceptError, match="two datasets are named 'mine'"):
+        datasets([first, second])
+
+
+def test_a_column_needs_both_labels_in_every_split() -> None:
+    data, x, _ = planted(7, 1.0, columns=1)
+    labels = data.labels.copy()
+    labels[data.split == "evaluation"] = 1
+    with pytest.raises(ConceptError, match=r"planted/column0 has 100 positive of 100 evaluation texts"):
+        choose(x, Columns.of(replace(data, labels=labels)), GRID)
 
 
 def test_random_directions_are_as_long_and_follow_the_seed() -> None:

@@ -20,6 +20,9 @@ Statistic = Callable[..., np.ndarray]
 StratifiedStatistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """As `auroc`: `statistic(scores [item, draw], positive [item])` gives `[draw]`."""
 
+CountStatistic = Callable[[np.ndarray], np.ndarray]
+"""From how often each item was drawn [draw, item] to a number for each draw."""
+
 _NUMBERS_AT_ONCE = 2**21
 _EXACT_UP_TO = 12
 
@@ -130,33 +133,57 @@ def bootstrap_stratified(
     return Interval(value, *_percentiles(spread if min(map(len, sides)) > 1 else None, level), n, missing, level)
 
 
-def bootstrap_auroc(
-    scores: Float[np.ndarray, " item"],
-    positive: Bool[np.ndarray, " label"],
-    groups: Int[np.ndarray, " group"],
+def bootstrap_clusters(
+    groups: Int[np.ndarray, " item"],
+    statistic: CountStatistic,
     *,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """AUROC with its percentile interval over groups, each drawn with replacement and with all its items.
+    """Percentile interval of a statistic over groups, each drawn with replacement and with all its items.
 
-    For items that share a source (a template, a subject): n counts the groups. A draw that misses one class is left
-    out. Raises MetricError for lengths that differ, a NaN, or scores without both classes.
+    For items that share a source (a template, a subject): n counts the groups. A draw for which the statistic is NaN,
+    such as one that misses a class, is left out; with one group there is no interval.
     """
     _check(level, draws)
-    if not scores.shape == positive.shape == groups.shape:
-        raise MetricError(f"bootstrap_auroc: {scores.shape} scores, {positive.shape} labels, {groups.shape} groups")
-    value = float(auroc(scores, positive))
     labels, place = np.unique(groups, return_inverse=True)
+    value = float(statistic(np.ones((1, len(groups))))[0])
+    rng = np.random.default_rng(seed)
+    shares = np.full(len(labels), 1 / len(labels))
+    spread = (
+        found[~np.isnan(found)]
+        for size in _blocks(draws, len(groups))
+        for found in [statistic(rng.multinomial(len(labels), shares, size=size)[:, place])]
+    )
+    return Interval(value, *_percentiles(spread if len(labels) > 1 else None, level), len(labels), 0, level)
+
+
+def class_mean(values: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
+    """The mean of both classes' means, as a statistic for `bootstrap_clusters`: of 1 where right, balanced accuracy.
+
+    NaN where a draw misses a class.
+    """
+
+    def statistic(count: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            parts = [(count[:, side] @ values[side]) / count[:, side].sum(1) for side in (positive, ~positive)]
+        return (parts[0] + parts[1]) / 2
+
+    return statistic
+
+
+def pair_share(scores: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
+    """AUROC as a statistic for `bootstrap_clusters`; NaN where a draw misses a class."""
     above = scores[positive][:, None] - scores[~positive]
     won = (above > 0) + (above == 0) / 2  # [positive, negative]
-    rng = np.random.default_rng(seed)
-    count = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=draws)[:, place]  # [draw, item]
-    with_it, without = count[:, positive], count[:, ~positive]
-    pairs = with_it.sum(1) * without.sum(1)
-    spread = ((with_it @ won) * without).sum(1)[pairs > 0] / pairs[pairs > 0]
-    return Interval(value, *_percentiles(iter([spread]) if len(labels) > 1 else None, level), len(labels), 0, level)
+
+    def statistic(count: np.ndarray) -> np.ndarray:
+        with_it, without = count[:, positive], count[:, ~positive]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return ((with_it @ won) * without).sum(1) / (with_it.sum(1) * without.sum(1))
+
+    return statistic
 
 
 def paired_difference(
