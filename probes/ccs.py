@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workbench.artifacts.vector import Vector
 from workbench.concepts.labelled import DataError, Labelled
-from workbench.methods import AdditiveMethod, class_means
+from workbench.methods import AdditiveMethod, class_means, mean_states
 
 Sides = Literal["alternate", "order"]
 Pooling = Literal["mean", "last"]
@@ -146,9 +146,8 @@ class CCS(AdditiveMethod):
 
     def _texts(self, data: Labelled) -> Float[Tensor, "text d"]:
         """One state a text, in the order of the row numbers that occur, in float64."""
+        if self.pooling == "mean":
+            return mean_states(data.x, data.row)
         _, text, count = data.row.unique(return_inverse=True, return_counts=True)
-        if self.pooling == "last":
-            last = torch.zeros_like(count).scatter_reduce_(0, text, torch.arange(len(text)), "amax")
-            return data.x[last].double()
-        sums = torch.zeros((len(count), data.d), dtype=torch.float64).index_add_(0, text, data.x.double())
-        return sums / count[:, None]
+        last = torch.zeros_like(count).scatter_reduce_(0, text, torch.arange(len(text)), "amax")
+        return data.x[last].double()

@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from probes.logistic import fit_logistic
+from probes.paths import balanced
+from probes.solver import both_classes
 from workbench.evaluation.intervals import Interval, bootstrap
 
 
@@ -105,19 +107,23 @@ def with_controls(
     train: Bool[Tensor, "item"],
     penalty: Float[Tensor, "d concept"],
     controls: Mapping[str, Float[Tensor, "item concept"]],
+    *,
+    balance: bool = False,
 ) -> Controlled:
     """Fit task and control probes on the training items in one solve, and judge them on the others.
 
-    Every control has the task's states, items and penalty, as selectivity asks. Raises ValueError, naming the column,
+    Every control has the task's states, items and penalty, as selectivity asks. With `balance` both classes weigh the
+    same in every fit; judge such probes by balanced accuracy. Raises ValueError, naming the column,
     if a task has training items of one class only.
     """
     copies = 1 + len(controls)
     labels, used = torch.cat([y, *controls.values()], 1), use.repeat(1, copies)
     learnt = used * train[:, None]
-    fit = _both_classes(labels, learnt)
+    fit = both_classes(labels, learnt)
     fit[: y.shape[1]] = True  # the solver refuses a task with one class
     rows = learnt.any(1)
-    fitted = fit_logistic(x[rows], labels[rows][:, fit], learnt[rows][:, fit], penalty.repeat(1, copies)[:, fit])
+    weights = balanced(labels[:, fit], learnt[:, fit]) if balance else learnt[:, fit]
+    fitted = fit_logistic(x[rows], labels[rows][:, fit], weights[rows], penalty.repeat(1, copies)[:, fit])
     logits = x[~train].to(fitted.weight) @ fitted.weight + fitted.intercept
     right = torch.full((int((~train).sum()), len(fit)), torch.nan)
     right[:, fit] = ((logits > 0) == (labels[~train][:, fit] > 0)).float()
@@ -153,11 +159,6 @@ def over_concepts(values: Float[np.ndarray, "item concept"], *, draws: int = 200
 
 def _rate(y: Tensor, use: Tensor) -> Float[Tensor, "concept"]:
     return (use * y).sum(0).double() / use.sum(0)
-
-
-def _both_classes(y: Tensor, use: Tensor) -> Bool[Tensor, "concept"]:
-    positive, total = (use * y).sum(0), use.sum(0)
-    return (positive > 0) & (positive < total)
 
 
 def _hash(text: str) -> bytes:

@@ -2,9 +2,10 @@
 
 Two codes for 0/1 labels, a column a concept. The online code sends the labels block by block, each with a probe
 fitted on the blocks before; the variational code sends a Bayesian probe and then the labels. Sender and receiver both
-have the states, so features are scaled with all items. Probabilities are used as they are: nothing is clipped, and an
-L2 penalty keeps logits finite. Neither code picks its penalty by looking ahead: the lengths L_C under each inverse
-strength C of a grid become one by a uniform mixture, -log2 mean 2^-L_C, at most log2 |grid| bits above the shortest.
+have the states, so features are scaled with all items that a column uses (in the variational code, that any column
+uses). Probabilities are used as they are: nothing is clipped, and an L2 penalty keeps logits finite. Neither code picks
+its penalty by looking ahead: the lengths L_C under each inverse strength C of a grid become one by a uniform mixture,
+-log2 mean 2^-L_C, at most log2 |grid| bits above the shortest.
 """
 
 import math
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from probes.logistic import fit_logistic
-from probes.solver import Design, row_weight
+from probes.solver import Design, both_classes, row_weight, variance_of
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 """Shares of the items at which a block of the online code ends."""
@@ -77,7 +78,7 @@ def online_code(
     if orders < 1:
         raise ValueError(f"online_code needs at least one order; got {orders}")
     group = torch.arange(len(y)) if groups is None else groups.unique(return_inverse=True)[1]
-    variance = x.double().var(0).clamp_min(1e-12).float()  # a penalty by variance standardises
+    variance = variance_of(x, use).clamp_min(1e-12)  # [d, concept]; a penalty by variance standardises
     generator = torch.Generator().manual_seed(seed)
     bits = [_one_order(x, y, use, variance, _blocks(use, group, generator), grid) for _ in range(orders)]
     return CodeLength(torch.stack(bits), use.double().sum(0), _blind(y, use))
@@ -100,6 +101,8 @@ def variational_code(
     that can be sent. Raises ValueError for an empty grid or a column with one class.
     """
     _check(y, use, grid)
+    used = use.any(1)
+    x, y, use = x[used], y[used], use[used]
     features = _principal(x)  # [item, d+1]
     prior = torch.stack([_prior(features.shape[1], C) for C in grid], 1)  # [d+1, C]
     prior = prior.repeat_interleave(y.shape[1], 1)  # [d+1, C*concept]
@@ -115,14 +118,9 @@ def variational_code(
 def _check(y: Tensor, use: Tensor, grid: Sequence[float]) -> None:
     if not grid:
         raise ValueError("the grid of C is empty; give at least one")
-    lacking = (~_both_classes(y, use)).nonzero()[:, 0].tolist()
+    lacking = (~both_classes(y, use)).nonzero()[:, 0].tolist()
     if lacking:
         raise ValueError(f"column {lacking[0]} has items of one class only; there is nothing to describe")
-
-
-def _both_classes(y: Tensor, use: Tensor) -> Tensor:
-    positive, total = (use * y).sum(0), use.sum(0)
-    return (positive > 0) & (positive < total)
 
 
 def _mixture(bits: Float[Tensor, "C concept"]) -> Float[Tensor, "concept"]:
@@ -164,15 +162,14 @@ def _block_bits(
 ) -> Float[Tensor, "C concept"]:
     """The bits of one block's labels under probes fitted on what was sent before."""
     bits = coded.double().sum(0).repeat(len(grid), 1)  # without a probe
-    probed = _both_classes(y, sent)
+    probed = both_classes(y, sent)
     if not bool(probed.any()):
         return bits
     known, new = sent[:, probed].any(1), coded[:, probed].any(1)
     use = sent[known][:, probed]
     design = Design.of(x[known], row_weight(use))
     for row, C in enumerate(grid):
-        penalty = (variance / C)[:, None].repeat(1, int(probed.sum()))
-        fitted = fit_logistic(design, y[known][:, probed], use, penalty)
+        fitted = fit_logistic(design, y[known][:, probed], use, variance[:, probed] / C)
         logits = x[new].to(fitted.weight) @ fitted.weight + fitted.intercept
         loss = softplus(logits) - y[new][:, probed] * logits
         bits[row, probed] = (coded[new][:, probed] * loss).double().sum(0) / math.log(2)
@@ -196,11 +193,10 @@ def _laplace(
     features: Tensor, y: Tensor, use: Tensor, prior: Float[Tensor, "d1 column"], grid: Sequence[float]
 ) -> tuple[Float[Tensor, "d1 column"], Float[Tensor, "d1 column"]]:
     """Means and deviations to start from: the penalised optimum for each C, and the diagonal of the curvature there."""
-    x, rows = features[:, :-1], use.any(1)
-    means = []
+    x, means = features[:, :-1], []
     for C in grid:
         penalty = torch.full((x.shape[1], y.shape[1]), 1 / C)
-        fitted = fit_logistic(x[rows], y[rows], use[rows], penalty)
+        fitted = fit_logistic(x, y, use, penalty)
         means.append(torch.cat([fitted.weight, fitted.intercept[None]]))
     mean = torch.cat(means, 1)
     p = (features @ mean).sigmoid()

@@ -8,11 +8,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.paths import logistic_path
+from probes.logistic import Fitted
+from probes.paths import Chosen, balanced, chosen, logistic_path
 from workbench.artifacts.vector import Vector
 from workbench.concepts.concepts import Label
 from workbench.concepts.labelled import Labelled, LabelledSet
 from workbench.methods import AdditiveMethod
+
+States = tuple[Tensor, Tensor]
+"""Hidden states [token, d], and the Label of each token for each concept [token, concept]."""
 
 
 @dataclass(frozen=True)
@@ -26,40 +30,44 @@ class LinearProbe(AdditiveMethod):
     source: ClassVar[str] = "arXiv:1610.01644"
 
     grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
-    """Inverse strengths C of the penalty to choose from; the middle one is taken where nothing is held out."""
+    """Inverse strengths C of the penalty to choose from, in any order; where nothing is held out, the one at place
+    len(grid) // 2 is taken."""
 
     def fit(self, data: Labelled) -> Vector:
         """One concept: `fit_all` over one column."""
-        label = torch.where(data.y, int(Label.POSITIVE), int(Label.NEGATIVE))[:, None]
-        return self._fit(data.x, label, [data])[0]
+        held = None if data.held_out is None else (data.held_out.x, _label(data.held_out))
+        return self._fit((data.x, _label(data)), held, [data])[0]
 
     def fit_all(self, data: LabelledSet) -> list[Vector]:
         """All concepts in one solve for each C, from the strongest penalty to the weakest."""
-        return self._fit(data.x, data.row_labels("train")[data.row], list(data))
+        train, held = (data.row_labels(split)[data.row] for split in ("train", "validation"))
+        return self._fit((data.x, train), (data.x, held), list(data))
 
-    def _fit(self, x: Tensor, label: Int[Tensor, "token concept"], parts: Sequence[Labelled]) -> list[Vector]:
-        used = (label != Label.ABSENT).any(1)
-        x, label = x[used].float(), label[used]
-        y = (label == Label.POSITIVE).float()
-        use = y + (label == Label.NEGATIVE).float()
-        best: list[tuple[float, Tensor, float]] = [(torch.inf, x[0], 0.0)] * len(parts)
-        for fitted in logistic_path(x, y, use, self._candidates(parts)):
-            for k, part in enumerate(parts):
-                loss = _held_out_loss(part, fitted.weight[:, k], float(fitted.intercept[k]))
-                if loss < best[k][0]:
-                    best[k] = (loss, fitted.weight[:, k], float(fitted.intercept[k]))
-        return [self.vector(part, weight, bias) for part, (_, weight, bias) in zip(parts, best, strict=True)]
-
-    def _candidates(self, parts: Sequence[Labelled]) -> tuple[float, ...]:
-        if any(part.held_out is None for part in parts):
-            return (self.grid[len(self.grid) // 2],)
-        return tuple(sorted(set(self.grid)))
+    def _fit(self, train: States, held: States | None, parts: Sequence[Labelled]) -> list[Vector]:
+        x, y, use = _columns(*train)
+        Cs = (self.grid[len(self.grid) // 2],) if held is None else tuple(sorted(set(self.grid)))
+        fits = logistic_path(x, y, use, Cs)
+        found = fits[0] if held is None else _choice(fits, Cs, *_columns(*held))
+        return [
+            self.vector(part, weight, float(bias))
+            for part, weight, bias in zip(parts, found.weight.T, found.intercept, strict=True)
+        ]
 
 
-def _held_out_loss(part: Labelled, weight: Float[Tensor, "d"], bias: float) -> float:
-    """Mean log-loss on held-out tokens, both classes counting the same; 0 where nothing is held out."""
-    if part.held_out is None:
-        return 0.0
-    logits = part.held_out.x.float() @ weight + bias
-    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, part.held_out.y.float(), reduction="none")
-    return float(losses[part.held_out.y].mean() + losses[~part.held_out.y].mean()) / 2
+def _label(data: Labelled) -> Int[Tensor, "token 1"]:
+    return torch.where(data.y, int(Label.POSITIVE), int(Label.NEGATIVE))[:, None]
+
+
+def _columns(
+    x: Float[Tensor, "token d"], label: Int[Tensor, "token concept"]
+) -> tuple[Float[Tensor, "used d"], Float[Tensor, "used concept"], Float[Tensor, "used concept"]]:
+    """States, 0/1 labels and weights of the tokens that any column uses."""
+    used = (label != Label.ABSENT).any(1)
+    x, label = x[used].float(), label[used]
+    y = (label == Label.POSITIVE).float()
+    return x, y, y + (label == Label.NEGATIVE).float()
+
+
+def _choice(fits: Sequence[Fitted], Cs: Sequence[float], x: Tensor, y: Tensor, use: Tensor) -> Chosen:
+    """The lowest mean log-loss on held-out tokens, both classes counting the same."""
+    return chosen(fits, Cs, x, y, balanced(y, use))

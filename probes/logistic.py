@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.linalg import vecdot
 from torch.nn.functional import softplus
 
-from probes.solver import TOL, Design, Loss, centred, minimise, row_weight, uncentred
+from probes.solver import TOL, Design, Loss, both_classes, centred, check_weights, minimise, row_weight, uncentred
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,11 @@ def fit_logistic(
 
     `y` is 0 or 1; `use` weighs items (0 leaves them out, any weight from 0 up is fine); the intercept is not penalised.
     `start` is where to begin, zeros by default. Ends when the predicted decrease of every column is under `tol` times
-    its objective. Solved in float64 if x is, else in float32. Raises ValueError if a column has items of one class
-    only or, when `strict`, does not converge in `max_iter` steps; otherwise see `Fitted.converged`.
+    its objective. Solved in float64 if x is, else in float32. Raises ValueError for labels other than 0 and 1, negative
+    weights, a column with items of one class only or, when `strict`, one that does not converge in `max_iter` steps;
+    otherwise see `Fitted.converged`.
     """
-    _both_classes(y, use)
+    _check(y, use)
     design = x if isinstance(x, Design) else Design.of(x, row_weight(use.to(x)))
     loss = _Binary(y.to(design.x), use.to(design.x))
     rows = None if start is None else centred(start.weight.T, start.intercept, design)
@@ -53,9 +54,13 @@ def fit_logistic(
     return Fitted(weight.T, intercept, found.objective, found.iterations, found.converged)
 
 
-def _both_classes(y: Tensor, use: Tensor) -> None:
-    positive, total = (use * y).sum(0), use.sum(0)
-    alone = (positive <= 0) | (positive >= total)
+def _check(y: Tensor, use: Tensor) -> None:
+    other = (y != 0) & (y != 1)
+    if bool(other.any()):
+        item, column = other.nonzero()[0].tolist()
+        raise ValueError(f"item {item} has label {float(y[item, column]):g} in column {column}; labels must be 0 or 1")
+    check_weights(use)
+    alone = ~both_classes(y, use)
     if bool(alone.any()):
         raise ValueError(
             f"column {int(alone.int().argmax())} has items of one class only; logistic regression needs both"

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
 
-from probes.solver import TOL, Design, Loss, centred, minimise, row_weight, uncentred
+from probes.solver import TOL, Design, Loss, centred, check_weights, minimise, row_weight, uncentred
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,12 @@ def fit_multinomial(
     """Minimise, for each problem, sum_i use_i * -log softmax(W x_i + b)[y_i] + sum_cj penalty_j * W_cj^2 / 2.
 
     `y` counts classes from 0; where `use` is 0 it may be anything. Weights of items, intercepts, `start`, `tol`,
-    `max_iter` and `strict` are as in `fit_logistic`. Raises ValueError if a problem lacks items of a class.
+    `max_iter` and `strict` are as in `fit_logistic`. Raises ValueError for fewer than two classes, negative weights, a
+    label that is no class, or a problem that lacks items of a class.
     """
+    if classes < 2:
+        raise ValueError(f"softmax regression needs at least 2 classes, got {classes}")
+    check_weights(use)
     one_hot = _one_hot(y, use, classes)
     design = x if isinstance(x, Design) else Design.of(x, row_weight(use.to(x)))
     loss = _Softmax(one_hot.to(design.x.device), use.to(design.x))

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -51,7 +51,8 @@ def logistic_path(
     """A fit for each C, each started at the one before; weights are for the states as given, not standardised.
 
     `variance` is by how much features count for the penalty: by default that of the items in use, which is the same
-    as standardising; ones leave features as they are. Raises ValueError if Cs do not rise, and as `fit_logistic` does.
+    as standardising; ones leave features as they are. Raises ValueError if Cs do not rise, naming C if a column does
+    not converge, and as `fit_logistic` does.
     """
     if not Cs or Cs[0] <= 0 or any(a >= b for a, b in pairwise(Cs)):
         raise ValueError(f"Cs must be positive and rise, got {list(Cs)}: each fit starts from the one before")
@@ -59,7 +60,11 @@ def logistic_path(
     variance = (variance_of(design, use) if variance is None else variance).clamp_min(1e-12)
     fits: list[Fitted] = []
     for C in Cs:
-        fits.append(fit_logistic(design, y, use, variance / C, start=fits[-1] if fits else None, tol=tol))
+        start = fits[-1] if fits else None
+        fits.append(fit_logistic(design, y, use, variance / C, start=start, tol=tol, strict=False))
+        if not bool(fits[-1].converged.all()):
+            column = int(fits[-1].converged.int().argmin())
+            raise ValueError(f"column {column} did not converge at C = {C:g}; give smaller Cs")
     return tuple(fits)
 
 
@@ -76,10 +81,20 @@ def log_loss(
     return (use * binary_cross_entropy_with_logits(logits, y.to(logits), reduction="none")).sum(0) / use.sum(0)
 
 
-def balanced(y: Float[Tensor, "item concept"], use: Float[Tensor, "item concept"]) -> Float[Tensor, "item concept"]:
-    """The weights in `use`, rescaled so that in each column both classes count the same and the mean stays."""
-    total, positive = use.sum(0), (use * y).sum(0)
-    return use * torch.where(y > 0, total / (2 * positive), total / (2 * (total - positive)))
+def balanced(y: Num[Tensor, "item column"], use: Float[Tensor, "item column"]) -> Float[Tensor, "item column"]:
+    """The weights in `use`, rescaled so that in each column all classes count the same and the mean stays.
+
+    `y` counts classes from 0, two at least. Raises ValueError if a column uses no item of a class.
+    """
+    classes = max(2, int(y.max()) + 1)
+    weight, share = torch.zeros_like(use), use.sum(0) / classes
+    for label in range(classes):
+        mine = use * (y == label)
+        counts = mine.sum(0)
+        if bool((counts <= 0).any()):
+            raise ValueError(f"column {int((counts <= 0).int().argmax())} has no item of class {label} to balance")
+        weight += mine * (share / counts)
+    return weight
 
 
 def chosen(

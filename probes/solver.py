@@ -92,12 +92,31 @@ def variance_of(x: Float[Tensor, "item d"] | Design, use: Float[Tensor, "item co
 
     Standardising states by training statistics is the same as penalising each weight by its feature's variance.
     """
-    x = (x if isinstance(x, Design) else Design.of(x)).x[:, :-1]
-    use = use.to(x)
+    xt = (x if isinstance(x, Design) else Design.of(x)).xt[:-1]
+    use = use.to(xt.device, torch.float64)  # squares are subtracted: a column's items may lie far from the mean
     total = use.sum(0)
-    mean = x.T @ use / total
-    spread = (x * x).T @ use / total - mean * mean
-    return spread.clamp_min(0) / (1 - use.square().sum(0) / total.square())
+    spread = torch.cat([_spread(block.double(), use / total) for block in xt.split(_BLOCK)])
+    return (spread.clamp_min(0) / (1 - use.square().sum(0) / total.square())).to(xt)
+
+
+def _spread(xt: Float[Tensor, "d item"], share: Float[Tensor, "item concept"]) -> Float[Tensor, "d concept"]:
+    mean = xt @ share
+    middle = mean.mean(1, keepdim=True)
+    return (xt - middle).square() @ share - (mean - middle).square()
+
+
+def both_classes(y: Float[Tensor, "item concept"], use: Float[Tensor, "item concept"]) -> Bool[Tensor, "concept"]:
+    """Whether the items that a column uses are of both classes."""
+    positive, total = (use * y).sum(0), use.sum(0)
+    return (positive > 0) & (positive < total)
+
+
+def check_weights(use: Float[Tensor, "item column"]) -> None:
+    """Raises ValueError, naming item and column, for a weight that is negative or no number."""
+    wrong = ~(use >= 0)
+    if bool(wrong.any()):
+        item, column = wrong.nonzero()[0].tolist()
+        raise ValueError(f"item {item} has weight {float(use[item, column]):g} in column {column}; give 0 or more")
 
 
 def row_weight(use: Float[Tensor, "item column"]) -> Float[Tensor, "item"] | None:

@@ -12,6 +12,7 @@ METHODS = {
     "ssv": Entry("steering.ssv:SupervisedVector"),
     "reps": Entry("steering.reps:RePS"),
     "reft_r1": Entry("steering.reft_r1:ReFTr1"),
+    "reft_r1_compat": Entry("steering.reft_r1:published"),
     "reft_r1_clamp": Entry("steering.reft_r1:ReFTr1", (("writes", "clamp"),)),
     "loreft": Entry("steering.loreft:LoReFT"),
     "lora": Entry("steering.lora:LoRA"),

@@ -1,13 +1,13 @@
 """ReFT-r1: one direction that both detects a concept and writes it (AxBench, arXiv:2501.17148, section 4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.objective import Batch, Item, Objective
+from steering.objective import Batch, Item, Objective, Recipe
 from steering.texts import balanced
 from steering.through_model import Trained
 from steering.trained import TrainedVector
@@ -30,7 +30,7 @@ Writing = Literal["add", "clamp"]
 class LatentObjective(Objective):
     """Language modelling with h + m w, m the mean of the k largest ReLU(h . w) of the text, under an L1 penalty.
 
-    Where it clamps, h - ReLU(h . w) w + m w.
+    Where it clamps, h - (h . w) w + m w for w at unit norm: the component along w is brought to m, whatever its sign.
 
     Per concept: mean nll of the labels + progress * l1 * mean over texts of (sum of the other latents / tokens).
     """
@@ -73,12 +73,20 @@ class LatentObjective(Objective):
             mean = top.sum(1) / count
             rest = (latent.sum(1) - of_text) / (n + torch.finfo(latent.dtype).eps)
             penalty.add_(batch.progress * self.l1 * rest / batch.n_items)
-            moved = h.float() + (mean[:, None] * w)[:, None]
-            if self.writes == "clamp":
-                moved = moved - latent[..., None] * w[:, None]
+            moved = h.float() + self._added(h.float(), w, mean)
             return torch.where(batch.content[..., None], moved.to(h.dtype), h)
 
         return [(self.site, tap)]
+
+    def _added(
+        self, h: Float[Tensor, "batch pos d"], w: Float[Tensor, "batch d"], mean: Float[Tensor, "batch"]
+    ) -> Float[Tensor, "batch #pos d"]:
+        """What is added to every state: `mean` times w, or what its component along w lacks of `mean`."""
+        if self.writes == "add":
+            return (mean[:, None] * w)[:, None]
+        unit = torch.nn.functional.normalize(w, dim=1)
+        lacks = mean[:, None] - torch.einsum("bpd,bd->bp", h, unit)
+        return lacks[..., None] * unit[:, None]
 
     def _pads(self, batch: Batch, w: Tensor, n: Tensor) -> Float[Tensor, "batch k"]:
         """The latent of the pad, as often as the text is shorter than the longest of its step; at most k count."""
@@ -106,13 +114,20 @@ class ReFTr1(TrainedVector):
     label: ClassVar[str] = "ReFT-r1"
     source: ClassVar[str] = "arXiv:2501.17148"
 
+    recipe: Recipe = field(default_factory=lambda: Recipe(learning_rate=0.001))
+    """How long and how fast. An AdamW step moves a unit vector by up to learning_rate * sqrt(d). The published rate of
+    0.01 is for a width of 2304 (`published`); 0.001 was chosen on validation texts of the default model, see
+    docs/reproduction.md.
+    """
     form: Form = "fixed"
     top_k: int = 8
     """Tokens of a text whose mean latent sets the size of the edit."""
     l1: float = 0.005
     """Weight of the penalty at the end of training."""
     writes: Writing = "add"
-    """`clamp` trains and steers by setting the component along the direction instead of adding to it."""
+    """`clamp` trains and steers by setting the component along the direction, also where it is negative, instead of
+    adding to it.
+    """
 
     @property
     def title(self) -> str:
@@ -145,6 +160,11 @@ class ReFTr1(TrainedVector):
     def keep(self, data: Labelled, found: Trained) -> Vector:
         """The trained direction."""
         return self.vector(data, found.parameters["direction"], seed=self.recipe.seed)
+
+
+def published() -> ReFTr1:
+    """ReFT-r1 as its published code and recipe have it."""
+    return ReFTr1(form="compat", recipe=Recipe(learning_rate=0.01))
 
 
 def with_pads(model: Model, tokens: Tokens, site: Site) -> tuple[Float[Tensor, "token d"], Float[Tensor, "text d"]]:

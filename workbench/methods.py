@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
@@ -167,6 +167,11 @@ def class_means(data: Labelled) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]
 def text_mean(data: Labelled, positive: bool) -> Float[Tensor, "d"]:
     """Mean over texts of each text's mean over its tokens, for one class, in float64."""
     mine = data.y == positive
-    _, text, count = data.row[mine].unique(return_inverse=True, return_counts=True)
-    sums = torch.zeros((len(count), data.d), dtype=torch.float64).index_add_(0, text, data.x[mine].double())
-    return (sums / count[:, None]).mean(0)
+    return mean_states(data.x[mine], data.row[mine]).mean(0)
+
+
+def mean_states(x: Float[Tensor, "token d"], row: Int[Tensor, "token"]) -> Float64[Tensor, "text d"]:
+    """Each text's mean over its tokens, in the order of the row numbers that occur."""
+    _, text, count = row.unique(return_inverse=True, return_counts=True)
+    sums = torch.zeros((len(count), x.shape[1]), dtype=torch.float64).index_add_(0, text, x.double())
+    return sums / count[:, None]

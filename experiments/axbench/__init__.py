@@ -24,8 +24,8 @@ QUICK = (
 )
 """The methods that cost seconds a concept."""
 WRITERS = (
-    *("diffmean", "diffmean_text", "pca", "lat", "ssv", "reps", "reft_r1", "reft_r1_clamp", "loreft", "lora", "random"),
-    *("prompt", "probe"),
+    *("diffmean", "diffmean_text", "pca", "lat", "ssv", "reps", "reft_r1", "reft_r1_compat", "reft_r1_clamp"),
+    *("loreft", "lora", "random", "prompt", "probe"),
 )
 """All that steer."""
 NAME = "axbench"

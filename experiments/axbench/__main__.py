@@ -2,4 +2,5 @@
 
 from experiments.axbench import main
 
-main()
+if __name__ == "__main__":
+    main()

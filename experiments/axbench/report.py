@@ -1,6 +1,5 @@
 """What the AxBench comparison tells its readers: the story of the report, its sampled generations, and W&B."""
 
-import shlex
 from collections import Counter
 
 from experiments.axbench.level import Level
@@ -85,7 +84,7 @@ def tell(task: SteeringTask) -> Story:
         f"that can write bring them into the answers of {bench.model.name} (steering)? All read and edit the residual "
         f"stream after block {level.layer} of {bench.model.n_layers}.",
         methods=tuple(_note(level, name) for name in bench.methods),
-        command=_command(level),
+        command=level.bench.run.command,
         judge=bench.judge.name,
         baseline=config.baseline if config.baseline in config.steered else None,
         layer=level.layer,
@@ -116,11 +115,6 @@ def _note(level: Level, name: str) -> MethodNote:
     arxiv = method.source.removeprefix("arXiv:")
     url = None if arxiv == method.source else f"https://arxiv.org/abs/{arxiv}"
     return MethodNote(name=name, label=method.title, source=method.source, url=url, limits=" ".join(limits))
-
-
-def _command(level: Level) -> str:
-    folder = level.bench.run.folder
-    return f"python -m experiments.axbench --config {shlex.quote(f'{folder.parent.name}/{folder.name}/config.json')}"
 
 
 def _generations(task: SteeringTask) -> tuple[Generation, ...]:

@@ -54,7 +54,7 @@ PRESETS = {
 
 
 def run(config: Config, root: Path = Path("runs")) -> Path:
-    """Run, or continue, the experiment; returns the path of the report."""
+    """Run, or continue, the experiment; returns the run's folder."""
     from experiments.erasure.concepts import Bench, measure_concepts
     from experiments.erasure.report import sheet
     from experiments.erasure.words import measure_words
@@ -65,7 +65,8 @@ def run(config: Config, root: Path = Path("runs")) -> Path:
         bench = Bench.of(config, opened)
         opened.record(measure_concepts(bench))
         opened.record(measure_words(bench))
-        return write_sheet(opened.folder, sheet(bench))
+        write_sheet(opened.folder, sheet(bench))
+        return opened.folder
 
 
 def main() -> None:
@@ -73,6 +74,6 @@ def main() -> None:
     from experiments.command import parse
 
     config, root = parse(Config, PRESETS)
-    page = run(config, root)
-    print(page)
-    print(page.parent)
+    folder = run(config, root)
+    print(folder / "report.html")
+    print(folder)

@@ -1,6 +1,6 @@
 """Erasing the concepts of a set: what readers still find in the texts' states, and what the live model loses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -14,13 +14,14 @@ from experiments.erasure import NAME, Config
 from experiments.erasure.methods import METHODS
 from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
 from steering.erasure.amnesic import effects
-from steering.erasure.projection import random_eraser
+from steering.erasure.projection import random_erasers
 from workbench.activations.store import stored
-from workbench.artifacts.eraser import ConceptEraser
+from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.concepts.choose import choose
 from workbench.concepts.concepts import ConceptSet, Label, Split
-from workbench.concepts.labelled import LabelledSet, Through, tokens_of
+from workbench.concepts.labelled import DataError, LabelledSet, Through, tokens_of
 from workbench.evaluation.summary import Number, gather, rows_of
+from workbench.methods import mean_states
 from workbench.models.cache import cache_root
 from workbench.models.load import load
 from workbench.models.model import Model
@@ -68,10 +69,11 @@ class Bench:
 
     @cached_property
     def means(self) -> Float64[Tensor, "text d"]:
-        """The mean state of each text."""
-        x, row, n = self.data.x, self.data.row, len(self.concepts.examples)
-        sums = torch.zeros((n, x.shape[1]), dtype=torch.float64).index_add_(0, row, x.double())
-        return sums / row.bincount(minlength=n)[:, None]
+        """The mean state of each text. Raises DataError for a text without tokens."""
+        means = mean_states(self.data.x, self.data.row)
+        if len(means) != len(self.concepts.examples):
+            raise DataError(f"only {len(means)} of {len(self.concepts.examples)} texts have tokens")
+        return means
 
     def part(self, concept: str, split: Split) -> Part:
         """The text states of one split of a concept: positives, then negatives; hard negatives are left out."""
@@ -155,18 +157,25 @@ def _lost(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> V
     for kind, label in (("carriers", Label.POSITIVE), ("neutral", Label.NEGATIVE)):
         rows = bench.concepts.rows(concept, "evaluation", label)[: bench.config.texts]
         tokens = _answers(bench, [int(row) for row in rows])
-        found |= {f"{metric}.{kind}": values for metric, values in _losses(bench, tokens, erasers).items()}
+        found |= {f"{metric}.{kind}": values for metric, values in _losses(bench, concept, tokens, erasers).items()}
     return found
 
 
-def _losses(bench: Bench, tokens: Tokens, erasers: Mapping[str, ConceptEraser]) -> Values:
+def controls(data: LabelledSet, concept: str, ranks: Iterable[int], draws: int) -> dict[tuple[int, int], Eraser]:
+    """Random erasers of one concept by rank and draw, around the mean of all tokens; every concept draws its own."""
+    mean, seed = data.x.double().mean(0), data.concepts.index(concept)
+    return {
+        (rank, draw): eraser
+        for rank in sorted(set(ranks))
+        for draw, eraser in enumerate(random_erasers(rank, mean, draws, seed))
+    }
+
+
+def _losses(bench: Bench, concept: str, tokens: Tokens, erasers: Mapping[str, ConceptEraser]) -> Values:
     """Mean KL, rise of the loss and fall of top-1 accuracy, of each eraser and of random subspaces of its rank."""
-    ranks = sorted({each.eraser.rank for each in erasers.values()})
-    mean = bench.data.x.double().mean(0)
-    draws = range(bench.config.draws)
-    controls = {(rank, draw): random_eraser(len(mean), rank, mean, draw) for rank in ranks for draw in draws}
+    drawn = controls(bench.data, concept, (each.eraser.rank for each in erasers.values()), bench.config.draws)
     edits = [each.edit() for each in erasers.values()]
-    edits += [control.edit(bench.site) for control in controls.values()]
+    edits += [control.edit(bench.site) for control in drawn.values()]
     before, *after = effects(bench.model, tokens, edits)
     changes = [
         {
@@ -176,13 +185,13 @@ def _losses(bench: Bench, tokens: Tokens, erasers: Mapping[str, ConceptEraser]) 
         }
         for effect in after
     ]
-    own, random = dict(zip(erasers, changes, strict=False)), dict(zip(controls, changes[len(erasers) :], strict=True))
+    own, random = dict(zip(erasers, changes, strict=False)), dict(zip(drawn, changes[len(erasers) :], strict=True))
     found: Values = {}
     for method, each in erasers.items():
         for metric, value in own[method].items():
             found.setdefault(metric, {})[method] = value
-            drawn = [random[each.eraser.rank, draw][metric] for draw in draws]
-            found.setdefault(f"random.{metric}", {})[method] = fmean(drawn)
+            others = [random[each.eraser.rank, draw][metric] for draw in range(bench.config.draws)]
+            found.setdefault(f"random.{metric}", {})[method] = fmean(others)
     return found
 
 

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from steering.erasure import ERASURES
 from workbench.artifacts.eraser import ConceptEraser
 from workbench.concepts.labelled import Labelled
+from workbench.methods import mean_states
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,10 @@ METHODS = {
 
 def text_means(data: Labelled) -> Labelled:
     """One state a text: the mean over its tokens, in float32."""
-    kept, text, count = data.row.unique(return_inverse=True, return_counts=True)
-    sums = torch.zeros((len(kept), data.d), dtype=torch.float64).index_add_(0, text, data.x.double())
     return Labelled(
-        x=(sums / count[:, None]).float(),
+        x=mean_states(data.x, data.row).float(),
         y=data.row_y,
-        row=kept,
+        row=data.row.unique(),
         concept=data.concept,
         site=data.site,
         model=data.model,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
-from probes.logistic import fit_logistic
+from probes.paths import balanced, chosen, logistic_path
 from workbench.artifacts.eraser import Eraser
 
 GRID = (1e-3, 1e-2, 1e-1, 1.0)
@@ -60,24 +60,17 @@ def accuracy(said: Bool[Tensor, "item"], y: Bool[Tensor, "item"]) -> float:
 def linear(parts: Parts, grid: tuple[float, ...] = GRID) -> Bool[Tensor, "item"]:
     """What an L2 logistic regression says of each test item; the C with the smallest held-out loss."""
     standard = parts.standard()
-    y, use = standard.train.y.double()[:, None], _use(standard.train.y)[:, None]
-    best, said = torch.inf, torch.zeros(0)
-    for C in grid:
-        penalty = torch.full((parts.train.x.shape[1], 1), 1 / C, dtype=torch.float64)
-        fitted = fit_logistic(standard.train.x, y, use, penalty)
-        held, test = (part.x @ fitted.weight[:, 0] + fitted.intercept for part in (standard.held, standard.test))
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(held, standard.held.y.double(), reduction="none")
-        loss = float(_use(standard.held.y) @ losses)
-        if loss < best:
-            best, said = loss, test > 0
-    return said
+    unscaled = torch.ones_like(standard.train.x[:1]).T  # [d, 1]; the states are standardised already
+    fits = logistic_path(standard.train.x, *_column(standard.train.y), grid, variance=unscaled)
+    best = chosen(fits, grid, standard.held.x, *_column(standard.held.y))
+    return (standard.test.x @ best.weight + best.intercept)[:, 0] > 0
 
 
 def fresh(test: Part) -> float:
     """Accuracy of linear probes that are trained on one half of the items and judged on the other, both ways.
 
-    For items that the eraser was not fitted on: whether the concept is gone, and not only from the fitted texts. The
-    penalty is the middle one, as nothing is left to choose it on.
+    For items that the eraser was not fitted on: whether the concept is gone, and not only from the fitted texts. C is
+    the second of GRID, as nothing is left to choose it on.
     """
     half = torch.zeros(len(test.y), dtype=torch.bool)
     for side in (True, False):
@@ -120,10 +113,11 @@ def edit_share(part: Part, eraser: Eraser) -> float:
     return float(eraser.taken(part.x).square().sum(1).mean() / part.x.var(0, correction=0).sum())
 
 
-def _use(y: Bool[Tensor, "item"]) -> Float64[Tensor, "item"]:
-    """Weights of at most 1 with which both classes weigh the same."""
-    counts = torch.where(y, y.sum(), (~y).sum()).double()
-    return counts.min() / counts
+def _column(y: Bool[Tensor, "item"]) -> tuple[Float64[Tensor, "item 1"], Float64[Tensor, "item 1"]]:
+    """Labels, and weights of at most 1 with which both classes weigh the same."""
+    label = y.double()[:, None]
+    use = balanced(label, torch.ones_like(label))
+    return label, use / use.max()
 
 
 def _balanced(y: Bool[Tensor, "item"]) -> Int[Tensor, "chosen"]:

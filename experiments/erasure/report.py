@@ -1,6 +1,5 @@
 """What the erasure experiment tells its readers."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -70,7 +69,7 @@ def sheet(bench: Bench) -> Sheet:
             f"other concepts, and what the model then loses: {len(bench.concepts)} concepts of the set "
             f"{bench.concepts.name!r}; and gender in word vectors."
         ),
-        command=_command(bench),
+        command=bench.run.command,
         facts=(
             ("Model", bench.model.name),
             ("Precision", str(bench.model.dtype).removeprefix("torch.")),
@@ -170,9 +169,4 @@ def _beyond(rows: Sequence[Row], method: str, kind: str) -> Estimate | None:
         for metric in (f"kl.{kind}", f"random.kl.{kind}")
     )
     found = paired_difference(*(np.array([side[concept] for concept in own], dtype=float) for side in (own, random)))
-    return None if found.value is None else Estimate(found.value, found.low, found.high, found.n)
-
-
-def _command(bench: Bench) -> str:
-    folder = bench.run.folder
-    return f"python -m experiments.erasure --config {shlex.quote(f'{folder.parent.name}/{folder.name}/config.json')}"
+    return Estimate.of(found)

@@ -14,15 +14,16 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from experiments.erasure import NAME
+from experiments.erasure import NAME, Config
 from experiments.erasure.concepts import Bench
 from experiments.erasure.readers import Part, Parts, clusters, edit_share, fresh, linear, network
 from steering.erasure import ERASURES
 from steering.erasure.debias import WordVectors, direct_bias, hard_debias, pair_direction
 from workbench.artifacts.eraser import Eraser
 from workbench.evaluation.intervals import bootstrap
-from workbench.runs.files import digest
-from workbench.runs.rows import Row
+from workbench.models.model import Model
+from workbench.runs.files import file_digest
+from workbench.runs.rows import Row, spread
 
 METHODS = ("leace", "mean_projection", "inlp", "hard_debias")
 FIFTHS = {"train": (0, 1, 2), "held": (3,), "test": (4,)}
@@ -79,11 +80,9 @@ def without_common(vectors: WordVectors) -> WordVectors:
 
 def measure_words(bench: Bench) -> list[Row]:
     """A row for each method and metric; the intervals of the probes are over words."""
-    config = bench.config
-    source = (
-        bench.model.digest if config.vectors == "model" else digest(Path(config.vectors).read_text(encoding="utf-8"))
-    )
-    found = bench.run.unit(f"words/{source[:16]}", lambda: _measure(_vectors(bench), config.leaning))
+    config, model = bench.config, bench.model
+    key = f"words/{source_digest(config, model)[:16]}"
+    found = bench.run.unit(key, lambda: _measure(chosen_vectors(config, model), config.leaning))
     return [
         Row(experiment=NAME, method=method, metric=f"words.{metric}", **number)
         for method, metrics in found.items()
@@ -91,9 +90,16 @@ def measure_words(bench: Bench) -> list[Row]:
     ]
 
 
-def _vectors(bench: Bench) -> WordVectors:
-    config = bench.config
-    whole = WordVectors.of_model(bench.model) if config.vectors == "model" else WordVectors.read(config.vectors)
+def source_digest(config: Config, model: Model) -> str:
+    """sha256 of what the word vectors come from: the model, or the file's bytes."""
+    return model.digest if config.vectors == "model" else file_digest(Path(config.vectors))
+
+
+def chosen_vectors(config: Config, model: Model) -> WordVectors:
+    """The first words of the file, which is read no further, or of the model's embeddings."""
+    if config.vectors != "model":
+        return WordVectors.read(config.vectors, config.vocabulary)
+    whole = WordVectors.of_model(model)
     return WordVectors(whole.words[: config.vocabulary], whole.matrix[: config.vocabulary])
 
 
@@ -128,18 +134,13 @@ def _after(method: str, leaning: Leaning, eraser: Eraser) -> WordVectors:
 
 def _readings(parts: Parts) -> dict[str, dict[str, Any]]:
     right = {"linear": linear(parts) == parts.test.y, "network": network(parts) == parts.test.y}
-    found = {name: _interval(values.double()) for name, values in right.items()}
+    found = {name: spread(bootstrap(values.double().numpy())) for name, values in right.items()}
     return found | {"fresh": _row(fresh(parts.test)), "clusters": _row(clusters(parts))}
 
 
 def _bias(leaning: Leaning, vectors: WordVectors) -> dict[str, dict[str, Any]]:
     professions = vectors.of(leaning.professions)
     return {"direct_bias": _row(direct_bias(professions, leaning.direction), len(professions))}
-
-
-def _interval(values: Float64[Tensor, "word"]) -> dict[str, Any]:
-    found = bootstrap(values.numpy())
-    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 
 def _row(value: float, n: int | None = None) -> dict[str, Any]:

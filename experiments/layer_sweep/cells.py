@@ -149,5 +149,6 @@ def _compression(dataset: Dataset, x: Float[Tensor, "text d"], columns: Columns,
     """Bits of the training texts' labels by the shares of the classes alone, by the bits of the online code."""
     rows = columns.train.any(1)
     group = torch.from_numpy(dataset.group)[rows]
-    code = online_code(x[rows], columns.y[rows], columns.train[rows], group, seed=seed)
+    used = (columns.train[rows] > 0).float()
+    code = online_code(x[rows], columns.y[rows], used, group, seed=seed)
     return code.blind / code.length

@@ -1,6 +1,5 @@
 """What the sweep tells its readers: a section for each set of columns, one for transfer, one for the causal check."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,16 +56,13 @@ def write(sweep: Sweep) -> Path:
 
 def tell(sweep: Sweep) -> Sheet:
     """Everything on the page."""
-    config, folder = sweep.config, sweep.run.folder
-    command = (
-        f"python -m experiments.layer_sweep --config {shlex.quote(f'{folder.parent.name}/{folder.name}/config.json')}"
-    )
+    config = sweep.config
     n = sum(len(dataset.columns) for dataset in sweep.datasets)
     return Sheet(
         title="Linear probes at every layer",
         lead=f"What can a linear probe tell from the states of {' and '.join(config.models)}, at which layer, and how "
         f"much of it should be believed? {n} columns of labels in {len(sweep.datasets)} datasets.",
-        command=command,
+        command=sweep.run.command,
         facts=(
             ("Models", ", ".join(variant.title for variant in sweep.variants)),
             ("Datasets", ", ".join(f"{dataset.name} ({len(dataset)} texts)" for dataset in sweep.datasets)),
@@ -142,7 +138,7 @@ def _table(sweep: Sweep, name: str, places: Sequence[Place]) -> Numbers:
         layer = sweep.best(place)
         for one in sweep.cells(place)[layer]:
             head = one.column if len(place.dataset.columns) > 1 else place.dataset.name
-            rows.append((head, (str(layer), *(estimate(metric(one)) for _, metric in METRICS))))
+            rows.append((head, (str(layer), *(_entry(metric(one)) for _, metric in METRICS))))
     return Numbers(
         name=f"{name}-best",
         title="At the best layer",
@@ -296,16 +292,13 @@ def _causal(sweep: Sweep) -> list[Section]:
 
 
 def _effect(found: Effect) -> tuple[Estimate | float | None, ...]:
-    spread = (estimate(getattr(found, name)) for name in ("accuracy", "added", "removed"))
-    accuracy, added, removed = spread
+    accuracy, added, removed = (Estimate.of(getattr(found, name)) for name in ("accuracy", "added", "removed"))
     return accuracy, found.apart, added, removed, found.indirect
 
 
-def estimate(value: Interval | float | None) -> Estimate | float | None:
+def _entry(value: Interval | float | None) -> Estimate | float | None:
     """An interval as the report takes it."""
-    if isinstance(value, Interval):
-        return None if value.value is None else Estimate(value.value, value.low, value.high, value.n)
-    return value
+    return Estimate.of(value) if isinstance(value, Interval) else value
 
 
 def _mean(cells: Sequence[Measured], metric: Callable[[Measured], Interval | float | None]) -> float | None:

@@ -20,7 +20,7 @@ from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.runs.files import digest
-from workbench.runs.rows import Row
+from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
 INPUT = -1
@@ -196,7 +196,7 @@ class Sweep:
                             method=f"{model}/{probe}",
                             metric=f"causal.{metric}",
                             concept=dataset.name,
-                            **_spread(getattr(found, metric)),
+                            **spread(getattr(found, metric)),
                         )
 
 
@@ -233,13 +233,7 @@ def _numbers(one: Measured) -> dict[str, Interval | float | None]:
 
 def _row(method: str, metric: str, value: Interval | float | None, dataset: str, one: Measured, layer: int) -> Row:
     concept = f"{dataset}/{one.column}"
-    return Row(experiment=NAME, method=method, metric=metric, concept=concept, layer=layer, **_spread(value))
-
-
-def _spread(value: Interval | float | None) -> dict:
-    if isinstance(value, Interval):
-        return {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
-    return {"value": value}
+    return Row(experiment=NAME, method=method, metric=metric, concept=concept, layer=layer, **spread(value))
 
 
 def mean(values: Iterable[float]) -> float:

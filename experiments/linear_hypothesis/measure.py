@@ -18,9 +18,11 @@ from probes.geometry.causal import (
     random_pairs,
     random_projections,
     read_contexts,
+    require_linear_logits,
 )
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.metrics import auroc
+from workbench.runs.rows import spread
 
 if TYPE_CHECKING:
     from experiments.linear_hypothesis.study import Concept, Study
@@ -145,8 +147,7 @@ def interval(values: Any) -> Interval:
 
 def told(method: str, metric: str, found: Interval, concept: str | None = None) -> Fields:
     """The fields of a row for an interval."""
-    numbers = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-    return {"method": method, "metric": metric, "concept": concept, **numbers}
+    return {"method": method, "metric": metric, "concept": concept, **spread(found)}
 
 
 def subspace(study: "Study") -> Fields:
@@ -195,12 +196,17 @@ def reading(study: "Study") -> list[Fields]:
 
 
 def writing(study: "Study") -> list[Fields]:
-    """Move base contexts along the concept they lack; look at its own pairs, held out, and at unrelated concepts'."""
+    """Move base contexts along the concept they lack; look at its own pairs, held out, and at unrelated concepts'.
+
+    Raises ValueError for a model whose logits are not linear in these states.
+    """
     found = []
     for number, contexts in study.asked:
         own = study.concepts[number]
         others = [one for one in study.concepts if not own.related(one)]
-        states = read_contexts(study.model, study.model.tokenize(list(contexts.base)))
+        tokens = study.model.tokenize(list(contexts.base))
+        require_linear_logits(study.model, tokens)
+        states = read_contexts(study.model, tokens)
         ways = {way: _written(states, own, others, by, study.config.effects) for way, by in study.maps.items()}
         parts: dict[str, Any] = {
             part: {way: each[part] for way, each in ways.items()} for part in ("prefer", "changed", "moved")
@@ -214,7 +220,7 @@ def writing(study: "Study") -> list[Fields]:
 def _written(
     states: Tensor, own: "Concept", others: list["Concept"], by: Tensor, effects: tuple[float, ...]
 ) -> Mapping[str, Any]:
-    """Logits are linear in the state, so a log-odds at an effect is the one before plus steps times its rate."""
+    """Logits are linear in the state, see `writing`: log-odds at an effect are those before plus steps times rate."""
     mapped = own.differences @ by
     rates = held_out_projections(mapped, own.pairs)  # [pair]
     if float(rates.mean()) <= 0:

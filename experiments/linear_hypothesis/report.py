@@ -1,6 +1,5 @@
 """The report of a run: what was asked, the numbers with their controls, and what they say."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from experiments.linear_hypothesis.measure import PAIRS, QUANTILE, Writing, interval
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import is_tied
-from workbench.evaluation.intervals import Interval, paired_difference
+from workbench.evaluation.intervals import paired_difference
 from workbench.report.results import Estimate
 from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet, write_sheet
 
@@ -39,14 +38,13 @@ def write(study: Study) -> Path:
 
 def tell(study: Study) -> Sheet:
     """Everything on the page."""
-    folder, tied = study.run.folder, is_tied(study.model)
-    config = shlex.quote(f"{folder.parent.name}/{folder.name}/config.json")
+    tied = is_tied(study.model)
     return Sheet(
         title="Are concepts directions of the unembedding?",
         lead=f"The linear representation hypothesis (arXiv:2311.03658) asked of {study.model.name} with "
         f"{len(study.concepts)} concepts, each a list of word pairs."
         + (" Its embeddings are tied: one matrix reads and writes words." * tied),
-        command=f"python -m experiments.linear_hypothesis --config {config}",
+        command=study.run.command,
         facts=(
             ("Model", study.model.name),
             ("Precision", f"{str(study.model.dtype).removeprefix('torch.')}, statistics in float64"),
@@ -75,8 +73,8 @@ def _subspace(study: Study) -> Section:
         held_out = found.projections["causal"][number]
         positive = float(np.mean(np.array(held_out) > 0))
         areas = (found.aurocs[way][number] for way in ("causal", "euclidean"))
-        rows.append((name, (found.given[number], estimate(interval(held_out)), positive, *areas)))
-    rows.append(("random pairs", (None, estimate(interval(found.random)), None, None, None)))
+        rows.append((name, (found.given[number], Estimate.of(interval(held_out)), positive, *areas)))
+    rows.append(("random pairs", (None, Estimate.of(interval(found.random)), None, None, None)))
     means = [float(np.mean(values)) for values in found.projections["causal"]]
     above = sum(mean > float(np.quantile(found.random, QUANTILE)) for mean in means)
     return Section(
@@ -124,9 +122,9 @@ def _angles(study: Study) -> Section:
                     (
                         WAYS[way],
                         (
-                            estimate(interval(unrelated)),
-                            estimate(interval(found.mean(way, related=True))),
-                            estimate(interval(found.random[way])),
+                            Estimate.of(interval(unrelated)),
+                            Estimate.of(interval(found.mean(way, related=True))),
+                            Estimate.of(interval(found.random[way])),
                         ),
                     )
                     for way, unrelated in by_way.items()
@@ -173,7 +171,7 @@ def _reading(study: Study) -> list[Section]:
                     "below the last column, whichever sign suits them.",
                     corner="Set",
                     columns=("Contexts", "AUROC", "Random directions"),
-                    rows=tuple((one.concept, (one.n, estimate(one.area), one.random)) for one in sets),
+                    rows=tuple((one.concept, (one.n, Estimate.of(one.area), one.random)) for one in sets),
                 ),
             ),
             figures=(
@@ -202,7 +200,7 @@ def _writing(study: Study) -> list[Section]:
     rows: list[tuple[str, tuple[Estimate | float | None, ...]]] = [
         (one.concept, (one.prefer["causal"][0], *(one.moved[way] for way in WAYS))) for one in sets
     ]
-    rows.append(("mean", (None, *(estimate(moved[way]) for way in WAYS))))
+    rows.append(("mean", (None, *(Estimate.of(moved[way]) for way in WAYS))))
     return [
         Section(
             title="Writing on contexts",
@@ -270,11 +268,6 @@ def _line(sets: Sequence[Writing], part: str, way: str) -> Line | None:
     found = [(effect, interval(column)) for effect, column in zip(sets[0].effects, values.T, strict=True)]
     points = tuple(Point(effect, one.value, one.low, one.high) for effect, one in found if one.value is not None)
     return Line(WAYS[way], points) if points else None
-
-
-def estimate(found: Interval) -> Estimate | None:
-    """An interval as a cell of a table; None where it has no value."""
-    return None if found.value is None else Estimate(found.value, found.low, found.high, found.n)
 
 
 def _number(value: float | None) -> float:

@@ -2,4 +2,5 @@
 
 from experiments.linear_origins import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,6 @@
 """The report of the simulation: who reached the floor, and how linear the concepts of those are."""
 
 import math
-import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,7 +44,7 @@ def sheet(run: Run, config: Config, found: Sequence[Found]) -> Sheet:
     return Sheet(
         title="Do concepts become linear by prediction alone?",
         lead=_LEAD,
-        command=f"python -m experiments.linear_origins --config {shlex.quote(_config(run))}",
+        command=run.command,
         facts=(
             ("Settings", str(len(found))),
             ("Seeds a setting", str(config.seeds)),
@@ -95,10 +94,6 @@ def _labels(found: Sequence[Found]) -> list[str]:
     return [
         ", ".join(part for part, kept in zip(each, varies, strict=True) if kept and part) or each[0] for each in parts
     ]
-
-
-def _config(run: Run) -> str:
-    return f"{run.folder.parent.name}/{run.folder.name}/config.json"
 
 
 def _floor(named: Sequence[tuple[str, Found]], config: Config) -> Numbers:

@@ -1,7 +1,7 @@
 """One setting of the simulation: train all seeds together, see which reached the floor, and measure those."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -10,9 +10,9 @@ from experiments.linear_origins import NAME, RECORDS, Config
 from experiments.linear_origins.measures import alignment, excess, measure
 from experiments.linear_origins.training import Optimiser, train
 from experiments.linear_origins.world import Dependence, conditional, entropy, joint
-from workbench.evaluation.intervals import bootstrap
+from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.report.results import Estimate
-from workbench.runs.rows import Row
+from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
 
@@ -52,10 +52,13 @@ class Found:
         """Which seeds reached the floor, [seed]."""
         return self.excess[:, -1] <= self.limit
 
+    def interval(self, name: str, record: int = -1) -> Interval:
+        """The mean of a measure over the converged seeds with its bootstrap interval; no value when there are none."""
+        return bootstrap(self.measures[name][self.converged, record])
+
     def estimate(self, name: str, record: int = -1) -> Estimate | None:
-        """The mean of a measure over the converged seeds with its bootstrap interval; None when there are none."""
-        interval = bootstrap(self.measures[name][self.converged, record])
-        return None if interval.value is None else Estimate(interval.value, interval.low, interval.high, interval.n)
+        """The interval as a cell of a table; None when no seed converged."""
+        return Estimate.of(self.interval(name, record))
 
 
 def settings(config: Config) -> list[Setting]:
@@ -84,11 +87,7 @@ def rows(found: Found) -> Iterator[Row]:
     for seed, value in enumerate(found.excess[:, -1]):
         yield Row(experiment=NAME, method=name, metric="excess", value=float(value), seed=seed)
     for metric in found.measures:
-        estimate = found.estimate(metric)
-        if estimate is None:
-            yield Row(experiment=NAME, method=name, metric=metric, value=None, n=0)
-        else:
-            yield Row(experiment=NAME, method=name, metric=metric, **asdict(estimate))
+        yield Row(experiment=NAME, method=name, metric=metric, **spread(found.interval(metric)))
 
 
 def _measured(config: Config, setting: Setting) -> dict[str, object]:

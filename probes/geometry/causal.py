@@ -1,10 +1,11 @@
 """The linear representation hypothesis and the causal inner product (Park et al. 2023, arXiv:2311.03658).
 
 A row of the unembedding is a word's vector gamma; the state that the unembedding multiplies is a context's vector
-lambda; their product is the word's logit. With Cov the covariance of gamma over the vocabulary, the causal inner
-product of two unembedding vectors is u' Cov^-1 v (theorem 3.4). In whitened space, g = Cov^-1/2 gamma and
-l = Cov^1/2 lambda, it is the usual one, logits are l' g as before, and a concept has one direction for both: adding it
-to l is writing, multiplying l with it is reading. All statistics are float64: Cov has a condition number of thousands.
+lambda; their product is the word's logit, where the output has neither a bias nor a cap (`require_linear_logits`).
+With Cov the covariance of gamma over the vocabulary, the causal inner product of two unembedding vectors is u' Cov^-1 v
+(theorem 3.4). In whitened space, g = Cov^-1/2 gamma and l = Cov^1/2 lambda, it is the usual one, logits are l' g as
+before, and a concept has one direction for both: adding it to l is writing, multiplying l with it is reading. All
+statistics are float64: Cov has a condition number of thousands.
 """
 
 from collections.abc import Sequence
@@ -195,6 +196,28 @@ def read_contexts(model: Model, tokens: Tokens, budget: int = TOKEN_BUDGET) -> F
             model.forward(layout)
         found.update(zip(rows, seen[0], strict=True))
     return torch.stack([found[row] for row in range(len(tokens))])
+
+
+@torch.no_grad()
+def require_linear_logits(model: Model, tokens: Tokens) -> None:
+    """Hold that a logit is the product of a state with a row of the unembedding, on the first row of `tokens`.
+
+    Raises ValueError for an output with a bias, and where the logits are not what the unembedding gave out: capped, as
+    Gemma 2 does (`final_logit_softcapping`), or scaled.
+    """
+    head = model.module.get_output_embeddings()
+    what = f"the logits of {model.name} are not the products of its states with its unembedding"
+    if getattr(head, "bias", None) is not None:
+        raise ValueError(f"{what}: its output has a bias; choose a model without one")
+    layout = Layout.of(tokens, [0]).to(model.device)
+    given: list[Tensor] = []
+    with model.at(layout), tapped([((head, "hook_out"), given.append)]):
+        logits = model.forward(layout).logits
+    if not torch.equal(given[0].float(), logits.float()):
+        raise ValueError(
+            f"{what}: they are changed afterwards (final_logit_softcapping or a scale, see its config); choose a model "
+            "that leaves them as they are"
+        )
 
 
 def _covariance(rows: Float[Tensor, "vocab d"]) -> Float64[Tensor, "d d"]:

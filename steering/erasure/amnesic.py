@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.erasure.projection import random_eraser
+from steering.erasure.projection import random_erasers
 from workbench.artifacts.eraser import Eraser
 from workbench.models.edits import Edit
 from workbench.models.model import Model
@@ -58,7 +58,7 @@ def amnesic(
     The random subspaces have the eraser's rank and are taken out around its mean. `budget` is the number of tokens
     whose distributions are held at a time, four of them a vocabulary wide.
     """
-    controls = [random_eraser(eraser.d, eraser.rank, eraser.mean, seed + draw) for draw in range(draws)]
+    controls = random_erasers(eraser.rank, eraser.mean, draws, seed)
     edits = [each.edit(site, positions) for each in (eraser, *controls)]
     before, erased, *random = effects(model, tokens, edits, budget=budget)
     return Amnesic(before, erased, tuple(random))

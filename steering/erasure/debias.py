@@ -1,6 +1,7 @@
 """Hard debiasing of word vectors (arXiv:1607.06520): one direction from pairs of words, neutralise, equalise."""
 
 import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,20 +48,29 @@ class WordVectors:
         return cls(tuple(found), table[list(found.values())])
 
     @classmethod
-    def read(cls, path: Path | str) -> "WordVectors":
+    def read(cls, path: Path | str, limit: int | None = None) -> "WordVectors":
         """A text file in word2vec's format: a word and its numbers a line; a first line with two counts is skipped.
 
-        Raises ValueError naming the line that has no numbers or another width.
+        Nothing is read behind the first `limit` words. Raises ValueError naming the line that has no numbers or another
+        width, for a file without words, and for a limit below 1.
         """
-        words, rows = [], []
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; read at least one word")
+        words: list[str] = []
+        numbers, width = array("d"), None  # 8 bytes a number: files hold a billion
         with Path(path).open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 word, *cells = line.rstrip().split(" ")
                 if number == 1 and len(cells) == 1:
                     continue
                 words.append(word)
-                rows.append(_numbers(cells, f"{path}, line {number}", len(rows[0]) if rows else None))
-        return cls(tuple(words), torch.tensor(rows, dtype=torch.float64))
+                numbers.extend(_numbers(cells, f"{path}, line {number}", width))
+                width = len(cells)
+                if len(words) == limit:
+                    break
+        if not words:
+            raise ValueError(f"{path} has no words")
+        return cls(tuple(words), torch.frombuffer(numbers, dtype=torch.float64).view(len(words), -1))
 
     def __contains__(self, word: str) -> bool:
         return word in self._rows
@@ -124,16 +134,23 @@ def hard_debias(
 ) -> WordVectors:
     """All words at length 1 and neutralised, but for those in `kept`, which mean it; `equal` pairs equalised.
 
-    Raises KeyError for a word that is not there.
+    Pairs are equalised as they are written and, as in the published code, in lower case, in title case and in capitals
+    where both words are there. Raises KeyError for a word that is not there as it is written.
     """
     unit = vectors.unit()
     matrix = neutralise(unit.matrix, direction)
     stays = vectors.rows(kept)
     matrix[stays] = unit.matrix[stays]
     if equal:
-        places = torch.stack([vectors.rows(pair) for pair in equal])  # [pair, 2]
+        every = dict.fromkeys((*equal, *vectors.known(written(equal))))
+        places = torch.stack([vectors.rows(pair) for pair in every])  # [pair, 2]
         matrix[places] = equalise(unit.matrix[places], direction)
     return WordVectors(vectors.words, matrix)
+
+
+def written(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """Each pair in lower case, in title case and in capitals."""
+    return tuple((case(a), case(b)) for a, b in pairs for case in (str.lower, str.title, str.upper))
 
 
 def direct_bias(x: Float64[Tensor, "word d"], direction: Float64[Tensor, "d"], strictness: float = 1.0) -> float:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes.logistic import fit_logistic
+from probes.paths import balanced
 from steering.erasure.eraser import Classes, Erasure, Held, one_hot, whole_mean
 from steering.erasure.projection import row_basis
 from workbench.artifacts.eraser import Eraser
@@ -63,7 +64,7 @@ class Inlp(Erasure):
         """The eraser with the classifiers and accuracies on the way to it."""
         mean = whole_mean(x, weight)
         centred, target = x.double() - mean, _columns(one_hot(y))
-        use = _balance(one_hot(y), weight)
+        use = _balanced(y, weight)
         test, test_y = (x, y) if held_out is None else held_out
         chance = 1 / one_hot(y).shape[1]
         weights, accuracy, removed = [], [], mean.new_zeros(0, len(mean))
@@ -96,11 +97,11 @@ def _columns(classes: Float64[Tensor, "item class"]) -> Float64[Tensor, "item co
     return classes[:, 1:] if classes.shape[1] == 2 else classes
 
 
-def _balance(classes: Float64[Tensor, "item class"], weight: Float[Tensor, "item"] | None) -> Float64[Tensor, "item"]:
+def _balanced(y: Classes, weight: Float[Tensor, "item"] | None) -> Float64[Tensor, "item"]:
     """Weights of at most 1 with which every class weighs the same."""
-    own = torch.ones(len(classes), dtype=torch.float64) if weight is None else weight.double()
-    balanced = own * (classes / (own @ classes)).sum(1)
-    return balanced / balanced.max()
+    own = torch.ones(len(y), dtype=torch.float64) if weight is None else weight.double()
+    use = balanced(y.long()[:, None], own[:, None])[:, 0]
+    return use / use.max()
 
 
 def _classifier(

@@ -54,3 +54,8 @@ def random_eraser(d: int, rank: int, mean: Float64[Tensor, "d"], seed: int) -> E
         raise ValueError(f"a space of {d} dimensions has no subspace of {rank}")
     drawn = torch.randn(d, rank, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return Eraser.orthogonal(torch.linalg.qr(drawn)[0].T, mean)
+
+
+def random_erasers(rank: int, mean: Float64[Tensor, "d"], draws: int, seed: int = 0) -> tuple[Eraser, ...]:
+    """So many controls as `random_eraser` makes them; for the same `draws`, no two seeds share one."""
+    return tuple(random_eraser(len(mean), rank, mean, seed * draws + draw) for draw in range(draws))

@@ -1,5 +1,6 @@
 """The erasure experiment: its readers on planted states, word lists, and the smoke preset from command to report."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,10 +14,11 @@ import torch
 
 from experiments.command import parse
 from experiments.erasure import PRESETS, Config, run
+from experiments.erasure.concepts import controls
 from experiments.erasure.methods import METHODS, text_means
 from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.erasure.words import METHODS as BY_WORDS
-from experiments.erasure.words import Leaning, without_common
+from experiments.erasure.words import Leaning, chosen_vectors, source_digest, without_common
 from steering.erasure.debias import WordVectors
 from steering.erasure.projection import MeanProjection
 from tests.planted import concept_set
@@ -106,6 +108,16 @@ def test_every_eraser_makes_the_mean_texts_of_a_concept_equal(name: str) -> None
     assert gap < (0.5 if name == "inlp" else 1e-4) * before
 
 
+def test_every_concept_has_random_controls_of_its_own() -> None:
+    data = concept_set()
+    drawn = [controls(data, concept.name, [2, 1, 2], 3) for concept in data.concepts.concepts]
+    assert [list(one) for one in drawn] == [[(rank, draw) for rank in (1, 2) for draw in range(3)]] * 3
+    lines = torch.cat([one[1, draw].right for one in drawn for draw in range(3)])
+    cosine = (lines @ lines.T).abs() - torch.eye(9, dtype=torch.float64)
+    assert float(cosine.max()) < 0.9
+    torch.testing.assert_close(drawn[0][1, 0].mean, data.x.double().mean(0))
+
+
 def test_the_word_lists_are_whole() -> None:
     lists = json.loads(files("experiments.erasure").joinpath("words.json").read_text())
     words = [word for pair in lists["pairs"] for word in pair]
@@ -126,6 +138,16 @@ def leaning() -> tuple[Leaning, torch.Tensor]:
     noise[:, 4] += 2 * lean.sign()  # another axis that knows the side
     vectors = WordVectors((*(f"w{k:03d}" for k in range(200)), "woman", "man", "nurse", "judge"), noise)
     return Leaning.of(vectors, 40), axis
+
+
+def test_a_file_is_read_as_far_as_the_vocabulary_goes_and_hashed_as_bytes(tmp_path: Path, llama: Any) -> None:
+    path = tmp_path / "vectors.txt"
+    data = b"a 1 2\nb 3 4\nbroken\n" + b"c 5 6\n" * 20_000 + b"\xff\xfe 7 8\n"
+    path.write_bytes(data)
+    config = Config(vectors=str(path), vocabulary=2)
+    assert chosen_vectors(config, llama).words == ("a", "b")
+    assert source_digest(config, llama) == hashlib.sha256(data).hexdigest()
+    assert source_digest(Config(), llama) == llama.digest
 
 
 def test_words_that_lean_are_found_and_split_without_overlap() -> None:
@@ -207,7 +229,7 @@ def test_the_same_command_again_does_nothing_anew(finished: Path) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in finished.glob("units/*/unit.json")}
     assert len(stamps) == 1 + 2 * 4 + 1  # before; two erasers, left and lost for each concept; words
     config, root = parse(Config, PRESETS, [*FLAGS, "--root", str(finished.parent)])
-    assert run(config, root) == finished / "report.html"
+    assert run(config, root) == finished
     assert {path: path.stat().st_mtime_ns for path in finished.glob("units/*/unit.json")} == stamps
     assert (finished / "results.json").read_bytes() == before
 

@@ -171,6 +171,7 @@ def test_only_the_end_of_the_text_and_what_follows_is_edited() -> None:
     tokens = model.tokenize(prompts, [question.yes] * 2, chat=False)
     for prompt in prompts:
         (edit,) = edits_of(model, question, prompt, {1: torch.ones(model.d_model)}, 1.0)
+        assert not isinstance(edit.positions, tuple)
         layouts.append(edit.positions.mask(Layout.of(tokens, [0, 1])))
     assert torch.equal(*layouts)  # one edit serves all rows
     tail = len(".") + len(question.after) + len(question.yes)  # the tiny tokenizer has a token a letter

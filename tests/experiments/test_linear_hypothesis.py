@@ -1,5 +1,6 @@
 """Planted concepts in a tiny model's unembedding, from files to report; the packaged data and the published format."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from experiments.command import parse
-from experiments.linear_hypothesis import PRESETS, Config, run
+from experiments.linear_hypothesis import NAME, PRESETS, Config, measure, run
 from experiments.linear_hypothesis.data import Contexts, about, contexts, word_pairs
+from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import CausalSpace
 from tests.tiny import tiny_module
 from workbench.concepts.examples import ConceptError
 from workbench.runs.rows import Row, read_rows
+from workbench.runs.run import Run
 
 CONCEPTS, PAIRS, D = ("English - French", "noun - plural", "male - female"), 20, 32
 WORDS = ["".join(letters) for letters in product("bdfgklmnprst", "aeiou", "bdgklmnpt")]  # 540
@@ -135,6 +138,45 @@ def test_a_reading_of_equal_contexts_is_chance(rows: dict[tuple, Row]) -> None:
     assert rows["causal", "reading.auroc", CONCEPTS[0], None].n == 48
 
 
+@pytest.fixture(scope="module")
+def planted(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A model that reads nothing but the last word, and contexts whose last words lie along one concept, or do not.
+
+    They lie where the mean differences of the other concepts are 0, beside noise.
+    """
+    with Run.open(NAME, config, tmp_path_factory.mktemp("planted")) as opened:
+        study = Study.of(opened, config)
+    inner = study.model.module.model
+    for block in inner.layers:  # what is left is the norm of the last word's embedding
+        block.self_attn.o_proj.weight.data.zero_()
+        block.mlp.down_proj.weight.data.zero_()
+    means = torch.stack([one.differences.mean(0) for one in study.concepts])
+    along = torch.linalg.pinv(means)[:, 0]  # a product of 1 with the first concept's, of 0 with the others'
+    states = torch.randn(len(WORDS) + 1, D, generator=torch.Generator().manual_seed(1)).double()
+    states[1 + len(WORDS) // 2 :] += 4 * means[0].norm() * along
+    inner.embed_tokens.weight.data = states.float()
+    base, target = WORDS[: len(WORDS) // 2], WORDS[len(WORDS) // 2 :]
+    sides = (tuple(f" {word}" for word in side) for side in (base, target))
+    return replace(study, asked=((0, Contexts(study.concepts[0].name, *sides)),))
+
+
+def test_contexts_along_a_concept_are_read_by_its_own_direction_only(planted: Study) -> None:
+    (found,) = (measure.Reading(**one) for one in measure.reading(planted))
+    own, *others = found.aurocs
+    assert found.area.value == own > 0.95
+    assert others == pytest.approx([0.5, 0.5], abs=0.1)
+    assert 0.5 < found.random < own
+
+
+def test_writing_refuses_a_model_whose_logits_are_not_linear(planted: Study) -> None:
+    head = planted.model.module.lm_head
+    head.bias = torch.nn.Parameter(torch.zeros(len(WORDS) + 1))
+    with pytest.raises(ValueError, match="has a bias"):
+        measure.writing(planted)
+    head.bias = None
+    assert len(measure.writing(planted)) == 1
+
+
 def test_the_report_says_what_was_dropped_and_that_embeddings_are_not_tied(folder: Path) -> None:
     text = (folder / "report.md").read_text()
     assert "few - pairs (1)" in text
@@ -142,6 +184,12 @@ def test_the_report_says_what_was_dropped_and_that_embeddings_are_not_tied(folde
     for name in ("cosines-causal", "cosines-euclidean", "writing-changed", "reading-all"):
         assert (folder / "figures" / f"{name}.svg").exists()
     assert (folder / "report.html").exists()
+    assert f"python -m experiments.linear_hypothesis --config {folder.parent.name}/{folder.name}/config.json" in text
+
+
+def test_importing_the_command_does_not_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["linear_hypothesis", "--help"])
+    importlib.import_module("experiments.linear_hypothesis.__main__")
 
 
 def test_finished_units_are_kept_and_missing_ones_done_again(folder: Path, config: Config) -> None:

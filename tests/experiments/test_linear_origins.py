@@ -1,3 +1,4 @@
+import importlib
 import json
 import subprocess
 import sys
@@ -158,6 +159,26 @@ def test_training_equals_steps_taken_one_by_one_with_optax():
     np.testing.assert_allclose(recorded.g[0, -1], tables.g, atol=1e-5)
 
 
+def test_in_more_dimensions_than_concepts_pairs_scatter_while_means_stay_aligned():
+    m, seeds = 2, (0, 1, 2)
+    p = np.stack([world(m, seed) for seed in seeds])
+
+    def cosines(d: int) -> dict[str, np.ndarray]:
+        tables = trained(p, seeds, d, steps=2000)
+        f, g = (np.asarray(table[:, -1], np.float64) for table in tables)
+        assert max(excess(f[seed], g[seed], p[seed]) for seed in seeds) < 1e-3
+        every = [measure(f[seed], g[seed], m) for seed in seeds]
+        return {name: np.array([one[name] for one in every]) for name in every[0]}
+
+    narrow, wide = cosines(m), cosines(3 * m)
+    for table in ("unembed", "embed"):
+        assert narrow[f"{table}.within"].min() > 0.99
+        assert wide[f"{table}.within"].max() < 0.9
+        assert wide[f"{table}.across"].max() < by_chance(3 * m) / 2
+    assert wide["align.same"].min() > 0.97
+    assert wide["align.other"].max() < by_chance(3 * m) / 2
+
+
 def test_steps_that_cannot_be_recorded_evenly_are_refused():
     with pytest.raises(ValueError, match="multiple of 4"):
         trained(world(2)[None], (0,), 2, steps=6)
@@ -229,7 +250,14 @@ def test_the_report_is_written_and_tables_are_not_linear_before_training(smoke):
     assert after.value > 0.9  # pyright: ignore
     assert abs(before.value) < 0.5  # pyright: ignore
     assert (smoke / "report.html").exists()
-    assert "seeds converged" in (smoke / "report.md").read_text(encoding="utf-8")
+    text = (smoke / "report.md").read_text(encoding="utf-8")
+    assert "seeds converged" in text
+    assert f"python -m experiments.linear_origins --config {smoke.parent.name}/{smoke.name}/config.json" in text
+
+
+def test_importing_the_command_does_not_run_it(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["linear_origins", "--help"])
+    importlib.import_module("experiments.linear_origins.__main__")
 
 
 def test_a_second_run_trains_nothing_and_says_the_same(smoke, monkeypatch):

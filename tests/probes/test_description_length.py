@@ -84,15 +84,28 @@ def test_online_code_equals_a_plain_loop(C):
         assert float(found[k]) == pytest.approx(loop(x.numpy(), y[:, k].numpy(), order, C), rel=1e-3)
 
 
-def test_masked_items_are_as_if_absent_and_cost_nothing():
+@pytest.mark.parametrize("code", CODES)
+def test_masked_items_are_as_if_absent_and_cost_nothing(code):
     x, y, use = planted([0.1])
     use[::2] = 0
-    found = online_code(x, y, use)
-    spoiled = y.clone()
-    spoiled[::2] = 1 - spoiled[::2]
-    assert torch.equal(online_code(x, spoiled, use).bits, found.bits)
+    found = CODES[code](x, y, use)
+    spoiled_x, spoiled_y = x.clone(), y.clone()
+    spoiled_x[::2] = 1e3 * spoiled_x[::2].flip(1)
+    spoiled_y[::2] = 1 - spoiled_y[::2]
+    torch.testing.assert_close(CODES[code](spoiled_x, spoiled_y, use).bits, found.bits, rtol=1e-4, atol=0.02)
     assert float(found.uniform) == N / 2
     assert float(found.length) < 0.75 * N / 2
+
+
+def test_a_column_is_scaled_by_its_own_items():
+    """What only another column uses does not change the penalty."""
+    x, y, use = planted([0.1, 0.1])
+    use[::2, 0], use[1::2, 1] = 0, 0
+    spoiled = x.clone()
+    spoiled[::2] *= 3
+    torch.testing.assert_close(
+        online_code(spoiled, y, use).bits[:, 0], online_code(x, y, use).bits[:, 0], rtol=1e-3, atol=0.1
+    )
 
 
 def test_columns_together_equal_columns_alone():

@@ -58,6 +58,22 @@ def test_columns_together_equal_columns_alone():
         torch.testing.assert_close(alone.weight[:, 0], together.weight[:, k], atol=1e-3, rtol=1e-2)
 
 
+def test_twenty_columns_together_equal_twenty_fits_in_float64():
+    x, _, _ = problem()
+    generator = torch.Generator().manual_seed(4)
+    y = (
+        (x - 5) / x.std(0) @ torch.randn(D, 20, generator=generator) + 3 * torch.randn(N, 20, generator=generator) > 0
+    ).double()
+    use = (torch.rand(N, 20, generator=generator) < torch.linspace(0.3, 1, 20)).double()
+    penalty = torch.logspace(-1, 2, 20, dtype=torch.float64).expand(D, 20)
+    together = fit_logistic(x.double(), y, use, penalty, tol=1e-15)
+    for k in range(20):
+        alone = fit_logistic(x.double(), y[:, [k]], use[:, [k]], penalty[:, [k]], tol=1e-15)
+        torch.testing.assert_close(together.weight[:, [k]], alone.weight, atol=1e-7, rtol=1e-6)
+        torch.testing.assert_close(together.intercept[[k]], alone.intercept, atol=1e-7, rtol=1e-6)
+        torch.testing.assert_close(together.objective[[k]], alone.objective, atol=0, rtol=1e-12)
+
+
 def test_intercept_is_not_penalised():
     x, y, use = problem()
     penalty = torch.full((D, K), 10.0)
@@ -87,6 +103,22 @@ def test_one_class_is_refused_by_column():
     x, y, use = problem()
     y[:, 2] = 1
     with pytest.raises(ValueError, match="column 2 has items of one class only"):
+        fit_logistic(x, y, use, torch.ones(D, K))
+
+
+@pytest.mark.parametrize("label", [-1.0, 0.5, 2.0, torch.nan])
+def test_labels_other_than_0_and_1_are_refused_by_item(label):
+    x, y, use = problem()
+    y[7, 3] = label
+    with pytest.raises(ValueError, match=r"item 7 has label .* in column 3; labels must be 0 or 1"):
+        fit_logistic(x, y, use, torch.ones(D, K))
+
+
+@pytest.mark.parametrize("weight", [-0.25, torch.nan])
+def test_weights_below_0_are_refused_by_item(weight):
+    x, y, use = problem()
+    use[7, 3] = weight
+    with pytest.raises(ValueError, match=r"item 7 has weight .* in column 3; give 0 or more"):
         fit_logistic(x, y, use, torch.ones(D, K))
 
 
@@ -182,6 +214,18 @@ def test_variance_is_that_of_the_items_in_use():
     for k in range(K):
         expected = x[use[:, k] > 0].var(0)
         torch.testing.assert_close(variance_of(x, use)[:, k], expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("rest", [0.0, 2e4])
+def test_a_small_variance_far_from_zero_and_from_unused_items_is_exact(rest):
+    """Steps of 2^-10, which float32 can tell apart at 1e4, give a variance of about 1e-6."""
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.randint(-1, 2, (N, 2), generator=generator) * 2.0**-10
+    use = (torch.arange(N) % 2 == 0).float()[:, None]
+    x = torch.where(use > 0, 1e4 + steps, rest + torch.randn(N, 2, generator=generator))
+    expected = x[::2].double().var(0)
+    assert 1e-7 < float(expected.max()) < 1e-6
+    torch.testing.assert_close(variance_of(x, use)[:, 0].double(), expected, rtol=0.02, atol=0)
 
 
 def test_penalising_by_variance_is_standardising():

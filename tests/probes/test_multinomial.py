@@ -110,6 +110,11 @@ def test_what_cannot_be_fitted_is_refused():
         fit_multinomial(x, y, use, penalty, classes=CLASSES + 1)
     with pytest.raises(ValueError, match="problem 1 has no item of class 2"):
         fit_multinomial(x, y, torch.stack([use[:, 0], (y[:, 1] != 2).float()], 1), penalty, classes=CLASSES)
+    for few in (0, 1):
+        with pytest.raises(ValueError, match=f"at least 2 classes, got {few}"):
+            fit_multinomial(x, torch.zeros_like(y), use, penalty, classes=few)
+    with pytest.raises(ValueError, match=r"item 0 has weight -1 in column 0"):
+        fit_multinomial(x, y, -use, penalty, classes=CLASSES)
     with pytest.raises(ValueError, match="labels must lie from 0 to 2"):
         fit_multinomial(x, y, use, penalty, classes=CLASSES - 1)
     with pytest.raises(ValueError, match="did not converge"):

@@ -54,6 +54,12 @@ def test_path_refuses_Cs_that_do_not_rise(Cs):
         logistic_path(*problem(), Cs)
 
 
+def test_a_path_that_does_not_converge_names_its_C():
+    x, y, use = problem()
+    with pytest.raises(ValueError, match=r"column 0 did not converge at C = 0\.001; give smaller Cs"):
+        logistic_path(x, y, use, CS, tol=-1.0)  # what no decrease satisfies
+
+
 def test_choice_is_the_lowest_validation_loss_of_each_column():
     x, y, use = problem(2 * N)
     fits = logistic_path(x[:N], y[:N], use[:N], CS)
@@ -86,6 +92,15 @@ def test_balanced_weights_give_both_classes_the_same():
     weights = balanced(y, use)
     torch.testing.assert_close((weights * y).sum(0), (weights * (1 - y)).sum(0))
     torch.testing.assert_close(weights.mean(0), use.mean(0))
+
+
+def test_balanced_weights_of_several_classes_keep_the_items_weights_within_a_class():
+    y = torch.tensor([0, 0, 0, 1, 2, 2])[:, None]
+    use = torch.tensor([1.0, 2.0, 0.0, 0.5, 1.0, 1.5])[:, None]
+    expected = torch.tensor([2 / 3, 4 / 3, 0.0, 2.0, 0.8, 1.2])[:, None]
+    torch.testing.assert_close(balanced(y, use), expected)
+    with pytest.raises(ValueError, match="column 1 has no item of class 1 to balance"):
+        balanced(torch.tensor([[0, 0], [1, 0]]), torch.ones(2, 2))
 
 
 def test_folds_keep_groups_whole_and_are_even():

@@ -5,8 +5,10 @@ import pytest
 
 from tests.report.synthetic import CONCEPTS, METHODS, row, synthetic_story
 from workbench.report.results import Estimate, Results
+from workbench.report.story import MethodNote, Story
 from workbench.report.tables import Cell, Column, Table, concept_table, details, headline, marks, per_concept
 from workbench.report.vocabulary import HEADLINE
+from workbench.runs.rows import Row
 
 
 def table_of(*rows, **story):
@@ -127,3 +129,18 @@ def test_a_column_without_numbers_has_no_range():
 def test_an_unknown_metric_goes_by_its_own_name():
     table = table_of(row("probe", "depth.best", 12.0), headline=("depth.best",))
     assert column(table, "depth.best")["Linear probe"].text == "12"
+
+
+def test_seeds_stand_side_by_side_where_there_are_several() -> None:
+    def rows(seeds: int) -> list[Row]:
+        return [
+            Row(experiment="e", method="m", metric="steering.score", value=seed + k, concept=f"c{k}", seed=seed)
+            for seed in range(seeds)
+            for k in range(2)
+        ] + [Row(experiment="e", method="m", metric="steering.score", value=1.0, low=0.5, high=1.5, n=2)]
+
+    told = Story(title="t", lead="l", methods=(MethodNote(name="m", label="M", source="s"),), command="c")
+    (table,) = [each for each in details(Results.of(rows(3), told), told) if each.name == "seeds"]
+    assert [column.label for column in table.columns] == ["Seed 0", "Seed 1", "Seed 2"]
+    assert [cell.value for cell in table.cells[0]] == [0.5, 1.5, 2.5]
+    assert not [each for each in details(Results.of(rows(1), told), told) if each.name == "seeds"]

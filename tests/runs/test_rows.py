@@ -4,9 +4,10 @@ import random
 import numpy as np
 import pytest
 
+from workbench.evaluation.intervals import Interval, paired_difference
 from workbench.runs.errors import RunError, StorageError
 from workbench.runs.files import write_text
-from workbench.runs.rows import Row, merged, read_rows, write_rows
+from workbench.runs.rows import Row, merged, read_rows, spread, write_rows
 
 
 def row(value: float | None = 0.5, **settings) -> Row:
@@ -57,6 +58,13 @@ def test_numbers_of_all_types_give_the_same_bytes(tmp_path):
 def test_nan_and_infinity_are_refused_by_name(name, number):
     with pytest.raises(RunError, match=f"{name} of auroc of diffmean is {number}; a missing number is None"):
         row(**{name: number})
+
+
+def test_an_interval_fills_the_fields_of_a_row():
+    assert row(**spread(Interval(0.5, 0.25, 0.75, 10, 2, 0.95))) == row(0.5, low=0.25, high=0.75, n=10)
+    assert row(**spread(Interval(None, None, None, 0, 3, 0.95))) == row(None, n=0)
+    assert spread(paired_difference(np.ones(3), np.zeros(3))) == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 3}
+    assert [spread(alone) for alone in (0.0, None)] == [{"value": 0.0}, {"value": None}]
 
 
 def test_two_answers_to_one_question_are_an_error():

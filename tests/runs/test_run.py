@@ -1,6 +1,7 @@
 import errno
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,19 @@ def test_a_run_is_a_folder_named_by_experiment_and_config_digest(tmp_path):
     with Run.open("axbench", Config(model="other"), tmp_path) as other:
         assert other.folder != run.folder
     assert read_config(Config, run.folder / "config.json") == Config()
+
+
+def test_the_command_of_a_run_gives_its_config_back_whatever_the_root_is_called(tmp_path):
+    root = tmp_path / "my runs; $(more)"
+    with Run.open("axbench", Config(layers=(3,)), root) as run:
+        pass
+    assert Run.load(run.folder).command == run.command
+    *call, flag, config = shlex.split(run.command)
+    assert [*call, flag] == ["python", "-m", "experiments.axbench", "--config"]
+    assert config == f"{root.name}/{run.folder.name}/config.json"
+    assert read_config(Config, tmp_path / config) == Config(layers=(3,))
+    with Run.open("axbench", Config(layers=(3,)), tmp_path / "runs") as plain:
+        assert plain.command == f"python -m experiments.axbench --config runs/{plain.folder.name}/config.json"
 
 
 def test_a_relative_root_lies_in_the_working_directory(tmp_path, monkeypatch):

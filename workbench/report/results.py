@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from workbench.report.story import ReportError, Story
 from workbench.report.text import number
-from workbench.runs.rows import Row
+from workbench.runs.rows import Measured, Row
 
 _Question = tuple[str, str, str | None]
 
@@ -22,6 +22,11 @@ class Estimate:
     low: float | None
     high: float | None
     n: int | None
+
+    @classmethod
+    def of(cls, found: Measured | None) -> "Estimate | None":
+        """An interval, a difference or a row as a cell of a table; None where it is missing or has no value."""
+        return None if found is None or found.value is None else cls(found.value, found.low, found.high, found.n)
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -82,6 +87,17 @@ class Results:
                 at[row.strength].append(row)
         joined = ((strength, _joined(at[strength])) for strength in sorted(at))
         return tuple((strength, estimate) for strength, estimate in joined if estimate is not None)
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed of the rows, in order."""
+        return tuple(sorted({row.seed for row in self.rows if row.seed is not None}))
+
+    def of_seed(self, metric: str, method: str, seed: int) -> Estimate | None:
+        """The mean over concepts of one seed; None where it has no value."""
+        rows = [row for concept in self.concepts for row in self._by_question.get((metric, method, concept), [])]
+        values = [row.value for row in rows if row.seed == seed and row.value is not None]
+        return Estimate(fmean(values), None, None, len(values)) if values else None
 
     def has(self, metric: str, *, by_concept: bool = False) -> bool:
         """Whether a row of the metric has a value: over all concepts, or for any one concept."""

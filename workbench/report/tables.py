@@ -99,6 +99,8 @@ def details(results: Results, story: Story) -> tuple[Table, ...]:
     ):
         if measured := tuple(each for each in metrics if results.has(each)):
             found.append(method_table(results, story, name, title, measured))
+    if len(results.seeds) > 1 and results.has("steering.score", by_concept=True):
+        found.append(seed_table(results, story))
     return tuple(found)
 
 
@@ -115,6 +117,20 @@ def method_table(results: Results, story: Story, name: str, title: str, metrics:
     columns = tuple(_column(each, story, [row[i] for row in cells]) for i, each in enumerate(shown))
     heads = tuple(note.label for note in story.methods)
     return Table(name, title, _caption(shown, story, "concepts", cells), "Method", columns, heads, cells)
+
+
+def seed_table(results: Results, story: Story) -> Table:
+    """One row a method, one column a repetition: how far the steering scores depend on the seed."""
+    shown = metric("steering.score")
+    rows = [[results.of_seed(shown.name, note.name, seed) for seed in results.seeds] for note in story.methods]
+    cells = _bare(
+        tuple(Cell() if each is None else Cell(number(each.value, shown.digits), "", each) for each in row)
+        for row in rows
+    )
+    columns = tuple(Column(f"Seed {seed}", f"{shown.meaning} Repetition {seed}.") for seed in results.seeds)
+    caption = f"{shown.meaning} {_caption((shown,), story, 'concepts', cells)}"
+    heads = tuple(note.label for note in story.methods)
+    return Table("seeds", f"{shown.label} by seed", caption, "Method", columns, heads, cells)
 
 
 def concept_table(results: Results, story: Story, name: str) -> Table:

@@ -6,9 +6,35 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from workbench.runs.errors import RunError
 from workbench.runs.files import plain, read_json, write_text
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A number with its interval and what it was taken over: an Interval or a Difference of `evaluation`, or a Row."""
+
+    @property
+    def value(self) -> float | None:
+        """The number itself, or None where it is missing."""
+        ...
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of the interval, if there is one."""
+        ...
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of the interval, if there is one."""
+        ...
+
+    @property
+    def n(self) -> int | None:
+        """What the number was taken over, if that is known."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +70,13 @@ class Row:
     def key(self) -> tuple[str | int | float | None, ...]:
         """What the row measures: two rows with one key are two answers to one question."""
         return (self.experiment, self.method, self.concept, self.layer, self.strength, self.metric, self.seed)
+
+
+def spread(found: Measured | float | None) -> dict[str, Any]:
+    """The fields of a row for a number with its interval (value, low, high, n), or for a number alone (value)."""
+    if isinstance(found, Measured):
+        return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+    return {"value": found}
 
 
 def merged(rows: Iterable[Row], more: Iterable[Row]) -> tuple[Row, ...]:

@@ -13,6 +13,7 @@ Layout of `<root>/<experiment>-<first ten digits of the config digest>/`:
 """
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -124,6 +125,12 @@ class Run:
     def report(self) -> Path:
         """Where the report is, once it is written."""
         return self.folder / "report.html"
+
+    @property
+    def command(self) -> str:
+        """The shell command that does this run again from its config.json, given from where the runs' folder lies."""
+        config = f"{self.folder.parent.name}/{self.folder.name}/config.json"
+        return f"python -m experiments.{self.experiment} --config {shlex.quote(config)}"
 
     @property
     def state(self) -> str:

@@ -19,6 +19,7 @@ from probes.geometry.causal import (
     random_pairs,
     random_projections,
     read_contexts,
+    require_linear_logits,
     rotated_map,
     sharing,
     token_of,
@@ -167,6 +168,18 @@ def test_contexts_are_what_the_unembedding_multiplies(model: Model) -> None:
     weight, logits = model.module.get_output_embeddings().weight.double(), model.logits(texts)
     for state, of_text in zip(states, logits, strict=True):
         torch.testing.assert_close((state @ weight.T).float(), of_text[-1].float(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_whose_logits_are_not_linear_in_its_states_is_refused(model: Model) -> None:
+    require_linear_logits(model, model.tokenize(["One"]))
+    capped = wrap(tiny_module("gemma3"), tiny_tokenizer(), "capped")
+    capped.module.config.final_logit_softcapping = 30.0  # as in Gemma 2
+    with pytest.raises(ValueError, match=r"logits of capped are not the products .* changed afterwards .*softcapping"):
+        require_linear_logits(capped, capped.tokenize(["One"]))
+    biased = wrap(tiny_module("llama"), tiny_tokenizer(), "biased")
+    biased.module.lm_head.bias = torch.nn.Parameter(torch.zeros(300))
+    with pytest.raises(ValueError, match=r"logits of biased are not the products .* has a bias"):
+        require_linear_logits(biased, biased.tokenize(["One"]))
 
 
 def test_rows_are_those_of_known_tokens(llama: Model) -> None:

@@ -37,6 +37,21 @@ def test_a_concept_in_a_plane_goes_and_another_stays() -> None:
     assert (plane - plane @ path.eraser.right.T @ path.eraser.right).norm(dim=1).max() < 0.1
 
 
+def test_two_iterations_are_enough_for_a_plane() -> None:
+    x, y, _ = in_a_plane(8000, 0)
+    held = in_a_plane(4000, 1)
+    after = Inlp(iterations=2, margin=0.0).erase(x, y)(held[0])
+    assert accuracy(held[0], held[1]) > 0.95
+    assert abs(accuracy(after, held[1]) - 0.25) < 0.02
+
+
+def test_a_refitted_classifier_is_left_with_the_majority() -> None:
+    x, y = states()
+    assert LogisticRegression(max_iter=500).fit(x, y).score(x, y) > 0.95
+    erased = Inlp().erase(x, y)(x)
+    assert abs(LogisticRegression(max_iter=500).fit(erased, y).score(erased, y) - 0.5) < 0.03
+
+
 def test_a_flat_concept_takes_its_plane_only() -> None:
     """Without noise outside the plane there is nothing else to remove: the rank falls by exactly 2."""
     x, y, _ = in_a_plane(400, 0)

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
-from steering.erasure.projection import MeanProjection, random_eraser, row_basis
+from steering.erasure.projection import MeanProjection, random_eraser, random_erasers, row_basis
 from tests.steering.erasure.planted import D, generator, states
 
 
@@ -11,6 +12,13 @@ def test_two_classes_lose_the_difference_of_their_means() -> None:
     difference = x[y == 1].mean(0) - x[y == 0].mean(0)
     torch.testing.assert_close(eraser.right[0].abs(), (difference / difference.norm()).abs())
     torch.testing.assert_close(eraser(x)[y == 1].mean(0), eraser(x)[y == 0].mean(0))
+
+
+def test_a_refitted_classifier_is_left_with_the_majority() -> None:
+    x, y = states()
+    assert LogisticRegression(max_iter=500).fit(x, y).score(x, y) > 0.95
+    erased = MeanProjection().erase(x, y)(x)
+    assert abs(LogisticRegression(max_iter=500).fit(erased, y).score(erased, y) - 0.5) < 0.03
 
 
 def test_weights_count_as_copies_and_without_affine_the_line_itself_goes() -> None:
@@ -43,3 +51,13 @@ def test_a_random_eraser_takes_so_many_directions_around_the_mean(rank: int) -> 
 def test_random_directions_beyond_the_space_are_refused() -> None:
     with pytest.raises(ValueError, match="a space of 4 dimensions has no subspace of 5"):
         random_eraser(4, 5, torch.zeros(4, dtype=torch.float64), 0)
+
+
+def test_no_two_seeds_share_a_control() -> None:
+    mean = torch.ones(D, dtype=torch.float64)
+    drawn = [eraser for seed in range(3) for eraser in random_erasers(2, mean, 4, seed)]
+    assert all(eraser.rank == 2 for eraser in drawn)
+    basis = torch.stack([eraser.right for eraser in drawn])
+    overlap = torch.einsum("ard,bsd->abrs", basis, basis).square().sum((2, 3))  # 2 for the same plane
+    assert float((overlap - torch.diag(overlap.diagonal())).max()) < 1
+    torch.testing.assert_close(random_erasers(2, mean, 4, 1)[0].right, random_eraser(D, 2, mean, 4).right)
