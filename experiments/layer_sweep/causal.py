@@ -71,8 +71,13 @@ class Effect:
 
     @property
     def indirect(self) -> float | None:
-        """The normalised indirect effect of adding: 1 makes texts without the label answered like those with it."""
-        return None if self.added.value is None or self.apart == 0 else self.added.value / self.apart
+        """The normalised indirect effect of adding: 1 makes texts without the label answered like those with it.
+
+        None where the unedited model's accuracy is not above 0.5 with its whole interval: its classes are not apart.
+        """
+        if self.added.value is None or self.accuracy.low is None or self.accuracy.low <= 0.5:
+            return None
+        return self.added.value / self.apart
 
 
 def effect(

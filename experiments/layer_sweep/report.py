@@ -16,7 +16,8 @@ from workbench.report.results import Estimate
 from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet, write_sheet
 
 NOTES = (
-    "A text's state is the mean or the last of its tokens' states, BOS and chat header left out. Probes are logistic "
+    "A text's state is the mean or the last of its tokens' states; BOS, chat header and a text's first token, where "
+    "attention sinks, are left out. Probes are logistic "
     "regressions on states standardised with training texts, both classes weighing the same; C and the best layer are "
     "those with the lowest loss on validation texts. Accuracy (balanced), AUROC and selectivity are of evaluation "
     "texts, where hard negatives count as negatives.",
@@ -277,7 +278,8 @@ def _causal(sweep: Sweep) -> list[Section]:
         title="What the direction does to the model's own answer",
         caption="Log-odds in nats of the answer yes (TRUE, positive) against no, after four answered examples. "
         "Accuracy is the unedited model's, by the sign of its log-odds against their median. The indirect effect is "
-        "the change by adding, as a share of how far apart the two classes are unedited.",
+        "the change by adding, as a share of how far apart the two classes are unedited; where the unedited "
+        "model is not better than chance, there is none.",
         corner="Dataset, direction",
         columns=("Model's accuracy", "Classes apart", "Change, added", "Change, removed", "Indirect effect"),
         rows=tuple(rows),

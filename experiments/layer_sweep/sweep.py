@@ -18,11 +18,15 @@ from probes.baselines import EMBEDDINGS, random_model
 from workbench.evaluation.intervals import Interval
 from workbench.models.load import load
 from workbench.models.model import Model
+from workbench.models.positions import Positions
 from workbench.models.sites import Site
 from workbench.runs.files import digest
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
+TOKENS = Positions("all-prefix-at(0)")
+"""What a text's state is made of. The first token of a text without BOS becomes the attention sink: its state is a
+hundred times as long as the others, so that a mean with it says above all how long the text is."""
 INPUT = -1
 """The layer number of what enters the first block."""
 
@@ -95,11 +99,15 @@ class Sweep:
     def cells(self, place: Place) -> dict[int, list[Measured]]:
         """What each layer gave, by layer; in the order of the dataset's columns."""
         layers, found = self.layers(place.variant), {}
-        states = _Lazy(self, place, layers)
+        states = self.states(place, layers)
         for layer in tqdm(layers, desc=f"{place.dataset.name} ({place.position})", disable=None):
             stored = self.run.unit(self._key(place, f"layer{layer}"), lambda layer=layer: self._cell(states, layer))
             found[layer] = [Measured.of(one) for one in stored]
         return found
+
+    def states(self, place: Place, layers: Sequence[int]) -> "_Lazy":
+        """The states [text, d] of a place by layer, read when the first one is asked for."""
+        return _Lazy(self, place, layers)
 
     def _cell(self, states: "_Lazy", layer: int) -> list[dict]:
         config = self.config
@@ -132,7 +140,7 @@ class Sweep:
         def compute() -> dict[str, dict[str, dict[str, float]]]:
             places = [Place(variant, dataset, self.config.positions[0]) for dataset in self.single]
             layers = [self.best(place) for place in places]
-            states = [_Lazy(self, place, layers) for place in places]
+            states = [self.states(place, layers) for place in places]
             return transfer(self.single, lambda at, layer: states[at][layer], layers, self.config.grid)
 
         data = digest([dataset.digest for dataset in self.single])
@@ -146,7 +154,7 @@ class Sweep:
         def compute() -> dict[str, dict]:
             last = max(self.best_in(place), 0)
             blocks = range(max(0, last + 1 - self.config.causal_blocks), last + 1)
-            states = _Lazy(self, place, blocks)
+            states = self.states(place, blocks)
             found = {block: directions(dataset, states[block], self.config.grid) for block in blocks}
             steps = {name: {block: found[block][name] for block in blocks} for name in found[last]}
             steps["random"] = random_like(steps["mass-mean"], self.config.seed)
@@ -215,7 +223,8 @@ class _Lazy:
     def _states(self) -> dict[int, Tensor]:
         model = self.sweep.model(self.place.variant)
         sites = {layer: EMBEDDINGS if layer == INPUT else Site(layer) for layer in self.layers}
-        found = model.read(self.place.dataset.tokens(model), list(sites.values()), pool=self.place.position)
+        tokens = self.place.dataset.tokens(model)
+        found = model.read(tokens, list(sites.values()), positions=TOKENS, pool=self.place.position)
         return {layer: found.arrays[site].to(torch.float32) for layer, site in sites.items()}
 
 

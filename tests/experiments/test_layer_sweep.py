@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from experiments.layer_sweep import Config, run
-from experiments.layer_sweep.causal import QUESTIONS, edits_of, effect, random_like
+from experiments.layer_sweep.causal import QUESTIONS, Effect, edits_of, effect, random_like
 from experiments.layer_sweep.cells import Columns, Measured, choose, measure
 from experiments.layer_sweep.datasets import Dataset, datasets, of_statements
 from experiments.layer_sweep.sweep import Place, Sweep, Variant
@@ -19,7 +19,9 @@ from experiments.layer_sweep.transfer import centred, directions, transfer
 from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
 from workbench.concepts.examples import ConceptError
 from workbench.concepts.truth import statements
+from workbench.evaluation.intervals import Interval
 from workbench.models.positions import Layout
+from workbench.models.sites import Site
 from workbench.runs.run import Run
 
 D = 24
@@ -222,6 +224,27 @@ def test_a_column_needs_both_labels_in_every_split() -> None:
     labels[data.split == "evaluation"] = 1
     with pytest.raises(ConceptError, match=r"planted/column0 has 100 positive of 100 evaluation texts"):
         choose(x, Columns.of(replace(data, labels=labels)), GRID)
+
+
+def test_there_is_no_indirect_effect_on_a_model_that_cannot_tell() -> None:
+    def told(low: float) -> Effect:
+        some = Interval(0.6, low, 0.9, 10, 0, 0.95)
+        return Effect(some, 2.0, Interval(0.5, 0.4, 0.6, 10, 0, 0.95), some)
+
+    assert told(0.55).indirect == 0.25
+    assert told(0.45).indirect is None
+
+
+def test_the_first_token_of_a_text_without_bos_is_left_out(tmp_path: Path, folder: Path) -> None:
+    config = Config(models=(str(folder),), data=("cities",), positions=("mean",), dtype="float32")
+    with Run.open("layer_sweep", config, tmp_path) as opened:
+        sweep = Sweep(opened, config)
+        place = Place(Variant(str(folder)), sweep.datasets[0], "mean")
+        states = sweep.states(place, [1])[1]
+        model = sweep.model(place.variant)
+        whole = model.read(place.dataset.tokens(model), Site(1), positions="all")
+    own = whole.x(Site(1))[whole.row == 0]
+    torch.testing.assert_close(states[0], own[1:].mean(0), atol=1e-4, rtol=1e-4)
 
 
 def test_random_directions_are_as_long_and_follow_the_seed() -> None:
