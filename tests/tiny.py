@@ -1,5 +1,6 @@
 """Tiny models with random weights and a byte-level tokenizer, built from configs: what most tests run on."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -55,3 +56,12 @@ def tiny_module(family: Family, *, n_layers: int = 3, seed: int = 0) -> Any:
 def tiny_model(family: Family = "llama", **options: Any) -> Model:
     """A Model around a tiny module, with a tokenizer that uses BOS."""
     return wrap(tiny_module(family, **options), tiny_tokenizer(), f"tiny-{family}")
+
+
+def tiny_folder(root: Path, context: int = 4096) -> Path:
+    """The tiny Llama and its tokenizer on disk, as a hub would have them, reading up to `context` tokens."""
+    module = tiny_module("llama")
+    module.config.max_position_embeddings = context
+    module.save_pretrained(root / "tiny")
+    tiny_tokenizer().save_pretrained(root / "tiny")
+    return root / "tiny"

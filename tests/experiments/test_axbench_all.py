@@ -3,24 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from experiments.axbench import METHODS, PRESETS, WRITERS, bench, run
-from tests.tiny import tiny_module, tiny_tokenizer
+from tests.tiny import tiny_folder
 from workbench.evaluation.judges.base import Item, Rating
 from workbench.runs.rows import read_rows
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A tiny model on disk, as a hub would have it."""
-    tiny: Any = tiny_module("llama")
-    tiny.config.max_position_embeddings = 4096
-    tiny.save_pretrained(tmp_path / "tiny")
-    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
-    return tmp_path / "tiny"
+    return tiny_folder(tmp_path)
 
 
 class ByLength:

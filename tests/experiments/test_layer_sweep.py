@@ -16,7 +16,7 @@ from experiments.layer_sweep.cells import Columns, Measured, choose, measure
 from experiments.layer_sweep.datasets import Dataset, datasets, of_statements
 from experiments.layer_sweep.sweep import Place, Sweep, Variant
 from experiments.layer_sweep.transfer import centred, directions, transfer
-from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
+from tests.tiny import tiny_folder, tiny_model
 from workbench.concepts.examples import ConceptError
 from workbench.concepts.truth import statements
 from workbench.evaluation.intervals import Interval
@@ -281,12 +281,7 @@ def test_hard_negatives_are_judged_and_never_trained_on() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A tiny model on disk, as a hub would have it."""
-    tiny: Any = tiny_module("llama")
-    tiny.config.max_position_embeddings = 4096
-    tiny.save_pretrained(tmp_path / "tiny")
-    tiny_tokenizer().save_pretrained(tmp_path / "tiny")
-    return tmp_path / "tiny"
+    return tiny_folder(tmp_path)
 
 
 @contextmanager

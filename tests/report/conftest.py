@@ -3,6 +3,7 @@
 Nothing of the workbench is imported at the top: its modules must be imported after pytest has set up shape checking.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,11 @@ def folder(tmp_path: Path, rows: list[Any]) -> Path:
     from tests.report.synthetic import make_run
 
     return make_run(tmp_path, rows)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from tests.report.chrome import chromium
+
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver

@@ -4,18 +4,14 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
 
 from tests.report.synthetic import HOSTILE, SyntheticConfig, make_run, synthetic_story
-from tests.report.test_browser import FLAGS, find, program, style
 from tests.report.test_page import markdown_tables, read, words
 from workbench.report.grid import draw_grid
 from workbench.report.lines import draw_curves
@@ -301,77 +297,3 @@ def test_a_damaged_sheet_and_a_folder_that_is_no_run_are_named(run_folder, tmp_p
         Sheet.load(run_folder)
     with pytest.raises(StorageError, match=r"config\.json"):
         write_sheet(tmp_path / "nowhere", sheet())
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = program("chromium", "chromium-browser", "google-chrome")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=Service(program("chromedriver")))
-    yield driver
-    driver.quit()
-
-
-def complaints(chrome: Chrome) -> list[Any]:
-    return chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_in_a_browser_all_is_visible_in_both_themes_and_on_a_phone(chrome, run_folder):
-    chrome.get(write_sheet(run_folder, sheet()).as_uri())
-    charts = find(chrome, "figure svg[role=img]")
-    assert [chart.rect["width"] > 400 and chart.rect["height"] > 90 for chart in charts] == [True] * 3
-    light = style(chrome, "#transfer .f-h9", "fill")
-    chrome.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    )
-    assert style(chrome, "#transfer .f-h9", "fill") != light
-    chrome.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    )
-    try:
-        assert chrome.execute_script("return document.documentElement.scrollWidth") <= 360
-    finally:
-        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert complaints(chrome) == []
-
-
-def test_in_a_browser_words_and_numbers_sort(chrome, run_folder):
-    chrome.get(write_sheet(run_folder, sheet()).as_uri())
-
-    def sorted_by(column: int) -> list[str]:
-        find(chrome, "#methods-table thead button")[column].click()
-        return [cell.text for cell in find(chrome, "#methods-table tbody th")]
-
-    assert sorted_by(2) == ["Mass mean", "Logistic regression", "Nearest mean"]
-    assert sorted_by(3) == ["Logistic regression", "Mass mean", "Nearest mean"]
-    assert sorted_by(3) == ["Mass mean", "Logistic regression", "Nearest mean"]
-
-
-def test_in_a_browser_no_text_of_a_figure_leaves_its_sheet_or_meets_another(chrome, run_folder):
-    chrome.get(write_sheet(run_folder, sheet()).as_uri())
-    boxes = chrome.execute_script(
-        "return [...document.querySelectorAll('figure svg')].map((svg) => { const b = svg.getBoundingClientRect();"
-        "return [...svg.querySelectorAll('text')].map((t) => { const r = t.getBoundingClientRect();"
-        "return [t.textContent, r.left - b.left, r.top - b.top, r.right - b.left, r.bottom - b.top,"
-        " b.width, b.height]; }); })"
-    )
-    for figure in boxes:
-        for text, left, top, right, bottom, width, height in figure:
-            assert left >= -1, text
-            assert top >= -1, text
-            assert right <= width + 1, text
-            assert bottom <= height + 1, text
-        for i, (text, left, top, right, bottom, *_) in enumerate(figure):
-            for other, left_2, top_2, right_2, bottom_2, *_ in figure[:i]:
-                wide, high = min(right, right_2) - max(left, left_2), min(bottom, bottom_2) - max(top, top_2)
-                assert wide <= 1 or high <= 4, (text, other)  # lines of text have some air in their boxes
-
-
-def test_in_a_browser_hostile_text_stays_inert(chrome, run_folder):
-    chrome.get(write_sheet(run_folder, hostile_sheet()).as_uri())
-    assert chrome.execute_script("return window.pwned") is None
-    assert HOSTILE in find(chrome, "h1")[0].text
-    assert complaints(chrome) == []
