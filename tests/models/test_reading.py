@@ -139,6 +139,30 @@ def test_each_row_runs_once_and_no_further_than_the_last_site(model: Any, calls:
     assert calls == {f"block {layer}": len(TEXTS) for layer in range(last + 1)}
 
 
+@pytest.mark.parametrize("pool", [None, "mean", "last", "max"])
+def test_what_all_rows_begin_with_runs_once_where_nobody_reads_it(model: Any, calls: Any, pool: Any) -> None:
+    shared = "they all begin with this long text"
+    tokens = model.tokenize([f"{shared} {text}" for text in TEXTS])
+    header = len(model.tokenize([shared]).rows[0].ids)
+    behind = f"all-all[:{header - 1}]"
+    whole = model.read(tokens, SITES, positions=behind, pool=pool, budget=10**6)
+    calls.clear()
+    found = model.read(tokens, SITES, positions=behind, pool=pool, budget=40)
+    assert calls["block 0"] == len(TEXTS) + 1  # the beginning is a row of its own
+    assert torch.equal(found.row, whole.row)
+    assert pool or torch.equal(found.position, whole.position)
+    for site in SITES:
+        close(found.arrays[site], whole.arrays[site])
+
+
+def test_edits_reach_what_all_rows_begin_with(llama: Any, calls: Any) -> None:
+    tokens, site = llama.tokenize([f"they all begin with this {text}" for text in TEXTS]), Site(2)
+    with llama.edited(Add(site=Site(0), positions=Positions("all[:3]"), direction=torch.ones(llama.d_model))):
+        whole, found = (llama.read(tokens, site, positions="all-all[:5]", budget=budget) for budget in (10**6, 40))
+    close(found.arrays[site], whole.arrays[site])
+    assert not torch.allclose(found.arrays[site], llama.read(tokens, site, positions="all-all[:5]").arrays[site])
+
+
 def spoil(_: Any, args: tuple[Tensor, ...]) -> None:
     args[0].fill_(7.0)
 

@@ -3,11 +3,14 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from workbench.models.edits import Add
+from workbench.models.model import Model
 from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.sites import Site
 from workbench.models.suffix import Beginning, resumed
+from workbench.models.tokens import Row, Tokens
 
 TEXTS = ["hello there", "a text that is a good deal longer than the first", "x"]
 
@@ -74,3 +77,13 @@ def test_rows_that_share_nothing_run_as_they_are(model: Any) -> None:
     beginning = Beginning.of(model, model.tokenize(["one", "two"]), 0)
     assert beginning.length == 0
     assert beginning.options(layout) == {}
+
+
+@pytest.mark.usefixtures("seeded")
+def test_a_model_without_keys_and_values_runs_whole_rows() -> None:
+    config = transformers.Mamba2Config(
+        vocab_size=300, hidden_size=16, num_hidden_layers=2, state_size=4, num_heads=4, head_dim=8, n_groups=1
+    )
+    module = transformers.Mamba2ForCausalLM(config).eval()
+    model = Model(module, None, "mamba", "")
+    assert Beginning.of(model, Tokens((Row((1, 2, 3)), Row((1, 2, 4)))), 2).length == 0

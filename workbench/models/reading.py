@@ -13,6 +13,7 @@ from workbench.models.hooks import Tap, tapped
 from workbench.models.places import SiteError
 from workbench.models.positions import Layout, Positions
 from workbench.models.sites import Site
+from workbench.models.suffix import Beginning
 from workbench.models.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -39,18 +40,30 @@ def read(
     places = {site: model.architecture.locate(model.module, site) for site in sites}
     layouts = [Layout.of(tokens, rows) for rows in tokens.batches(budget)]
     masks = [positions.mask(layout) for layout in layouts]
-    store = _Store(_counts(layouts, masks, positions), pool)
+    counts = _counts(layouts, masks, positions)
+    beginning = _beginning(model, tokens, masks, budget)
+    layouts = [layout.after(beginning.length) for layout in layouts]
+    masks = [mask[:, beginning.length :] for mask in masks]
+    store = _Store(counts, pool)
     for layout, mask in zip(layouts, masks, strict=True):
         waiting, batch = set(sites), store.batch(mask, layout.rows, model.device)
         taps = [(place, _tap(store, site, batch, waiting)) for site, place in places.items()]
         with model.at(layout.to(model.device)) as here, tapped(taps):
             try:
-                model.forward(here, logits_to_keep=1)
+                model.forward(here, logits_to_keep=1, **beginning.options(here))
             except _Stop:
                 continue
         raise SiteError(f"the forward pass never reached {', '.join(sorted(map(str, waiting)))}")
     position = None if pool else store.gather(layouts, masks)
     return Activations({site: store.arrays[site] for site in sites}, store.row, len(tokens), position)
+
+
+def _beginning(model: "Model", tokens: Tokens, masks: list[Tensor], budget: int) -> Beginning:
+    """What all rows begin with and nobody reads, such as a chat header, where running it once saves a batch or more."""
+    if model.edits:
+        return Beginning()
+    unread = min(int(mask.any(0).int().argmax()) for mask in masks)
+    return Beginning.of(model, tokens, unread) if unread * len(tokens) > budget else Beginning()
 
 
 def states_at(model: "Model", layout: Layout, site: Site, **options: Any) -> Float[Tensor, "batch pos d"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from workbench.models.positions import Layout
 from workbench.models.tokens import Row, Tokens
@@ -52,34 +53,48 @@ def resumed(model: "Model", layer: int, states: Float[Tensor, "batch pos d"]) ->
             blocks[number] = block
 
 
+class _Kept(Cache):
+    """Keys and values that forward passes read and leave as they are: what a block adds is dropped behind it."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        layer = copy.copy(self.layers[layer_idx])
+        layer.batch_repeat_interleave(len(key_states))
+        return layer.update(key_states, value_states, *args, **kwargs)
+
+
 @dataclass(frozen=True, eq=False)
 class Beginning:
     """Tokens that all rows begin with, run once: their keys and values in every block, [1, head, pos, d_head]."""
 
-    length: int
-    cache: Any
+    length: int = 0
+    cache: Cache | None = None
 
     @classmethod
     @torch.no_grad()
     def of(cls, model: "Model", tokens: Tokens, at_most: int) -> "Beginning":
-        """Run what the rows share, up to `at_most` tokens; they may share none. No edit may act there later."""
+        """Run what the rows share, up to `at_most` tokens; nothing if they share none or the model keeps other states.
+
+        No edit may act there later.
+        """
         columns = zip(*(row.ids for row in tokens), strict=False)
         shared = takewhile(lambda column: len(set(column)) == 1, islice(columns, at_most))
         ids = tuple(column[0] for column in shared)
         if not ids:
-            return cls(0, None)
+            return cls()
         layout = Layout.of(Tokens((Row(ids),)), [0]).to(model.device)
-        return cls(len(ids), model.forward(layout, use_cache=True).past_key_values)
+        made = getattr(model.forward(layout, use_cache=True, logits_to_keep=1), "past_key_values", None)
+        if type(made) is not DynamicCache or not all(isinstance(layer, DynamicLayer) for layer in made.layers):
+            return cls()
+        return cls(len(ids), _Kept(made.layers))
 
     def options(self, layout: Layout) -> dict[str, Any]:
         """What a forward pass over the columns behind the beginning needs to be as one over the whole rows."""
         if not self.length:
             return {}
-        n_rows = len(layout.ids)
-        cache = copy.deepcopy(self.cache)
-        cache.batch_repeat_interleave(n_rows)
-        mask = torch.cat([layout.mask.new_ones(n_rows, self.length), layout.mask], 1)
-        return {"past_key_values": cache, "use_cache": True, "attention_mask": None if mask.all() else mask.long()}
+        mask = torch.cat([layout.mask.new_ones(len(layout.ids), self.length), layout.mask], 1)
+        return {"past_key_values": self.cache, "use_cache": True, "attention_mask": None if mask.all() else mask.long()}
 
 
 @contextmanager
