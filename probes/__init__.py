@@ -11,7 +11,9 @@ METHODS = {
     "ccs": Entry("probes.ccs:CCS"),
     "attention": Entry("probes.attention:AttentionProbe"),
     "integrated_gradients": Entry("probes.attribution:IntegratedGradients", (("steps", 5),)),
+    "integrated_gradients_compat": Entry("probes.attribution:IntegratedGradients", (("steps", 5), ("form", "compat"))),
     "input_x_gradient": Entry("probes.attribution:InputXGradient"),
+    "input_x_gradient_compat": Entry("probes.attribution:InputXGradient", (("form", "compat"),)),
     "prompt_detection": Entry("probes.prompt_detection:PromptDetection"),
     "bag_of_words": Entry("probes.bag_of_words:BagOfWords"),
 }

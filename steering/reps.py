@@ -123,6 +123,11 @@ class RePS(TrainedVector):
     """Length of the model's own answers."""
     recipe: Recipe = field(default_factory=lambda: Recipe(learning_rate=0.004))
 
+    @property
+    def title(self) -> str:
+        """The label, and whether this is the published form."""
+        return self.label if self.form == "fixed" else f"{self.label} (as published)"
+
     def objective(self, data: Labelled) -> PreferenceObjective:
         """What is trained at the site of the data; edits act on every token, as in the published code."""
         return PreferenceObjective(self.recipe, data.site, ALL, self.factors, self.beta, self.max_new_tokens, self.form)

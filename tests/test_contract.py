@@ -87,7 +87,14 @@ def test_planted_direction_is_recovered(name, seed):
     assert float(vector.direction.norm()) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in those(detects=True) if make(name).recovers or make(name).reads_text])
+WITHOUT_SIGN = ("integrated_gradients_compat", "input_x_gradient_compat")
+"""As published: speaking against the concept counts as for it (see tests/probes/test_attribution.py)."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n in those(detects=True) if (make(n).recovers or make(n).reads_text) and n not in WITHOUT_SIGN],
+)
 def test_positives_score_above_negatives(name):
     method, data = make(name), planted()
     test = planted(7)

@@ -60,6 +60,7 @@ class _Kept(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         layer = copy.copy(self.layers[layer_idx])
+        assert isinstance(layer, DynamicLayer)
         layer.batch_repeat_interleave(len(key_states))
         return layer.update(key_states, value_states, *args, **kwargs)
 
