@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probes.design import both_classes
 from probes.logistic import fit_logistic
 from probes.paths import balanced
-from probes.solver import both_classes
 from workbench.evaluation.intervals import Interval, bootstrap
 
 

@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from probes.design import both_classes, variance_of
 from probes.logistic import fit_logistic
-from probes.solver import Design, both_classes, row_weight, variance_of
+from probes.paths import logistic_path
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 """Shares of the items at which a block of the online code ends."""
@@ -80,7 +81,7 @@ def online_code(
     group = torch.arange(len(y)) if groups is None else groups.unique(return_inverse=True)[1]
     variance = variance_of(x, use).clamp_min(1e-12)  # [d, concept]; a penalty by variance standardises
     generator = torch.Generator().manual_seed(seed)
-    bits = [_one_order(x, y, use, variance, _blocks(use, group, generator), grid) for _ in range(orders)]
+    bits = [_one_order(x, y, use, variance, _blocks(use, group, generator), sorted(grid)) for _ in range(orders)]
     return CodeLength(torch.stack(bits), use.double().sum(0), _blind(y, use))
 
 
@@ -167,9 +168,8 @@ def _block_bits(
         return bits
     known, new = sent[:, probed].any(1), coded[:, probed].any(1)
     use = sent[known][:, probed]
-    design = Design.of(x[known], row_weight(use))
-    for row, C in enumerate(grid):
-        fitted = fit_logistic(design, y[known][:, probed], use, variance[:, probed] / C)
+    fits = logistic_path(x[known], y[known][:, probed], use, grid, variance=variance[:, probed])
+    for row, fitted in enumerate(fits):
         logits = x[new].to(fitted.weight) @ fitted.weight + fitted.intercept
         loss = softplus(logits) - y[new][:, probed] * logits
         bits[row, probed] = (coded[new][:, probed] * loss).double().sum(0) / math.log(2)

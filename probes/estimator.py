@@ -13,9 +13,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from probes.design import Design
 from probes.logistic import fit_logistic
 from probes.multinomial import fit_multinomial
-from probes.solver import TOL, Design
+from probes.solver import TOL
 
 Array = NDArray[Any]
 

@@ -1,6 +1,6 @@
 """Logistic regression for many concepts at once: every iteration is two matrix products for all of them.
 
-How it is minimised stands in probes.solver.
+How it is minimised stands in probes.solver, and in probes.few for concepts with fewer items than features.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.linalg import vecdot
 from torch.nn.functional import softplus
 
-from probes.solver import TOL, Design, Loss, both_classes, centred, check_weights, minimise, row_weight, uncentred
+from probes.design import Design, both_classes, centred, check_weights, row_weight, uncentred
+from probes.few import few_items, minimise_few
+from probes.solver import TOL, Loss, joined, minimise
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +41,23 @@ def fit_logistic(
 
     `y` is 0 or 1; `use` weighs items (0 leaves them out, any weight from 0 up is fine); the intercept is not penalised.
     `start` is where to begin, zeros by default. Ends when the predicted decrease of every column is under `tol` times
-    its objective. Solved in float64 if x is, else in float32. Raises ValueError for labels other than 0 and 1, negative
+    its objective. Solved in float64 if x is, else in float32; columns with fewer than half as many items as features are
+    solved for the items, in float64 and from the shares of their classes. Raises ValueError for labels other than 0 and 1, negative
     weights, a column with items of one class only or, when `strict`, one that does not converge in `max_iter` steps;
     otherwise see `Fitted.converged`.
     """
     _check(y, use)
     design = x if isinstance(x, Design) else Design.of(x, row_weight(use.to(x)))
-    loss = _Binary(y.to(design.x), use.to(design.x))
-    rows = None if start is None else centred(start.weight.T, start.intercept, design)
-    found = minimise(design, loss, penalty.T.to(design.x), rows, tol, max_iter)
+    y, use, penalty = y.to(design.x), use.to(design.x), penalty.to(design.x)
+    few, parts = few_items(design, use, penalty), []
+    if bool(few.any()):
+        part = minimise_few(design, y[:, few], use[:, few], penalty[:, few], tol, max_iter)
+        parts.append((few.nonzero()[:, 0], part))
+    if not bool(few.all()):
+        rows = None if start is None else centred(start.weight.T, start.intercept, design)[~few]
+        part = minimise(design, _Binary(y[:, ~few], use[:, ~few]), penalty.T[~few], rows, tol, max_iter)
+        parts.append(((~few).nonzero()[:, 0], part))
+    found = joined(parts)
     if strict and not bool(found.converged.all()):
         raise ValueError(f"column {int(found.converged.int().argmin())} did not converge; use a larger penalty")
     weight, intercept = uncentred(found.rows, design)

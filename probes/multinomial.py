@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
 
-from probes.solver import TOL, Design, Loss, centred, check_weights, minimise, row_weight, uncentred
+from probes.design import Design, centred, check_weights, row_weight, uncentred
+from probes.solver import TOL, Loss, minimise
 
 
 @dataclass(frozen=True, eq=False)

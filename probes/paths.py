@@ -14,8 +14,9 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from probes.design import Design, row_weight, variance_of
 from probes.logistic import Fitted, fit_logistic
-from probes.solver import TOL, Design, row_weight, variance_of
+from probes.solver import TOL
 
 CS = tuple(10.0**power for power in range(-5, 2))
 """Inverse strengths of the penalty on standardised features that sweeps try, from strong to weak."""
@@ -148,7 +149,7 @@ def cross_validated(
     for fold in folds.unique().tolist():
         held_out = folds == fold
         try:
-            fits = logistic_path(design.without(held_out, weight), y, use * ~held_out[:, None], Cs, tol=tol)
+            fits = logistic_path(design.without(held_out), y, use * ~held_out[:, None], Cs, tol=tol)
             losses.append(torch.stack([log_loss(fit, x[held_out], y[held_out], use[held_out]) for fit in fits]))
         except ValueError as error:
             raise ValueError(f"fold {fold}: {error}") from error

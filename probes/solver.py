@@ -1,25 +1,25 @@
-"""What the fits of linear probes share: states centred once, and L-BFGS that steps all problems together.
+"""What the fits of linear probes share: L-BFGS that steps all problems together.
 
 The preconditioner is the inverse of Böhning and Lindsay's bound on the Hessian, X'X times the loss's bound plus the
 penalty (Ann. Inst. Statist. Math. 40, 1988), factored once for all problems. Logits are linear in the step length, so
-the line search needs no matrix product. States are centred, which changes the intercept only: float32 then suffices
-for states with large means.
+the line search needs no matrix product.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
-from torch.nn.functional import linear
+
+from probes.design import Design, gram_of, times
 
 TOL = 1e-7
 """Stop when the predicted decrease is this share of the objective, which is then within about 1e-6 of its minimum."""
 
-_BLOCK = 128
 _MEMORY = 8
 _NEWTON = 12
 _FLAT = 0.1
@@ -31,110 +31,6 @@ _REFRESH = 25
 Easy problems never get there. Where weights grow large (separable classes, hardly any penalty) the bound is far too
 wide. Logits, which are summed up step by step, are computed afresh too.
 """
-
-
-@dataclass(frozen=True, eq=False)
-class Design:
-    """States as the solvers want them: centred, a column of ones behind, and their Gram matrix.
-
-    Made once and given to several fits (penalties, folds) of the same states.
-    """
-
-    x: Float[Tensor, "item d1"]
-    xt: Float[Tensor, "d1 item"]
-    """The same, the other way round: each iteration multiplies by both, and a copy is faster than strides."""
-    mean: Float[Tensor, "d"]
-    gram: Float[Tensor, "d1 d1"]
-    """x' diag(weight) x; the last entry is the sum of the weights."""
-
-    @classmethod
-    def of(cls, x: Float[Tensor, "item d"], weight: Float[Tensor, "item"] | None = None) -> "Design":
-        """Half precision becomes float32. `weight` is how much an item counts for the Gram matrix, 1 by default.
-
-        Raises ValueError if a state is not finite.
-        """
-        x = x.detach() if x.dtype in (torch.float32, torch.float64) else x.detach().float()
-        mean = torch.ones_like(x[:, 0]) @ x / len(x)
-        if not bool(mean.isfinite().all()):
-            raise ValueError("the states hold NaN or infinity")
-        centred = x.new_ones(len(x), x.shape[1] + 1)
-        torch.sub(x, mean, out=centred[:, :-1])
-        xt = centred.T.contiguous()
-        return cls(centred, xt, mean, gram_of(xt, weight))
-
-    def without(self, rows: Bool[Tensor, "item"], weight: Float[Tensor, "item"] | None = None) -> "Design":
-        """The same states, these rows taken out of the Gram matrix; the fit must not use them either.
-
-        `weight` is the one given to `of`.
-        """
-        out = gram_of(self.xt[:, rows], None if weight is None else weight[rows])
-        return replace(self, gram=self.gram - out)
-
-
-def gram_of(xt: Float[Tensor, "d item"], weight: Float[Tensor, "item"] | None = None) -> Float[Tensor, "d d"]:
-    """xt diag(weight) xt' with half the work of a plain product: blocks below the diagonal are not computed."""
-    left = xt if weight is None else xt * weight
-    gram = xt.new_zeros(len(xt), len(xt))
-    for start in range(0, len(xt), _BLOCK):
-        gram[start : start + _BLOCK, start:] = _times(left[start : start + _BLOCK], xt[start:])
-    return gram.triu() + gram.triu(1).T
-
-
-def _times(a: Float[Tensor, "row k"], b: Float[Tensor, "column k"]) -> Float[Tensor, "row column"]:
-    """a b'. In float32 on a CPU by oneDNN: up to twice as fast as the default BLAS, where that does not use AVX-512."""
-    if a.device.type == "cpu" and a.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        return linear(a.to_mkldnn(), b).to_dense()
-    return a @ b.T
-
-
-def variance_of(x: Float[Tensor, "item d"] | Design, use: Float[Tensor, "item concept"]) -> Float[Tensor, "d concept"]:
-    """Unbiased variance of each feature among the items that each column uses.
-
-    Standardising states by training statistics is the same as penalising each weight by its feature's variance.
-    """
-    xt = (x if isinstance(x, Design) else Design.of(x)).xt[:-1]
-    use = use.to(xt.device, torch.float64)  # squares are subtracted: a column's items may lie far from the mean
-    total = use.sum(0)
-    spread = torch.cat([_spread(block.double(), use / total) for block in xt.split(_BLOCK)])
-    return (spread.clamp_min(0) / (1 - use.square().sum(0) / total.square())).to(xt)
-
-
-def _spread(xt: Float[Tensor, "d item"], share: Float[Tensor, "item concept"]) -> Float[Tensor, "d concept"]:
-    mean = xt @ share
-    middle = mean.mean(1, keepdim=True)
-    return (xt - middle).square() @ share - (mean - middle).square()
-
-
-def both_classes(y: Float[Tensor, "item concept"], use: Float[Tensor, "item concept"]) -> Bool[Tensor, "concept"]:
-    """Whether the items that a column uses are of both classes."""
-    positive, total = (use * y).sum(0), use.sum(0)
-    return (positive > 0) & (positive < total)
-
-
-def check_weights(use: Float[Tensor, "item column"]) -> None:
-    """Raises ValueError, naming item and column, for a weight that is negative or no number."""
-    wrong = ~(use >= 0)
-    if bool(wrong.any()):
-        item, column = wrong.nonzero()[0].tolist()
-        raise ValueError(f"item {item} has weight {float(use[item, column]):g} in column {column}; give 0 or more")
-
-
-def row_weight(use: Float[Tensor, "item column"]) -> Float[Tensor, "item"] | None:
-    """How much an item counts for the average column; None if all count the same."""
-    weight = use.mean(1)
-    return None if bool((weight == weight[0]).all()) else weight
-
-
-def centred(weight: Float[Tensor, "row d"], intercept: Float[Tensor, "row"], design: Design) -> Float[Tensor, "row d1"]:
-    """Weights and intercepts as the solver holds them: the intercept is the logit of the mean state."""
-    at_mean = intercept.double() + weight.double() @ design.mean.double()
-    return torch.cat([weight.double(), at_mean[:, None]], 1).to(design.x)
-
-
-def uncentred(rows: Float[Tensor, "row d1"], design: Design) -> tuple[Float[Tensor, "row d"], Float[Tensor, "row"]]:
-    """The inverse of `centred`."""
-    weight = rows[:, :-1]
-    return weight, (rows[:, -1].double() - weight.double() @ design.mean.double()).to(rows.dtype)
 
 
 class Loss(ABC):
@@ -183,6 +79,18 @@ class Minimum:
     converged: Bool[Tensor, "problem"]
 
 
+def joined(parts: Sequence[tuple[Int[Tensor, "_"], Minimum]]) -> Minimum:
+    """Several solves as one: each comes with the numbers of its problems, and a row is a problem."""
+    order = torch.cat([numbers for numbers, _ in parts]).argsort()
+    found = [part for _, part in parts]
+    return Minimum(
+        torch.cat([part.rows for part in found])[order],
+        torch.cat([part.objective for part in found])[order],
+        max(part.iterations for part in found),
+        torch.cat([part.converged for part in found])[order],
+    )
+
+
 def minimise(
     design: Design,
     loss: Loss,
@@ -228,10 +136,10 @@ class _Solver:
         self._aim()
 
     def _held(self, w: Tensor) -> Tensor:
-        return self.loss.held(_times(w.reshape(-1, self.x.shape[1]), self.x))
+        return self.loss.held(times(w.reshape(-1, self.x.shape[1]), self.x))
 
     def _gradient(self) -> Tensor:
-        return _times(self.loss.residual(self.chance), self.xt).reshape(self.w.shape) + self.penalty * self.w
+        return times(self.loss.residual(self.chance), self.xt).reshape(self.w.shape) + self.penalty * self.w
 
     def _aim(self) -> None:
         self.direction = -self._inverse_hessian(self.gradient)

@@ -12,8 +12,8 @@ from torch import Tensor
 from experiments.layer_sweep.datasets import Dataset
 from probes.controls import hash_labels, shuffled_labels, with_controls
 from probes.description_length import online_code
+from probes.design import Design, row_weight, variance_of
 from probes.paths import Chosen, balanced, chosen, logistic_path
-from probes.solver import Design, row_weight, variance_of
 from workbench.concepts.examples import SPLITS, ConceptError
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters, class_mean, pair_share
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from probes.design import Design, gram_of, variance_of
 from probes.logistic import fit_logistic
-from probes.solver import Design, gram_of, variance_of
 
 N, D, K = 600, 30, 5
 
@@ -204,7 +204,7 @@ def test_gram_matrix_and_the_one_without_some_rows():
     wide = wide / wide.std(0)
     torch.testing.assert_close(gram_of(wide.T, weight), (wide * weight[:, None]).T @ wide, rtol=1e-4, atol=1e-2)
     out = torch.arange(N) % 3 == 0
-    kept = Design.of(x, weight).without(out, weight)
+    kept = Design.of(x, weight).without(out)
     centred = torch.cat([x - x.mean(0), torch.ones(N, 1)], 1)[~out]
     torch.testing.assert_close(kept.gram, (centred * weight[~out, None]).T @ centred, rtol=1e-3, atol=1.0)
 
