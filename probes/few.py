@@ -34,15 +34,20 @@ def minimise_few(
     y: Float[Tensor, "item concept"],
     use: Float[Tensor, "item concept"],
     penalty: Float[Tensor, "d concept"],
+    start: Float[Tensor, "concept d1"] | None,
     tol: float,
     max_iter: int,
 ) -> Minimum:
-    """Minimise what `fit_logistic` does; `tol` is the predicted decrease as a share of the objective."""
-    counts = (use > 0).sum(0)
-    found = [
-        (columns, _Newton(design, y[:, columns], use[:, columns], penalty[:, columns]).minimise(tol, max_iter))
-        for columns in _alike(counts, len(penalty))
-    ]
+    """Minimise what `fit_logistic` does; `tol` is the predicted decrease as a share of the objective.
+
+    The logits of `start` are where the first step is taken from, those of the classes' shares without it.
+    """
+    found = []
+    for columns in _alike((use > 0).sum(0), len(penalty)):
+        solver = _Newton(design, y[:, columns], use[:, columns], penalty[:, columns])
+        if start is not None:
+            solver.begin(start[columns])
+        found.append((columns, solver.minimise(tol, max_iter)))
     return joined(found)
 
 
@@ -71,6 +76,14 @@ class _Newton:
         self.a = torch.zeros_like(self.use)
         self.b = (positive / (total - positive)).log()  # of the classes' shares
         self.f = self.b[:, None].expand_as(self.use)
+
+    def begin(self, rows: Float[Tensor, "concept d1"]) -> None:
+        """Go where a Newton step from these weights leads; it is not halved, since they may be no sum of items."""
+        weight, self.b = rows[:, :-1] * self.root, rows[:, -1].double()
+        self.f = (self.x @ weight[..., None])[..., 0].double() + self.b[:, None]
+        a, b, f, _ = self._step()
+        self.b = self.b + b
+        self.a, self.f = a, f + self.b[:, None] - b[:, None]
 
     def minimise(self, tol: float, max_iter: int) -> Minimum:
         objective, iterations = self._objective(self.a, self.f), 0

@@ -41,21 +41,23 @@ def fit_logistic(
 
     `y` is 0 or 1; `use` weighs items (0 leaves them out, any weight from 0 up is fine); the intercept is not penalised.
     `start` is where to begin, zeros by default. Ends when the predicted decrease of every column is under `tol` times
-    its objective. Solved in float64 if x is, else in float32; columns with fewer than half as many items as features are
-    solved for the items, in float64 and from the shares of their classes. Raises ValueError for labels other than 0 and 1, negative
-    weights, a column with items of one class only or, when `strict`, one that does not converge in `max_iter` steps;
-    otherwise see `Fitted.converged`.
+    its objective. Solved in float64 if x is, else in float32; columns with fewer than half as many items as features
+    are solved for the items, in float64. Raises ValueError for labels other than 0 and
+    1, negative weights, a column with items of one class only or, when `strict`, one that does not converge in
+    `max_iter` steps; otherwise see `Fitted.converged`.
     """
     _check(y, use)
     design = x if isinstance(x, Design) else Design.of(x, row_weight(use.to(x)))
     y, use, penalty = y.to(design.x), use.to(design.x), penalty.to(design.x)
+    rows = None if start is None else centred(start.weight.T, start.intercept, design)
     few, parts = few_items(design, use, penalty), []
     if bool(few.any()):
-        part = minimise_few(design, y[:, few], use[:, few], penalty[:, few], tol, max_iter)
+        begin = None if rows is None else rows[few]
+        part = minimise_few(design, y[:, few], use[:, few], penalty[:, few], begin, tol, max_iter)
         parts.append((few.nonzero()[:, 0], part))
     if not bool(few.all()):
-        rows = None if start is None else centred(start.weight.T, start.intercept, design)[~few]
-        part = minimise(design, _Binary(y[:, ~few], use[:, ~few]), penalty.T[~few], rows, tol, max_iter)
+        begin = None if rows is None else rows[~few]
+        part = minimise(design, _Binary(y[:, ~few], use[:, ~few]), penalty.T[~few], begin, tol, max_iter)
         parts.append(((~few).nonzero()[:, 0], part))
     found = joined(parts)
     if strict and not bool(found.converged.all()):

@@ -101,8 +101,9 @@ def effect(
             edited[mine] = _log_odds(model, question, [prompts[at] for at in mine])
     group, moved = dataset.group[rows], edited - plain
     right = (plain > np.median(plain)) == label
+    [accuracy] = bootstrap_clusters(group, class_mean(right.astype(float), label))
     return Effect(
-        bootstrap_clusters(group, class_mean(right.astype(float), label)),
+        accuracy,
         float(plain[label].mean() - plain[~label].mean()),
         bootstrap(moved[~label]),
         bootstrap(moved[label]),

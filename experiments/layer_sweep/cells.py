@@ -125,17 +125,20 @@ def measure(
         label = {name: each[mine, k] for name, each in evaluated.items()}
         task = class_mean(found.task[mine, k], label["task"])
         other = {name: class_mean(right[mine, k], label[name]) for name, right in found.control.items()}
-        there = {name: not np.isnan(right[mine, k]).any() for name, right in found.control.items()}
+        there = [name for name, right in found.control.items() if not np.isnan(right[mine, k]).any()]
+        auroc, less = pair_share(scores[mine, k], label["task"]), (_less(task, other[name]) for name in there)
+        accuracy, area, *selective = bootstrap_clusters(group[mine], task, auroc, *less)
+        selectivity = dict(zip(there, selective, strict=True))
         told.append(
             Measured(
-                column,
-                float(probes.found.C[k]),
-                float(probes.found.loss[:, k].min()),
-                bootstrap_clusters(group[mine], task),
-                bootstrap_clusters(group[mine], pair_share(scores[mine, k], label["task"])),
-                bootstrap_clusters(group[mine], _less(task, other["shuffled"])),
-                bootstrap_clusters(group[mine], _less(task, other["hashed"])) if there["hashed"] else None,
-                None if compression is None else float(compression[k]),
+                column=column,
+                C=float(probes.found.C[k]),
+                loss=float(probes.found.loss[:, k].min()),
+                accuracy=accuracy,
+                auroc=area,
+                shuffled=selectivity["shuffled"],
+                hashed=selectivity.get("hashed"),
+                compression=None if compression is None else float(compression[k]),
             )
         )
     return [asdict(one) for one in told]

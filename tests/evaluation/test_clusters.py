@@ -29,14 +29,9 @@ def test_whole_groups_equal_drawing_them_by_hand(rng: np.random.Generator) -> No
         items = np.concatenate([np.flatnonzero(groups == group) for group in rng.integers(30, size=30)])
         area.append(roc_auc_score(labels[items], scores[items]))
         accuracy.append(balanced_accuracy_score(labels[items], scores[items] > 0.5))
-    for got, value, hand in (
-        (bootstrap_clusters(groups, pair_share(scores, labels), draws=4000), roc_auc_score(labels, scores), area),
-        (
-            bootstrap_clusters(groups, class_mean(right.astype(float), labels), draws=4000),
-            balanced_accuracy_score(labels, scores > 0.5),
-            accuracy,
-        ),
-    ):
+    both = pair_share(scores, labels), class_mean(right.astype(float), labels)
+    values = roc_auc_score(labels, scores), balanced_accuracy_score(labels, scores > 0.5)
+    for got, value, hand in zip(bootstrap_clusters(groups, *both, draws=4000), values, (area, accuracy), strict=True):
         assert got.value == pytest.approx(value)
         np.testing.assert_allclose(bounds(got)[1:], np.quantile(hand, [0.025, 0.975]), atol=0.02)
         assert got.n == 30
@@ -49,17 +44,18 @@ def test_whole_groups_cover_the_truth_as_often_as_they_say(rng: np.random.Genera
     for seed in range(300):
         good = rng.random(100) < 0.6
         right = np.where(good[:, None], 1.0, (rng.random(100) < 0.5)[:, None] == [True, False]).ravel()
-        _, low, high = bounds(bootstrap_clusters(groups, class_mean(right, labels), draws=400, seed=seed))
+        _, low, high = bounds(*bootstrap_clusters(groups, class_mean(right, labels), draws=400, seed=seed))
         inside += low <= 0.8 <= high
     assert 0.92 <= inside / 300 <= 0.97
-    says_yes = bootstrap_clusters(groups, class_mean(labels.astype(float), labels))
+    [says_yes] = bootstrap_clusters(groups, class_mean(labels.astype(float), labels))
     assert bounds(says_yes) == (0.5, 0.5, 0.5)
 
 
 def test_copies_of_items_change_no_interval_and_one_group_has_none(rng: np.random.Generator) -> None:
     labels = np.arange(40) < 20
     scores = rng.normal(size=40) + labels
-    alone = bounds(bootstrap_clusters(np.arange(40), pair_share(scores, labels)))
+    alone = bounds(*bootstrap_clusters(np.arange(40), pair_share(scores, labels)))
     five = pair_share(np.tile(scores, 5), np.tile(labels, 5))
-    np.testing.assert_allclose(bounds(bootstrap_clusters(np.tile(np.arange(40), 5), five)), alone, atol=0.02)
-    assert bootstrap_clusters(np.zeros(40, int), pair_share(scores, labels)).low is None
+    np.testing.assert_allclose(bounds(*bootstrap_clusters(np.tile(np.arange(40), 5), five)), alone, atol=0.02)
+    [one_group] = bootstrap_clusters(np.zeros(40, int), pair_share(scores, labels))
+    assert one_group.low is None

@@ -50,11 +50,22 @@ def test_both_solvers_reach_the_same_objective(dtype):
     penalty = torch.rand(D, K, generator=torch.Generator().manual_seed(1)).to(dtype) + 0.5
     assert not bool(few_items(Design.of(x), use, penalty).any())
     by_features = fit_logistic(x, y, use, penalty, tol=1e-9)
-    by_items = minimise_few(Design.of(x), y, use, penalty, 1e-9, 100)
+    by_items = minimise_few(Design.of(x), y, use, penalty, None, 1e-9, 100)
     assert bool(by_items.converged.all())
     torch.testing.assert_close(by_items.objective, by_features.objective, rtol=1e-5, atol=0)
     scale = float(by_features.weight.abs().max())
     torch.testing.assert_close(by_items.rows[:, :-1].T, by_features.weight, rtol=0, atol=1e-2 * scale)
+
+
+def test_a_start_saves_steps_and_changes_no_end():
+    x, y, use = (each[:, :3] if each.shape[1] == K else each for each in problem())
+    strong, weak = (torch.full((D, 3), 1 / C, dtype=torch.float64) for C in (0.1, 1.0))
+    cold = fit_logistic(x, y, use, weak, tol=1e-12)
+    warm = fit_logistic(x, y, use, weak, tol=1e-12, start=fit_logistic(x, y, use, strong))
+    assert warm.iterations < cold.iterations
+    torch.testing.assert_close(warm.weight, cold.weight, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(warm.intercept, cold.intercept, rtol=1e-4, atol=1e-7)
+    assert fit_logistic(x, y, use, weak, tol=1e-6, start=cold).iterations == 0
 
 
 def test_columns_are_solved_apart_where_memory_is_short_and_come_out_the_same(monkeypatch):
@@ -87,6 +98,6 @@ def test_separable_items_end_at_a_finite_plane(C):
 
 def test_too_few_steps_are_said():
     x, y, use = problem()
-    short = minimise_few(Design.of(x), y, use, torch.ones(D, K).double(), 1e-9, 1)
+    short = minimise_few(Design.of(x), y, use, torch.ones(D, K).double(), None, 1e-9, 1)
     assert short.iterations == 1
     assert not bool(short.converged.any())

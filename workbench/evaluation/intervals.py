@@ -6,7 +6,7 @@ cannot show any spread, because there is one unit or none, `low` and `high` are 
 width 0. The same seed gives the same interval. Nothing loops over draws; memory stays near 100 MB at any size.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,28 +135,34 @@ def bootstrap_stratified(
 
 def bootstrap_clusters(
     groups: Int[np.ndarray, " item"],
-    statistic: CountStatistic,
-    *,
+    *statistics: CountStatistic,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
-) -> Interval:
-    """Percentile interval of a statistic over groups, each drawn with replacement and with all its items.
+) -> list[Interval]:
+    """Percentile interval of each statistic over groups, drawn with replacement and with all their items.
 
-    For items that share a source (a template, a subject): n counts the groups. A draw for which the statistic is NaN,
-    such as one that misses a class, is left out; with one group there is no interval.
+    For items that share a source (a template, a subject): n counts the groups. All statistics see the same draws. One
+    for which a statistic is NaN, such as one that misses a class, is left out; with one group there is no interval.
     """
     _check(level, draws)
     labels, place = np.unique(groups, return_inverse=True)
-    value = float(statistic(np.ones((1, len(groups))))[0])
-    rng = np.random.default_rng(seed)
+    everything, rng = np.ones((1, len(groups))), np.random.default_rng(seed)
     shares = np.full(len(labels), 1 / len(labels))
-    spread = (
-        found[~np.isnan(found)]
-        for size in _blocks(draws, len(groups))
-        for found in [statistic(rng.multinomial(len(labels), shares, size=size)[:, place])]
-    )
-    return Interval(value, *_percentiles(spread if len(labels) > 1 else None, level), len(labels), 0, level)
+    found: list[list[np.ndarray]] = [[] for _ in statistics]
+    for size in _blocks(draws, len(groups)) if len(labels) > 1 else ():
+        count = rng.multinomial(len(labels), shares, size=size)[:, place].astype(np.float64)
+        for spread, statistic in zip(found, statistics, strict=True):
+            spread.append(statistic(count))
+    return [
+        Interval(float(statistic(everything)[0]), *_percentiles(_numbers(spread), level), len(labels), 0, level)
+        for spread, statistic in zip(found, statistics, strict=True)
+    ]
+
+
+def _numbers(spread: list[np.ndarray]) -> list[np.ndarray] | None:
+    """Without NaN; None for no draws."""
+    return [part[~np.isnan(part)] for part in spread] or None
 
 
 def class_mean(values: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
@@ -275,7 +281,7 @@ def _resampled_twice(
         yield taken.sum(-1, where=real) / sizes
 
 
-def _percentiles(spread: Iterator[np.ndarray] | None, level: float) -> tuple[float | None, float | None]:
+def _percentiles(spread: Iterable[np.ndarray] | None, level: float) -> tuple[float | None, float | None]:
     """The middle `level` of what the draws gave; None for no spread."""
     if spread is None:
         return None, None
