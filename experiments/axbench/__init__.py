@@ -15,19 +15,18 @@ from steering import METHODS as STEERING
 
 METHODS = {name: entry for name, entry in (STEERING | PROBES).items() if name != "sft"}
 """All that can be compared; SFT changes whole weights, so that the rows of one batch could not differ."""
-OURS = ("ridge", "mass_mean", "mass_mean_whitened", "lda", "ccs", "attention")
-"""Probes that AxBench's tables do not have."""
-PAPER = tuple(name for name in METHODS if name not in OURS)
+WRITERS = (
+    *("diffmean", "pca", "lat", "ssv", "reps", "reft_r1", "reft_r1_compat", "loreft", "lora", "random", "prompt"),
+    "probe",
+)
+"""Those of AxBench's tables that steer, and RePS, which followed them."""
+PAPER = (*WRITERS, "integrated_gradients", "input_x_gradient", "prompt_detection", "bag_of_words")
+"""Every method of AxBench's tables but SAEs and SFT."""
 QUICK = (
     *("diffmean", "diffmean_text", "pca", "pca_compat", "lat", "lat_compat", "reft_r1", "random", "prompt", "probe"),
     "bag_of_words",
 )
 """The methods that cost seconds a concept."""
-WRITERS = (
-    *("diffmean", "diffmean_text", "pca", "lat", "ssv", "reps", "reft_r1", "reft_r1_compat", "reft_r1_clamp"),
-    *("loreft", "lora", "random", "prompt", "probe"),
-)
-"""All that steer."""
 NAME = "axbench"
 
 
@@ -48,7 +47,7 @@ class Config:
     """Blocks whose output is read and written; none means the one at 0.6 of the depth."""
     methods: tuple[str, ...] = QUICK
     """Which methods are fitted and compared on detection; the report keeps this order. `--preset paper` takes all
-    of AxBench's tables; ridge, mass_mean, mass_mean_whitened, lda, ccs and attention are more probes."""
+    of AxBench's tables; forms as published (`_compat`), reft_r1_clamp and more probes can be named."""
     steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe")
     """Which of them also steer."""
     strengths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
