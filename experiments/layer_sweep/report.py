@@ -1,4 +1,4 @@
-"""What the sweep tells its readers: a section for each set of columns, one for transfer, one for the causal check."""
+"""What the sweep tells its readers: a section for each set of columns, and the further evidence."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.layer_sweep.causal import Effect
 from experiments.layer_sweep.cells import Measured
 from experiments.layer_sweep.datasets import Dataset
+from experiments.layer_sweep.evidence import causal, transfers
 from experiments.layer_sweep.sweep import INPUT, Place, Sweep, Variant, mean
 from workbench.concepts.examples import slug
 from workbench.evaluation.intervals import Interval, bootstrap
@@ -77,8 +77,8 @@ def tell(sweep: Sweep) -> Sheet:
                 for group in groups(sweep)
                 for section in [_swept(sweep, model, group)]
             ),
-            *_transfers(sweep),
-            *_causal(sweep),
+            *transfers(sweep),
+            *causal(sweep),
         ),
         notes=NOTES,
     )
@@ -228,74 +228,6 @@ def _grid(sweep: Sweep, name: str, places: Sequence[Place]) -> Grid:
         rows_label="column",
         columns_label="layer",
     )
-
-
-def _transfers(sweep: Sweep) -> list[Section]:
-    if len(sweep.single) < 2:
-        return []
-    names = tuple(data.name for data in sweep.single)
-    figures = [
-        Grid(
-            name=f"transfer-{slug(variant.title)}-{slug(probe)}",
-            title=f"{probe} probe, {variant.title}",
-            caption="Accuracy on evaluation texts; each probe at the best layer of the dataset it was trained on, "
-            "states centred with the judged dataset's own training texts.",
-            rows=names,
-            columns=names,
-            values=tuple(tuple(matrix[source][target] for target in names) for source in names),
-            low=0.0,
-            high=1.0,
-            rows_label="trained on",
-            columns_label="judged on",
-        )
-        for variant in sweep.variants
-        if not variant.random
-        for probe, matrix in sweep.transfer(variant).items()
-    ]
-    text = [
-        f"{figure.title}: {_apart(figure.values):.2f} on other datasets on average, "
-        f"{mean(row[at] or 0.0 for at, row in enumerate(figure.values)):.2f} on its own."
-        for figure in figures
-    ]
-    return [Section(title="Transfer between datasets", text=tuple(text), figures=tuple(figures))]
-
-
-def _apart(values: Sequence[Sequence[float | None]]) -> float:
-    return mean(value or 0.0 for i, row in enumerate(values) for j, value in enumerate(row) if i != j)
-
-
-def _causal(sweep: Sweep) -> list[Section]:
-    if not sweep.asked:
-        return []
-    rows = [
-        (f"{dataset.name}, {probe}" + (f", {model}" if len(sweep.config.models) > 1 else ""), _effect(found))
-        for model in sweep.config.models
-        for dataset in sweep.asked
-        for probe, found in sweep.causal(dataset, model).items()
-    ]
-    table = Numbers(
-        name="causal",
-        title="What the direction does to the model's own answer",
-        caption="Log-odds in nats of the answer yes (TRUE, positive) against no, after four answered examples. "
-        "Accuracy is the unedited model's, by the sign of its log-odds against their median. The indirect effect is "
-        "the change by adding, as a share of how far apart the two classes are unedited; where the unedited "
-        "model is not better than chance, there is none.",
-        corner="Dataset, direction",
-        columns=("Model's accuracy", "Classes apart", "Change, added", "Change, removed", "Indirect effect"),
-        rows=tuple(rows),
-    )
-    text = (
-        "A probe can find what the model does not use. Here each probe's direction is added to texts without the "
-        "label and taken away from texts with it, and the model answers itself. An effect counts against a random "
-        "direction as long as the mass-mean one; where the unedited model cannot tell the classes "
-        "apart, no effect says much.",
-    )
-    return [Section(title="The causal check", text=text, tables=(table,))]
-
-
-def _effect(found: Effect) -> tuple[Estimate | float | None, ...]:
-    accuracy, added, removed = (Estimate.of(getattr(found, name)) for name in ("accuracy", "added", "removed"))
-    return accuracy, found.apart, added, removed, found.indirect
 
 
 def _entry(value: Interval | float | None) -> Estimate | float | None:

@@ -18,7 +18,6 @@ from probes.geometry.causal import (
     random_pairs,
     random_projections,
     read_contexts,
-    require_linear_logits,
 )
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.metrics import auroc
@@ -196,16 +195,12 @@ def reading(study: "Study") -> list[Fields]:
 
 
 def writing(study: "Study") -> list[Fields]:
-    """Move base contexts along the concept they lack; look at its own pairs, held out, and at unrelated concepts'.
-
-    Raises ValueError for a model whose logits are not linear in these states.
-    """
+    """Move base contexts along the concept they lack; look at its own pairs, held out, and at unrelated concepts'."""
     found = []
     for number, contexts in study.asked:
         own = study.concepts[number]
         others = [one for one in study.concepts if not own.related(one)]
         tokens = study.model.tokenize(list(contexts.base))
-        require_linear_logits(study.model, tokens)
         states = read_contexts(study.model, tokens)
         ways = {way: _written(states, own, others, by, study.config.effects) for way, by in study.maps.items()}
         parts: dict[str, Any] = {

@@ -18,6 +18,7 @@ from probes.geometry.causal import (
     is_tied,
     pair_tokens,
     random_map,
+    require_linear_logits,
     rotated_map,
     sharing,
     unembedding,
@@ -66,8 +67,13 @@ class Study:
 
     @classmethod
     def of(cls, run: Run, config: Config) -> "Study":
-        """Load the model and the data. Raises ConceptError as the readers do, and for fewer than two concepts."""
+        """Load the model and the data.
+
+        Raises ConceptError as the readers do and for fewer than two concepts, and
+        ValueError for a model whose logits are no linear function of its last state.
+        """
         model = load(config.model, dtype=config.dtype)
+        require_linear_logits(model, model.tokenize(["One"], chat=False))
         words = unembedding(model)
         space = CausalSpace.of(words)
         facts = {"tied": is_tied(model), "condition": space.condition, "rank": space.rank}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,12 +17,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from experiments.command import parse
-from experiments.linear_hypothesis import NAME, PRESETS, Config, measure, run
+from experiments.linear_hypothesis import NAME, PRESETS, Config, measure, run, study
 from experiments.linear_hypothesis.data import Contexts, about, contexts, word_pairs
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import CausalSpace
 from tests.tiny import tiny_module
 from workbench.concepts.examples import ConceptError
+from workbench.models.load import load
+from workbench.models.model import Model
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
 
@@ -145,19 +148,19 @@ def planted(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Study:
     They lie where the mean differences of the other concepts are 0, beside noise.
     """
     with Run.open(NAME, config, tmp_path_factory.mktemp("planted")) as opened:
-        study = Study.of(opened, config)
-    inner = study.model.module.model
+        made = Study.of(opened, config)
+    inner = made.model.module.model
     for block in inner.layers:  # what is left is the norm of the last word's embedding
         block.self_attn.o_proj.weight.data.zero_()
         block.mlp.down_proj.weight.data.zero_()
-    means = torch.stack([one.differences.mean(0) for one in study.concepts])
+    means = torch.stack([one.differences.mean(0) for one in made.concepts])
     along = torch.linalg.pinv(means)[:, 0]  # a product of 1 with the first concept's, of 0 with the others'
     states = torch.randn(len(WORDS) + 1, D, generator=torch.Generator().manual_seed(1)).double()
     states[1 + len(WORDS) // 2 :] += 4 * means[0].norm() * along
     inner.embed_tokens.weight.data = states.float()
     base, target = WORDS[: len(WORDS) // 2], WORDS[len(WORDS) // 2 :]
     sides = (tuple(f" {word}" for word in side) for side in (base, target))
-    return replace(study, asked=((0, Contexts(study.concepts[0].name, *sides)),))
+    return replace(made, asked=((0, Contexts(made.concepts[0].name, *sides)),))
 
 
 def test_contexts_along_a_concept_are_read_by_its_own_direction_only(planted: Study) -> None:
@@ -168,13 +171,17 @@ def test_contexts_along_a_concept_are_read_by_its_own_direction_only(planted: St
     assert 0.5 < found.random < own
 
 
-def test_writing_refuses_a_model_whose_logits_are_not_linear(planted: Study) -> None:
-    head = planted.model.module.lm_head
-    head.bias = torch.nn.Parameter(torch.zeros(len(WORDS) + 1))
-    with pytest.raises(ValueError, match="has a bias"):
-        measure.writing(planted)
-    head.bias = None
-    assert len(measure.writing(planted)) == 1
+def test_a_model_whose_logits_are_not_linear_is_refused_at_once(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def biased(name: str, **options: Any) -> Model:
+        model = load(name, **options)
+        model.module.lm_head.bias = torch.nn.Parameter(torch.zeros(len(WORDS) + 1))
+        return model
+
+    monkeypatch.setattr(study, "load", biased)
+    with Run.open(NAME, config, tmp_path) as opened, pytest.raises(ValueError, match="has a bias"):
+        Study.of(opened, config)
 
 
 def test_the_report_says_what_was_dropped_and_that_embeddings_are_not_tied(folder: Path) -> None:
