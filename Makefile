@@ -17,6 +17,7 @@ bench: .venv/ready  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.training_memory
 	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.fitting
 	$(BIN)/python -m benchmarks.probing

@@ -1,19 +1,24 @@
-"""Training ReFT-r1: all concepts side by side through the blocks above the edit, against a plain loop.
+"""Training ReFT-r1: all concepts side by side through the blocks above the edit, against two peers.
 
 python -m benchmarks.training
 
-The plain loop is written from the published description: one concept at a time, the whole model on every step, logits
-at every position, a forward hook at the layer. Both run the published (`compat`) numerics on the same batches.
+The peers train one concept at a time, the whole model on every step, logits at every position: a plain loop with a
+forward hook at the layer, written from the published description, and pyvene's IntervenableModel with an intervention
+of its own classes, where pyvene is installed. All run the published (`compat`) numerics on the same batches.
 """
 
-import time
+import importlib
+import importlib.util
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmarks.fitting import sparse
+from benchmarks.fitting import sparse, timed
 from benchmarks.timing import arguments
 from steering.checkpoints import Checkpoints
 from steering.objective import Recipe
@@ -26,28 +31,126 @@ from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.suffix import frozen
+from workbench.models.tokens import Tokens
+
+OURS, PLAIN = "workbench", "plain loop"
+EPOCHS = 6
+"""A quarter of the recipe's: the texts' states are read once, so that the first epochs cost more than the others."""
 
 
-def plain(objective: LatentObjective, data: list[Labelled]) -> list[Tensor]:
+@dataclass(frozen=True, eq=False)
+class Padded:
+    """A batch as the published collator makes it, always one pad longer than its longest text."""
+
+    ids: Int[Tensor, "batch pos"]
+    mask: Int[Tensor, "batch pos"]
+    labels: Int[Tensor, "batch pos"]
+    places: Int[Tensor, "batch edited"]
+    """The tokens that are edited; a shorter text names its first pad again and again."""
+
+    @classmethod
+    def of(cls, model: Model, rows: Tokens) -> "Padded":
+        ids = torch.full((len(rows), max(rows.lengths) + 1), model.tokenizer.pad_token_id)
+        mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+        places = torch.empty(len(rows), max(len(row.ids) - row.prefix for row in rows), dtype=torch.long)
+        for at, row in enumerate(rows):
+            n = len(row.ids)
+            ids[at, :n], mask[at, :n] = torch.tensor(row.ids), 1
+            labels[at, row.response : n] = ids[at, row.response : n]
+            places[at] = n
+            places[at, : n - row.prefix] = torch.arange(row.prefix, n)
+        return cls(ids, mask, labels, places)
+
+    def penalty(self, rest: Float[Tensor, "batch edited"]) -> Float[Tensor, ""]:
+        """The mean over texts of the latents beside the largest ones, per token."""
+        real = self.places < self.mask.sum(1, keepdim=True)
+        return ((rest * real).sum(1) / (real.sum(1) + torch.finfo(torch.float32).eps)).mean()
+
+
+Forward = Callable[[Padded], tuple[Tensor, Tensor]]
+"""The nll under the edit, and the latents of the edited tokens, the largest ones set to 0."""
+
+Peer = Callable[[LatentObjective, Model, Tensor], Forward]
+"""Makes the forward pass that a concept's direction [d] is trained through."""
+
+
+def rank_one(h: Float[Tensor, "batch edited d"], w: Float[Tensor, "d"], top_k: int) -> tuple[Tensor, Tensor]:
+    """The states with the mean of the largest latents added along w, and the other latents."""
+    latent = (h.float() @ w).relu()
+    top = latent.topk(top_k, 1)
+    return h + (top.values.mean(1)[:, None] * w)[:, None].to(h.dtype), latent.scatter(1, top.indices, 0.0)
+
+
+def hooked(objective: LatentObjective, model: Model, w: Tensor) -> Forward:
+    """A forward hook at the layer."""
+
+    def forward(batch: Padded) -> tuple[Tensor, Tensor]:
+        rest: list[Tensor] = []
+
+        def edit(_module: Any, _args: Any, h: Tensor) -> Tensor:
+            where = batch.places[..., None].expand(-1, -1, h.shape[-1])
+            moved, other = rank_one(h.gather(1, where), w, objective.top_k)
+            rest.append(other)
+            return h.scatter(1, where, moved)
+
+        handle = model.module.model.layers[objective.site.layer].register_forward_hook(edit)
+        try:
+            options = {"attention_mask": batch.mask, "labels": batch.labels, "use_cache": False}
+            return model.module(input_ids=batch.ids, **options).loss, rest[0]
+        finally:
+            handle.remove()
+
+    return forward
+
+
+def intervened(objective: LatentObjective, model: Model, w: Tensor) -> Forward:
+    """pyvene's wrapper (arXiv:2403.07809) around a trainable intervention. It drops all hooks that the module has."""
+    pyvene: Any = importlib.import_module("pyvene")
+
+    class RankOne(
+        pyvene.SourcelessIntervention, pyvene.TrainableIntervention, pyvene.DistributedRepresentationIntervention
+    ):
+        def __init__(self) -> None:
+            super().__init__(keep_last_dim=True)
+            self.w = w
+
+        def forward(self, base: Tensor, source: None = None, subspaces: None = None) -> Any:
+            moved, rest = rank_one(base, self.w, objective.top_k)
+            return pyvene.InterventionOutput(output=moved, latent=rest)
+
+    place = {"component": f"model.layers[{objective.site.layer}].output", "intervention": RankOne()}
+    whole = pyvene.IntervenableModel(pyvene.IntervenableConfig([place]), model.module)
+
+    def forward(batch: Padded) -> tuple[Tensor, Tensor]:
+        base = {"input_ids": batch.ids, "attention_mask": batch.mask}
+        where = {"sources->base": (None, [batch.places.tolist()])}
+        _, output = whole(base, unit_locations=where, labels=batch.labels, use_cache=False)
+        return output.loss, whole.full_intervention_outputs[0].latent
+
+    return forward
+
+
+def one_by_one(peer: Peer, objective: LatentObjective, data: list[Labelled]) -> list[Tensor]:
     """Each concept by itself; returns its direction."""
-    return [_plain_concept(objective, one) for one in data]
+    return [_concept(peer, objective, one) for one in data]
 
 
-def _plain_concept(objective: LatentObjective, data: Labelled) -> Tensor:
+def _concept(peer: Peer, objective: LatentObjective, data: Labelled) -> Tensor:
     assert data.through is not None
     model, recipe = data.through.model, objective.recipe
     texts = [item[0] for item in objective.items(data)]
     tokens = model.tokenize([text.instruction for text in texts], [text.response for text in texts])
-    w = torch.full((data.d,), 0.01).requires_grad_()
-    per_epoch = -(-len(tokens) // recipe.batch_size)
+    w = torch.nn.Parameter(torch.full((data.d,), 0.01))
+    forward, n_steps = peer(objective, model, w), recipe.epochs * -(-len(tokens) // recipe.batch_size)
     optimizer = torch.optim.AdamW([w], lr=recipe.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=recipe.epochs * per_epoch)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=n_steps)
     streams, step = Checkpoints(None, objective, recipe.seed, [data]), 0
     for epoch in range(recipe.epochs):
         order = torch.randperm(len(tokens), generator=streams.generator(0, epoch)).tolist()
         for start in range(0, len(order), recipe.batch_size):
-            rows = tokens[order[start : start + recipe.batch_size]]
-            _plain_loss(model, rows, objective, w, step / (recipe.epochs * per_epoch)).backward()
+            batch = Padded.of(model, tokens[order[start : start + recipe.batch_size]])
+            nll, rest = forward(batch)
+            (nll + step / n_steps * objective.l1 * batch.penalty(rest)).backward()
             torch.nn.utils.clip_grad_norm_([w], recipe.clip)
             with torch.no_grad():
                 objective.constrain({"direction": w})
@@ -58,74 +161,48 @@ def _plain_concept(objective: LatentObjective, data: Labelled) -> Tensor:
     return w.detach()
 
 
-def _plain_loss(model: Model, rows: Any, objective: LatentObjective, w: Tensor, progress: float) -> Tensor:
-    width = max(rows.lengths) + 1  # the published collator always pads one more
-    ids = torch.full((len(rows), width), model.tokenizer.pad_token_id)
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-    places = torch.empty(len(rows), max(len(row.ids) - row.prefix for row in rows), dtype=torch.long)
-    for at, row in enumerate(rows):
-        n = len(row.ids)
-        ids[at, :n], mask[at, :n] = torch.tensor(row.ids), 1
-        labels[at, row.response : n] = ids[at, row.response : n]
-        places[at] = n
-        places[at, : n - row.prefix] = torch.arange(row.prefix, n)
-    penalty: list[Tensor] = []
-
-    def edit(_module: Any, _args: Any, h: Tensor) -> Tensor:
-        where = places[..., None].expand(-1, -1, h.shape[-1])
-        there = h.gather(1, where)
-        latent = (there.float() @ w).relu()
-        top = latent.topk(objective.top_k, 1)
-        real = places < mask.sum(1, keepdim=True)
-        rest = (latent * real).scatter(1, top.indices, 0.0).sum(1)
-        penalty.append((rest / (real.sum(1) + torch.finfo(torch.float32).eps)).mean())
-        return h.scatter(1, where, there + (top.values.mean(1)[:, None] * w)[:, None].to(h.dtype))
-
-    handle = model.module.model.layers[objective.site.layer].register_forward_hook(edit)
-    try:
-        loss = model.module(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
-    finally:
-        handle.remove()
-    return loss + progress * objective.l1 * penalty[0]
+def largest(some: list[Tensor], others: list[Tensor]) -> float:
+    """The largest difference of any two directions of the same concept."""
+    return max(float((one - other).abs().max()) for one, other in zip(some, others, strict=True))
 
 
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came back."""
-    start = time.perf_counter()
-    found = run()
-    return time.perf_counter() - start, found
+def peers() -> dict[str, Peer]:
+    """Those that can run here."""
+    if importlib.util.find_spec("pyvene"):
+        return {PLAIN: hooked, "pyvene": intervened}
+    print("pyvene is not installed and is left out; `pip install --no-deps pyvene` adds it")
+    return {PLAIN: hooked}
 
 
-def compare(dtype: Literal["float32", "bfloat16"], layer: int, concepts: ConceptSet, epochs: int) -> float:
-    """Print seconds per concept of both, and how far apart their directions are; ours at this dtype."""
-    model = load(dtype=dtype)
-    data, n_concepts = list(LabelledSet.read(concepts, model, Site(layer))), len(concepts)
+def compare(model: Model, against: dict[str, Peer], layer: int, concepts: ConceptSet, epochs: int) -> dict[str, float]:
+    """Print and return seconds a concept; print how far the directions are from the plain loop's."""
+    data = list(LabelledSet.read(concepts, model, Site(layer)))
     objective = LatentObjective(Recipe(epochs=epochs), Site(layer), form="compat")
-    ours, trained = timed(lambda: train(objective, data))
-    print(f"\nReFT-r1 at block {layer} of {model.n_layers}, {model.dtype}, {n_concepts} concepts, {epochs} epochs")
-    print(f"  workbench, side by side    {ours / n_concepts:7.2f} s a concept")
-    if dtype == "float32":
-        with frozen(model.module):
-            theirs, directions = timed(lambda: plain(objective, data))
-        apart = max(
-            float((one.parameters["direction"] - other).abs().max())
-            for one, other in zip(trained, directions, strict=True)
-        )
-        print(f"  plain loop                 {theirs / n_concepts:7.2f} s a concept")
-        print(f"  ours takes {ours / theirs:.2f} of the plain loop's time; directions differ by at most {apart:.1e}")
-        return theirs / n_concepts
-    return ours / n_concepts
+    everyone = {OURS: lambda: [one.parameters["direction"] for one in train(objective, data)]}
+    everyone |= {name: partial(one_by_one, peer, objective, data) for name, peer in against.items()}
+    with frozen(model.module):
+        results = {name: timed(run) for name, run in everyone.items()}
+    seconds = {name: spent / len(data) for name, (spent, _) in results.items()}
+    print(f"\nReFT-r1 at block {layer} of {model.n_layers}, {model.dtype}, {len(data)} concepts, {epochs} epochs")
+    for name, (_, found) in results.items():
+        facts = [f"{seconds[name]:7.2f} s a concept"]
+        if name != OURS:
+            facts.append(f"ours takes {seconds[OURS] / seconds[name]:.2f} of it")
+        if against and name != PLAIN:
+            facts.append(f"directions at most {largest(found, results[PLAIN][1]):.1e} from the plain loop's")
+        print(f"  {name:<24}", ", ".join(facts))
+    return seconds
 
 
 def main() -> None:
-    chosen = arguments(__doc__ or "")
-    if chosen.smoke:
-        compare("float32", 28, sparse(packaged().subset(1), 8), 1)
+    smoke, against = arguments(__doc__ or "").smoke, peers()
+    if smoke:
+        compare(load(dtype="float32"), against, 28, sparse(packaged().subset(1), 12), 1)
         return
     for layer in (12, 20):
-        theirs = compare("float32", layer, packaged().subset(2), 2)
-        ours = compare("bfloat16", layer, packaged().subset(2), 2)
-        print(f"  in bfloat16 ours takes {ours / theirs:.2f} of the plain loop's time in float32")
+        full = compare(load(dtype="float32"), against, layer, packaged().subset(1), EPOCHS)
+        ours = compare(load(dtype="bfloat16"), {}, layer, packaged().subset(1), EPOCHS)[OURS]
+        print(f"  in bfloat16 ours takes {ours / full[PLAIN]:.2f} of the plain loop's time in float32")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["reading", "generation", "startup", "training", "grid", "fitting", "probing"])
+@pytest.mark.parametrize(
+    "name", ["reading", "generation", "startup", "training", "training_memory", "grid", "fitting", "probing"]
+)
 def test_benchmark_runs(name):
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--smoke"], capture_output=True, text=True, cwd=ROOT, check=False

@@ -1,0 +1,90 @@
+"""Memory of training: it grows with the padded tokens of a forward pass, not with the concepts side by side.
+
+python -m benchmarks.training_memory
+
+What is shown is the peak of resident memory while ReFT-r1 is trained, beyond the loaded model, sampled, each row in a
+process of its own. The states of the training texts are stored on the CPU: they grow with the texts, which here every
+concept has of its own, and are shown apart.
+"""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.reading import peak, resident
+from benchmarks.timing import arguments
+from steering.objective import Recipe
+from steering.reft_r1 import LatentObjective
+from steering.through_model import train
+from workbench.concepts.concepts import Concept
+from workbench.concepts.labelled import Labelled, Through
+from workbench.concepts.packaged import packaged
+from workbench.models.load import load
+from workbench.models.model import Model
+
+MOST = 16
+"""Concepts at most."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Concepts side by side, padded tokens of a forward pass, and texts of one concept, all in one optimiser step."""
+
+    concepts: int
+    tokens: int
+    texts: int = 12
+
+
+@dataclass(frozen=True)
+class Taken:
+    """MiB beyond the loaded model, and how many of them are stored states."""
+
+    peak: float
+    stored: float
+
+
+def concept_data(model: Model, number: int, n_texts: int) -> Labelled:
+    """Texts of its own for a concept, every second one positive; training reads their states itself."""
+    return Labelled(
+        x=torch.randn(n_texts, model.d_model, generator=torch.Generator().manual_seed(number)),
+        y=torch.arange(n_texts) % 2 == 0,
+        row=torch.arange(n_texts),
+        concept=Concept(f"concept-{number}", "any", "text"),
+        site=model.site(),
+        examples=packaged().examples[number::MOST][:n_texts],
+        through=Through(model),
+    )
+
+
+def measure(case: Case) -> Taken:
+    """To be called in a fresh process."""
+    torch.set_num_threads(2)
+    model = load(dtype="float32")
+    for weight in model.module.parameters():  # mapped from the file, and resident only once they are touched
+        weight.sum()
+    data = [concept_data(model, number, case.texts) for number in range(case.concepts)]
+    objective = LatentObjective(Recipe(epochs=1, batch_size=case.texts, budget=case.tokens), model.site())
+    start = resident()
+    with peak() as found:
+        train(objective, data)
+    texts = [text for one in data for text in one.examples]
+    stored = sum(model.tokenize([text.instruction for text in texts], [text.response for text in texts]).lengths)
+    return Taken(found[0] - start, stored * model.d_model * 4 / 2**20)
+
+
+def main() -> None:
+    smoke = arguments(__doc__ or "").smoke
+    cases = [Case(2, 128, 2)] if smoke else [Case(n, tokens) for tokens in (512, 1024) for n in (1, 4, MOST)]
+    fresh = multiprocessing.get_context("spawn")
+    print(f"ReFT-r1, float32, {cases[0].texts} texts a concept; peak in MiB beyond the loaded model")
+    print("  tokens a pass  concepts   peak  stored states  without them")
+    with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
+        for case, taken in zip(cases, pool.map(measure, cases), strict=True):
+            numbers = f"{taken.peak:6.0f} {taken.stored:14.0f} {taken.peak - taken.stored:13.0f}"
+            print(f"  {case.tokens:13d} {case.concepts:9d} {numbers}")
+
+
+if __name__ == "__main__":
+    main()
