@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.design import both_classes, variance_of
+from probes.design import both_classes, scale_of
 from probes.logistic import fit_logistic
 from probes.paths import logistic_path
 
@@ -79,7 +79,7 @@ def online_code(
     if orders < 1:
         raise ValueError(f"online_code needs at least one order; got {orders}")
     group = torch.arange(len(y)) if groups is None else groups.unique(return_inverse=True)[1]
-    variance = variance_of(x, use).clamp_min(1e-12)  # [d, concept]; a penalty by variance standardises
+    variance = scale_of(x, use)  # [d, concept]; a penalty by variance standardises
     generator = torch.Generator().manual_seed(seed)
     bits = [_one_order(x, y, use, variance, _blocks(use, group, generator), sorted(grid)) for _ in range(orders)]
     return CodeLength(torch.stack(bits), use.double().sum(0), _blind(y, use))

@@ -85,6 +85,16 @@ def variance_of(x: Float[Tensor, "item d"] | Design, use: Float[Tensor, "item co
     return (spread.clamp_min(0) / (1 - use.square().sum(0) / total.square())).to(xt)
 
 
+def scale_of(x: Float[Tensor, "item d"] | Design, use: Float[Tensor, "item concept"]) -> Float[Tensor, "d concept"]:
+    """What to penalise weights by to standardise: `variance_of`, and no less than a millionth of the column's median.
+
+    A feature that hardly varies among a column's items would otherwise be blown up, rounding and all, and decide where
+    it varies more. Never below 1e-12, so that constant states do not divide by 0.
+    """
+    variance = variance_of(x, use)
+    return torch.maximum(variance, 1e-6 * variance.median(0).values).clamp_min(1e-12)
+
+
 def _spread(xt: Float[Tensor, "d item"], share: Float[Tensor, "item concept"]) -> Float[Tensor, "d concept"]:
     mean = xt @ share
     middle = mean.mean(1, keepdim=True)

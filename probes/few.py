@@ -70,7 +70,9 @@ class _Newton:
         self.sign = 1 - 2 * y.gather(0, mine).T.double()
         """The logit of being wrong is the logit times this: small errors keep their digits."""
         self.root = penalty.T.sqrt().to(design.x)  # [concept, d]
-        self.x = design.x[:, :-1][mine.T] / self.root[:, None]  # [concept, item, d]
+        states, share = design.x[:, :-1][mine.T], (self.use / self.use.sum(1, keepdim=True)).to(design.x)
+        self.mean = (share[:, None] @ states)[:, 0]  # [concept, d]; where all of a column's items lie, nothing is told
+        self.x = (states - self.mean[:, None]) / self.root[:, None]  # [concept, item, d]
         self.kernel = (self.x @ self.x.mT).double()
         positive, total = (self.use * (self.sign < 0)).sum(1), self.use.sum(1)
         self.a = torch.zeros_like(self.use)
@@ -79,8 +81,8 @@ class _Newton:
 
     def begin(self, rows: Float[Tensor, "concept d1"]) -> None:
         """Go where a Newton step from these weights leads; it is not halved, since they may be no sum of items."""
-        weight, self.b = rows[:, :-1] * self.root, rows[:, -1].double()
-        self.f = (self.x @ weight[..., None])[..., 0].double() + self.b[:, None]
+        self.b = (rows[:, -1] + (rows[:, :-1] * self.mean).sum(1)).double()
+        self.f = (self.x @ (rows[:, :-1] * self.root)[..., None])[..., 0].double() + self.b[:, None]
         a, b, f, _ = self._step()
         self.b = self.b + b
         self.a, self.f = a, f + self.b[:, None] - b[:, None]
@@ -95,7 +97,8 @@ class _Newton:
             objective = self._move(a, b, f, slope, objective, ~converged)
             iterations += 1
         weight = (self.x.mT @ self.a.to(self.x)[..., None])[..., 0] / self.root
-        return Minimum(torch.cat([weight, self.b[:, None].to(weight)], 1), objective, iterations, converged)
+        intercept = (self.b - (weight * self.mean).sum(1).double()).to(weight)
+        return Minimum(torch.cat([weight, intercept[:, None]], 1), objective, iterations, converged)
 
     def _step(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Newton's step: the changes of a, b and f, and the slope of the objective along them."""

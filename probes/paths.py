@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from probes.design import Design, row_weight, variance_of
+from probes.design import Design, row_weight, scale_of
 from probes.logistic import Fitted, fit_logistic
 from probes.solver import TOL
 
@@ -58,7 +58,7 @@ def logistic_path(
     if not Cs or Cs[0] <= 0 or any(a >= b for a, b in pairwise(Cs)):
         raise ValueError(f"Cs must be positive and rise, got {list(Cs)}: each fit starts from the one before")
     design = x if isinstance(x, Design) else Design.of(x, row_weight(use.to(x)))
-    variance = (variance_of(design, use) if variance is None else variance).clamp_min(1e-12)
+    variance = scale_of(design, use) if variance is None else variance.clamp_min(1e-12)
     fits: list[Fitted] = []
     for C in Cs:
         start = fits[-1] if fits else None

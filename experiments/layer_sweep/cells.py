@@ -12,7 +12,7 @@ from torch import Tensor
 from experiments.layer_sweep.datasets import Dataset
 from probes.controls import hash_labels, shuffled_labels, with_controls
 from probes.description_length import online_code
-from probes.design import Design, row_weight, variance_of
+from probes.design import Design, row_weight, scale_of
 from probes.paths import Chosen, balanced, chosen, logistic_path
 from workbench.concepts.examples import SPLITS, ConceptError
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters, class_mean, pair_share
@@ -96,7 +96,7 @@ def choose(x: Float[Tensor, "text d"], columns: Columns, grid: Sequence[float]) 
     rows, held_out = columns.train.any(1), columns.validation.any(1)
     use = columns.train[rows]
     design = Design.of(x[rows], row_weight(use))
-    variance = variance_of(design, use).clamp_min(1e-12)
+    variance = scale_of(design, use)
     fits = logistic_path(design, columns.y[rows], use, grid, variance=variance)
     return Probes(chosen(fits, grid, x[held_out], columns.y[held_out], columns.validation[held_out]), variance)
 

@@ -7,6 +7,7 @@ from probes import few
 from probes.design import Design
 from probes.few import few_items, minimise_few
 from probes.logistic import fit_logistic
+from probes.paths import logistic_path
 
 N, D, K = 300, 200, 4
 
@@ -101,3 +102,22 @@ def test_too_few_steps_are_said():
     short = minimise_few(Design.of(x), y, use, torch.ones(D, K).double(), None, 1e-9, 1)
     assert short.iterations == 1
     assert not bool(short.converged.any())
+
+
+def test_features_that_do_not_vary_among_a_columns_items_change_nothing():
+    x, y, use = (each.float() for each in problem())
+    use = use[:, :3]
+    still = 1e3 * (use[:, 0] == 0).float()[:, None].expand(-1, 50)  # 0 among column 0's items, 1000 elsewhere
+    wide = torch.cat([x, still], 1)
+    path = [logistic_path(states, y[:, [0]], use[:, [0]], (1e-2, 1.0))[1] for states in (x, wide)]
+    torch.testing.assert_close(path[1].weight[:D], path[0].weight, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(path[1].objective, path[0].objective, rtol=1e-4, atol=0)
+    told = wide @ path[1].weight + path[1].intercept - (x @ path[0].weight + path[0].intercept)
+    assert float(told.abs().max()) < 0.1  # elsewhere too: rounding is not blown up
+
+
+def test_constant_states_are_told_apart_by_the_shares_of_the_classes_only():
+    x, y, use = problem()
+    fitted = fit_logistic(torch.ones_like(x) * 7, y, use, torch.full((D, K), 1e-12).double())
+    share = ((use * y).sum(0) / use.sum(0)).log() - ((use * (1 - y)).sum(0) / use.sum(0)).log()
+    torch.testing.assert_close(7 * fitted.weight.sum(0) + fitted.intercept, share, rtol=1e-2, atol=1e-3)
