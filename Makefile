@@ -1,10 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lint bench notebooks clean
+.PHONY: report paper test lint bench notebooks clean
 
 report: .venv/ready  ## fetch the default model, run the main comparison, print the path of its report
 	$(BIN)/python -m experiments.axbench
+
+paper: .venv/ready  ## the same for every method of AxBench's tables but SAEs and SFT: about an hour and a half
+	$(BIN)/python -m experiments.axbench --preset paper
 
 test: .venv/ready  ## style, types and all tests
 	$(BIN)/ruff check .
