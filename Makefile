@@ -6,7 +6,7 @@ BIN := .venv/bin
 report: .venv/ready  ## fetch the default model, run the main comparison, print the path of its report
 	$(BIN)/python -m experiments.axbench
 
-paper: .venv/ready  ## the same for every method of AxBench's tables but SAEs and SFT: about an hour and a half
+paper: .venv/ready  ## the same for every method of AxBench's tables but SAEs and SFT; well over an hour
 	$(BIN)/python -m experiments.axbench --preset paper
 
 test: .venv/ready  ## style, types and all tests

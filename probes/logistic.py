@@ -1,6 +1,6 @@
 """Logistic regression for many concepts at once: every iteration is two matrix products for all of them.
 
-How it is minimised stands in probes.solver, and in probes.few for concepts with fewer items than features.
+How it is minimised stands in probes.solver, and in probes.dual for concepts with fewer items than features.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.linalg import vecdot
 from torch.nn.functional import softplus
 
 from probes.design import Design, both_classes, centred, check_weights, row_weight, uncentred
-from probes.few import few_items, minimise_few
+from probes.dual import few_items, minimise_dual
 from probes.solver import TOL, Loss, joined, minimise
 
 
@@ -53,7 +53,7 @@ def fit_logistic(
     few, parts = few_items(design, use, penalty), []
     if bool(few.any()):
         begin = None if rows is None else rows[few]
-        part = minimise_few(design, y[:, few], use[:, few], penalty[:, few], begin, tol, max_iter)
+        part = minimise_dual(design, y[:, few], use[:, few], penalty[:, few], begin, tol, max_iter)
         parts.append((few.nonzero()[:, 0], part))
     if not bool(few.all()):
         begin = None if rows is None else rows[~few]

@@ -3,9 +3,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes import few
+from probes import dual
 from probes.design import Design
-from probes.few import few_items, minimise_few
+from probes.dual import few_items, minimise_dual
 from probes.logistic import fit_logistic
 from probes.paths import logistic_path
 
@@ -51,7 +51,7 @@ def test_both_solvers_reach_the_same_objective(dtype):
     penalty = torch.rand(D, K, generator=torch.Generator().manual_seed(1)).to(dtype) + 0.5
     assert not bool(few_items(Design.of(x), use, penalty).any())
     by_features = fit_logistic(x, y, use, penalty, tol=1e-9)
-    by_items = minimise_few(Design.of(x), y, use, penalty, None, 1e-9, 100)
+    by_items = minimise_dual(Design.of(x), y, use, penalty, None, 1e-9, 100)
     assert bool(by_items.converged.all())
     torch.testing.assert_close(by_items.objective, by_features.objective, rtol=1e-5, atol=0)
     scale = float(by_features.weight.abs().max())
@@ -73,7 +73,7 @@ def test_columns_are_solved_apart_where_memory_is_short_and_come_out_the_same(mo
     x, y, use = problem()
     penalty = torch.ones(D, K, dtype=torch.float64)
     together = fit_logistic(x, y, use, penalty)
-    monkeypatch.setattr(few, "_TOGETHER", 1)
+    monkeypatch.setattr(dual, "_TOGETHER", 1)
     apart = fit_logistic(x, y, use, penalty)
     torch.testing.assert_close(apart.weight, together.weight, rtol=1e-9, atol=1e-12)
     for k in range(K):
@@ -99,7 +99,7 @@ def test_separable_items_end_at_a_finite_plane(C):
 
 def test_too_few_steps_are_said():
     x, y, use = problem()
-    short = minimise_few(Design.of(x), y, use, torch.ones(D, K).double(), None, 1e-9, 1)
+    short = minimise_dual(Design.of(x), y, use, torch.ones(D, K).double(), None, 1e-9, 1)
     assert short.iterations == 1
     assert not bool(short.converged.any())
 

@@ -1,9 +1,10 @@
-"""Logistic regression with fewer items than features: Newton's method on the items' logits, in float64.
+"""Logistic regression with fewer items than features, in the dual: Newton's method on the items' logits, in float64.
 
 The best weights are a sum of the items in use, each as much as it pulls: w = D^-1 X' a with D the penalties. What is
 then to be solved has a row an item: Newton's step for the logits f = K a + b, K = X D^-1 X', is a ridge regression
 whose weights are the loss's curvatures (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, section
-3.4, here with an intercept that is not penalised). Half a dozen steps reach the minimum, however weak the penalty.
+3.4, here with an intercept that is not penalised). Usual penalties take
+half a dozen steps, hardly any penalty takes some thirty.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ def few_items(
     return ((use > 0).sum(0) < len(design.mean) / 2) & (penalty > 0).all(0)
 
 
-def minimise_few(
+def minimise_dual(
     design: Design,
     y: Float[Tensor, "item concept"],
     use: Float[Tensor, "item concept"],
@@ -85,7 +86,7 @@ class _Newton:
         self.f = (self.x @ (rows[:, :-1] * self.root)[..., None])[..., 0].double() + self.b[:, None]
         a, b, f, _ = self._step()
         self.b = self.b + b
-        self.a, self.f = a, f + self.b[:, None] - b[:, None]
+        self.a, self.f = a, f + (self.b - b)[:, None]
 
     def minimise(self, tol: float, max_iter: int) -> Minimum:
         objective, iterations = self._objective(self.a, self.f), 0
