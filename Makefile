@@ -1,12 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report paper test lint bench notebooks clean
+.PHONY: report test lint bench notebooks clean
 
-report: .venv/ready  ## fetch the default model, run the main comparison, print the path of its report
+report: .venv/ready  ## the main comparison in ten minutes, then with every method of AxBench's tables; prints where the reports are
 	$(BIN)/python -m experiments.axbench
-
-paper: .venv/ready  ## the same for every method of AxBench's tables but SAEs and SFT; well over an hour
 	$(BIN)/python -m experiments.axbench --preset paper
 
 test: .venv/ready  ## style, types and all tests

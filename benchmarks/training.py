@@ -1,10 +1,11 @@
-"""Training ReFT-r1: all concepts side by side through the blocks above the edit, against two peers.
+"""Training ReFT-r1: concepts side by side through the blocks above the edit, against two peers.
 
 python -m benchmarks.training
 
 The peers train one concept at a time, the whole model on every step, logits at every position: a plain loop with a
 forward hook at the layer, written from the published description, and pyvene's IntervenableModel with an intervention
-of its own classes, where pyvene is installed. All run the published (`compat`) numerics on the same batches.
+of its own classes, where pyvene is installed. All run the published (`compat`) numerics on the same batches. The peers
+train one concept only, of about average length: they take the next one as long.
 """
 
 import importlib
@@ -34,8 +35,8 @@ from workbench.models.suffix import frozen
 from workbench.models.tokens import Tokens
 
 OURS, PLAIN = "workbench", "plain loop"
-EPOCHS = 6
-"""A quarter of the recipe's: the texts' states are read once, so that the first epochs cost more than the others."""
+CONCEPTS = 4
+"""Trained side by side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +131,8 @@ def intervened(objective: LatentObjective, model: Model, w: Tensor) -> Forward:
     return forward
 
 
-def one_by_one(peer: Peer, objective: LatentObjective, data: list[Labelled]) -> list[Tensor]:
-    """Each concept by itself; returns its direction."""
-    return [_concept(peer, objective, one) for one in data]
-
-
-def _concept(peer: Peer, objective: LatentObjective, data: Labelled) -> Tensor:
+def alone(peer: Peer, objective: LatentObjective, data: Labelled) -> Tensor:
+    """Train a concept by itself; returns its direction."""
     assert data.through is not None
     model, recipe = data.through.model, objective.recipe
     texts = [item[0] for item in objective.items(data)]
@@ -161,11 +158,6 @@ def _concept(peer: Peer, objective: LatentObjective, data: Labelled) -> Tensor:
     return w.detach()
 
 
-def largest(some: list[Tensor], others: list[Tensor]) -> float:
-    """The largest difference of any two directions of the same concept."""
-    return max(float((one - other).abs().max()) for one, other in zip(some, others, strict=True))
-
-
 def peers() -> dict[str, Peer]:
     """Those that can run here."""
     if importlib.util.find_spec("pyvene"):
@@ -174,22 +166,37 @@ def peers() -> dict[str, Peer]:
     return {PLAIN: hooked}
 
 
-def compare(model: Model, against: dict[str, Peer], layer: int, concepts: ConceptSet, epochs: int) -> dict[str, float]:
+def typical(objective: LatentObjective, model: Model, data: list[Labelled]) -> int:
+    """The concept with the most usual number of tokens; prints how usual."""
+    texts = [[item[0] for item in objective.items(one)] for one in data]
+    tokens = [model.tokenize([one.instruction for one in each], [one.response for one in each]) for each in texts]
+    sizes = torch.tensor([float(sum(each.lengths)) for each in tokens])
+    share = sizes / sizes.mean()
+    chosen = int((share - 1).abs().argmin())
+    print(f"\nthe peers train one concept, with {share[chosen]:.2f} of the tokens of the average one")
+    return chosen
+
+
+def compare(
+    model: Model, against: dict[str, Peer], layer: int, concepts: ConceptSet, recipe: Recipe
+) -> dict[str, float]:
     """Print and return seconds a concept; print how far the directions are from the plain loop's."""
     data = list(LabelledSet.read(concepts, model, Site(layer)))
-    objective = LatentObjective(Recipe(epochs=epochs), Site(layer), form="compat")
-    everyone = {OURS: lambda: [one.parameters["direction"] for one in train(objective, data)]}
-    everyone |= {name: partial(one_by_one, peer, objective, data) for name, peer in against.items()}
+    objective = LatentObjective(recipe, Site(layer), form="compat")
+    one = typical(objective, model, data) if against else 0
     with frozen(model.module):
-        results = {name: timed(run) for name, run in everyone.items()}
-    seconds = {name: spent / len(data) for name, (spent, _) in results.items()}
-    print(f"\nReFT-r1 at block {layer} of {model.n_layers}, {model.dtype}, {len(data)} concepts, {epochs} epochs")
+        spent, trained = timed(lambda: train(objective, data))
+        results = {OURS: (spent / len(data), trained[one].parameters["direction"])}
+        for name, peer in against.items():
+            results[name] = timed(partial(alone, peer, objective, data[one]))
+    seconds = {name: spent for name, (spent, _) in results.items()}
+    print(f"ReFT-r1 at block {layer} of {model.n_layers}, {model.dtype}, {len(data)} concepts, {recipe.epochs} epochs")
     for name, (_, found) in results.items():
         facts = [f"{seconds[name]:7.2f} s a concept"]
         if name != OURS:
             facts.append(f"ours takes {seconds[OURS] / seconds[name]:.2f} of it")
         if against and name != PLAIN:
-            facts.append(f"directions at most {largest(found, results[PLAIN][1]):.1e} from the plain loop's")
+            facts.append(f"direction at most {(found - results[PLAIN][1]).abs().max():.1e} from the plain loop's")
         print(f"  {name:<24}", ", ".join(facts))
     return seconds
 
@@ -197,11 +204,11 @@ def compare(model: Model, against: dict[str, Peer], layer: int, concepts: Concep
 def main() -> None:
     smoke, against = arguments(__doc__ or "").smoke, peers()
     if smoke:
-        compare(load(dtype="float32"), against, 28, sparse(packaged().subset(1), 12), 1)
+        compare(load(dtype="float32"), against, 28, sparse(packaged().subset(1), 12), Recipe(epochs=1))
         return
     for layer in (12, 20):
-        full = compare(load(dtype="float32"), against, layer, packaged().subset(1), EPOCHS)
-        ours = compare(load(dtype="bfloat16"), {}, layer, packaged().subset(1), EPOCHS)[OURS]
+        full = compare(load(dtype="float32"), against, layer, packaged().subset(CONCEPTS), Recipe())
+        ours = compare(load(dtype="bfloat16"), {}, layer, packaged().subset(CONCEPTS), Recipe())[OURS]
         print(f"  in bfloat16 ours takes {ours / full[PLAIN]:.2f} of the plain loop's time in float32")
 
 

@@ -9,7 +9,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,7 +23,7 @@ from workbench.methods import Method
 from workbench.models.hooks import tapped
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import ALL, CONTENT, Layout
-from workbench.models.suffix import frozen, resumed
+from workbench.models.suffix import Beginning, frozen, resumed
 from workbench.models.tokens import Tokens
 from workbench.runs.files import canonical
 
@@ -109,10 +109,13 @@ class _Attribution(Method[Head]):
         if artifact.origin.model_digest not in (model.digest, "unknown"):
             raise DataError(f"the head for {artifact.origin.concept!r} was trained on {artifact.origin.model}")
         tokens, found = _tokens(model, texts), {}
+        # In `compat` the way begins with the chat header replaced as well, so that no pass may keep it.
+        beginning = Beginning() if self.form == "compat" else _header(model, tokens)
         with frozen(model.module):
             for rows in tokens.batches(TOKEN_BUDGET):
-                layout = Layout.of(tokens[rows], list(range(len(rows)))).to(model.device)
-                scores, content = self._scores(artifact, model, tokens[rows], layout), CONTENT.mask(layout)
+                layout = Layout.of(tokens[rows], list(range(len(rows)))).after(beginning.length).to(model.device)
+                scores = self._scores(artifact, _Suffix(model, layout, artifact, self.form, beginning), tokens[rows])
+                content = CONTENT.mask(layout)
                 found.update({row: scores[at][content[at]].cpu() for at, row in enumerate(rows)})
         return [found[row] for row in range(len(texts))]
 
@@ -122,14 +125,16 @@ class _Attribution(Method[Head]):
     ) -> Float[Tensor, "row pos d"]:
         """What every entry of the states adds to the answer."""
 
-    def _scores(self, artifact: Head, model: Model, tokens: Tokens, layout: Layout) -> Float[Tensor, "row pos"]:
-        flat = model.read(tokens, artifact.site, positions=ALL).arrays[artifact.site]
+    def _scores(self, artifact: Head, suffix: "_Suffix", tokens: Tokens) -> Float[Tensor, "row pos"]:
+        model, layout = suffix.model, suffix.layout
+        read = model.read(tokens, artifact.site, positions=ALL)
+        flat = read.arrays[artifact.site][read.position >= suffix.beginning.length]
         states = torch.zeros((*layout.ids.shape, flat.shape[1]), device=model.device)
         states[layout.mask] = flat.float().to(model.device)
         # BOS and header are the same in every text: taking them away too would break the model, not ask about the text.
         replaced = CONTENT.mask(layout) if self.form == "fixed" else layout.mask
         baseline = torch.where(replaced[..., None], artifact.baseline.to(model.device), states)
-        shares = self.share_out(_Suffix(model, layout, artifact, self.form), states, baseline).detach()
+        shares = self.share_out(suffix, states, baseline).detach()
         return shares.sum(-1) if self.form == "fixed" else shares.abs().sum(-1)
 
     def _fit(self, parts: Sequence[Labelled]) -> list[Head]:
@@ -199,20 +204,25 @@ class _Suffix:
 
     model: Model
     layout: Layout
+    """Of the columns behind the beginning."""
     head: Head
     form: Form
+    beginning: Beginning
 
     def __call__(self, states: Float[Tensor, "row pos d"], text: Int[Tensor, "row"]) -> Float[Tensor, "row"]:
         old = self.layout
         assert old.length is not None
         layout = Layout(old.ids[text], old.index[text], old.prefix[text], old.response[text], old.length[text], text)
         with resumed(self.model, self.head.site.layer, states.to(self.model.dtype)):
-            logits = self.head.logits(last_states(self.model, layout))
+            logits = self.head.logits(last_states(self.model, layout, **self.beginning.options(layout)))
         return logits.softmax(1)[:, 1] if self.form == "compat" else logits[:, 1] - logits[:, 0]
 
 
-def last_states(model: Model, layout: Layout) -> Float[Tensor, "row d"]:
-    """The state of each row's last token after the final norm, in float32; differentiable, and without logits."""
+def last_states(model: Model, layout: Layout, **options: Any) -> Float[Tensor, "row d"]:
+    """The state of each row's last token after the final norm, in float32; differentiable, and without logits.
+
+    `options` go to the forward pass.
+    """
     found: list[Tensor] = []
 
     def tap(h: Tensor) -> Tensor:
@@ -220,8 +230,13 @@ def last_states(model: Model, layout: Layout) -> Float[Tensor, "row d"]:
         return h[:, :0]  # the unembedding gets nothing to do
 
     with model.at(layout), tapped([((model.module.get_output_embeddings(), "hook_in"), tap)]):
-        model.forward(layout)
+        model.forward(layout, **options)
     return found[0].float()
+
+
+def _header(model: Model, tokens: Tokens) -> Beginning:
+    """The chat header that all texts share, run once."""
+    return Beginning.of(model, tokens, min(row.prefix for row in tokens))
 
 
 def train_head(

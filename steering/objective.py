@@ -10,8 +10,9 @@ from workbench.concepts.concepts import Example
 from workbench.concepts.labelled import Labelled
 from workbench.models.hooks import Tap
 from workbench.models.model import TOKEN_BUDGET, Model
-from workbench.models.positions import ALL, CONTENT, Layout, Positions
+from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.sites import Site
+from workbench.models.suffix import Beginning
 from workbench.models.tokens import Tokens
 
 Item = tuple[Example, ...]
@@ -102,10 +103,15 @@ class Objective(ABC):
         """
         return nll / batch.n_labels
 
-    def read(self, model: Model, tokens: Tokens) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
-        """The states of all tokens that training starts from, and what came with them, as tensors [text, ...]."""
+    def read(
+        self, model: Model, tokens: Tokens, beginning: Beginning
+    ) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
+        """The states that training starts from, and what came with them, as tensors [text, ...].
+
+        Of all tokens behind the beginning, text by text.
+        """
         site = Site(self.source or 0)
-        return model.read(tokens, site, positions=ALL).arrays[site], {}
+        return model.read(tokens, site, positions=f"all[{beginning.length}:]").arrays[site], {}
 
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
         """What else the loss needs to know of each text beforehand, as tensors [text, ...]."""

@@ -20,6 +20,7 @@ from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import ALL, CONTENT, Layout, Positions
 from workbench.models.reading import states_at
 from workbench.models.sites import Site
+from workbench.models.suffix import Beginning
 from workbench.models.tokens import Row, Tokens
 
 Form = Literal["fixed", "compat"]
@@ -51,11 +52,13 @@ class LatentObjective(Objective):
         """Every positive text, and as many negative ones."""
         return [(text,) for text in balanced(data)]
 
-    def read(self, model: Model, tokens: Tokens) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
+    def read(
+        self, model: Model, tokens: Tokens, beginning: Beginning
+    ) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
         """`compat` also has the state at the first pad after each text: the published code ranks it with the others."""
         if self.form == "fixed":
-            return super().read(model, tokens)
-        states, pad = with_pads(model, tokens, self.site)
+            return super().read(model, tokens, beginning)
+        states, pad = with_pads(model, tokens, self.site, beginning)
         return states, {"pad": pad}
 
     def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
@@ -167,8 +170,10 @@ def published() -> ReFTr1:
     return ReFTr1(form="compat", recipe=Recipe(learning_rate=0.01))
 
 
-def with_pads(model: Model, tokens: Tokens, site: Site) -> tuple[Float[Tensor, "token d"], Float[Tensor, "text d"]]:
-    """The states of all tokens, and that of one pad behind each text.
+def with_pads(
+    model: Model, tokens: Tokens, site: Site, beginning: Beginning
+) -> tuple[Float[Tensor, "token d"], Float[Tensor, "text d"]]:
+    """The states of all tokens behind the beginning, and that of one pad behind each text.
 
     The pad sees the text, and is masked for every token, itself included.
     """
@@ -177,11 +182,11 @@ def with_pads(model: Model, tokens: Tokens, site: Site) -> tuple[Float[Tensor, "
     states: dict[int, Tensor] = {}
     pads = torch.empty(len(tokens), model.d_model, dtype=model.dtype)
     for rows in longer.batches(TOKEN_BUDGET):
-        layout = Layout.of(longer, rows).to(model.device)
+        layout = Layout.of(longer, rows).after(beginning.length).to(model.device)
         at, last = torch.arange(len(rows)), layout.mask.sum(1) - 1
-        mask = layout.mask.long()
-        mask[at, last] = 0
-        h = states_at(model, layout, site, attention_mask=mask).cpu()
+        real = layout.mask.clone()
+        real[at, last] = False
+        h = states_at(model, layout, site, **beginning.options(layout, real)).cpu()
         pads[rows] = h[at, last.cpu()]
-        states.update({row: h[place, : tokens.lengths[row]] for place, row in enumerate(rows)})
+        states.update({row: h[place, : last[place]] for place, row in enumerate(rows)})
     return torch.cat([states[row] for row in range(len(tokens))]), pads

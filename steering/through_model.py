@@ -127,7 +127,9 @@ class _Block:
     @cached_property
     def read(self) -> tuple[Float[Tensor, "token d"] | None, dict[str, Tensor]]:
         """The states that training starts from, if it does, and what is known of each text beforehand."""
-        states, found = (None, {}) if self.objective.source is None else self.objective.read(self.model, self.tokens)
+        states, found = None, {}
+        if self.objective.source is not None:
+            states, found = self.objective.read(self.model, self.tokens, self.beginning)
         return states, found | self.objective.prepare(self.model, self.tokens)
 
     @cached_property
@@ -137,9 +139,10 @@ class _Block:
         return Beginning.of(self.model, self.tokens, length)
 
     @cached_property
-    def starts(self) -> list[int]:
-        """Where the states of each text begin."""
-        return torch.tensor([0, *self.tokens.lengths[:-1]]).cumsum(0).tolist()
+    def borders(self) -> list[int]:
+        """Where the states of each text begin, and where the last ones end."""
+        kept = torch.tensor(self.tokens.lengths) - self.beginning.length
+        return [0, *kept.cumsum(0).tolist()]
 
     def run(self) -> list[Trained]:
         first = [self.kept.resume(at, course) for at, course in enumerate(self.courses)]
@@ -246,15 +249,14 @@ class _Block:
 
     @contextmanager
     def _from_states(self, batch: Batch) -> Iterator[None]:
-        flat, starts = self.read[0], self.starts
+        flat, borders = self.read[0], self.borders
         if flat is None or self.objective.source is None:
             yield
             return
-        skipped = self.beginning.length
         padded = flat.new_zeros((*batch.layout.ids.shape, flat.shape[1]))
         for at, text in enumerate(batch.text.tolist()):
-            length = self.tokens.lengths[text]
-            padded[at, : length - skipped] = flat[starts[text] + skipped : starts[text] + length]
+            start, end = borders[text : text + 2]
+            padded[at, : end - start] = flat[start:end]
         with resumed(self.model, self.objective.source, padded.to(self.model.device)):
             yield
 

@@ -61,4 +61,4 @@ def label_logits(model: "Model", layout: Layout, label: Tensor, **options: Any) 
     before[:, :-1] = label[:, 1:]
     head = model.module.get_output_embeddings()
     with model.at(layout), tapped([((head, "hook_in"), lambda h: h[before][None])]):
-        return model.forward(layout, **options).logits[0]
+        return model.forward(layout, **options).logits.flatten(0, 1)  # an index here would cost a copy of the gradient

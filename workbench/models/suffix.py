@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
@@ -90,12 +90,15 @@ class Beginning:
             return cls()
         return cls(len(ids), _Kept(made.layers))
 
-    def options(self, layout: Layout) -> dict[str, Any]:
-        """What a forward pass over the columns behind the beginning needs to be as one over the whole rows."""
-        if not self.length:
-            return {}
-        mask = torch.cat([layout.mask.new_ones(len(layout.ids), self.length), layout.mask], 1)
-        return {"past_key_values": self.cache, "use_cache": True, "attention_mask": None if mask.all() else mask.long()}
+    def options(self, layout: Layout, real: Bool[Tensor, "batch pos"] | None = None) -> dict[str, Any]:
+        """What a forward pass over the columns behind the beginning needs to be as one over the whole rows.
+
+        Only `real` tokens are attended to: those of the layout, unless others are given.
+        """
+        mask = layout.mask if real is None else real
+        mask = torch.cat([mask.new_ones(len(mask), self.length), mask], 1)
+        kept = {"past_key_values": self.cache, "use_cache": True} if self.length else {}
+        return kept | {"attention_mask": None if mask.all() else mask.long()}
 
 
 @contextmanager
