@@ -22,8 +22,8 @@ from workbench.concepts.labelled import DataError, Labelled, LabelledSet, Throug
 from workbench.methods import Method
 from workbench.models.hooks import tapped
 from workbench.models.model import TOKEN_BUDGET, Model
-from workbench.models.positions import ALL, CONTENT, Layout
-from workbench.models.suffix import Beginning, frozen, resumed
+from workbench.models.positions import CONTENT, Layout, Positions
+from workbench.models.suffix import Beginning, Float32Attention, frozen, resumed
 from workbench.models.tokens import Tokens
 from workbench.runs.files import canonical
 
@@ -111,7 +111,7 @@ class _Attribution(Method[Head]):
         tokens, found = _tokens(model, texts), {}
         # In `compat` the way begins with the chat header replaced as well, so that no pass may keep it.
         beginning = Beginning() if self.form == "compat" else _header(model, tokens)
-        with frozen(model.module):
+        with frozen(model.module), Float32Attention():
             for rows in tokens.batches(TOKEN_BUDGET):
                 layout = Layout.of(tokens[rows], list(range(len(rows)))).after(beginning.length).to(model.device)
                 scores = self._scores(artifact, _Suffix(model, layout, artifact, self.form, beginning), tokens[rows])
@@ -127,8 +127,8 @@ class _Attribution(Method[Head]):
 
     def _scores(self, artifact: Head, suffix: "_Suffix", tokens: Tokens) -> Float[Tensor, "row pos"]:
         model, layout = suffix.model, suffix.layout
-        read = model.read(tokens, artifact.site, positions=ALL)
-        flat = read.arrays[artifact.site][read.position >= suffix.beginning.length]
+        behind = Positions(f"all[{suffix.beginning.length}:]")
+        flat = model.read(tokens, artifact.site, positions=behind).arrays[artifact.site]
         states = torch.zeros((*layout.ids.shape, flat.shape[1]), device=model.device)
         states[layout.mask] = flat.float().to(model.device)
         # BOS and header are the same in every text: taking them away too would break the model, not ask about the text.

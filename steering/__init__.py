@@ -5,6 +5,7 @@ from workbench.registry import Entry
 METHODS = {
     "diffmean": Entry("steering.diffmean:DiffMean"),
     "diffmean_text": Entry("steering.diffmean:DiffMean", (("weighting", "text"),)),
+    "diffmean_mapped": Entry("steering.mapped:MappedDiffMean"),
     "pca": Entry("steering.pca:PCA"),
     "pca_compat": Entry("steering.pca:PCA", (("sign", "compat"),)),
     "lat": Entry("steering.lat:LAT"),

@@ -20,7 +20,7 @@ from workbench.methods import Method
 from workbench.models.model import Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import label_logits, labels
-from workbench.models.suffix import frozen
+from workbench.models.suffix import Float32Attention, frozen
 from workbench.models.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class SFT(Method[Adapter]):
         course = Course(start, recipe.learning_rate, recipe.weight_decay, n_steps)
         tuned = Model(_Reweighted(model.module, course.leaves), model.tokenizer, model.name, model.digest)
         streams = Checkpoints(None, self, recipe.seed, [data])
-        with frozen(model.module):
+        with frozen(model.module), Float32Attention():
             for epoch in range(recipe.epochs):
                 order = torch.randperm(len(tokens), generator=streams.generator(0, epoch)).tolist()
                 for first in range(0, len(order), recipe.batch_size):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,8 +24,8 @@ from workbench.concepts.labelled import DataError, Labelled, Through
 from workbench.models.hooks import tapped
 from workbench.models.model import Model
 from workbench.models.positions import Layout, Positions
-from workbench.models.scoring import label_logits, labels
-from workbench.models.suffix import Beginning, frozen, resumed
+from workbench.models.scoring import gives_logits, label_logits, label_nll, labels
+from workbench.models.suffix import Beginning, Float32Attention, frozen, resumed
 from workbench.models.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ class _Block:
     data: Sequence[Labelled]
     through: Through
     courses: list[Course] = field(init=False)
+    linear: bool = field(init=False)
+    """Whether logits are the states times the unembedding, so that few of them need be there at once."""
 
     def __post_init__(self) -> None:
         recipe, device = self.objective.recipe, self.model.device
@@ -108,6 +111,7 @@ class _Block:
             {name: value.to(device) for name, value in self.objective.constants(one).items()} for one in self.data
         ]
         self.kept = Checkpoints(self.through.folder, self.objective, recipe.seed, self.data)
+        self.linear = gives_logits(self.model, self.tokens)
 
     @property
     def model(self) -> Model:
@@ -147,7 +151,7 @@ class _Block:
     def run(self) -> list[Trained]:
         first = [self.kept.resume(at, course) for at, course in enumerate(self.courses)]
         if min(first) < self.objective.recipe.epochs:
-            with frozen(self.model.module):
+            with frozen(self.model.module), Float32Attention():
                 for epoch in range(min(first), self.objective.recipe.epochs):
                     self._epoch(epoch, [at for at, done in enumerate(first) if done <= epoch])
         return [Trained(course.values(), course.losses, course.stopped) for course in self.courses]
@@ -241,11 +245,16 @@ class _Block:
             taps = self.objective.taps(batch, stacked, penalty)
             places = [(self.model.architecture.locate(self.model.module, site), tap) for site, tap in taps]
             with tapped(places):
-                logits = label_logits(self.model, layout, label, **self.beginning.options(layout))
-        losses = nn.functional.cross_entropy(logits.float(), layout.ids[:, 1:][label[:, 1:]], reduction="none")
+                losses = self._losses(layout, label, **self.beginning.options(layout))
         owner = layout.rows[:, None].expand_as(label)[label]
         nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
         return nll, label.sum(1).float()
+
+    def _losses(self, layout: Layout, label: Bool[Tensor, "batch pos"], **options: Any) -> Float[Tensor, "item"]:
+        if self.linear:
+            return label_nll(self.model, layout, label, **options)
+        logits = label_logits(self.model, layout, label, **options).float()
+        return nn.functional.cross_entropy(logits, layout.ids[:, 1:][label[:, 1:]], reduction="none")
 
     @contextmanager
     def _from_states(self, batch: Batch) -> Iterator[None]:

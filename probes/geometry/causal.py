@@ -19,6 +19,7 @@ from torch import Tensor
 from workbench.models.hooks import tapped
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import Layout
+from workbench.models.scoring import gives_logits
 from workbench.models.tokens import Tokens
 
 CUT = 1e-10
@@ -209,11 +210,7 @@ def require_linear_logits(model: Model, tokens: Tokens) -> None:
     what = f"the logits of {model.name} are not the products of its states with its unembedding"
     if getattr(head, "bias", None) is not None:
         raise ValueError(f"{what}: its output has a bias; choose a model without one")
-    layout = Layout.of(tokens, [0]).to(model.device)
-    given: list[Tensor] = []
-    with model.at(layout), tapped([((head, "hook_out"), given.append)]):
-        logits = model.forward(layout).logits
-    if not torch.equal(given[0].float(), logits.float()):
+    if not gives_logits(model, tokens):
         raise ValueError(
             f"{what}: they are changed afterwards (final_logit_softcapping or a scale, see its config); choose a model "
             "that leaves them as they are"

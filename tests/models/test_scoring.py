@@ -4,10 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import tiny_model
+from tests.tiny import FAMILIES, Family, tiny_model, tiny_module, tiny_tokenizer
 from workbench.models.edits import Add
-from workbench.models.positions import Positions
+from workbench.models.hooks import tapped
+from workbench.models.model import wrap
+from workbench.models.positions import Layout, Positions
+from workbench.models.scoring import ROWS, gives_logits, label_logits, label_nll, labels
 from workbench.models.sites import Site
+from workbench.models.suffix import frozen
 from workbench.models.tokens import Row, Tokens
 
 PROMPTS = ["hello", "a prompt that is much longer", "   "]
@@ -114,3 +118,36 @@ def test_a_bfloat16_model_is_scored_in_float32() -> None:
 def test_nothing_to_score_is_an_empty_answer(llama: Any) -> None:
     assert llama.score(Tokens(())).nll.shape == (0,)
     assert llama.logits(Tokens(())) == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_label_by_label_loss_and_gradient_are_those_of_all_logits_at_once(family: Family, dtype: str) -> None:
+    model = wrap(tiny_module(family).to(getattr(torch, dtype)), tiny_tokenizer(), family)
+    tokens = model.tokenize(["hello"] * 40, ["some words that follow, row by row, " * (1 + at % 3) for at in range(40)])
+    layout = Layout.of(tokens, list(range(40)))
+    label, weights = labels(layout), normal(int(labels(layout).sum()))
+    assert len(weights) > 2 * ROWS
+    place, found = model.architecture.locate(model.module, Site(0)), []
+    for losses in (
+        lambda: label_nll(model, layout, label),
+        lambda: torch.nn.functional.cross_entropy(
+            label_logits(model, layout, label).float(), layout.ids[:, 1:][label[:, 1:]], reduction="none"
+        ),
+    ):
+        moved = torch.zeros(model.d_model, requires_grad=True)
+        with frozen(model.module), tapped([(place, lambda h, moved=moved: h + moved.to(h))]):
+            nll = losses()
+            (nll * weights).sum().backward()
+        found.append((nll.detach(), moved.grad))
+    exact = dtype == "float32"
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-5 if exact else 1e-2, rtol=1e-5 if exact else 1e-2)
+    scale = float(found[1][1].abs().max())
+    torch.testing.assert_close(found[0][1] / scale, found[1][1] / scale, atol=1e-5 if exact else 3e-2, rtol=0)
+
+
+def test_a_cap_on_the_logits_is_seen(model: Any) -> None:
+    assert gives_logits(model, model.tokenize(["hello"]))
+    capped = wrap(tiny_module("gemma3"), tiny_tokenizer(), "capped")
+    capped.module.config.final_logit_softcapping = 30.0
+    assert not gives_logits(capped, capped.tokenize(["hello"]))

@@ -9,7 +9,7 @@ from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.sites import Site
-from workbench.models.suffix import Beginning, resumed
+from workbench.models.suffix import Beginning, Float32Attention, resumed
 from workbench.models.tokens import Row, Tokens
 
 TEXTS = ["hello there", "a text that is a good deal longer than the first", "x"]
@@ -88,3 +88,26 @@ def test_a_model_without_keys_and_values_runs_whole_rows() -> None:
     module = transformers.Mamba2ForCausalLM(config).eval()
     model = Model(module, None, "mamba", "")
     assert Beginning.of(model, Tokens((Row((1, 2, 3)), Row((1, 2, 4)))), 2).length == 0
+
+
+def test_attention_in_float32_brings_half_precision_nearer_to_float32() -> None:
+    where = {"generator": torch.Generator().manual_seed(0), "dtype": torch.float64}
+    query, key, value = (torch.randn(2, 3, 40, 16, **where) for _ in range(3))
+    attention = torch.nn.functional.scaled_dot_product_attention
+
+    def slope(dtype: torch.dtype) -> torch.Tensor:
+        leaf = query.to(dtype).clone().requires_grad_()
+        mask = torch.zeros(40, 40, dtype=dtype)
+        found = attention(leaf, key.to(dtype), value.to(dtype), attn_mask=mask, is_causal=False)
+        assert found.dtype == dtype
+        found.float().square().sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad.double()
+
+    exact, single, half = slope(torch.float64), slope(torch.float32), slope(torch.bfloat16)
+    with Float32Attention():
+        assert torch.equal(slope(torch.float64), exact)
+        assert torch.equal(slope(torch.float32), single)
+        wide = slope(torch.bfloat16)
+    assert float((wide - exact).norm()) < float((half - exact).norm())
+    assert float((half - exact).norm()) < 0.05 * float(exact.norm())

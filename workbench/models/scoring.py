@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from workbench.models.model import Model
 
 
+ROWS = 128
+"""Labels whose logits are in memory together, in `label_nll`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """Negative log-likelihoods in nats: the sum over each row's scored tokens, and how many those are."""
@@ -43,6 +47,15 @@ def score(model: "Model", tokens: Tokens, budget: int) -> Scored:
     return Scored(nll, count)
 
 
+@torch.no_grad()
+def gives_logits(model: "Model", tokens: Tokens) -> bool:
+    """Whether the logits are what the unembedding gave out, and not capped or scaled; on the first row of `tokens`."""
+    layout, given = Layout.of(tokens, [0]).to(model.device), []
+    with model.at(layout), tapped([((model.module.get_output_embeddings(), "hook_out"), given.append)]):
+        logits = model.forward(layout).logits
+    return torch.equal(given[0].float(), logits.float())
+
+
 def labels(layout: Layout) -> Tensor:
     """The tokens that are scored, bool [batch, pos]: the response, or all but the prefix where there is none.
 
@@ -59,6 +72,53 @@ def label_logits(model: "Model", layout: Layout, label: Tensor, **options: Any) 
     """
     before = torch.zeros_like(label)
     before[:, :-1] = label[:, 1:]
+    with model.at(layout), tapped([((model.module.get_output_embeddings(), "hook_in"), lambda h: h[before][None])]):
+        return model.forward(layout, **options).logits[0]
+
+
+def label_nll(model: "Model", layout: Layout, label: Tensor, **options: Any) -> Float[Tensor, "item"]:
+    """The negative log-likelihood of each `label` token, row by row, without all of their logits at once.
+
+    Differentiable in the states, not in the unembedding's weights, whose product with a state the logits must be
+    (`gives_logits`). `options` go to the forward pass.
+    """
+    found: list[Tensor] = []
+
+    def tap(h: Tensor) -> Tensor:
+        found.append(h[:, :-1][label[:, 1:]])
+        return h[:, :0]  # the unembedding gets nothing to do
+
     head = model.module.get_output_embeddings()
-    with model.at(layout), tapped([((head, "hook_in"), lambda h: h[before][None])]):
-        return model.forward(layout, **options).logits.flatten(0, 1)  # an index here would cost a copy of the gradient
+    with model.at(layout), tapped([((head, "hook_in"), tap)]):
+        model.forward(layout, **options)
+    return _NegativeLogLikelihood.apply(found[0], head.weight, head.bias, layout.ids[:, 1:][label[:, 1:]])
+
+
+class _NegativeLogLikelihood(torch.autograd.Function):
+    """Cross-entropy of linear logits, a few rows at a time; gradients are made while the logits are there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Float[Tensor, "item d"],
+        weight: Float[Tensor, "vocab d"],
+        bias: Float[Tensor, "vocab"] | None,
+        target: Int[Tensor, "item"],
+    ) -> Float[Tensor, "item"]:
+        nll = torch.empty(len(states), device=states.device)
+        slope = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        for rows in torch.arange(len(states), device=states.device).split(ROWS):
+            logits, mine = torch.nn.functional.linear(states[rows], weight, bias).float(), target[rows, None]
+            p, (peak, at) = logits.softmax(1), logits.max(1, keepdim=True)
+            # log sum exp = peak - log p(peak): logsumexp itself takes longer on a CPU than both matrix products.
+            nll[rows] = (peak - p.gather(1, at).log() - logits.gather(1, mine))[:, 0]
+            if slope is not None:
+                p.scatter_add_(1, mine, p.new_full(mine.shape, -1.0))
+                slope[rows] = p.to(weight.dtype) @ weight
+        ctx.save_for_backward(slope)
+        return nll
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return (slope * grads[0][:, None]).to(slope), None, None, None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from workbench.models.positions import Layout
@@ -99,6 +100,27 @@ class Beginning:
         mask = torch.cat([mask.new_ones(len(mask), self.length), mask], 1)
         kept = {"past_key_values": self.cache, "use_cache": True} if self.length else {}
         return kept | {"attention_mask": None if mask.all() else mask.long()}
+
+
+class Float32Attention(TorchFunctionMode):
+    """Inside the `with`, attention in half precision is computed in float32 on a CPU.
+
+    There its backward pass takes more than twice as long in bfloat16.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if (
+            func is not nn.functional.scaled_dot_product_attention
+            or args[0].device.type != "cpu"
+            or args[0].dtype.itemsize >= 4
+        ):
+            return func(*args, **kwargs)
+        wide = [value.float() for value in args[:3]]
+        mask = kwargs.get("attn_mask")
+        if mask is not None and mask.is_floating_point():
+            kwargs = kwargs | {"attn_mask": mask.float()}
+        return func(*wide, *args[3:], **kwargs).to(args[0].dtype)
 
 
 @contextmanager

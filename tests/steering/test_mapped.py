@@ -1,0 +1,65 @@
+"""A direction carried over an affine map that is known, and over the identity."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from steering.diffmean import DiffMean
+from steering.mapped import MappedDiffMean, carried
+from tests.planted import planted
+from workbench.concepts.labelled import DataError, Labelled, LabelledSet
+from workbench.concepts.packaged import packaged
+from workbench.evaluation.metrics import auroc
+from workbench.methods import mean_states
+
+
+def normal(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def test_a_planted_direction_goes_where_a_known_map_sends_it() -> None:
+    concept, weight, offset = normal(6, seed=1), normal(6, 4, seed=2), normal(4, seed=3)
+    y = torch.arange(400) % 2 == 0
+    there = normal(400, 6, seed=4) + 2 * y[:, None] * concept
+    here = there @ weight + offset + 0.01 * normal(400, 4, seed=5)
+    here[y] = 100  # what the texts with the concept look like here must not matter
+    positive, negative = carried(there, here, y)
+    expected = (there[y].mean(0) - there[~y].mean(0)) @ weight
+    torch.testing.assert_close(positive - negative, expected, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(negative, here[~y].mean(0), atol=1e-6, rtol=1e-6)
+
+
+def test_from_the_same_place_it_is_the_difference_in_means() -> None:
+    data = planted(n_rows=200)
+    assert data.through is not None
+    model, texts = data.through.model, data.examples
+    states = model.read(model.tokenize([one.instruction for one in texts], [one.response for one in texts]), data.site)
+    read = replace(
+        data, x=states.arrays[data.site].float(), row=states.row, y=states.row % 2 == 0, held_out=None, model=model.name
+    )
+    own, mapped = DiffMean(weighting="text").fit(read), MappedDiffMean(layer=data.site.layer).fit(read)
+    assert float(own.direction @ mapped.direction) > 0.99
+
+
+def test_a_direction_of_a_lower_block_still_reads(default_data: LabelledSet) -> None:
+    data = default_data["cooking"]
+    held = data.held_out
+    assert held is not None
+    vector = MappedDiffMean().fit(data)
+    scores = mean_states(vector.detect(held.x)[:, None], held.row)[:, 0]
+    assert auroc(scores.numpy(), held.row_y.numpy()) > 0.6
+    assert float(vector.direction @ DiffMean(weighting="text").fit(data).direction) > 0.2
+
+
+@pytest.fixture(scope="module")
+def default_data(default_model) -> LabelledSet:
+    return LabelledSet.read(packaged().select(["cooking"]), default_model)
+
+
+def test_without_model_or_texts_it_says_what_is_missing() -> None:
+    data: Labelled = planted()
+    with pytest.raises(DataError, match=r"'planted'.*live model"):
+        MappedDiffMean().fit(replace(data, through=None))
+    with pytest.raises(DataError, match=r"'planted'.*texts"):
+        MappedDiffMean().fit(replace(data, examples=()))
