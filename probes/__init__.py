@@ -15,6 +15,7 @@ METHODS = {
     "input_x_gradient": Entry("probes.attribution:InputXGradient"),
     "input_x_gradient_compat": Entry("probes.attribution:InputXGradient", (("form", "compat"),)),
     "prompt_detection": Entry("probes.prompt_detection:PromptDetection"),
+    "prompt_detection_compat": Entry("probes.prompt_detection:PromptDetection", (("form", "compat"),)),
     "bag_of_words": Entry("probes.bag_of_words:BagOfWords"),
 }
 """Registered name to method."""

@@ -1,8 +1,9 @@
 """A direction found in another model, or in another layer, and carried over by an affine map (arXiv:2501.17148, which
 maps the directions of ReFT-r1 between Gemma-2-2B and 9B).
 
-The map is ridge regression from the mean state that a text has there to the one it has here (Moayeri et al. 2023,
-arXiv:2305.06386, fit such a map by gradient descent).
+The map is ridge regression from the states that tokens have there to those they have here (Moayeri et al. 2023,
+arXiv:2305.06386, fit such a map by gradient descent); from mean states of texts where another tokenizer cuts the texts
+there.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from probes.ridge import ridge_path
@@ -36,6 +37,7 @@ class MappedDiffMean(AdditiveMethod):
     label: ClassVar[str] = "DiffMean, mapped"
     source: ClassVar[str] = "arXiv:2501.17148"
     trains: ClassVar[bool] = True
+    signed: ClassVar[bool] = False
     recovers: ClassVar[bool] = False
 
     model: str = ""
@@ -61,9 +63,8 @@ class MappedDiffMean(AdditiveMethod):
         model, site = self._there(parts[0])
         rows = torch.cat([part.row for part in parts]).unique()
         texts = [parts[0].examples[row] for row in rows.tolist()]
-        tokens = model.tokenize([text.instruction for text in texts], [text.response for text in texts])
-        states = model.read(tokens, site, pool="mean").arrays[site].double()
-        return [self._carried(part, states[torch.searchsorted(rows, part.row.unique())]) for part in parts]
+        read = model.read(model.tokenize([text.instruction for text in texts], [text.response for text in texts]), site)
+        return [self._carried(part, read.arrays[site].double(), rows[read.row]) for part in parts]
 
     def _there(self, data: Labelled) -> tuple[Model, Site]:
         if data.through is None or not data.examples:
@@ -73,21 +74,27 @@ class MappedDiffMean(AdditiveMethod):
         usual = model.site() if self.model else Site(data.site.layer // 2)
         return model, usual if self.layer is None else Site(self.layer)
 
-    def _carried(self, data: Labelled, there: Float64[Tensor, "text d_there"]) -> Vector:
-        positive, negative = carried(there, mean_states(data.x, data.row), data.row_y)
+    def _carried(self, data: Labelled, states: Float64[Tensor, "token d_there"], row: Int[Tensor, "token"]) -> Vector:
+        mine = torch.isin(row, data.row)
+        there, here, y = states[mine], data.x.double(), data.y
+        if not torch.equal(row[mine], data.row):
+            there, here, y = mean_states(there, row[mine]), mean_states(here, data.row), data.row_y
+        positive, negative = carried(there, here, y)
         direction = positive - negative
         return self.vector(data, direction, bias=-float((positive + negative) @ direction / 2))
 
 
 def carried(
-    there: Float64[Tensor, "text d_there"], here: Float64[Tensor, "text d"], y: Bool[Tensor, "text"]
+    there: Float64[Tensor, "item d_there"], here: Float64[Tensor, "item d"], y: Bool[Tensor, "item"]
 ) -> tuple[Float64[Tensor, "d"], Float64[Tensor, "d"]]:
-    """Where the means of the texts with and without the concept come to lie here, by a map fitted without the concept.
+    """Where the means of the items with and without the concept come to lie here, by a map fitted without the concept.
 
     The penalty is the one with the smallest leave-one-out error over all coordinates.
     """
     x, target = there[~y], here[~y]
-    path = ridge_path(x, target, torch.ones_like(target, dtype=torch.bool), PENALTIES)
-    best = int(path.loo_error.sum(1).argmin())
-    weight, intercept = path.weight[best], path.intercept[best]  # [d_there, d], [d]
+    use = torch.ones_like(target, dtype=torch.bool)
+    paths = (ridge_path(x, target, use, [penalty]) for penalty in PENALTIES)  # one by one: their residuals are large
+    _, weight, intercept = min(
+        ((float(path.loo_error.sum()), path.weight[0], path.intercept[0]) for path in paths), key=lambda found: found[0]
+    )
     return there[y].mean(0) @ weight + intercept, x.mean(0) @ weight + intercept

@@ -10,8 +10,7 @@ from steering.mapped import MappedDiffMean, carried
 from tests.planted import planted
 from workbench.concepts.labelled import DataError, Labelled, LabelledSet
 from workbench.concepts.packaged import packaged
-from workbench.evaluation.metrics import auroc
-from workbench.methods import mean_states
+from workbench.evaluation.detecting import detections, text_scores
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -38,18 +37,18 @@ def test_from_the_same_place_it_is_the_difference_in_means() -> None:
     read = replace(
         data, x=states.arrays[data.site].float(), row=states.row, y=states.row % 2 == 0, held_out=None, model=model.name
     )
-    own, mapped = DiffMean(weighting="text").fit(read), MappedDiffMean(layer=data.site.layer).fit(read)
+    own, mapped = DiffMean().fit(read), MappedDiffMean(layer=data.site.layer).fit(read)
     assert float(own.direction @ mapped.direction) > 0.99
 
 
 def test_a_direction_of_a_lower_block_still_reads(default_data: LabelledSet) -> None:
-    data = default_data["cooking"]
-    held = data.held_out
-    assert held is not None
-    vector = MappedDiffMean().fit(data)
-    scores = mean_states(vector.detect(held.x)[:, None], held.row)[:, 0]
-    assert auroc(scores.numpy(), held.row_y.numpy()) > 0.6
-    assert float(vector.direction @ DiffMean(weighting="text").fit(data).direction) > 0.2
+    method = MappedDiffMean()
+    vectors = method.fit_all(default_data)
+    scores = text_scores(default_data, {"mapped": (method, vectors)})["mapped"]
+    (found,) = detections(default_data, scores)
+    assert found.auroc > 0.8
+    own = DiffMean().fit(default_data[0])
+    assert 0.6 < float(vectors[0].direction @ own.direction) < 0.99
 
 
 @pytest.fixture(scope="module")

@@ -95,9 +95,12 @@ def loop_loss(model: Model, rows: Any, objective: LatentObjective, w: Tensor, pr
     return loss + progress * objective.l1 * penalties[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_compat_reft_equals_a_plain_loop(family: Family) -> None:
+@pytest.mark.parametrize(("family", "cap"), [*((family, None) for family in FAMILIES), ("gemma3", 5.0)])
+def test_compat_reft_equals_a_plain_loop(family: Family, cap: float | None) -> None:
     data = read(family)
+    if cap is not None:  # logits that are not the unembedding's, as Gemma 2 has them
+        assert data[0].through is not None
+        data[0].through.model.module.config.final_logit_softcapping = cap
     objective = LatentObjective(RECIPE, Site(1), form="compat", l1=0.5)
     found = train(objective, data[:1])[0]
     losses, w = plain_loop(objective, data[0])
