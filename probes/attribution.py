@@ -109,8 +109,9 @@ class _Attribution(Method[Head]):
         if artifact.origin.model_digest not in (model.digest, "unknown"):
             raise DataError(f"the head for {artifact.origin.concept!r} was trained on {artifact.origin.model}")
         tokens, found = _tokens(model, texts), {}
-        # In `compat` the way begins with the chat header replaced as well, so that no pass may keep it.
-        beginning = Beginning() if self.form == "compat" else _header(model, tokens)
+        # In `compat` the way begins with the chat header replaced as well, so that it cannot run once for all.
+        kept = 0 if self.form == "compat" else min(row.prefix for row in tokens)
+        beginning = Beginning.of(model, tokens, kept)
         with frozen(model.module), Float32Attention():
             for rows in tokens.batches(TOKEN_BUDGET):
                 layout = Layout.of(tokens[rows], list(range(len(rows)))).after(beginning.length).to(model.device)
@@ -232,11 +233,6 @@ def last_states(model: Model, layout: Layout, **options: Any) -> Float[Tensor, "
     with model.at(layout), tapped([((model.module.get_output_embeddings(), "hook_in"), tap)]):
         model.forward(layout, **options)
     return found[0].float()
-
-
-def _header(model: Model, tokens: Tokens) -> Beginning:
-    """The chat header that all texts share, run once."""
-    return Beginning.of(model, tokens, min(row.prefix for row in tokens))
 
 
 def train_head(

@@ -3,8 +3,8 @@
 The best weights are a sum of the items in use, each as much as it pulls: w = D^-1 X' a with D the penalties. What is
 then to be solved has a row an item: Newton's step for the logits f = K a + b, K = X D^-1 X', is a ridge regression
 whose weights are the loss's curvatures (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, section
-3.4, here with an intercept that is not penalised). Usual penalties take
-half a dozen steps, hardly any penalty takes some thirty.
+3.4, here with an intercept that is not penalised). Usual penalties take half a dozen steps, hardly any
+penalty some thirty.
 """
 
 from collections.abc import Iterator
