@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from benchmarks.timing import arguments
-from probes.linear import LinearProbe
-from steering.diffmean import DiffMean
-from steering.lat import LAT
-from steering.pca import PCA
-from workbench.activations import Activations
-from workbench.concepts.concepts import ConceptSet, Label
-from workbench.concepts.labelled import LabelledSet, tokens_of
-from workbench.concepts.packaged import packaged
+from probes.methods.linear import LinearProbe
+from steering.methods.diffmean import DiffMean
+from steering.methods.lat import LAT
+from steering.methods.pca import PCA
+from workbench.data.concepts import ConceptSet, Label
+from workbench.data.labelled import LabelledSet, tokens_of
+from workbench.data.packaged import packaged
 from workbench.evaluation.detecting import detections, text_scores
 from workbench.methods import Method
+from workbench.models.activations import Activations
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.positions import CONTENT, Layout

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.generation import hugging_face
 from benchmarks.timing import arguments, race, table
-from workbench.concepts.packaged import packaged
+from workbench.data.packaged import packaged
 from workbench.models.edits import Add
 from workbench.models.generation import Sampling
 from workbench.models.load import load

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from workbench.concepts.axbench import read_axbench
-from workbench.concepts.concepts import ConceptSet, Label
-from workbench.concepts.packaged import packaged
+from workbench.data.axbench import read_axbench
+from workbench.data.concepts import ConceptSet, Label
+from workbench.data.packaged import packaged
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.judges.base import Item
 from workbench.evaluation.judges.choose import yardsticks

@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from benchmarks.timing import arguments
-from probes.logistic import fit_logistic
-from probes.solver import TOL
+from probes.solvers.logistic import fit_logistic
+from probes.solvers.solver import TOL
 
 COARSE = 1e-6
 """A tolerance that is still below the objective that scikit-learn reaches by default."""

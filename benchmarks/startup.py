@@ -34,8 +34,8 @@ def seconds_of(*command: str, cache: Path | None = None) -> float:
 def detection_seconds() -> float:
     """Scoring every text of the packaged set for every method and concept, from states of random numbers."""
     from experiments.axbench import METHODS
-    from workbench.concepts.labelled import LabelledSet
-    from workbench.concepts.packaged import packaged
+    from workbench.data.labelled import LabelledSet
+    from workbench.data.packaged import packaged
     from workbench.evaluation.detecting import detections, text_scores
     from workbench.models.sites import Site
 

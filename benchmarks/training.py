@@ -21,13 +21,13 @@ from torch import Tensor
 
 from benchmarks.fitting import sparse, timed
 from benchmarks.timing import arguments
-from steering.checkpoints import Checkpoints
-from steering.objective import Recipe
-from steering.reft_r1 import LatentObjective
-from steering.through_model import train
-from workbench.concepts.concepts import ConceptSet
-from workbench.concepts.labelled import Labelled, LabelledSet
-from workbench.concepts.packaged import packaged
+from steering.methods.reft_r1 import LatentObjective
+from steering.training.checkpoints import Checkpoints
+from steering.training.objective import Recipe
+from steering.training.trainer import train
+from workbench.data.concepts import ConceptSet
+from workbench.data.labelled import Labelled, LabelledSet
+from workbench.data.packaged import packaged
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site

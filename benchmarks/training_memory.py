@@ -15,12 +15,12 @@ import torch
 
 from benchmarks.reading import peak, resident
 from benchmarks.timing import arguments
-from steering.objective import Recipe
-from steering.reft_r1 import LatentObjective
-from steering.through_model import train
-from workbench.concepts.concepts import Concept
-from workbench.concepts.labelled import Labelled, Through
-from workbench.concepts.packaged import packaged
+from steering.methods.reft_r1 import LatentObjective
+from steering.training.objective import Recipe
+from steering.training.trainer import train
+from workbench.data.concepts import Concept
+from workbench.data.labelled import Labelled, Through
+from workbench.data.packaged import packaged
 from workbench.models.load import load
 from workbench.models.model import Model
 

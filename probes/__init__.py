@@ -3,19 +3,21 @@
 from workbench.registry import Entry
 
 METHODS = {
-    "probe": Entry("probes.linear:LinearProbe"),
-    "ridge": Entry("probes.ridge:RidgeProbe"),
-    "mass_mean": Entry("probes.mass_mean:MassMean"),
-    "mass_mean_whitened": Entry("probes.mass_mean:MassMean", (("whitened", True),)),
-    "lda": Entry("probes.lda:LDA"),
-    "ccs": Entry("probes.ccs:CCS"),
-    "attention": Entry("probes.attention:AttentionProbe"),
-    "integrated_gradients": Entry("probes.attribution:IntegratedGradients", (("steps", 5),)),
-    "integrated_gradients_compat": Entry("probes.attribution:IntegratedGradients", (("steps", 5), ("form", "compat"))),
-    "input_x_gradient": Entry("probes.attribution:InputXGradient"),
-    "input_x_gradient_compat": Entry("probes.attribution:InputXGradient", (("form", "compat"),)),
-    "prompt_detection": Entry("probes.prompt_detection:PromptDetection"),
-    "prompt_detection_compat": Entry("probes.prompt_detection:PromptDetection", (("form", "compat"),)),
-    "bag_of_words": Entry("probes.bag_of_words:BagOfWords"),
+    "probe": Entry("probes.methods.linear:LinearProbe"),
+    "ridge": Entry("probes.methods.ridge:RidgeProbe"),
+    "mass_mean": Entry("probes.methods.mass_mean:MassMean"),
+    "mass_mean_whitened": Entry("probes.methods.mass_mean:MassMean", (("whitened", True),)),
+    "lda": Entry("probes.methods.lda:LDA"),
+    "ccs": Entry("probes.methods.ccs:CCS"),
+    "attention": Entry("probes.methods.attention:AttentionProbe"),
+    "integrated_gradients": Entry("probes.methods.attribution:IntegratedGradients", (("steps", 5),)),
+    "integrated_gradients_compat": Entry(
+        "probes.methods.attribution:IntegratedGradients", (("steps", 5), ("form", "compat"))
+    ),
+    "input_x_gradient": Entry("probes.methods.attribution:InputXGradient"),
+    "input_x_gradient_compat": Entry("probes.methods.attribution:InputXGradient", (("form", "compat"),)),
+    "prompt_detection": Entry("probes.methods.prompt_detection:PromptDetection"),
+    "prompt_detection_compat": Entry("probes.methods.prompt_detection:PromptDetection", (("form", "compat"),)),
+    "bag_of_words": Entry("probes.methods.bag_of_words:BagOfWords"),
 }
 """Registered name to method."""

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tests.tiny import tiny_model
-from workbench.concepts.concepts import Concept, ConceptSet, Example
-from workbench.concepts.labelled import Labelled, LabelledSet, Through
+from workbench.data.concepts import Concept, ConceptSet, Example
+from workbench.data.labelled import Labelled, LabelledSet, Through
 from workbench.models.sites import Site
 
 D = 32

@@ -11,11 +11,11 @@ import torch
 
 import probes
 import steering
-from steering.random import RandomDirection
+from steering.methods.random import RandomDirection
 from tests.planted import CONCEPT, D, concept_set, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
-from workbench.concepts.labelled import DataError, Labelled
+from workbench.data.labelled import DataError, Labelled
 from workbench.evaluation.metrics import auroc
 from workbench.methods import Method
 from workbench.models.positions import Layout
@@ -56,7 +56,9 @@ def methods_of(package: str) -> set[type]:
 
     Packages inside it have registries of their own.
     """
-    modules = [f"{package}.{path.stem}" for path in (Path(__file__).parents[1] / package).glob("*.py")]
+    modules = [
+        f"{package}.methods.{path.stem}" for path in (Path(__file__).parents[1] / package / "methods").glob("*.py")
+    ]
     found = {value for module in modules for value in vars(import_module(module)).values() if isinstance(value, type)}
     return {
         value

@@ -17,14 +17,14 @@ from experiments.command import parse
 from experiments.directions import METHODS, PRESETS, Config, run
 from experiments.directions.fit import fit_dictionary
 from experiments.directions.source import InMemory, OnDisk, choose
-from steering.diffmean import DiffMean
-from steering.objective import Recipe
-from steering.reft_r1 import ReFTr1
+from steering.methods.diffmean import DiffMean
+from steering.methods.reft_r1 import ReFTr1
+from steering.training.objective import Recipe
 from tests.tiny import tiny_model
 from workbench.artifacts.dictionary import Dictionary
-from workbench.concepts.axbench import AxBenchFolder, read_axbench
-from workbench.concepts.concepts import Concept, ConceptSet, Example, Label, Split
-from workbench.concepts.labelled import LabelledSet, tokens_of
+from workbench.data.axbench import AxBenchFolder, read_axbench
+from workbench.data.concepts import Concept, ConceptSet, Example, Label, Split
+from workbench.data.labelled import LabelledSet, tokens_of
 from workbench.evaluation.metrics import auroc, max_pool
 from workbench.exchange.axbench_files import write_axbench
 from workbench.models.model import Model

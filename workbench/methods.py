@@ -1,7 +1,8 @@
 """The contract that every method and probe keeps: fit, detect, edit.
 
-A method is a frozen dataclass in a file of its own; its fields are its settings. Copy `steering/diffmean.py`, change
-`fit`, add a line to the registry in `steering/__init__.py` or `probes/__init__.py`, and the contract suite tests it.
+A method is a frozen dataclass in a file of its own; its fields are its settings. Copy `steering/methods/diffmean.py`,
+change `fit`, add a line to the registry in `steering/__init__.py` or `probes/__init__.py`, and the contract suite tests
+it.
 """
 
 from abc import ABC, abstractmethod
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.vector import Vector
-from workbench.concepts.concepts import Example
-from workbench.concepts.labelled import DataError, Labelled, LabelledSet, Through
+from workbench.data.concepts import Example
+from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
 from workbench.evaluation.metrics import max_pool
 from workbench.models.edits import Edit
 from workbench.models.positions import ALL, Positions

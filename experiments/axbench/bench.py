@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from experiments.axbench import METHODS, Config
-from workbench.activations import Activations
-from workbench.activations.store import SHARD_ROWS, iterate, stored
-from workbench.concepts.choose import choose as choose_concepts
-from workbench.concepts.concepts import ConceptSet
-from workbench.concepts.labelled import tokens_of
+from workbench.data.choose import choose as choose_concepts
+from workbench.data.concepts import ConceptSet
+from workbench.data.labelled import tokens_of
+from workbench.data.store import SHARD_ROWS, iterate, stored
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose as choose_judge
 from workbench.evaluation.steering import (
@@ -29,6 +28,7 @@ from workbench.evaluation.steering import (
     split_instructions,
 )
 from workbench.methods import Method
+from workbench.models.activations import Activations
 from workbench.models.cache import cache_root
 from workbench.models.generation import Sampling
 from workbench.models.load import load

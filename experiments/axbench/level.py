@@ -12,7 +12,7 @@ from jaxtyping import Float
 from experiments.axbench import NAME
 from experiments.axbench.bench import Bench
 from workbench.artifacts.artifact import Artifact, ArtifactError
-from workbench.concepts.labelled import LabelledSet, Through
+from workbench.data.labelled import LabelledSet, Through
 from workbench.evaluation.detecting import detections, text_scores
 from workbench.evaluation.steering import Plan, Trial
 from workbench.evaluation.summary import Measured, rows_of

@@ -12,9 +12,9 @@ from workbench.registry import Entry
 
 NAME = "directions"
 METHODS = {
-    "diffmean": Entry("steering.diffmean:DiffMean"),
-    "diffmean_text": Entry("steering.diffmean:DiffMean", (("weighting", "text"),)),
-    "reft_r1": Entry("steering.reft_r1:ReFTr1"),
+    "diffmean": Entry("steering.methods.diffmean:DiffMean"),
+    "diffmean_text": Entry("steering.methods.diffmean:DiffMean", (("weighting", "text"),)),
+    "reft_r1": Entry("steering.methods.reft_r1:ReFTr1"),
 }
 """The methods that leave a Vector for each concept and are worth fitting on thousands."""
 

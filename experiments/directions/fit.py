@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 from experiments.directions.source import Source
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
-from workbench.concepts.labelled import LabelledSet, Through, tokens_of
+from workbench.data.labelled import LabelledSet, Through, tokens_of
 from workbench.methods import AdditiveMethod
 from workbench.models.model import Model
 from workbench.models.sites import Site

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from workbench.concepts.axbench import AxBenchFolder
-from workbench.concepts.choose import choose as choose_concepts
-from workbench.concepts.concepts import Concept, ConceptSet
+from workbench.data.axbench import AxBenchFolder
+from workbench.data.choose import choose as choose_concepts
+from workbench.data.concepts import Concept, ConceptSet
 
 
 @runtime_checkable

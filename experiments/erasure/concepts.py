@@ -15,11 +15,11 @@ from experiments.erasure.methods import METHODS
 from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
 from steering.erasure.amnesic import effects
 from steering.erasure.projection import random_erasers
-from workbench.activations.store import stored
 from workbench.artifacts.eraser import ConceptEraser, Eraser
-from workbench.concepts.choose import choose
-from workbench.concepts.concepts import ConceptSet, Label, Split
-from workbench.concepts.labelled import DataError, LabelledSet, Through, tokens_of
+from workbench.data.choose import choose
+from workbench.data.concepts import ConceptSet, Label, Split
+from workbench.data.labelled import DataError, LabelledSet, Through, tokens_of
+from workbench.data.store import stored
 from workbench.evaluation.summary import Number, gather, rows_of
 from workbench.methods import mean_states
 from workbench.models.cache import cache_root

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from steering.erasure import ERASURES
 from workbench.artifacts.eraser import ConceptEraser
-from workbench.concepts.labelled import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods import mean_states
 
 

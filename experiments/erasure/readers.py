@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
-from probes.paths import balanced, chosen, logistic_path
+from probes.solvers.paths import balanced, chosen, logistic_path
 from workbench.artifacts.eraser import Eraser
 
 GRID = (1e-3, 1e-2, 1e-1, 1.0)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from experiments.layer_sweep.cells import restored
 from experiments.layer_sweep.datasets import Dataset
-from workbench.concepts.concepts import Split
+from workbench.data.concepts import Split
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_clusters, class_mean
 from workbench.models.edits import Add
 from workbench.models.model import Model

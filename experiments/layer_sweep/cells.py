@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.layer_sweep.datasets import Dataset
-from probes.controls import hash_labels, shuffled_labels, with_controls
-from probes.description_length import online_code
-from probes.design import Design, row_weight, scale_of
-from probes.paths import Chosen, balanced, chosen, logistic_path
-from workbench.concepts.examples import SPLITS, ConceptError
+from probes.controls.description_length import online_code
+from probes.controls.labels import hash_labels, shuffled_labels, with_controls
+from probes.solvers.design import Design, row_weight, scale_of
+from probes.solvers.paths import Chosen, balanced, chosen, logistic_path
+from workbench.data.examples import SPLITS, ConceptError
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters, class_mean, pair_share
 
 TOL = 1e-5

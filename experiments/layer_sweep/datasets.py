@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int8
 
-from probes.controls import last_word
-from workbench.concepts.choose import choose
-from workbench.concepts.concepts import SPLITS, ConceptSet, Label, Split
-from workbench.concepts.examples import ConceptError
-from workbench.concepts.reading import read_text
-from workbench.concepts.sentiment import load_sentiment
-from workbench.concepts.truth import Statement, families, load_statements, split_groups, statements
+from probes.controls.labels import last_word
+from workbench.data.choose import choose
+from workbench.data.concepts import SPLITS, ConceptSet, Label, Split
+from workbench.data.examples import ConceptError
+from workbench.data.reading import read_text
+from workbench.data.sentiment import load_sentiment
+from workbench.data.statements import Statement, families, load_statements, split_groups, statements
 from workbench.models.model import Model
 from workbench.models.tokens import Tokens
 from workbench.runs.files import digest

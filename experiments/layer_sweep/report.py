@@ -10,7 +10,7 @@ from experiments.layer_sweep.cells import Measured
 from experiments.layer_sweep.datasets import Dataset
 from experiments.layer_sweep.evidence import causal, transfers
 from experiments.layer_sweep.sweep import INPUT, Place, Sweep, Variant, mean
-from workbench.concepts.examples import slug
+from workbench.data.examples import slug
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.report.results import Estimate
 from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet, write_sheet

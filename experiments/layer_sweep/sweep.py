@@ -14,7 +14,7 @@ from experiments.layer_sweep.causal import QUESTIONS, Effect, effect, random_lik
 from experiments.layer_sweep.cells import Measured, measure
 from experiments.layer_sweep.datasets import Dataset, datasets
 from experiments.layer_sweep.transfer import directions, transfer
-from probes.baselines import EMBEDDINGS, random_model
+from probes.controls.baselines import EMBEDDINGS, random_model
 from workbench.evaluation.intervals import Interval
 from workbench.models.load import load
 from workbench.models.model import Model

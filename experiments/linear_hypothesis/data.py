@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from workbench.concepts.examples import ConceptError
-from workbench.concepts.reading import json_lines, read_text
+from workbench.data.examples import ConceptError
+from workbench.data.reading import json_lines, read_text
 
 Pair = tuple[str, str]
 

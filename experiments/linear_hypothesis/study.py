@@ -23,7 +23,7 @@ from probes.geometry.causal import (
     sharing,
     unembedding,
 )
-from workbench.concepts.examples import ConceptError
+from workbench.data.examples import ConceptError
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.runs.files import digest

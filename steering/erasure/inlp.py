@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes.logistic import fit_logistic
-from probes.paths import balanced
+from probes.solvers.logistic import fit_logistic
+from probes.solvers.paths import balanced
 from steering.erasure.eraser import Classes, Erasure, Held, one_hot, whole_mean
 from steering.erasure.projection import row_basis
 from workbench.artifacts.eraser import Eraser

@@ -13,8 +13,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from steering.erasure.eraser import Classes, Erasure, Held, one_hot
-from workbench.activations.moments import Moments
 from workbench.artifacts.eraser import Eraser
+from workbench.data.moments import Moments
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ def origin(model: Any) -> Origin:
 
 
 def lora(model: Any, streams: tuple[str, ...] = ("z",), rank: int = 3) -> Adapter:
-    from steering.lora import widths
+    from steering.methods.lora import widths
 
     parts = []
     for number, site in enumerate(Site(layer, stream) for layer in (0, 2) for stream in streams):

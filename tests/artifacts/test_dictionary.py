@@ -5,13 +5,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from steering.diffmean import DiffMean
-from steering.random import RandomDirection
+from steering.methods.diffmean import DiffMean
+from steering.methods.random import RandomDirection
 from tests.planted import D, concept_set, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
-from workbench.concepts.concepts import Concept
+from workbench.data.concepts import Concept
 from workbench.models.sites import Site
 
 CONCEPTS = tuple(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.planted import concept_set
-from workbench.concepts.packaged import packaged
+from workbench.data.packaged import packaged
 from workbench.evaluation.steering import (
     Neutral,
     Plan,

@@ -8,11 +8,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tests.concepts.test_axbench import evaluation_rows, train_rows
-from tests.concepts.test_axbench import write as write_folder
-from workbench.concepts.axbench import AxBenchFolder, read_axbench
-from workbench.concepts.concepts import ConceptError, ConceptSet, Label
-from workbench.concepts.packaged import packaged
+from tests.data.test_axbench import evaluation_rows, train_rows
+from tests.data.test_axbench import write as write_folder
+from workbench.data.axbench import AxBenchFolder, read_axbench
+from workbench.data.concepts import ConceptError, ConceptSet, Label
+from workbench.data.packaged import packaged
 from workbench.exchange.axbench_files import EVALUATION_SCHEMA, TRAIN_SCHEMA, write_axbench
 
 TRAIN, EVALUATION = "generate/train_data.parquet", "inference/latent_eval_data.parquet"
@@ -171,7 +171,7 @@ def test_a_block_reads_no_row_of_other_concepts(tmp_path: Path, monkeypatch: pyt
     folder = AxBenchFolder(folder_of_parts(tmp_path))
     folder.read([0])  # the held-out codes of the whole folder are there now
     parsed = []
-    from workbench.concepts import axbench
+    from workbench.data import axbench
 
     row = axbench._row
     monkeypatch.setattr(axbench, "_row", lambda cells, *rest: parsed.append(cells["concept_id"]) or row(cells, *rest))

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.concepts.concepts import ConceptSet, Label
-from workbench.concepts.packaged import packaged
+from workbench.data.concepts import ConceptSet, Label
+from workbench.data.packaged import packaged
 from workbench.evaluation.detection import ConceptScores, compat_auroc, compat_hard_negative_accuracy
 from workbench.evaluation.judges.base import Rating
 from workbench.evaluation.steering import Sample, Trial

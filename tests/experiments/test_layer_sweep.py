@@ -17,8 +17,8 @@ from experiments.layer_sweep.datasets import Dataset, datasets, of_statements
 from experiments.layer_sweep.sweep import Place, Sweep, Variant
 from experiments.layer_sweep.transfer import centred, directions, transfer
 from tests.tiny import tiny_folder, tiny_model
-from workbench.concepts.examples import ConceptError
-from workbench.concepts.truth import statements
+from workbench.data.examples import ConceptError
+from workbench.data.statements import statements
 from workbench.evaluation.intervals import Interval
 from workbench.models.positions import Layout
 from workbench.models.sites import Site
@@ -268,8 +268,8 @@ def test_hard_negatives_are_judged_and_never_trained_on() -> None:
     data = datasets(["packaged"], limit=2)[0]
     counts = {split: [len(data.rows(split, k)) for k in range(2)] for split in ("train", "evaluation")}  # type: ignore[arg-type]
     assert counts["evaluation"][0] > 0
-    from workbench.concepts.concepts import Label
-    from workbench.concepts.packaged import packaged
+    from workbench.data.concepts import Label
+    from workbench.data.packaged import packaged
 
     original = packaged().subset(2)
     hard = original.labels == Label.HARD_NEGATIVE

@@ -22,7 +22,7 @@ from experiments.linear_hypothesis.data import Contexts, about, contexts, word_p
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import CausalSpace
 from tests.tiny import tiny_module
-from workbench.concepts.examples import ConceptError
+from workbench.data.examples import ConceptError
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.runs.rows import Row, read_rows

@@ -5,15 +5,15 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes.attention import AttentionProbe
-from probes.mass_mean import MassMean
-from steering.diffmean import DiffMean
+from probes.methods.attention import AttentionProbe
+from probes.methods.mass_mean import MassMean
+from steering.methods.diffmean import DiffMean
 from tests.planted import D, concept_set, planted, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.attention import Attention, pooled
 from workbench.artifacts.vector import Vector
-from workbench.concepts.labelled import Labelled, LabelledSet
-from workbench.concepts.packaged import packaged
+from workbench.data.labelled import Labelled, LabelledSet
+from workbench.data.packaged import packaged
 from workbench.evaluation.detecting import text_scores
 from workbench.evaluation.metrics import auroc
 from workbench.models.edits import Add

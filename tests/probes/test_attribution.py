@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from probes.attribution import HeadRecipe, InputXGradient, IntegratedGradients, last_states, train_head
+from probes.methods.attribution import HeadRecipe, InputXGradient, IntegratedGradients, last_states, train_head
 from tests.planted import planted
 from tests.tiny import tiny_model
 from workbench.artifacts.head import Head
-from workbench.concepts.concepts import Concept, Example
-from workbench.concepts.labelled import DataError, Labelled, Through
+from workbench.data.concepts import Concept, Example
+from workbench.data.labelled import DataError, Labelled, Through
 from workbench.evaluation.metrics import auroc
 from workbench.models.model import Model
 from workbench.models.positions import Layout

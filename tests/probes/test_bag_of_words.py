@@ -6,7 +6,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from probes.bag_of_words import BagOfWords
+from probes.methods.bag_of_words import BagOfWords
 from tests.planted import planted
 
 

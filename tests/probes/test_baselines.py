@@ -3,9 +3,9 @@ import random
 import torch
 import transformers
 
-from probes.baselines import EMBEDDINGS, embedding_states, random_model, random_states
-from probes.controls import hash_labels, over_concepts, selectivity, shuffled_labels, with_controls
-from probes.description_length import online_code
+from probes.controls.baselines import EMBEDDINGS, embedding_states, random_model, random_states
+from probes.controls.description_length import online_code
+from probes.controls.labels import hash_labels, over_concepts, selectivity, shuffled_labels, with_controls
 from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
 from workbench.models.model import wrap
 from workbench.models.sites import Site

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes.ccs import CCS, fit_ccs
+from probes.methods.ccs import CCS, fit_ccs
 from tests.planted import TOKENS, D, planted, truth
-from workbench.concepts.labelled import DataError, Labelled
+from workbench.data.labelled import DataError, Labelled
 from workbench.evaluation.metrics import auroc
 
 

@@ -4,7 +4,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from probes.controls import (
+from probes.controls.labels import (
     hash_labels,
     last_word,
     over_concepts,

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
-from probes.description_length import FRACTIONS, CodeLength, online_code, variational_code
+from probes.controls.description_length import FRACTIONS, CodeLength, online_code, variational_code
 
 N, D = 1000, 8
 CODES = {"online": online_code, "variational": variational_code}

@@ -3,11 +3,11 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes import dual
-from probes.design import Design
-from probes.dual import few_items, minimise_dual
-from probes.logistic import fit_logistic
-from probes.paths import logistic_path
+from probes.solvers import dual
+from probes.solvers.design import Design
+from probes.solvers.dual import few_items, minimise_dual
+from probes.solvers.logistic import fit_logistic
+from probes.solvers.paths import logistic_path
 
 N, D, K = 300, 200, 4
 

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from probes.estimator import LogisticProbe
+from probes.solvers.estimator import LogisticProbe
 
 
 @pytest.mark.usefixtures("seeded")  # some of the checks seed numpy's global generator

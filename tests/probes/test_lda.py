@@ -3,8 +3,8 @@ import torch
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from probes.lda import LDA
-from probes.mass_mean import MassMean
+from probes.methods.lda import LDA
+from probes.methods.mass_mean import MassMean
 from tests.planted import D, planted, swapped, truth
 from workbench.methods import class_means
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from probes.linear import LinearProbe
-from probes.paths import logistic_path
+from probes.methods.linear import LinearProbe
+from probes.solvers.paths import logistic_path
 from tests.planted import concept_set, planted
-from workbench.concepts.labelled import Labelled
+from workbench.data.labelled import Labelled
 
 
 def noisy(few: int = 5, seed: int = 0) -> Labelled:

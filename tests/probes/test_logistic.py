@@ -3,8 +3,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes.design import Design, gram_of, variance_of
-from probes.logistic import fit_logistic
+from probes.solvers.design import Design, gram_of, variance_of
+from probes.solvers.logistic import fit_logistic
 
 N, D, K = 600, 30, 5
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from probes.mass_mean import MassMean, within_covariance
+from probes.methods.mass_mean import MassMean, within_covariance
 from tests.planted import D, planted, truth
-from workbench.concepts.labelled import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods import class_means
 
 

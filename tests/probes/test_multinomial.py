@@ -3,8 +3,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes.logistic import fit_logistic
-from probes.multinomial import fit_multinomial
+from probes.solvers.logistic import fit_logistic
+from probes.solvers.multinomial import fit_multinomial
 
 N, D, CLASSES = 500, 12, 4
 

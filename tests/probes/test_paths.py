@@ -2,9 +2,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes.design import variance_of
-from probes.logistic import fit_logistic
-from probes.paths import balanced, chosen, cross_validated, folds_of, log_loss, logistic_path
+from probes.solvers.design import variance_of
+from probes.solvers.logistic import fit_logistic
+from probes.solvers.paths import balanced, chosen, cross_validated, folds_of, log_loss, logistic_path
 
 N, D, K = 240, 20, 3
 CS = (1e-3, 1e-2, 1e-1, 1.0)

@@ -10,11 +10,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from tokenizers import pre_tokenizers
 
-from probes.prompt_detection import PromptDetection, answers
+from probes.methods.prompt_detection import PromptDetection, answers
 from tests.planted import planted, through
 from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
-from workbench.concepts.concepts import Concept, Example
-from workbench.concepts.labelled import DataError, Through
+from workbench.data.concepts import Concept, Example
+from workbench.data.labelled import DataError, Through
 from workbench.evaluation.metrics import auroc
 from workbench.models.model import Model, wrap
 

@@ -4,9 +4,9 @@ import torch
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
-from probes.ridge import RidgeProbe, ridge_path
+from probes.methods.ridge import RidgeProbe, ridge_path
 from tests.planted import concept_set, planted
-from workbench.concepts.labelled import Labelled
+from workbench.data.labelled import Labelled
 
 LAMBDAS = (1e-2, 1e-1, 1.0)
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from steering.objective import Recipe
-from steering.texts import texts
-from workbench.concepts.concepts import Concept, ConceptSet, Example
-from workbench.concepts.labelled import Labelled, LabelledSet
+from steering.training.objective import Recipe
+from steering.training.texts import texts
+from workbench.data.concepts import Concept, ConceptSet, Example
+from workbench.data.labelled import Labelled, LabelledSet
 from workbench.models.model import Model
 from workbench.models.tokens import Row, Tokens
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from steering.lora import LoRA, MapObjective, widths
-from steering.objective import Batch, Recipe
-from steering.through_model import train
+from steering.methods.lora import LoRA, MapObjective, widths
+from steering.training.objective import Batch, Recipe
+from steering.training.trainer import train
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_module
 from workbench.artifacts.adapter import Adapter
-from workbench.concepts.labelled import Through
+from workbench.data.labelled import Through
 from workbench.models.edits import Add, LowRankMap, per_row
 from workbench.models.generation import Sampling
 from workbench.models.sites import Site

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from steering.loreft import LoReFT, carried, orthonormal
-from steering.objective import Recipe
-from steering.through_model import train
+from steering.methods.loreft import LoReFT, carried, orthonormal
+from steering.training.objective import Recipe
+from steering.training.trainer import train
 from tests.steering.adapting import concept_texts, positive, without_cache
 from workbench.artifacts.adapter import Adapter
-from workbench.concepts.labelled import DataError
+from workbench.data.labelled import DataError
 from workbench.models.generation import Sampling
 from workbench.models.positions import Layout
 from workbench.models.sites import Site

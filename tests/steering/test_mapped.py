@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from steering.diffmean import DiffMean
-from steering.mapped import MappedDiffMean, carried
+from steering.methods.diffmean import DiffMean
+from steering.methods.mapped import MappedDiffMean, carried
 from tests.planted import planted
-from workbench.concepts.labelled import DataError, Labelled, LabelledSet
-from workbench.concepts.packaged import packaged
+from workbench.data.labelled import DataError, Labelled, LabelledSet
+from workbench.data.packaged import packaged
 from workbench.evaluation.detecting import detections, text_scores
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from steering.objective import Batch, Recipe
-from steering.reft_r1 import LatentObjective, ReFTr1, Writing, published
-from steering.through_model import train
+from steering.methods.reft_r1 import LatentObjective, ReFTr1, Writing, published
+from steering.training.objective import Batch, Recipe
+from steering.training.trainer import train
 from tests.planted import D, planted
 from tests.steering.adapting import concept_texts
 from workbench.artifacts.vector import Vector

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from steering.checkpoints import Checkpoints
-from steering.objective import Recipe
-from steering.reps import PreferenceObjective, RePS
-from steering.through_model import train
+from steering.methods.reps import PreferenceObjective, RePS
+from steering.training.checkpoints import Checkpoints
+from steering.training.objective import Recipe
+from steering.training.trainer import train
 from tests.planted import concept_set
 from tests.tiny import FAMILIES, Family, tiny_model
-from workbench.concepts.labelled import Labelled, LabelledSet, Through
+from workbench.data.labelled import Labelled, LabelledSet, Through
 from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.positions import ALL

@@ -8,12 +8,12 @@ import torch
 import transformers
 from torch import Tensor
 
-from steering.objective import Recipe
-from steering.sft import SFT
+from steering.methods.sft import SFT
+from steering.training.objective import Recipe
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_tokenizer
 from workbench.artifacts.adapter import Adapter
-from workbench.concepts.labelled import DataError
+from workbench.data.labelled import DataError
 from workbench.models.generation import Sampling
 from workbench.models.model import Model, wrap
 

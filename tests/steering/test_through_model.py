@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from steering.checkpoints import Checkpoints, Course
-from steering.objective import Batch, Recipe
-from steering.reft_r1 import LatentObjective, ReFTr1
-from steering.ssv import AddObjective, SupervisedVector
-from steering.through_model import train
+from steering.methods.reft_r1 import LatentObjective, ReFTr1
+from steering.methods.ssv import AddObjective, SupervisedVector
+from steering.training.checkpoints import Checkpoints, Course
+from steering.training.objective import Batch, Recipe
+from steering.training.trainer import train
 from tests.planted import concept_set, planted
 from tests.tiny import FAMILIES, Family, tiny_model
-from workbench.concepts.labelled import DataError, Labelled, LabelledSet, Through
+from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
 from workbench.models.hooks import Tap
 from workbench.models.model import Model
 from workbench.models.sites import Site

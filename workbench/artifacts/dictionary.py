@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
 from workbench.artifacts.vector import Vector
-from workbench.concepts.concepts import Concept
+from workbench.data.concepts import Concept
 from workbench.models.sites import Site
 from workbench.runs.files import digest
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
-from workbench.concepts.concepts import Label
-from workbench.concepts.labelled import LabelledSet
+from workbench.data.concepts import Label
+from workbench.data.labelled import LabelledSet
 from workbench.evaluation.detection import ConceptScores, Detection, detection
 from workbench.evaluation.metrics import max_pool
 from workbench.methods import Method

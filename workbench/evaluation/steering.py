@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from workbench.concepts.concepts import ConceptSet, Label
+from workbench.data.concepts import ConceptSet, Label
 from workbench.models.edits import Edit, per_row
 from workbench.models.generation import Sampling
 from workbench.models.model import Model

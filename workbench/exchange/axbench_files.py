@@ -1,6 +1,6 @@
 """AxBench's data files, written from a concept set (arXiv:2501.17148; stanfordnlp/axbench, commit e9b8cd4).
 
-`workbench.concepts.axbench` reads them back; `workbench.exchange.axbench_results` writes what came of a run.
+`workbench.data.axbench` reads them back; `workbench.exchange.axbench_results` writes what came of a run.
 """
 
 import json
@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.concepts.concepts import Concept, ConceptError, ConceptSet, Example, Label
-from workbench.concepts.examples import CATEGORIES, GENRES, Genre
+from workbench.data.concepts import Concept, ConceptError, ConceptSet, Example, Label
+from workbench.data.examples import CATEGORIES, GENRES, Genre
 from workbench.runs.files import replacing, write_text
 
 SHARED = -1

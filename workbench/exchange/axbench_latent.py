@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
-from workbench.concepts.concepts import ConceptSet, Label
+from workbench.data.concepts import ConceptSet, Label
 from workbench.exchange.axbench_results import METHOD_NAMES
 from workbench.runs.files import canonical, write_text
 

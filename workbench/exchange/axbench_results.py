@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.concepts.concepts import ConceptSet
+from workbench.data.concepts import ConceptSet
 from workbench.evaluation.judges.base import Rating
 from workbench.evaluation.steering import Sample, Trial
 from workbench.runs.files import canonical, replacing, write_text

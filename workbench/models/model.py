@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.activations import Activations
+from workbench.models.activations import Activations
 from workbench.models.edits import Edit, LowRankMap
 from workbench.models.generation import GREEDY, Generation, Sampling, generate
 from workbench.models.hooks import Across, Tap, tapped

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.activations import Activations
+from workbench.models.activations import Activations
 from workbench.models.hooks import Tap, tapped
 from workbench.models.places import SiteError
 from workbench.models.positions import Layout, Positions

@@ -87,7 +87,7 @@ _CAVEAT = (
     f"As reported by {SOURCE}; not measured in this run. Other models (Gemma-2), other concepts (500 a setting) and "
     "another judge (GPT-4o mini): compare the order of methods, not the numbers. Two methods have no row of ours: SAE, "
     "which needs a trained dictionary, and SFT, which changes whole weights, so that the rows of one batch could not "
-    "differ (steering.sft trains it and applies it)."
+    "differ (steering.methods.sft trains it and applies it)."
 )
 
 

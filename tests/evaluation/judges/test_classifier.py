@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, world
-from workbench.concepts.concepts import ConceptSet, Label
+from workbench.data.concepts import ConceptSet, Label
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
 from workbench.evaluation.metrics import auroc

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, world
-from workbench.concepts.concepts import Label
-from workbench.concepts.packaged import packaged
+from workbench.data.concepts import Label
+from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.concepts.concepts import Concept, ConceptSet, Example, Label, Split
+from workbench.data.concepts import Concept, ConceptSet, Example, Label, Split
 from workbench.evaluation.judges.encoder import SentenceEncoder
 
 NAMES = ("sea", "music", "trains")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from workbench.concepts.concepts import ConceptSet
+from workbench.data.concepts import ConceptSet
 from workbench.evaluation.judges.base import Judge, JudgeError
 from workbench.evaluation.steering import perplexities, stream
 from workbench.models.generation import Sampling

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
 
-from workbench.concepts.concepts import ConceptSet, Label
+from workbench.data.concepts import ConceptSet, Label
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
 from workbench.evaluation.metrics import max_pool

@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 from jaxtyping import Float
 
-from workbench.concepts.concepts import ConceptSet, Label
+from workbench.data.concepts import ConceptSet, Label
 from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
 from workbench.evaluation.judges.calibration import Ramp, Thresholds
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable

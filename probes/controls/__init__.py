@@ -1,0 +1,1 @@
+"""What says whether to believe a probe: control labels, baselines, and description length."""

@@ -1,0 +1,304 @@
+"""Which tokens make a text classifier say that a concept is there: integrated gradients and input x gradient.
+
+AxBench's IG and IxG baselines (arXiv:2501.17148). A head is trained on the last token's state after the final norm;
+its answer to a text is then attributed to the hidden states of the text's tokens at the method's site, through the
+blocks above it (Sundararajan et al. 2017, arXiv:1703.01365; Shrikumar et al. 2016, arXiv:1605.01713). Captum does both.
+"""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy, linear
+
+from workbench.artifacts.head import Head
+from workbench.data.concepts import Example
+from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
+from workbench.methods import Method
+from workbench.models.hooks import tapped
+from workbench.models.model import TOKEN_BUDGET, Model
+from workbench.models.positions import CONTENT, Layout, Positions
+from workbench.models.suffix import Beginning, Float32Attention, frozen, resumed
+from workbench.models.tokens import Tokens
+from workbench.runs.files import canonical
+
+Form = Literal["fixed", "compat"]
+Answer = Callable[[Tensor, Tensor], Tensor]
+"""A number for each row of states [row, pos, d], given which text of the batch each row belongs to [row]."""
+
+RANDOM_TOKENS = 1000
+"""Tokens whose mean embedding is the published baseline."""
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """How the head is trained: AdamW whose learning rate falls linearly to 0."""
+
+    epochs: int = 72
+    batch_size: int = 18
+    """Texts in one optimiser step."""
+    learning_rate: float = 1e-3
+    weight_decay: float = 2e-4
+    dropout: float = 0.3
+    """Share of the hidden layer that is silenced in training."""
+    seed: int = 0
+
+
+RECIPES: dict[Form, HeadRecipe] = {"fixed": HeadRecipe(), "compat": HeadRecipe(batch_size=144, learning_rate=8e-5)}
+"""The usual recipe of each form; the published one gathers eight batches of 18 for a step."""
+
+
+@dataclass(frozen=True)
+class _Attribution(Method[Head]):
+    """What both methods share: the head, and from attributions to scores.
+
+    `fixed` trains the head on its logits and attributes their difference with its sign: a token scores the sum of its
+    dimensions. `compat` does as published: a softmax before the cross-entropy, which has one of its own; the softmax
+    is attributed, and a token scores the sum of magnitudes, so that speaking against the concept counts as for it.
+    """
+
+    source: ClassVar[str] = "arXiv:2501.17148"
+    steers: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = True
+    recovers: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+    runs_to_detect: ClassVar[bool] = True
+
+    form: Form = "fixed"
+    recipe: HeadRecipe | None = None
+    """How the head is trained; None takes the usual one of the form."""
+
+    @property
+    def title(self) -> str:
+        """Says so where the published code's choices are kept."""
+        return self.label if self.form == "fixed" else f"{self.label} (as published)"
+
+    @property
+    def training(self) -> HeadRecipe:
+        """The recipe in use."""
+        return self.recipe or RECIPES[self.form]
+
+    def fit(self, data: Labelled) -> Head:
+        """Train one head. Raises DataError without texts or the live model, or at a site that is no block's output."""
+        return self._fit([data])[0]
+
+    def fit_all(self, data: LabelledSet) -> list[Head]:
+        """One head a concept; each text runs through the model once."""
+        return self._fit(list(data))
+
+    def detect_texts(
+        self, artifact: Head, texts: Sequence[Example], through: Through | None = None
+    ) -> Float[Tensor, "text"]:
+        """The largest score of any token of each text. Raises DataError without the live model, or for another one."""
+        return torch.stack([scores.max() for scores in self.attribute(artifact, texts, through)])
+
+    def attribute(
+        self, artifact: Head, texts: Sequence[Example], through: Through | None = None
+    ) -> list[Float[Tensor, "_"]]:
+        """The score of each token of each text, BOS and chat header apart, in float32.
+
+        With integrated gradients in the form `fixed`, a text's scores add up to how much its log-odds exceed those of
+        the baseline. Raises DataError without the live model, or for another one.
+        """
+        model = _live(through, artifact.origin.concept)
+        if artifact.origin.model_digest not in (model.digest, "unknown"):
+            raise DataError(f"the head for {artifact.origin.concept!r} was trained on {artifact.origin.model}")
+        tokens, found = _tokens(model, texts), {}
+        # In `compat` the way begins with the chat header replaced as well, so that it cannot run once for all.
+        kept = 0 if self.form == "compat" else min(row.prefix for row in tokens)
+        beginning = Beginning.of(model, tokens, kept)
+        with frozen(model.module), Float32Attention():
+            for rows in tokens.batches(TOKEN_BUDGET):
+                layout = Layout.of(tokens[rows], list(range(len(rows)))).after(beginning.length).to(model.device)
+                scores = self._scores(artifact, _Suffix(model, layout, artifact, self.form, beginning), tokens[rows])
+                content = CONTENT.mask(layout)
+                found.update({row: scores[at][content[at]].cpu() for at, row in enumerate(rows)})
+        return [found[row] for row in range(len(texts))]
+
+    @abstractmethod
+    def share_out(
+        self, answer: Answer, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
+    ) -> Float[Tensor, "row pos d"]:
+        """What every entry of the states adds to the answer."""
+
+    def _scores(self, artifact: Head, suffix: "_Suffix", tokens: Tokens) -> Float[Tensor, "row pos"]:
+        model, layout = suffix.model, suffix.layout
+        behind = Positions(f"all[{suffix.beginning.length}:]")
+        flat = model.read(tokens, artifact.site, positions=behind).arrays[artifact.site]
+        states = torch.zeros((*layout.ids.shape, flat.shape[1]), device=model.device)
+        states[layout.mask] = flat.float().to(model.device)
+        # BOS and header are the same in every text: taking them away too would break the model, not ask about the text.
+        replaced = CONTENT.mask(layout) if self.form == "fixed" else layout.mask
+        baseline = torch.where(replaced[..., None], artifact.baseline.to(model.device), states)
+        shares = self.share_out(suffix, states, baseline).detach()
+        return shares.sum(-1) if self.form == "fixed" else shares.abs().sum(-1)
+
+    def _fit(self, parts: Sequence[Labelled]) -> list[Head]:
+        model = _live(parts[0].through, parts[0].concept.name)
+        for part in parts:
+            _check(part)
+        rows = torch.cat([part.row for part in parts]).unique()
+        states = _read_last(model, _tokens(model, [parts[0].examples[row] for row in rows.tolist()]))
+        return [self._head(part, model, states[torch.searchsorted(rows, part.row.unique())]) for part in parts]
+
+    def _head(self, data: Labelled, model: Model, states: Float[Tensor, "text d"]) -> Head:
+        recipe = self.training
+        weights = train_head(states, data.row_y, recipe, data.concept.name, soft=self.form == "compat")
+        baseline = _mean_embedding(model, recipe.seed) if self.form == "compat" else data.x.double().mean(0).float()
+        return Head(self.origin(data, recipe.seed), data.site, *weights, baseline)
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(_Attribution):
+    """The gradient along the straight way from a baseline to the text's states, times the way (arXiv:1703.01365).
+
+    The baseline stands at every token: in the form `fixed` the mean state of the training tokens, and BOS and chat
+    header keep their own; in `compat` the mean of 1000 random token embeddings, put at the site as it is.
+    """
+
+    label: ClassVar[str] = "Integrated gradients"
+
+    steps: int = 50
+    """Points on the way; 5 is ten times as fast, and what the paper takes for its larger model."""
+
+    @property
+    def title(self) -> str:
+        """The points on the way, where they are not the usual 50."""
+        return super().title if self.steps == 50 else f"{super().title}, {self.steps} steps"
+
+    def share_out(
+        self, answer: Answer, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
+    ) -> Float[Tensor, "row pos d"]:
+        """By Gauss-Legendre quadrature, one point of all texts in a pass."""
+        from captum.attr import IntegratedGradients as Integrated
+
+        texts = torch.arange(len(states), device=states.device)
+        return Integrated(answer).attribute(
+            states, baseline, additional_forward_args=texts, n_steps=self.steps, internal_batch_size=len(states)
+        )
+
+
+@dataclass(frozen=True)
+class InputXGradient(_Attribution):
+    """The gradient at the text's states, times the states (arXiv:1605.01713). It has no baseline."""
+
+    label: ClassVar[str] = "Input x gradient"
+
+    def share_out(
+        self, answer: Answer, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
+    ) -> Float[Tensor, "row pos d"]:
+        """In one pass."""
+        from captum.attr import InputXGradient as Product
+
+        texts = torch.arange(len(states), device=states.device)
+        return Product(answer).attribute(states.requires_grad_(), additional_forward_args=texts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Suffix:
+    """The head's answer as a function of the states at the site: only the blocks above it run."""
+
+    model: Model
+    layout: Layout
+    """Of the columns behind the beginning."""
+    head: Head
+    form: Form
+    beginning: Beginning
+
+    def __call__(self, states: Float[Tensor, "row pos d"], text: Int[Tensor, "row"]) -> Float[Tensor, "row"]:
+        old = self.layout
+        assert old.length is not None
+        layout = Layout(old.ids[text], old.index[text], old.prefix[text], old.response[text], old.length[text], text)
+        with resumed(self.model, self.head.site.layer, states.to(self.model.dtype)):
+            logits = self.head.logits(last_states(self.model, layout, **self.beginning.options(layout)))
+        return logits.softmax(1)[:, 1] if self.form == "compat" else logits[:, 1] - logits[:, 0]
+
+
+def last_states(model: Model, layout: Layout, **options: Any) -> Float[Tensor, "row d"]:
+    """The state of each row's last token after the final norm, in float32; differentiable, and without logits.
+
+    `options` go to the forward pass.
+    """
+    found: list[Tensor] = []
+
+    def tap(h: Tensor) -> Tensor:
+        found.append(h[torch.arange(len(h), device=h.device), layout.index.argmax(1)])
+        return h[:, :0]  # the unembedding gets nothing to do
+
+    with model.at(layout), tapped([((model.module.get_output_embeddings(), "hook_in"), tap)]):
+        model.forward(layout, **options)
+    return found[0].float()
+
+
+def train_head(
+    x: Float[Tensor, "text d"], y: Bool[Tensor, "text"], recipe: HeadRecipe, name: str, *, soft: bool = False
+) -> tuple[Float[Tensor, "hidden d"], Float[Tensor, "hidden"], Float[Tensor, "2 hidden"], Float[Tensor, "2"]]:
+    """Weights of d -> d/2 -> ReLU -> 2 that tell texts with the concept (class 1) from others, by cross-entropy.
+
+    Order, start and dropout are drawn for `recipe.seed` and `name`. `soft` feeds the loss probabilities for logits.
+    """
+    generator = _stream(recipe.seed, name)
+    hidden, n_steps = max(x.shape[1] // 2, 1), recipe.epochs * -(-len(x) // recipe.batch_size)
+    sizes = ((hidden, x.shape[1]), (hidden,), (2, hidden), (2,))
+    widths = (x.shape[1], x.shape[1], hidden, hidden)
+    first, first_bias, second, second_bias = (
+        ((2 * torch.rand(size, generator=generator) - 1) / width**0.5).requires_grad_()
+        for size, width in zip(sizes, widths, strict=True)
+    )
+    leaves = [first, first_bias, second, second_bias]
+    optimizer = torch.optim.AdamW(leaves, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / n_steps)
+    for _ in range(recipe.epochs):
+        for rows in torch.randperm(len(x), generator=generator).split(recipe.batch_size):
+            with torch.enable_grad():
+                inner = linear(x[rows], first, first_bias).relu()
+                kept = torch.rand(inner.shape, generator=generator) >= recipe.dropout
+                logits = linear(inner * kept / (1 - recipe.dropout), second, second_bias)
+                cross_entropy(logits.softmax(1) if soft else logits, y[rows].long()).backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    return first.detach(), first_bias.detach(), second.detach(), second_bias.detach()
+
+
+def _stream(*key: object) -> torch.Generator:
+    """Random numbers that depend on the key alone."""
+    name = hashlib.sha256(canonical(list(key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(name[:6], "big"))
+
+
+@torch.no_grad()
+def _mean_embedding(model: Model, seed: int) -> Float[Tensor, "d"]:
+    table = model.module.get_input_embeddings()
+    ids = torch.randint(table.num_embeddings, (RANDOM_TOKENS,), generator=_stream(seed, "baseline"))
+    return table(ids.to(model.device)).float().mean(0).cpu()
+
+
+@torch.no_grad()
+def _read_last(model: Model, tokens: Tokens) -> Float[Tensor, "text d"]:
+    found = torch.empty(len(tokens), model.d_model)
+    for rows in tokens.batches(TOKEN_BUDGET):
+        found[rows] = last_states(model, Layout.of(tokens, rows).to(model.device)).cpu()
+    return found
+
+
+def _tokens(model: Model, texts: Sequence[Example]) -> Tokens:
+    return model.tokenize([text.instruction for text in texts], [text.response for text in texts])
+
+
+def _live(through: Through | None, concept: str) -> Model:
+    if through is None:
+        raise DataError(f"attribution for {concept!r} needs the live model: pass `through=Through(model)`")
+    return through.model
+
+
+def _check(data: Labelled) -> None:
+    if not data.examples:
+        raise DataError(f"attribution for {data.concept.name!r} needs the texts themselves: give the data `examples`")
+    if data.site.stream != "resid_post":
+        raise DataError(f"attribution for {data.concept.name!r} starts from a block's output, not from {data.site}")

@@ -1,0 +1,141 @@
+"""Asking the model itself whether a text carries a concept (AxBench's prompt baseline, arXiv:2501.17148)."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.artifacts.artifact import Prompt
+from workbench.data.concepts import Example
+from workbench.data.labelled import DataError, Labelled, Through
+from workbench.evaluation.judges import rubric
+from workbench.evaluation.judges.base import Item
+from workbench.methods import Method
+from workbench.models.generation import Sampling
+from workbench.models.model import TOKEN_BUDGET, Model
+from workbench.models.positions import Layout
+from workbench.models.scoring import label_logits, labels
+from workbench.models.tokens import Row, Tokens, encode, encode_chat
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PromptDetection(Method[Prompt]):
+    """Nothing is fitted: the model reads a text's response and says whether the concept's description is met.
+
+    `fixed` scores the log-odds of Yes against No as the next token: one pass, and no answer that cannot be read.
+    `compat` does as published: the model writes a rating from 0 to 2 under the judges' rubric, and a missing rating
+    counts -1. The artifact holds the concept's description.
+    """
+
+    label: ClassVar[str] = "Prompt detection"
+    source: ClassVar[str] = "arXiv:2501.17148"
+    steers: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = True
+    recovers: ClassVar[bool] = False
+    signed: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+    runs_to_detect: ClassVar[bool] = True
+
+    form: Literal["fixed", "compat"] = "fixed"
+    question: str = "Text:\n{text}\n\nDoes this text contain {concept}? Answer Yes or No."
+    """What `fixed` asks; a model without a chat template sees "Answer:" behind it."""
+    max_new_tokens: int = 512
+    """Room for the reasoning and the rating in `compat`."""
+
+    @property
+    def title(self) -> str:
+        """Says so where the published way is kept."""
+        return self.label if self.form == "fixed" else f"{self.label} (as published)"
+
+    def fit(self, data: Labelled) -> Prompt:
+        """The concept's description."""
+        return Prompt(self.origin(data), data.concept.description)
+
+    def detect_texts(
+        self, artifact: Prompt, texts: Sequence[Example], through: Through | None = None
+    ) -> Float[Tensor, "text"]:
+        """The log-odds, or the rating, of each text.
+
+        Raises DataError without the live model; in the form `fixed`, ValueError for a text that the model's context
+        has no room for, and for a tokenizer in which Yes and No begin alike.
+        """
+        if through is None:
+            raise DataError(f"asking about {artifact.origin.concept!r} needs the live model: pass `through`")
+        if self.form == "fixed":
+            return self._log_odds(artifact, texts, through.model)
+        found = self.ratings(artifact, texts, through.model)
+        missing = int(found.isnan().sum())
+        if missing:
+            log.warning("%r: %d of %d texts got no rating; they score -1", artifact.origin.concept, missing, len(texts))
+        return found.nan_to_num(nan=-1.0)
+
+    def ratings(self, artifact: Prompt, texts: Sequence[Example], model: Model) -> Float[Tensor, "text"]:
+        """What the model rates each text under the judges' rubric, greedily: 0, 1 or 2; NaN where it gives no rating.
+
+        A text that the model's context has no room for gets none.
+        """
+        asked = [_rubric(artifact, text) for text in texts]
+        tokens = (encode_chat if model.tokenizer.chat_template else encode)(model.tokenizer, asked)
+        room = (model.context or torch.inf) - self.max_new_tokens
+        fitting = [row for row, length in enumerate(tokens.lengths) if length <= room]
+        found = torch.full((len(texts),), torch.nan)
+        if fitting:
+            replies = model.generate(tokens[fitting], sampling=Sampling(max_new_tokens=self.max_new_tokens))
+            found[fitting] = torch.tensor([_rating(reply.text) for reply in replies])
+        return found
+
+    @torch.no_grad()
+    def _log_odds(self, artifact: Prompt, texts: Sequence[Example], model: Model) -> Float[Tensor, "text"]:
+        yes, no = answers(model.tokenizer)
+        asked = [self.question.format(text=text.response, concept=artifact.text) for text in texts]
+        tokens, found = _answered(model, asked), torch.empty(len(texts))
+        for rows in tokens.batches(TOKEN_BUDGET):
+            layout = Layout.of(tokens, rows).to(model.device)
+            logits = label_logits(model, layout, labels(layout)).float()  # [row, vocab]
+            found[rows] = (logits[:, yes].logsumexp(1) - logits[:, no].logsumexp(1)).cpu()
+        return found
+
+
+def answers(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The tokens that begin Yes and those that begin No, in any case, with and without a space in front.
+
+    Tokens that begin both are left out. Raises ValueError if nothing is left of one of them.
+    """
+    yes, no = (_first(tokenizer, word) for word in ("Yes", "No"))
+    if yes <= no or no <= yes:
+        raise ValueError(
+            "Yes and No begin with the same tokens in this tokenizer; the next token cannot tell them apart"
+        )
+    return sorted(yes - no), sorted(no - yes)
+
+
+def _first(tokenizer: Any, word: str) -> set[int]:
+    spelled = (space + form for space in ("", " ") for form in (word, word.lower(), word.upper()))
+    return {tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in spelled}
+
+
+def _answered(model: Model, asked: Sequence[str]) -> Tokens:
+    """Each question with one token of an answer behind it, whose likelihood is what is looked at."""
+    if not model.tokenizer.chat_template:
+        asked = [f"{question}\nAnswer:" for question in asked]
+    whole = model.tokenize(asked, ["Yes"] * len(asked))
+    return Tokens(tuple(Row(row.ids[: row.response + 1], row.prefix, row.response) for row in whole))
+
+
+def _rubric(artifact: Prompt, text: Example) -> str:
+    """The judges' question about the concept in a text."""
+    item = Item(artifact.origin.concept, artifact.text, text.instruction, text.response, perplexity=torch.nan)
+    return rubric.prompts(item)[0]
+
+
+def _rating(reply: str) -> float:
+    try:
+        return rubric.parse(reply)
+    except ValueError:
+        return torch.nan

@@ -1,0 +1,31 @@
+"""Steering by asking: the concept in front of the instruction (AxBench's prompt baseline, arXiv:2501.17148)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workbench.artifacts.artifact import Prompt
+from workbench.data.labelled import Labelled
+from workbench.methods import Method
+
+
+@dataclass(frozen=True)
+class PromptSteering(Method[Prompt]):
+    """Ask the model to weave the concept into its answer. No strength, and nothing to detect with."""
+
+    label: ClassVar[str] = "Prompt"
+    source: ClassVar[str] = "arXiv:2501.17148"
+    detects: ClassVar[bool] = False
+    has_strength: ClassVar[bool] = False
+    recovers: ClassVar[bool] = False
+    signed: ClassVar[bool] = False
+
+    template: str = "Answer the question below. In your answer, talk about {concept} wherever you can."
+    """Words in front of the instruction; `{concept}` is replaced by the concept's description."""
+
+    def fit(self, data: Labelled) -> Prompt:
+        """The words with the concept filled in."""
+        return Prompt(self.origin(data), self.template.replace("{concept}", data.concept.description))
+
+    def instruct(self, artifact: Prompt, instruction: str) -> str:
+        """The words, then the instruction."""
+        return f"{artifact.text}\n\n{instruction}"

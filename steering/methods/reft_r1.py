@@ -1,0 +1,192 @@
+"""ReFT-r1: one direction that both detects a concept and writes it (AxBench, arXiv:2501.17148, section 4)."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from steering.training.objective import Batch, Item, Objective, Recipe
+from steering.training.texts import balanced
+from steering.training.trained import TrainedVector
+from steering.training.trainer import Trained
+from workbench.artifacts.vector import Vector
+from workbench.data.labelled import Labelled
+from workbench.methods import class_means
+from workbench.models.edits import Clamp, Edit
+from workbench.models.hooks import Tap
+from workbench.models.model import TOKEN_BUDGET, Model
+from workbench.models.positions import ALL, CONTENT, Layout, Positions
+from workbench.models.reading import states_at
+from workbench.models.sites import Site
+from workbench.models.suffix import Beginning
+from workbench.models.tokens import Row, Tokens
+
+Form = Literal["fixed", "compat"]
+Writing = Literal["add", "clamp"]
+
+
+@dataclass(frozen=True)
+class LatentObjective(Objective):
+    """Language modelling with h + m w, m the mean of the k largest ReLU(h . w) of the text, under an L1 penalty.
+
+    Where it clamps, h - (h . w) w + m w for w at unit norm: the component along w is brought to m, whatever its sign.
+
+    Per concept: mean nll of the labels + progress * l1 * mean over texts of (sum of the other latents / tokens).
+    """
+
+    form: Form = "fixed"
+    top_k: int = 8
+    l1: float = 0.005
+    writes: Writing = "add"
+
+    def start(self, data: Labelled) -> dict[str, Tensor]:
+        """The unit difference in means; `compat`: 0.01 everywhere, as the published code has it."""
+        if self.form == "compat":
+            return {"direction": torch.full((data.d,), 0.01)}
+        positive, negative = class_means(data)
+        return {"direction": torch.nn.functional.normalize(positive - negative, dim=0).float()}
+
+    def items(self, data: Labelled) -> list[Item]:
+        """Every positive text, and as many negative ones."""
+        return [(text,) for text in balanced(data)]
+
+    def read(
+        self, model: Model, tokens: Tokens, beginning: Beginning
+    ) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
+        """`compat` also has the state at the first pad after each text: the published code ranks it with the others."""
+        if self.form == "fixed":
+            return super().read(model, tokens, beginning)
+        states, pad = with_pads(model, tokens, self.site, beginning)
+        return states, {"pad": pad}
+
+    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+        """The rank-one edit at the site."""
+        w = parameters["direction"][batch.concept]  # [batch, d]
+
+        def tap(h: Tensor) -> Tensor:
+            latent = torch.einsum("bpd,bd->bp", h.float(), w).relu() * batch.content
+            n = batch.content.sum(1)
+            k = min(self.top_k, latent.shape[1])
+            ranked = latent if self.form == "fixed" else torch.cat([latent, self._pads(batch, w, n)], 1)
+            top, place = ranked.topk(k, dim=1)
+            of_text = (top * (place < latent.shape[1])).sum(1)
+            count = n.clamp(max=k) if self.form == "fixed" else k
+            mean = top.sum(1) / count
+            rest = (latent.sum(1) - of_text) / (n + torch.finfo(latent.dtype).eps)
+            penalty.add_(batch.progress * self.l1 * rest / batch.n_items)
+            moved = h.float() + self._added(h.float(), w, mean)
+            return torch.where(batch.content[..., None], moved.to(h.dtype), h)
+
+        return [(self.site, tap)]
+
+    def _added(
+        self, h: Float[Tensor, "batch pos d"], w: Float[Tensor, "batch d"], mean: Float[Tensor, "batch"]
+    ) -> Float[Tensor, "batch #pos d"]:
+        """What is added to every state: `mean` times w, or what its component along w lacks of `mean`."""
+        if self.writes == "add":
+            return (mean[:, None] * w)[:, None]
+        unit = torch.nn.functional.normalize(w, dim=1)
+        lacks = mean[:, None] - torch.einsum("bpd,bd->bp", h, unit)
+        return lacks[..., None] * unit[:, None]
+
+    def _pads(self, batch: Batch, w: Tensor, n: Tensor) -> Float[Tensor, "batch k"]:
+        """The latent of the pad, as often as the text is shorter than the longest of its step; at most k count."""
+        latent = (batch.extra["pad"].float() * w).sum(1).relu()
+        copies = torch.arange(self.top_k, device=w.device) < (batch.width - n)[:, None]
+        return latent[:, None] * copies
+
+    def constrain(self, parameters: dict[str, Tensor]) -> None:
+        """Unit norm, and no gradient along the direction itself."""
+        w = parameters["direction"]
+        w /= w.norm() + torch.finfo(w.dtype).eps
+        if w.grad is not None:
+            w.grad -= (w.grad @ w) * w
+
+
+@dataclass(frozen=True)
+class ReFTr1(TrainedVector):
+    """Rank-one representation fine-tuning, trained with and without the concept.
+
+    `compat` does what the published code does: it starts at 0.01 everywhere and lets copies of a pad token's latent
+    take part in the top k of every text that is shorter than its batch. `fixed` starts at the difference in means
+    and ranks the text's own tokens only.
+    """
+
+    label: ClassVar[str] = "ReFT-r1"
+    source: ClassVar[str] = "arXiv:2501.17148"
+
+    recipe: Recipe = field(default_factory=lambda: Recipe(learning_rate=0.001))
+    """How long and how fast. An AdamW step moves a unit vector by up to learning_rate * sqrt(d). The published rate of
+    0.01 is for a width of 2304 (`published`); 0.001 was chosen on validation texts of the default model, see
+    docs/reproduction.md.
+    """
+    form: Form = "fixed"
+    top_k: int = 8
+    """Tokens of a text whose mean latent sets the size of the edit."""
+    l1: float = 0.005
+    """Weight of the penalty at the end of training."""
+    writes: Writing = "add"
+    """`clamp` trains and steers by setting the component along the direction, also where it is negative, instead of
+    adding to it.
+    """
+
+    @property
+    def title(self) -> str:
+        """Says so where the published code's choices are kept, and where it clamps."""
+        notes = ["as published"] * (self.form == "compat") + ["clamping"] * (self.writes == "clamp")
+        return f"{self.label} ({', '.join(notes)})" if notes else self.label
+
+    def detect(self, artifact: Vector, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
+        """ReLU(x . direction), the latent, in activation units."""
+        return artifact.detect(x).relu()
+
+    @property
+    def additive(self) -> bool:
+        """Not where it clamps."""
+        return self.writes == "add"
+
+    def edit(self, artifact: Vector, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
+        """Add `strength` units, or bring the component along the direction to so many."""
+        added = artifact.edit(strength, positions)
+        if self.writes == "add":
+            return (added,)
+        target = strength * artifact.unit
+        where = {"site": artifact.site, "positions": added.positions, "model": added.model}
+        return (Clamp(**where, strength=float(strength != 0), direction=artifact.direction, target=target),)
+
+    def objective(self, data: Labelled) -> LatentObjective:
+        """What is trained at the site of the data."""
+        return LatentObjective(self.recipe, data.site, CONTENT, self.form, self.top_k, self.l1, self.writes)
+
+    def keep(self, data: Labelled, found: Trained) -> Vector:
+        """The trained direction."""
+        return self.vector(data, found.parameters["direction"], seed=self.recipe.seed)
+
+
+def published() -> ReFTr1:
+    """ReFT-r1 as its published code and recipe have it."""
+    return ReFTr1(form="compat", recipe=Recipe(learning_rate=0.01))
+
+
+def with_pads(
+    model: Model, tokens: Tokens, site: Site, beginning: Beginning
+) -> tuple[Float[Tensor, "token d"], Float[Tensor, "text d"]]:
+    """The states of all tokens behind the beginning, and that of one pad behind each text.
+
+    The pad sees the text, and is masked for every token, itself included.
+    """
+    pad = model.tokenizer.pad_token_id or 0
+    longer = Tokens(tuple(Row((*row.ids, pad), row.prefix, row.response) for row in tokens))
+    states: dict[int, Tensor] = {}
+    pads = torch.empty(len(tokens), model.d_model, dtype=model.dtype)
+    for rows in longer.batches(TOKEN_BUDGET):
+        layout = Layout.of(longer, rows).after(beginning.length).to(model.device)
+        at, last = torch.arange(len(rows)), layout.mask.sum(1) - 1
+        real = layout.mask.clone()
+        real[at, last] = False
+        h = states_at(model, layout, site, **beginning.options(layout, real)).cpu()
+        pads[rows] = h[at, last.cpu()]
+        states.update({row: h[place, : last[place]] for place, row in enumerate(rows)})
+    return torch.cat([states[row] for row in range(len(tokens))]), pads

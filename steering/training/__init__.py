@@ -1,0 +1,1 @@
+"""Training through the frozen model: objectives, the trainer, and its checkpoints."""

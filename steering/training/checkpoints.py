@@ -1,0 +1,127 @@
+"""The progress of a training: one concept's parameters and optimiser, and their checkpoints on disk."""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from workbench.data.labelled import Labelled
+from workbench.runs.files import canonical, digest, write_bytes
+
+Constrain = Callable[[dict[str, Tensor]], None]
+"""Changes parameters and their gradients in place."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Course:
+    """One concept on its way through training."""
+
+    leaves: dict[str, Tensor]
+    learning_rate: float
+    weight_decay: float
+    n_steps: int
+    """Optimiser steps of the whole training."""
+    losses: list[float] = field(default_factory=list)
+    """The loss of every step so far."""
+    stopped: str | None = None
+    """Why it goes no further, if it does not."""
+
+    def __post_init__(self) -> None:
+        self.leaves = {name: value.detach().clone().requires_grad_() for name, value in self.leaves.items()}
+        self.optimizer = torch.optim.AdamW(
+            list(self.leaves.values()), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+
+    @property
+    def progress(self) -> float:
+        """The share of the steps that are done."""
+        return len(self.losses) / self.n_steps
+
+    def values(self) -> dict[str, Tensor]:
+        """The parameters as they are, on the CPU, free of gradients."""
+        return {name: leaf.detach().cpu().clone() for name, leaf in self.leaves.items()}
+
+    def step(self, loss: float, clip: float, constrain: Constrain) -> None:
+        """Clip, constrain, step, clear; a loss or gradient that is not finite stops the course before it does harm."""
+        norm = torch.nn.utils.clip_grad_norm_(self.leaves.values(), clip)
+        if math.isfinite(loss) and math.isfinite(float(norm)):
+            with torch.no_grad():
+                constrain(self.leaves)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate * (1 - self.progress)
+            self.optimizer.step()
+            self.losses.append(loss)
+        else:
+            self.stopped = (
+                f"diverged at step {len(self.losses) + 1} of {self.n_steps}: loss {loss}, gradient norm {float(norm)}"
+            )
+        self.optimizer.zero_grad()
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoints:
+    """What each concept's training left after its last whole epoch; without a folder nothing is kept."""
+
+    folder: Path | None
+    settings: object
+    """What is trained and how, as a dataclass: another one never finds this one's checkpoints."""
+    seed: int
+    data: Sequence[Labelled]
+
+    def generator(self, at: int, epoch: int) -> torch.Generator:
+        """The random stream of one concept's epoch: the same whatever else is trained, and after a resume."""
+        name = canonical([self.seed, self.data[at].concept.name, epoch]).encode()
+        return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:6], "big"))
+
+    def write(self, at: int, course: Course, epochs: int) -> None:
+        """Keep the state of a concept after `epochs` epochs, atomically."""
+        if self.folder is None:
+            return
+        header = {"epochs": epochs, "losses": course.losses, "stopped": course.stopped}
+        tensors = {f"leaf.{name}": leaf.detach() for name, leaf in course.leaves.items()}
+        for name, leaf in course.leaves.items():
+            tensors |= {f"{key}.{name}": value for key, value in course.optimizer.state.get(leaf, {}).items()}
+        whole = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        write_bytes(self._path(at), save(whole, metadata={"course": canonical(header)}))
+
+    def resume(self, at: int, course: Course) -> int:
+        """Bring a course to where its checkpoint stands; the epochs that are done, 0 without a checkpoint."""
+        if self.folder is None or not self._path(at).exists():
+            return 0
+        try:
+            tensors, header = _read(self._path(at))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            log.warning("%s cannot be read (%s): training from the start", self._path(at), error)
+            return 0
+        course.losses, course.stopped = header["losses"], header["stopped"]
+        for name, leaf in course.leaves.items():
+            with torch.no_grad():
+                leaf.copy_(tensors.pop(f"leaf.{name}"))
+            ending = f".{name}"
+            state = {key.removesuffix(ending): value for key, value in tensors.items() if key.endswith(ending)}
+            course.optimizer.state[leaf] = {
+                key: value if key == "step" else value.to(leaf) for key, value in state.items()
+            }
+        return header["epochs"]
+
+    def _path(self, at: int) -> Path:
+        assert self.folder is not None
+        one = self.data[at]
+        key = digest([type(self.settings).__name__, self.settings, one.digest, one.model_digest, one.concept.name])
+        return self.folder / f"{key[:24]}.safetensors"
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["course"])  # noqa: SIM118

@@ -1,0 +1,301 @@
+"""Training through the frozen model: many concepts at once, from stored states, through the blocks above the edit only.
+
+The chat header that all texts share, where nothing is edited, runs once.
+
+Every row of a forward pass belongs to one concept and sees only that concept's parameters. Each concept keeps its own
+order of examples, optimiser, gradient norm and learning rate, so it comes out as if it were trained alone.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from steering.training.checkpoints import Checkpoints, Course
+from steering.training.objective import Batch, Item, Objective
+from workbench.data.concepts import Example
+from workbench.data.labelled import DataError, Labelled, Through
+from workbench.models.hooks import tapped
+from workbench.models.model import Model
+from workbench.models.positions import Layout, Positions
+from workbench.models.scoring import gives_logits, label_logits, label_nll, labels
+from workbench.models.suffix import Beginning, Float32Attention, frozen, resumed
+from workbench.models.tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training left of one concept."""
+
+    parameters: dict[str, Tensor]
+    losses: list[float]
+    """The loss of every optimiser step."""
+    stopped: str | None
+    """Why training ended early, if it did; the parameters are then the last finite ones."""
+
+
+def train(objective: Objective, data: Sequence[Labelled]) -> list[Trained]:
+    """Train concepts side by side; each comes out as if it had been trained alone, up to rounding.
+
+    Raises DataError if the data do not carry the live model. A concept whose loss or gradient is not finite is
+    stopped, and reported in `Trained.stopped` and the log; the others go on.
+    """
+    found = _Block(objective, data, _shared(data)).run()
+    for one, trained in zip(data, found, strict=True):
+        if trained.stopped:
+            log.warning("%s of %r: %s", type(objective).__name__, one.concept.name, trained.stopped)
+    return found
+
+
+def _shared(data: Sequence[Labelled]) -> Through:
+    """The live model of a block, all of whose data must carry one."""
+    every = [_through(one) for one in data]
+    return every[0]
+
+
+def live(data: Labelled) -> Model:
+    """The model to train through. Raises DataError if the data do not carry it."""
+    return _through(data).model
+
+
+def _through(data: Labelled) -> Through:
+    if data.through is None:
+        what = f"training on {data.concept.name!r}"
+        raise DataError(f"{what} needs the live model: give the data `through=Through(model)`")
+    if not data.examples:
+        raise DataError(f"training on {data.concept.name!r} needs the texts themselves: give the data `examples`")
+    return data.through
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One item of one concept's step, waiting for its place in a forward pass."""
+
+    course: int
+    texts: tuple[int, ...]
+    draw: float
+
+
+@dataclass(eq=False)
+class _Block:
+    """Concepts that are trained side by side."""
+
+    objective: Objective
+    data: Sequence[Labelled]
+    through: Through
+    courses: list[Course] = field(init=False)
+    linear: bool = field(init=False)
+    """Whether logits are the states times the unembedding, so that few of them need be there at once."""
+
+    def __post_init__(self) -> None:
+        recipe, device = self.objective.recipe, self.model.device
+        self.items = [self.objective.items(one) for one in self.data]
+        self.courses = [
+            Course(
+                {name: value.to(device) for name, value in self.objective.start(one).items()},
+                recipe.learning_rate,
+                recipe.weight_decay,
+                self._steps(items) * recipe.epochs,
+            )
+            for one, items in zip(self.data, self.items, strict=True)
+        ]
+        self.constants = [
+            {name: value.to(device) for name, value in self.objective.constants(one).items()} for one in self.data
+        ]
+        self.kept = Checkpoints(self.through.folder, self.objective, recipe.seed, self.data)
+        self.linear = gives_logits(self.model, self.tokens)
+
+    @property
+    def model(self) -> Model:
+        return self.through.model
+
+    @cached_property
+    def numbers(self) -> dict[Example, int]:
+        """Each text of the block, once."""
+        every = (text for items in self.items for item in items for text in item)
+        return {text: number for number, text in enumerate(dict.fromkeys(every))}
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        texts = list(self.numbers)
+        return self.model.tokenize([text.instruction for text in texts], [text.response for text in texts])
+
+    @cached_property
+    def read(self) -> tuple[Float[Tensor, "token d"] | None, dict[str, Tensor]]:
+        """The states that training starts from, if it does, and what is known of each text beforehand."""
+        states, found = None, {}
+        if self.objective.source is not None:
+            states, found = self.objective.read(self.model, self.tokens, self.beginning)
+        return states, found | self.objective.prepare(self.model, self.tokens)
+
+    @cached_property
+    def beginning(self) -> Beginning:
+        """What all texts begin with, as far as nothing is edited there and no label predicted."""
+        length = int(self._each(lambda layout: _busy(layout, self.objective.positions).int().argmax(1)).min())
+        return Beginning.of(self.model, self.tokens, length)
+
+    @cached_property
+    def borders(self) -> list[int]:
+        """Where the states of each text begin, and where the last ones end."""
+        kept = torch.tensor(self.tokens.lengths) - self.beginning.length
+        return [0, *kept.cumsum(0).tolist()]
+
+    def run(self) -> list[Trained]:
+        first = [self.kept.resume(at, course) for at, course in enumerate(self.courses)]
+        if min(first) < self.objective.recipe.epochs:
+            with frozen(self.model.module), Float32Attention():
+                for epoch in range(min(first), self.objective.recipe.epochs):
+                    self._epoch(epoch, [at for at, done in enumerate(first) if done <= epoch])
+        return [Trained(course.values(), course.losses, course.stopped) for course in self.courses]
+
+    def _epoch(self, epoch: int, concepts: list[int]) -> None:
+        plans = {at: self._batches(at, epoch) for at in concepts}
+        for step in range(max(map(len, plans.values()))):
+            jobs = [
+                job
+                for at, plan in plans.items()
+                if step < len(plan) and not self.courses[at].stopped
+                for job in plan[step]
+            ]
+            if jobs:
+                self._step(jobs)
+        for at in concepts:
+            self.kept.write(at, self.courses[at], epoch + 1)
+
+    def _steps(self, items: list[Item]) -> int:
+        return -(-len(items) // self.objective.recipe.batch_size)
+
+    def _batches(self, at: int, epoch: int) -> list[list[_Job]]:
+        """The jobs of each optimiser step of a concept's epoch, in an order drawn for concept and epoch alone."""
+        items, size = self.items[at], self.objective.recipe.batch_size
+        generator = self.kept.generator(at, epoch)
+        order = torch.randperm(len(items), generator=generator).tolist()
+        draws = torch.rand(len(items), generator=generator).tolist()
+        jobs = [_Job(at, tuple(self.numbers[text] for text in items[item]), draws[item]) for item in order]
+        return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+    def _step(self, jobs: list[_Job]) -> None:
+        """One optimiser step of every concept that has jobs."""
+        concepts = sorted({job.course for job in jobs})
+        facts = {at: self._facts([job for job in jobs if job.course == at]) for at in concepts}
+        sums = dict.fromkeys(concepts, 0.0)
+        for part in self._parts(jobs):
+            for at, value in self._backward(part, facts).items():
+                sums[at] += value
+        for at in concepts:
+            self.courses[at].step(sums[at], self.objective.recipe.clip, self.objective.constrain)
+
+    def _facts(self, jobs: list[_Job]) -> tuple[float, float, int]:
+        """Items, label tokens and the most edited tokens of a row, in one concept's step."""
+        rows = [text for job in jobs for text in job.texts]
+        return float(len(jobs)), float(self.n_labels[rows].sum()), int(self.n_edited[rows].max())
+
+    @cached_property
+    def n_labels(self) -> Int[Tensor, "text"]:
+        return self._each(lambda layout: labels(layout).sum(1))
+
+    @cached_property
+    def n_edited(self) -> Int[Tensor, "text"]:
+        return self._each(lambda layout: self.objective.positions.mask(layout).sum(1))
+
+    def _each(self, measure: Callable[[Layout], Int[Tensor, "batch"]]) -> Int[Tensor, "text"]:
+        """A number of each text."""
+        found = torch.zeros(len(self.tokens), dtype=torch.long)
+        for rows in self.tokens.batches(self.objective.recipe.budget):
+            found[rows] = measure(Layout.of(self.tokens, rows)).long()
+        return found
+
+    def _parts(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
+        """Jobs of similar length, each part at most `budget` padded tokens (or one job)."""
+        lengths = {job: max(self.tokens.lengths[text] for text in job.texts) for job in jobs}
+        part: list[_Job] = []
+        for job in sorted(jobs, key=lambda job: lengths[job]):
+            if part and lengths[job] * sum(len(one.texts) for one in [*part, job]) > self.objective.recipe.budget:
+                yield part
+                part = []
+            part.append(job)
+        yield part
+
+    def _backward(self, jobs: list[_Job], facts: dict[int, tuple[float, float, int]]) -> dict[int, float]:
+        """Add the gradients of some jobs to their concepts' parameters; what they contribute to each concept's loss."""
+        concepts = sorted({job.course for job in jobs})
+        batch = self._batch(jobs, concepts, facts)
+        every = [self.courses[at].leaves | self.constants[at] for at in concepts]
+        stacked = {name: torch.stack([one[name] for one in every]) for name in every[0]}
+        with torch.enable_grad():
+            penalty = torch.zeros(len(batch.text), device=self.model.device)
+            nll, n = self._nll(batch, stacked, penalty)
+            rows = self.objective.losses(batch, nll, n) + penalty
+            rows.sum().backward()
+        sums = torch.zeros(len(concepts)).index_add_(0, batch.concept.cpu(), rows.detach().float().cpu())
+        return dict(zip(concepts, sums.tolist(), strict=True))
+
+    def _nll(self, batch: Batch, stacked: dict[str, Tensor], penalty: Tensor) -> tuple[Tensor, Tensor]:
+        """The summed negative log-likelihood of each row's labels under the edit, and how many those are."""
+        layout, label = batch.layout, labels(batch.layout)
+        with self._from_states(batch):
+            taps = self.objective.taps(batch, stacked, penalty)
+            places = [(self.model.architecture.locate(self.model.module, site), tap) for site, tap in taps]
+            with tapped(places):
+                losses = self._losses(layout, label, **self.beginning.options(layout))
+        owner = layout.rows[:, None].expand_as(label)[label]
+        nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
+        return nll, label.sum(1).float()
+
+    def _losses(self, layout: Layout, label: Bool[Tensor, "batch pos"], **options: Any) -> Float[Tensor, "item"]:
+        if self.linear:
+            return label_nll(self.model, layout, label, **options)
+        logits = label_logits(self.model, layout, label, **options).float()
+        return nn.functional.cross_entropy(logits, layout.ids[:, 1:][label[:, 1:]], reduction="none")
+
+    @contextmanager
+    def _from_states(self, batch: Batch) -> Iterator[None]:
+        flat, borders = self.read[0], self.borders
+        if flat is None or self.objective.source is None:
+            yield
+            return
+        padded = flat.new_zeros((*batch.layout.ids.shape, flat.shape[1]))
+        for at, text in enumerate(batch.text.tolist()):
+            start, end = borders[text : text + 2]
+            padded[at, : end - start] = flat[start:end]
+        with resumed(self.model, self.objective.source, padded.to(self.model.device)):
+            yield
+
+    def _batch(self, jobs: list[_Job], concepts: list[int], facts: dict[int, tuple[float, float, int]]) -> Batch:
+        rows = [(job, role, text) for job in jobs for role, text in enumerate(job.texts)]
+        text = torch.tensor([text for _, _, text in rows])
+        layout = Layout.of(self.tokens[text.tolist()], list(range(len(rows)))).after(self.beginning.length)
+        layout = layout.to(self.model.device)
+        device = self.model.device
+
+        def column(values: list, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device)
+
+        return Batch(
+            layout=layout,
+            content=self.objective.positions.mask(layout),
+            concept=column([concepts.index(job.course) for job, _, _ in rows], torch.long),
+            role=column([role for _, role, _ in rows], torch.long),
+            text=text,
+            draw=column([job.draw for job, _, _ in rows]),
+            progress=column([self.courses[job.course].progress for job, _, _ in rows]),
+            n_items=column([facts[job.course][0] for job, _, _ in rows]),
+            n_labels=column([facts[job.course][1] for job, _, _ in rows]),
+            width=column([facts[job.course][2] for job, _, _ in rows], torch.long),
+            extra={name: values[text].to(device) for name, values in self.read[1].items()},
+        )
+
+
+def _busy(layout: Layout, edited: Positions) -> Bool[Tensor, "batch pos"]:
+    """The tokens that are edited or predict a label."""
+    busy = edited.mask(layout)
+    busy[:, :-1] |= labels(layout)[:, 1:]
+    return busy

@@ -1,0 +1,192 @@
+"""Activations on disk: each text read once, in shards that survive a kill, streamed or loaded whole.
+
+A shard is one `.safetensors` file named by the digest of everything that determines it: model, dtype, sites, positions,
+pooling and the token rows in it. So a store needs no index and no lock: any number of processes and readings may share
+a folder, a longer list of texts reuses the full shards of a shorter one, and what differs can never be mistaken for the
+same. A killed writer leaves a scratch file; `workbench.runs.files.sweep` removes it when nobody else is writing there.
+
+Shards equal `Model.read` of all texts at once only up to rounding, because a matrix product rounds differently in
+batches of another shape: by less than 1e-5 of an item's length in float32, by a few hundredths in bfloat16. Rounding is
+also all that `budget`, device and thread count change, so they are not part of the name: what is stored is what every
+later call gets, bit for bit.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from workbench.models.activations import Activations
+from workbench.models.model import TOKEN_BUDGET, Model
+from workbench.models.positions import CONTENT, Layout, Positions
+from workbench.models.reading import Pool
+from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+from workbench.runs.errors import StorageError
+from workbench.runs.files import canonical, digest, write_bytes
+
+_LOG = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Version of the files; part of every shard's name, so that a newer program never reads an older one's shard."""
+
+SHARD_ROWS = 256
+"""Texts in a shard: what a kill loses. Memory holds a shard two or three times while it is read and written."""
+
+
+def stored(
+    model: Model,
+    tokens: Tokens | Sequence[str],
+    sites: Sequence[Site | str] | Site | str,
+    *,
+    folder: Path,
+    positions: Positions | str = CONTENT,
+    pool: Pool | None = None,
+    shard_rows: int = SHARD_ROWS,
+    budget: int = TOKEN_BUDGET,
+) -> Activations:
+    """What `model.read` returns, read from `folder` where it is there and stored there where it is not.
+
+    Raises what `iterate` raises.
+    """
+    parts = iterate(
+        model, tokens, sites, folder=folder, positions=positions, pool=pool, shard_rows=shard_rows, budget=budget
+    )
+    return _joined(list(parts))
+
+
+def iterate(
+    model: Model,
+    tokens: Tokens | Sequence[str],
+    sites: Sequence[Site | str] | Site | str,
+    *,
+    folder: Path,
+    positions: Positions | str = CONTENT,
+    pool: Pool | None = None,
+    shard_rows: int = SHARD_ROWS,
+    budget: int = TOKEN_BUDGET,
+) -> Iterator[Activations]:
+    """The same, one shard of `shard_rows` consecutive texts at a time: memory does not grow with their number.
+
+    Each part holds the items of its own texts, which keep their numbers among all texts: `labels[part.row]` are the
+    labels of its items. A shard that is damaged or of another origin is reported in the log and read again.
+
+    Raises ValueError when there are no texts, `positions` select nothing in one of them (before anything is read), or
+    `model` is being edited; StorageError when `folder` cannot be read or written; and what `Model.read` raises.
+    """
+    tokens = tokens if isinstance(tokens, Tokens) else model.tokenize(tokens)
+    many = [sites] if isinstance(sites, Site | str) else sites
+    chosen = Positions.parse(positions)
+    if shard_rows < 1 or len(tokens) == 0:
+        raise ValueError(f"cannot store {len(tokens)} texts in shards of {shard_rows}; both must be at least 1")
+    _check_positions(tokens, chosen, budget)
+    reading = _Reading(model, tuple(Site.parse(site) for site in many), chosen, pool, budget, folder)
+    return _parts(reading, tokens, shard_rows)
+
+
+def _parts(reading: "_Reading", tokens: Tokens, shard_rows: int) -> Iterator[Activations]:
+    # disable=None shows the bar on a terminal only.
+    with tqdm(total=len(tokens), desc="activations", unit="text", disable=None) as bar:
+        for start in range(0, len(tokens), shard_rows):
+            rows = range(start, min(start + shard_rows, len(tokens)))
+            part = reading.shard(tokens[rows])
+            yield Activations(part.arrays, part.row + start, len(tokens), part.position)
+            bar.update(len(rows))
+
+
+def _joined(parts: list[Activations]) -> Activations:
+    """All parts as one; until then they are mapped from their files and take no memory."""
+    arrays = {site: torch.cat([part.arrays[site] for part in parts]) for site in parts[0].sites}
+    positions = [part.position for part in parts if part.position is not None]
+    row = torch.cat([part.row for part in parts])
+    return Activations(arrays, row, parts[0].n_rows, torch.cat(positions) if positions else None)
+
+
+def _check_positions(tokens: Tokens, positions: Positions, budget: int) -> None:
+    """Before hours of reading, and by the row's number among all rows."""
+    for rows in tokens.batches(budget):
+        empty = ~positions.mask(Layout.of(tokens, rows)).any(1)
+        if bool(empty.any()):
+            raise ValueError(f"positions '{positions}' select no token of row {rows[int(empty.nonzero()[0])]}")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """All that is the same for the shards of one call."""
+
+    model: Model
+    sites: tuple[Site, ...]
+    positions: Positions
+    pool: Pool | None
+    budget: int
+    folder: Path
+
+    def shard(self, tokens: Tokens) -> Activations:
+        """One shard, always as it is on disk, so that fresh and resumed runs see the same."""
+        if self.model.edits:
+            raise ValueError(
+                f"{self.model.name} is being edited; leave `edited` first, or use Model.read, which stores nothing"
+            )
+        key = self._key(tokens)
+        path = self.folder / f"{key[:32]}.safetensors"
+        tensors = _load(path, key)
+        if tensors is None:
+            _write(path, key, self._read(tokens))
+            tensors = _load(path, key)
+        if tensors is None:
+            raise StorageError(f"{path} is not what was just written to it; check the disk, or choose another folder")
+        arrays = {site: tensors[str(site)] for site in self.sites}
+        return Activations(arrays, tensors["row"], len(tokens), tensors.get("position"))
+
+    def _key(self, tokens: Tokens) -> str:
+        rows = json.dumps([[row.prefix, row.response, row.ids] for row in tokens])
+        what = {"format": FORMAT, "model": self.model.digest, "dtype": str(self.model.dtype), "pool": self.pool}
+        where = {"sites": sorted(map(str, self.sites)), "positions": str(self.positions)}
+        return digest({**what, **where, "rows": hashlib.sha256(rows.encode()).hexdigest()})
+
+    def _read(self, tokens: Tokens) -> dict[str, Tensor]:
+        read = self.model.read(tokens, self.sites, positions=self.positions, pool=self.pool, budget=self.budget)
+        tensors = {str(site): array for site, array in read.arrays.items()} | {"row": read.row}
+        return tensors if read.position is None else tensors | {"position": read.position}
+
+
+def _write(path: Path, key: str, tensors: dict[str, Tensor]) -> None:
+    # One metadata key, because several come out in another order from run to run.
+    seal = canonical({"key": key, "sha256": _checksum(key, tensors)})
+    write_bytes(path, save(tensors, {"workbench": seal}))
+
+
+def _load(path: Path, key: str) -> dict[str, Tensor] | None:
+    """The tensors of a shard, mapped from the file; None when it is absent or, as the log then says, damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            seal = (file.metadata() or {}).get("workbench")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"could not read {path}: {error}; make it a readable file, or remove it") from error
+    except SafetensorError as error:
+        _LOG.warning("%s is damaged and is read again from the model: %s", path, error)
+        return None
+    if seal != canonical({"key": key, "sha256": _checksum(key, tensors)}):
+        _LOG.warning("%s does not hold what its name says and is read again from the model", path)
+        return None
+    return tensors
+
+
+def _checksum(key: str, tensors: dict[str, Tensor]) -> str:
+    """sha256 of the key and of every tensor's name, type, shape and bytes."""
+    total = hashlib.sha256(key.encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(canonical([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
