@@ -18,9 +18,10 @@ from probes.methods.linear import LinearProbe
 from steering.methods.diffmean import DiffMean
 from steering.methods.lat import LAT
 from steering.methods.pca import PCA
-from workbench.data.concepts import ConceptSet, Label
-from workbench.data.labelled import LabelledSet, tokens_of
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label
 from workbench.data.packaged import packaged
+from workbench.data.states import States
 from workbench.evaluation.detecting import detections, text_scores
 from workbench.methods import Method
 from workbench.models.activations import Activations
@@ -35,7 +36,7 @@ Pair = tuple[Method, int]
 METHODS: tuple[Method, ...] = (DiffMean(), PCA(), LAT(), LinearProbe())
 
 
-def sparse(concepts: ConceptSet, every: int) -> ConceptSet:
+def sparse(concepts: Dataset, every: int) -> Dataset:
     """Every so many texts, none of them negative for being another concept's: each needs few texts, as in AxBench."""
     carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1, keepdims=True)
     labels = concepts.labels.copy()
@@ -44,32 +45,32 @@ def sparse(concepts: ConceptSet, every: int) -> ConceptSet:
     return replace(concepts, labels=labels).select(range(len(concepts)))
 
 
-def ours(model: Model, concepts: ConceptSet, methods: tuple[Method, ...]) -> None:
+def ours(model: Model, concepts: Dataset, methods: tuple[Method, ...]) -> None:
     """One truncated read of every text; all methods from the same states."""
-    _score(LabelledSet.read(concepts, model), methods)
+    _score(States.read(concepts, model), methods)
 
 
-def one_by_one(model: Model, concepts: ConceptSet, pairs: Sequence[Pair]) -> None:
+def one_by_one(model: Model, concepts: Dataset, pairs: Sequence[Pair]) -> None:
     """For each pair the whole model runs over the concept's texts, in batches of six, unembedding included."""
     for method, concept in pairs:
         alone = concepts.select([concept])
-        _score(LabelledSet(alone, *_whole_model(model, alone), model.site(), model.name, model.digest), (method,))
+        _score(States(alone, *_whole_model(model, alone), model.site(), model.name, model.digest), (method,))
 
 
-def sampled(concepts: ConceptSet, methods: tuple[Method, ...]) -> list[Pair]:
+def sampled(concepts: Dataset, methods: tuple[Method, ...]) -> list[Pair]:
     """One pair of each method, with concepts spread evenly over the set."""
     spread = np.linspace(0, len(concepts) - 1, len(methods)).round().astype(int)
     return list(zip(methods, spread.tolist(), strict=True))
 
 
-def _score(data: LabelledSet, methods: tuple[Method, ...]) -> None:
+def _score(data: States, methods: tuple[Method, ...]) -> None:
     fitted = {type(method).__name__: (method, method.fit_all(data)) for method in methods}
     for scores in text_scores(data, fitted).values():
         detections(data, scores)
 
 
 @torch.no_grad()
-def _whole_model(model: Model, concepts: ConceptSet) -> tuple[torch.Tensor, torch.Tensor]:
+def _whole_model(model: Model, concepts: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
     """The states of every token behind the prefix, and the text of each."""
     tokens, site = tokens_of(concepts, model), model.site()
     states, rows = [], []
@@ -90,7 +91,7 @@ def timed(run: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - start, found
 
 
-def compare(model: Model, concepts: ConceptSet, methods: tuple[Method, ...]) -> None:
+def compare(model: Model, concepts: Dataset, methods: tuple[Method, ...]) -> None:
     """Both do the same fits and scores, the peer a sample of them."""
     pairs, everything = sampled(concepts, methods), len(methods) * len(concepts)
     alone = [tokens_of(concepts.select([k]), model) for k in range(len(concepts))]
@@ -98,7 +99,7 @@ def compare(model: Model, concepts: ConceptSet, methods: tuple[Method, ...]) -> 
     once, _ = timed(lambda: ours(model, concepts, methods))
     sample, _ = timed(lambda: one_by_one(model, concepts, pairs))
     scale, share = everything / len(pairs), np.mean([sizes[k] for _, k in pairs]) / np.mean(sizes)
-    print(f"\nfit and score {everything} times, {model.dtype}; {len(concepts.examples)} texts, {texts:.0f} a concept")
+    print(f"\nfit and score {everything} times, {model.dtype}; {len(concepts.items)} texts, {texts:.0f} a concept")
     print(f"  workbench, one read               {once:8.1f} s")
     print(f"  one pass per method and concept   {sample * scale:8.1f} s  ours is {sample * scale / once:.1f} x as fast")
     print(

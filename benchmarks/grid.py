@@ -54,7 +54,7 @@ def compare(model: Model, n_concepts: int, asked: list[str], new: int, rounds: i
 def main() -> None:
     chosen = arguments(__doc__ or "")
     n_concepts, new = (1, 2) if chosen.smoke else (5, 32)
-    asked = list(packaged().steering_instructions[: 2 if chosen.smoke else 5])
+    asked = list(packaged().instructions[: 2 if chosen.smoke else 5])
     for dtype in chosen.dtype:
         compare(load(dtype=dtype), n_concepts, asked, new, chosen.rounds)
 

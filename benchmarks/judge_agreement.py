@@ -20,7 +20,8 @@ import torch
 from sklearn.metrics import cohen_kappa_score
 
 from workbench.data.axbench import read_axbench
-from workbench.data.concepts import ConceptSet, Label
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.judges.base import Item
@@ -47,7 +48,7 @@ class Labelled:
     label: np.ndarray
 
     @classmethod
-    def of(cls, concepts: ConceptSet) -> "Labelled":
+    def of(cls, concepts: Dataset) -> "Labelled":
         pairs = [
             (row, k) for k in range(len(concepts)) for kind in Label for row in concepts.rows(k, "evaluation", kind)
         ]
@@ -57,16 +58,16 @@ class Labelled:
         return cls(items, np.array([k for _, k in pairs]), np.array([concepts.labels[pair] for pair in pairs]))
 
 
-def _item(concepts: ConceptSet, row: int, k: int, plain: Mapping[str, tuple[str, ...]]) -> Item:
-    concept, example = concepts.concepts[k], concepts.examples[row]
+def _item(concepts: Dataset, row: int, k: int, plain: Mapping[str, tuple[str, ...]]) -> Item:
+    concept, example = concepts.targets[k], concepts.items[row]
     others = tuple(text for text in plain.get(example.instruction, ()) if text != example.response)
     return Item(concept.name, concept.description, example.instruction, example.response, 1.0, others)
 
 
-def _plain_answers(concepts: ConceptSet) -> dict[str, tuple[str, ...]]:
+def _plain_answers(concepts: Dataset) -> dict[str, tuple[str, ...]]:
     """Texts that carry no concept, by their instruction: what unsteered answers are in use."""
     found: dict[str, tuple[str, ...]] = {}
-    for example, labels in zip(concepts.examples, concepts.labels, strict=True):
+    for example, labels in zip(concepts.items, concepts.labels, strict=True):
         if (labels == Label.NEGATIVE).any() and not (labels == Label.POSITIVE).any():
             found[example.instruction] = (*found.get(example.instruction, ()), example.response)
     return found
@@ -125,9 +126,9 @@ def share_rows(name: str, of: str, kinds: dict[str, np.ndarray]) -> None:
         show(name, of, f"{kind}: rated 1 or more", bootstrap((ratings >= THERE).astype(float)), len(ratings))
 
 
-def fluency_rows(name: str, concepts: ConceptSet, judge: EmbeddedJudge, model: Model, sampling: Sampling) -> None:
+def fluency_rows(name: str, concepts: Dataset, judge: EmbeddedJudge, model: Model, sampling: Sampling) -> None:
     """The model's own answers to evaluation instructions: as they are, with words replaced, and stuck in a loop."""
-    asked = list(dict.fromkeys(example.instruction for example in concepts.split("evaluation").examples))[:64]
+    asked = list(dict.fromkeys(example.instruction for example in concepts.part("evaluation").examples))[:64]
     answers = [answer.text for answer in model.generate(asked, sampling=sampling)]
     kinds: dict[str, Callable[[list[str]], list[str]]] = {
         "as they are": list,
@@ -145,7 +146,7 @@ def _fluency(judge: EmbeddedJudge, model: Model, asked: list[str], texts: list[s
     return np.array([rating.fluency for rating in judge.rate(items)], dtype=float)
 
 
-def measure(concepts: ConceptSet, encoder: SentenceEncoder, model: Model, sampling: Sampling) -> float:
+def measure(concepts: Dataset, encoder: SentenceEncoder, model: Model, sampling: Sampling) -> float:
     """Print the rows of one set; texts rated a second."""
     fluent, spoiled = (np.array(found) for found in yardsticks(concepts, model, sampling))
     judge, data = EmbeddedJudge.fit(concepts, encoder, fluent, spoiled), Labelled.of(concepts)

@@ -33,14 +33,15 @@ def seconds_of(*command: str, cache: Path | None = None) -> float:
 
 def detection_seconds() -> float:
     """Scoring every text of the packaged set for every method and concept, from states of random numbers."""
-    from experiments.axbench import METHODS
     from workbench.data.labelled import LabelledSet
+
+    from experiments.axbench import METHODS
     from workbench.data.packaged import packaged
     from workbench.evaluation.detecting import detections, text_scores
     from workbench.models.sites import Site
 
     concepts = packaged()
-    n_rows, site = len(concepts.examples), Site(18)
+    n_rows, site = len(concepts.items), Site(18)
     row = torch.arange(n_rows).repeat_interleave(60)
     x = torch.randn(len(row), 576, generator=torch.Generator().manual_seed(0))
     data = LabelledSet(concepts, x, row, site, "random", "0")

@@ -25,9 +25,9 @@ from steering.methods.reft_r1 import LatentObjective
 from steering.training.checkpoints import Checkpoints
 from steering.training.objective import Recipe
 from steering.training.trainer import train
-from workbench.data.concepts import ConceptSet
-from workbench.data.labelled import Labelled, LabelledSet
+from workbench.data.dataset import Dataset
 from workbench.data.packaged import packaged
+from workbench.data.states import Labelled, States
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
@@ -177,11 +177,9 @@ def typical(objective: LatentObjective, model: Model, data: list[Labelled]) -> i
     return chosen
 
 
-def compare(
-    model: Model, against: dict[str, Peer], layer: int, concepts: ConceptSet, recipe: Recipe
-) -> dict[str, float]:
+def compare(model: Model, against: dict[str, Peer], layer: int, concepts: Dataset, recipe: Recipe) -> dict[str, float]:
     """Print and return seconds a concept; print how far the directions are from the plain loop's."""
-    data = list(LabelledSet.read(concepts, model, Site(layer)))
+    data = list(States.read(concepts, model, Site(layer)))
     objective = LatentObjective(recipe, Site(layer), form="compat")
     one = typical(objective, model, data) if against else 0
     with frozen(model.module):

@@ -18,9 +18,9 @@ from benchmarks.timing import arguments
 from steering.methods.reft_r1 import LatentObjective
 from steering.training.objective import Recipe
 from steering.training.trainer import train
-from workbench.data.concepts import Concept
-from workbench.data.labelled import Labelled, Through
+from workbench.data.items import Target
 from workbench.data.packaged import packaged
+from workbench.data.states import Labelled, Through
 from workbench.models.load import load
 from workbench.models.model import Model
 
@@ -51,7 +51,7 @@ def concept_data(model: Model, number: int, n_texts: int) -> Labelled:
         x=torch.randn(n_texts, model.d_model, generator=torch.Generator().manual_seed(number)),
         y=torch.arange(n_texts) % 2 == 0,
         row=torch.arange(n_texts),
-        concept=Concept(f"concept-{number}", "any", "text"),
+        concept=Target(f"concept-{number}", "any", "text"),
         site=model.site(),
         examples=packaged().examples[number::MOST][:n_texts],
         through=Through(model),
@@ -69,7 +69,7 @@ def measure(case: Case) -> Taken:
     start = resident()
     with peak() as found:
         train(objective, data)
-    texts = [text for one in data for text in one.examples]
+    texts = [text for one in data for text in one.items]
     stored = sum(model.tokenize([text.instruction for text in texts], [text.response for text in texts]).lengths)
     return Taken(found[0] - start, stored * model.d_model * 4 / 2**20)
 

@@ -8,13 +8,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tests.tiny import tiny_model
-from workbench.data.concepts import Concept, ConceptSet, Example
-from workbench.data.labelled import Labelled, LabelledSet, Through
+from workbench.data.dataset import Dataset
+from workbench.data.items import Item, Target
+from workbench.data.states import Labelled, States, Through
+from workbench.models.activations import Activations
+from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 
 D = 32
 TOKENS = 6
-CONCEPT = Concept(name="planted", description="a planted concept", genre="text")
+CONCEPT = Target(name="planted", description="a planted concept", genre="text")
 
 
 @cache
@@ -39,22 +42,19 @@ def planted(seed: int = 0, n_rows: int = 60, shift: float = 3.0, *, held_out: bo
     y = row % 2 == 0
     x = torch.randn(len(row), D, generator=generator) + shift * y[:, None] * truth(seed)
     words = ("a planted flower grows", "nothing at all here")
-    examples = tuple(
-        Example(instruction=f"question {seed} {i}", response=f"{words[i % 2]} {i}", genre="text", split="train")
-        for i in range(n_rows)
-    )
+    items = tuple(Item.exchange(f"question {seed} {i}", f"{words[i % 2]} {i}") for i in range(n_rows))
     rest = planted(seed + 1000, n_rows=20, shift=0.0, held_out=False) if held_out else None
     if rest is not None:
         moved = rest.x + shift * rest.y[:, None] * truth(seed)
-        rest = Labelled(x=moved, y=rest.y, row=rest.row, concept=CONCEPT, site=Site(1), examples=rest.examples)
+        rest = Labelled(x=moved, y=rest.y, row=rest.row, target=CONCEPT, site=Site(1), items=rest.items)
     return Labelled(
         x=x,
         y=y,
         row=row,
-        concept=CONCEPT,
+        target=CONCEPT,
         site=Site(1),
         model="tiny",
-        examples=examples,
+        items=items,
         held_out=rest,
         through=through(),
     )
@@ -67,36 +67,31 @@ def swapped(data: Labelled) -> Labelled:
         x=data.x,
         y=~data.y,
         row=data.row,
-        concept=data.concept,
+        target=data.target,
         site=data.site,
         model=data.model,
         model_digest=data.model_digest,
-        examples=data.examples,
+        items=data.items,
         held_out=held,
         through=data.through,
     )
 
 
-def concept_set() -> LabelledSet:
+def concept_set() -> States:
     """Three planted concepts over shared negatives, with validation and evaluation splits."""
     generator = torch.Generator().manual_seed(5)
-    concepts = tuple(Concept(name=f"c{k}", description=f"concept {k}", genre="text") for k in range(3))
-    examples, labels, states = [], [], []
+    concepts = tuple(Target(name=f"c{k}", description=f"concept {k}", genre="text") for k in range(3))
+    items, labels, splits, states = [], [], [], []
     for split in ("train", "validation", "evaluation"):
         for kind in (-1, 0, 1, 2):
             for i in range(12):
                 words = "plain words" if kind < 0 else f"special{kind} words"
-                examples.append(
-                    Example(
-                        instruction=f"ask {split} {kind} {i}",
-                        response=f"{words} {split} {kind} {i}",
-                        genre="text",
-                        split=split,
-                    )
-                )
+                items.append(Item.exchange(f"ask {split} {kind} {i}", f"{words} {split} {kind} {i}"))
                 labels.append([0, 0, 0] if kind < 0 else [1 if k == kind else -1 for k in range(3)])
+                splits.append(split)
                 shift = 0 if kind < 0 else 3 * truth(kind)
                 states.append(torch.randn(TOKENS, D, generator=generator) + shift)
-    table = ConceptSet("planted set", concepts, tuple(examples), np.array(labels, dtype=np.int8))
-    row = torch.arange(len(examples)).repeat_interleave(TOKENS)
-    return LabelledSet(table, torch.cat(states), row, Site(1), "tiny", "0", through())
+    table = Dataset.of_labels("planted set", items, concepts, np.array(labels, dtype=np.int8), splits)
+    row = torch.arange(len(items)).repeat_interleave(TOKENS)
+    read = Activations({Site(1): torch.cat(states)}, row, len(items))
+    return States(table, read, ReadSpec((Site(1),)), "tiny", "0", through())

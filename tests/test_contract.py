@@ -15,7 +15,8 @@ from steering.methods.random import RandomDirection
 from tests.planted import CONCEPT, D, concept_set, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import DataError, Labelled
+from workbench.data.items import DataError
+from workbench.data.states import Labelled
 from workbench.evaluation.metrics import auroc
 from workbench.methods import Method
 from workbench.models.positions import Layout
@@ -47,7 +48,7 @@ def layout(batch: int, pos: int) -> Layout:
 def scores(method: Method, artifact: Artifact, data: Labelled) -> np.ndarray:
     """One score a text."""
     if method.reads_text:
-        return method.detect_texts(artifact, data.examples, data.through).numpy()
+        return method.detect_texts(artifact, data.items, data.through).numpy()
     return method.score_texts(artifact, data.x, data.row, len(data.row_y)).numpy()
 
 

@@ -23,8 +23,9 @@ from steering.training.objective import Recipe
 from tests.tiny import tiny_model
 from workbench.artifacts.dictionary import Dictionary
 from workbench.data.axbench import AxBenchFolder, read_axbench
-from workbench.data.concepts import Concept, ConceptSet, Example, Label, Split
-from workbench.data.labelled import LabelledSet, tokens_of
+from workbench.data.dataset import Dataset
+from workbench.data.items import Item, Label, Split, Target
+from workbench.data.states import States
 from workbench.evaluation.metrics import auroc, max_pool
 from workbench.exchange.axbench_files import write_axbench
 from workbench.models.model import Model
@@ -35,10 +36,10 @@ N = 50
 SITE = Site(1)
 
 
-def planted_set(n: int = N) -> ConceptSet:
+def planted_set(n: int = N) -> Dataset:
     """The positives of concept k repeat a sign of its own; the negatives are shared."""
-    concepts = tuple(Concept(f"sign-{k}", f"texts full of sign number {k}", "text") for k in range(n))
-    examples, labels = [], []
+    concepts = tuple(Target(f"sign-{k}", f"texts full of sign number {k}", "text") for k in range(n))
+    items, labels, splits = [], [], []
     parts: tuple[tuple[Split, range], ...] = (
         ("train", range(8)),
         ("validation", range(8, 12)),
@@ -48,9 +49,10 @@ def planted_set(n: int = N) -> ConceptSet:
         for k in (-1, *range(n)):
             sign = "plain words" if k < 0 else chr(0xA1 + k) * 10
             for i in numbers:
-                examples.append(Example(f"Ask {i}?", f"{sign} {k} {i}", "text", split))
+                items.append(Item.exchange(f"Ask {i}?", f"{sign} {k} {i}"))
+                splits.append(split)
                 labels.append([0] * n if k < 0 else [1 if at == k else -1 for at in range(n)])
-    return ConceptSet("planted", concepts, tuple(examples), np.array(labels, dtype=np.int8))
+    return Dataset.of_labels("planted", items, concepts, np.array(labels, dtype=np.int8), splits)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def concepts() -> ConceptSet:
+def concepts() -> Dataset:
     return planted_set()
 
 
@@ -68,21 +70,21 @@ def fit(root: Path, model: Model, source, *, block: int, method=None) -> Diction
         return fit_dictionary(opened, model, source, method or DiffMean(), SITE, block)
 
 
-def test_planted_concepts_are_detected(tmp_path: Path, model: Model, concepts: ConceptSet):
+def test_planted_concepts_are_detected(tmp_path: Path, model: Model, concepts: Dataset):
     dictionary = fit(tmp_path, model, InMemory(concepts), block=8)
-    assert dictionary.names == tuple(concept.name for concept in concepts.concepts)
-    held_out = concepts.split("evaluation")
-    states = model.read(tokens_of(held_out, model), SITE)
+    assert dictionary.names == tuple(concept.name for concept in concepts.targets)
+    held_out = concepts.part("evaluation")
+    states = model.read(model.encode(held_out.conversations), SITE)
     tokens = dictionary.detect(states.x(SITE).float()).numpy()
-    scores = max_pool(tokens, states.row.numpy(), len(held_out.examples))
+    scores = max_pool(tokens, states.row.numpy(), len(held_out.items))
     areas = auroc(scores, held_out.labels.astype(np.int64))
     assert areas.mean() > 0.95
 
 
-def test_each_direction_is_that_of_fitting_alone(tmp_path: Path, model: Model, concepts: ConceptSet):
+def test_each_direction_is_that_of_fitting_alone(tmp_path: Path, model: Model, concepts: Dataset):
     dictionary = fit(tmp_path, model, InMemory(concepts), block=7)
     for number in (0, 6, 7, N - 1):
-        alone = DiffMean().fit(LabelledSet.read(concepts.select([number]), model, SITE)[0])
+        alone = DiffMean().fit(States.read(concepts.select([number]), model, SITE)[0])
         found = dictionary[number]
         torch.testing.assert_close(found.direction, alone.direction, atol=1e-5, rtol=0)
         assert found.unit == pytest.approx(alone.unit, rel=1e-4)
@@ -90,17 +92,17 @@ def test_each_direction_is_that_of_fitting_alone(tmp_path: Path, model: Model, c
         assert replace(found.origin, data="") == replace(alone.origin, data="")
 
 
-def test_the_block_changes_no_direction(tmp_path: Path, model: Model, concepts: ConceptSet):
+def test_the_block_changes_no_direction(tmp_path: Path, model: Model, concepts: Dataset):
     few = concepts.subset(10)
     one, many = (fit(tmp_path, model, InMemory(few), block=block) for block in (1, 10))
     torch.testing.assert_close(one.directions, many.directions, atol=1e-5, rtol=0)
 
 
-def test_reft_r1_fitted_in_blocks_is_that_of_fitting_alone(tmp_path: Path, model: Model, concepts: ConceptSet):
+def test_reft_r1_fitted_in_blocks_is_that_of_fitting_alone(tmp_path: Path, model: Model, concepts: Dataset):
     few, method = concepts.subset(4), ReFTr1(recipe=Recipe(epochs=1))
     dictionary = fit(tmp_path, model, InMemory(few), block=3, method=method)
     for number in range(4):
-        alone = method.fit(LabelledSet.read(few.select([number]), model, SITE)[0])
+        alone = method.fit(States.read(few.select([number]), model, SITE)[0])
         assert float(dictionary[number].direction @ alone.direction) == pytest.approx(1, abs=1e-4)
 
 
@@ -119,21 +121,21 @@ def test_only_the_texts_of_a_block_are_read(tmp_path: Path, model: Model):
     read = []
 
     class Counting(InMemory):
-        def read(self, numbers: Sequence[int]) -> ConceptSet:
+        def read(self, numbers: Sequence[int]) -> Dataset:
             read.append(super().read(numbers))
             return read[-1]
 
     fit(tmp_path, model, Counting(few), block=2)
-    assert [len(each.concepts) for each in read] == [2, 2, 2, 2, 1]
+    assert [len(each.targets) for each in read] == [2, 2, 2, 2, 1]
     for each in read:
-        assert {example.split for example in each.examples} == {"train", "validation"}
+        assert set(each.split.tolist()) == {"train", "validation"}
         assert ((each.labels != Label.ABSENT).any(1)).all()
-        assert len(each.examples) == 12 * (1 + len(each.concepts))
+        assert len(each) == 12 * (1 + len(each.targets))
 
 
-def test_a_finished_block_is_never_fitted_again(tmp_path: Path, model: Model, concepts: ConceptSet):
+def test_a_finished_block_is_never_fitted_again(tmp_path: Path, model: Model, concepts: Dataset):
     class Stopping(InMemory):
-        def read(self, numbers: Sequence[int]) -> ConceptSet:
+        def read(self, numbers: Sequence[int]) -> Dataset:
             if numbers[0] == limit:
                 raise KeyboardInterrupt
             asked.append(numbers[0])
@@ -149,7 +151,7 @@ def test_a_finished_block_is_never_fitted_again(tmp_path: Path, model: Model, co
 
 
 @pytest.fixture(scope="module")
-def on_disk(tmp_path_factory: pytest.TempPathFactory, model: Model, concepts: ConceptSet) -> tuple[Path, Path]:
+def on_disk(tmp_path_factory: pytest.TempPathFactory, model: Model, concepts: Dataset) -> tuple[Path, Path]:
     """The folders of the tiny model and of the planted set."""
     root = tmp_path_factory.mktemp("inputs")
     model.module.save_pretrained(root / "model")
@@ -192,7 +194,7 @@ def test_a_killed_run_continues_to_the_same_dictionary(tmp_path: Path, on_disk: 
 
 
 def test_the_source_is_what_the_name_says(tmp_path: Path):
-    assert len(choose("packaged", 3).concepts) == 3
+    assert len(choose("packaged", 3).targets) == 3
     folder = write_axbench(planted_set(3), tmp_path / "three")
     assert [concept.description for concept in choose(str(folder), 2).concepts] == [
         "texts full of sign number 0",

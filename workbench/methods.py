@@ -16,8 +16,8 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.vector import Vector
-from workbench.data.concepts import Example
-from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
+from workbench.data.items import DataError, Item
+from workbench.data.states import Labelled, States, Through
 from workbench.evaluation.metrics import max_pool
 from workbench.models.edits import Edit
 from workbench.models.positions import ALL, Positions
@@ -63,7 +63,7 @@ class Method(ABC, Generic[A]):
     def fit(self, data: Labelled) -> A:
         """Fit one concept. The same data and settings give the same artifact, digest for digest."""
 
-    def fit_all(self, data: LabelledSet) -> list[A]:
+    def fit_all(self, data: States) -> list[A]:
         """Fit every concept of a set; each comes out as if it had been fitted alone."""
         return [self.fit(one) for one in data]
 
@@ -81,9 +81,7 @@ class Method(ABC, Generic[A]):
         """
         return torch.from_numpy(max_pool(self.detect(artifact, x).numpy(), row.numpy(), n_texts))
 
-    def detect_texts(
-        self, artifact: A, texts: Sequence[Example], through: Through | None = None
-    ) -> Float[Tensor, "text"]:
+    def detect_texts(self, artifact: A, texts: Sequence[Item], through: Through | None = None) -> Float[Tensor, "text"]:
         """The score of each text; methods that need the live model raise DataError without `through`."""
         raise NotImplementedError(f"{self.label} does not score texts")
 
@@ -104,7 +102,7 @@ class Method(ABC, Generic[A]):
         return Origin(
             method=type(self).__name__,
             settings=canonical(self),
-            concept=data.concept.name,
+            concept=data.target.name,
             model=data.model,
             model_digest=data.model_digest,
             data=data.digest,
@@ -134,7 +132,7 @@ class AdditiveMethod(Method[Vector]):
         """A unit-norm Vector along `direction`, its unit taken from the held-out data; see `unit_of`."""
         length = float(direction.double().norm())
         if not length > 0:
-            raise DataError(f"{self.label} found no direction for {data.concept.name!r}: the classes do not differ")
+            raise DataError(f"{self.label} found no direction for {data.target.name!r}: the classes do not differ")
         unit_norm = (direction.double() / length).float()
         return Vector(self.origin(data, seed), data.site, unit_norm, bias / length, unit_of(data, unit_norm))
 

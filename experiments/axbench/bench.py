@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from experiments.axbench import METHODS, Config
-from workbench.data.choose import choose as choose_concepts
-from workbench.data.concepts import ConceptSet
-from workbench.data.labelled import tokens_of
+from workbench.data.dataset import Dataset
+from workbench.data.named import dataset as choose_concepts
 from workbench.data.store import SHARD_ROWS, iterate, stored
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose as choose_judge
@@ -72,10 +71,9 @@ class Bench(Context):
         return load(self.config.model, dtype=self.config.dtype)
 
     @cached_property
-    def concepts(self) -> ConceptSet:
+    def concepts(self) -> Dataset:
         """What is looked for."""
-        found = choose_concepts(self.config.concepts)
-        return found if self.config.limit is None else found.subset(self.config.limit)
+        return choose_concepts(self.config.concepts, self.config.limit)
 
     @cached_property
     def methods(self) -> dict[str, Method]:
@@ -108,7 +106,7 @@ class Bench(Context):
     @cached_property
     def tokens(self) -> Tokens:
         """Every text of the set."""
-        return tokens_of(self.concepts, self.model)
+        return self.model.encode(self.concepts.conversations)
 
     @property
     def sites(self) -> list[Site]:

@@ -1,6 +1,6 @@
 """The comparison at one layer: every method fitted on the stored states, and scored on detection."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from workbench.models.readspec import ReadSpec
 
 from experiments.axbench import NAME
 from experiments.axbench.bench import Bench
 from workbench.artifacts.artifact import Artifact, ArtifactError
-from workbench.data.labelled import LabelledSet, Through
+from workbench.data.states import States, Through
 from workbench.evaluation.detecting import detections, text_scores
 from workbench.evaluation.steering import Plan, Trial
 from workbench.evaluation.summary import Measured, rows_of
@@ -50,15 +51,16 @@ class Level:
         return Site(self.layer)
 
     @cached_property
-    def data(self) -> LabelledSet:
+    def data(self) -> States:
         """The states of all texts at this layer, with their labels."""
         through = Through(self.bench.model, self.bench.run.folder / "training")
-        return LabelledSet.of(self.bench.concepts, self.bench.states, self.site, through)
+        model, spec = self.bench.model, ReadSpec((self.site,))
+        return States(self.bench.concepts, self.bench.states.at([self.site]), spec, model.name, model.digest, through)
 
     @cached_property
     def fits(self) -> "dict[Fit, dict[str, Any]]":
         """The seconds and digests of every fit: all methods, some concepts at a time."""
-        starts = range(0, len(self.bench.concepts), TOGETHER)
+        starts = range(0, len(self.bench.concepts.targets), TOGETHER)
         works = [Fit(self.layer, name, start) for name in self.bench.methods for start in starts]
         done = self.bench.executor.finish(self.bench, works, f"fit ({self.layer})")
         return dict(zip(works, done, strict=True))
@@ -83,7 +85,7 @@ class Level:
 
     def detect(self) -> list[Row]:
         """Detection rows: each concept, and the mean over concepts with its interval; and what fitting cost."""
-        keys: list[tuple[str, int | None]] = [(concept.name, None) for concept in self.bench.concepts.concepts]
+        keys: list[tuple[str, int | None]] = [(concept.name, None) for concept in self.bench.concepts.targets]
         measured = []
         for method, repeats in self._detections().items():
             for metric, attribute in DETECTION.items():
@@ -115,7 +117,7 @@ class Level:
 
     def _slow_scores(self, name: str) -> Float[np.ndarray, "text concept"]:
         """The scores of a method that runs the model on every text: units of work, one a concept."""
-        works = [Detect(self.layer, name, concept) for concept in range(len(self.bench.concepts))]
+        works = [Detect(self.layer, name, concept) for concept in range(len(self.bench.concepts.targets))]
         columns = self.bench.executor.finish(self.bench, works, f"{name} ({self.layer})")
         return np.array(columns, dtype=np.float32).T
 
@@ -139,15 +141,14 @@ class Level:
         fit.compute(self.bench)
         return [Artifact.load(path) for path in paths]
 
-    def part(self, start: int) -> LabelledSet:
+    def part(self, start: int) -> States:
         """The data of the concepts that are fitted together with number `start`."""
-        whole, mine = self.data.concepts, slice(start, start + TOGETHER)
-        return replace(self.data, concepts=replace(whole, concepts=whole.concepts[mine], labels=whole.labels[:, mine]))
+        return self.data.select(range(start, min(start + TOGETHER, len(self.data))))
 
     def paths(self, fit: "Fit") -> list[Path]:
         """Where the artifacts of a fit are kept, one a concept."""
         folder = self.bench.run.artifacts / f"layer{self.layer}" / slug(fit.method)
-        concepts = self.bench.concepts.concepts[fit.start : fit.start + TOGETHER]
+        concepts = self.bench.concepts.targets[fit.start : fit.start + TOGETHER]
         return [folder / f"{slug(concept.name)}.safetensors" for concept in concepts]
 
 

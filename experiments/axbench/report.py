@@ -77,7 +77,7 @@ def _unit(level: Level, trial: Trial) -> float | None:
 def tell(task: SteeringTask) -> Story:
     """Everything on the page that is not a row of results.json."""
     level = task.level
-    bench, config, n = level.bench, level.bench.config, len(level.bench.concepts)
+    bench, config, n = level.bench, level.bench.config, len(level.bench.concepts.targets)
     return Story(
         title="Reading and writing concepts",
         lead=f"How well do {len(bench.methods)} methods find {n} concepts in text (detection), and how well do those "

@@ -110,7 +110,7 @@ class SteeringTask:
         return [
             (name, concept.name, seed)
             for seed in bench.config.seeds
-            for concept in bench.concepts.concepts
+            for concept in bench.concepts.targets
             for name in bench.config.steered
         ]
 
@@ -143,7 +143,7 @@ class SteeringTask:
         concepts = self.level.bench.concepts
         return Item(
             concept=trial.concept,
-            description=concepts.concepts[concepts.index(trial.concept)].description,
+            description=concepts.targets[concepts.index(trial.concept)].description,
             instruction=trial.instruction,
             text=sample.text,
             perplexity=_number(sample.perplexity),

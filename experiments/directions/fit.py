@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 from experiments.directions.source import Source
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import LabelledSet, Through, tokens_of
+from workbench.data.states import States, Through
 from workbench.methods import AdditiveMethod
 from workbench.models.model import Model
 from workbench.models.sites import Site
@@ -24,7 +24,7 @@ def fit_dictionary(
     Raises what the method raises, ConceptError for a concept without positives or negatives, and ArtifactError if two
     concepts have one name.
     """
-    concepts, through = source.concepts, Through(model, run.folder / "training")
+    concepts, through = source.targets, Through(model, run.folder / "training")
     parts = []
     for start in tqdm(range(0, len(concepts), block), desc="directions", unit="block", disable=None):
         numbers = range(start, min(start + block, len(concepts)))
@@ -41,6 +41,6 @@ def fit_dictionary(
 
 def _fit(source: Source, numbers: Sequence[int], method: AdditiveMethod, site: Site, through: Through) -> Dictionary:
     concepts = source.read(numbers)
-    states = through.model.read(tokens_of(concepts, through.model), site)
-    vectors: list[Vector] = method.fit_all(LabelledSet.of(concepts, states, site, through))
-    return Dictionary.of(vectors, concepts.concepts, source.name)
+    states = States.read(concepts, through.model, site, folder=through.folder)
+    vectors: list[Vector] = method.fit_all(states)
+    return Dictionary.of(vectors, concepts.targets, source.name)

@@ -1,13 +1,14 @@
 """Where the concepts of a dictionary come from, a block at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from workbench.data.axbench import AxBenchFolder
-from workbench.data.choose import choose as choose_concepts
-from workbench.data.concepts import Concept, ConceptSet
+from workbench.data.dataset import Dataset
+from workbench.data.items import Target
+from workbench.data.named import dataset
 
 
 @runtime_checkable
@@ -20,11 +21,11 @@ class Source(Protocol):
         ...
 
     @property
-    def concepts(self) -> tuple[Concept, ...]:
+    def targets(self) -> tuple[Target, ...]:
         """All concepts, in order."""
         ...
 
-    def read(self, numbers: Sequence[int]) -> ConceptSet:
+    def read(self, numbers: Sequence[int]) -> Dataset:
         """The train and validation examples of these concepts, by number."""
         ...
 
@@ -33,7 +34,7 @@ class Source(Protocol):
 class InMemory:
     """A concept set that is there as a whole."""
 
-    whole: ConceptSet
+    whole: Dataset
 
     @property
     def name(self) -> str:
@@ -41,17 +42,13 @@ class InMemory:
         return self.whole.name
 
     @property
-    def concepts(self) -> tuple[Concept, ...]:
-        """The set's concepts."""
-        return self.whole.concepts
+    def targets(self) -> tuple[Target, ...]:
+        """The set's targets."""
+        return self.whole.targets
 
-    def read(self, numbers: Sequence[int]) -> ConceptSet:
+    def read(self, numbers: Sequence[int]) -> Dataset:
         """Without the evaluation texts, which no fit may see and nobody needs to read."""
-        chosen = self.whole.select(numbers)
-        kept = [row for row, example in enumerate(chosen.examples) if example.split != "evaluation"]
-        examples = tuple(chosen.examples[row] for row in kept)
-        splits = tuple(split for split in chosen.splits if split != "evaluation")
-        return replace(chosen, examples=examples, labels=chosen.labels[kept], splits=splits)
+        return self.whole.select(numbers).part("train", "validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +64,11 @@ class OnDisk:
         return self.folder.folder.resolve().name
 
     @property
-    def concepts(self) -> tuple[Concept, ...]:
+    def targets(self) -> tuple[Target, ...]:
         """The first concepts of the folder's metadata."""
-        return self.folder.concepts[: self.limit]
+        return self.folder.targets[: self.limit]
 
-    def read(self, numbers: Sequence[int]) -> ConceptSet:
+    def read(self, numbers: Sequence[int]) -> Dataset:
         """The rows of these concepts and no others."""
         return self.folder.read(numbers)
 
@@ -80,5 +77,4 @@ def choose(name: str, limit: int | None) -> Source:
     """The source that a configuration names. Raises ConceptError for data that is not whole."""
     if Path(name).is_dir():
         return OnDisk(AxBenchFolder(Path(name)), limit)
-    whole = choose_concepts(name)
-    return InMemory(whole if limit is None else whole.subset(limit))
+    return InMemory(dataset(name, limit))

@@ -16,10 +16,10 @@ from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_sh
 from steering.erasure.amnesic import effects
 from steering.erasure.projection import random_erasers
 from workbench.artifacts.eraser import ConceptEraser, Eraser
-from workbench.data.choose import choose
-from workbench.data.concepts import ConceptSet, Label, Split
-from workbench.data.labelled import DataError, LabelledSet, Through, tokens_of
-from workbench.data.store import stored
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, Label, Split
+from workbench.data.named import dataset
+from workbench.data.states import States
 from workbench.evaluation.summary import Number, gather, rows_of
 from workbench.methods import mean_states
 from workbench.models.cache import cache_root
@@ -43,7 +43,7 @@ class Bench:
     config: Config
     run: Run
     model: Model
-    concepts: ConceptSet
+    concepts: Dataset
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "Bench":
@@ -52,8 +52,7 @@ class Bench:
             raise ValueError(f"there are no erasers {unknown}; known are {', '.join(METHODS)}")
         model = load(config.model, dtype=config.dtype)
         run.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest)
-        concepts = choose(config.concepts)
-        return cls(config, run, model, concepts if config.limit is None else concepts.subset(config.limit))
+        return cls(config, run, model, dataset(config.concepts, config.limit))
 
     @property
     def site(self) -> Site:
@@ -61,18 +60,16 @@ class Bench:
         return self.model.site() if self.config.layer is None else Site(self.config.layer)
 
     @cached_property
-    def data(self) -> LabelledSet:
+    def data(self) -> States:
         """The states of all tokens."""
-        tokens = tokens_of(self.concepts, self.model)
-        states = stored(self.model, tokens, self.site, folder=cache_root() / "activations")
-        return LabelledSet.of(self.concepts, states, self.site, Through(self.model))
+        return States.read(self.concepts, self.model, self.site, store=cache_root() / "activations")
 
     @cached_property
     def means(self) -> Float64[Tensor, "text d"]:
         """The mean state of each text. Raises DataError for a text without tokens."""
         means = mean_states(self.data.x, self.data.row)
-        if len(means) != len(self.concepts.examples):
-            raise DataError(f"only {len(means)} of {len(self.concepts.examples)} texts have tokens")
+        if len(means) != len(self.concepts.items):
+            raise DataError(f"only {len(means)} of {len(self.concepts.items)} texts have tokens")
         return means
 
     def part(self, concept: str, split: Split) -> Part:
@@ -93,7 +90,7 @@ class Bench:
 
 def measure_concepts(bench: Bench) -> list[Row]:
     """A row for each concept, method and metric, and their means over concepts with intervals."""
-    names = [concept.name for concept in bench.concepts.concepts]
+    names = [concept.name for concept in bench.concepts.targets]
     before = bench.run.unit(bench.unit("before"), lambda: {name: _linear(bench.parts(name)) for name in names})
     numbers = []
     for name in tqdm(names, desc="erasure", unit="concept", disable=None):
@@ -120,7 +117,7 @@ def _eraser(bench: Bench, concept: str, method: str) -> ConceptEraser:
 def _left(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser], before: Mapping[str, float]) -> Values:
     """What readers find in the text states, before and after."""
     whole = bench.parts(concept)
-    others = [other.name for other in bench.concepts.concepts if other.name != concept]
+    others = [other.name for other in bench.concepts.targets if other.name != concept]
     found: Values = {}
 
     def put(method: str, **values: float) -> None:
@@ -161,9 +158,9 @@ def _lost(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> V
     return found
 
 
-def controls(data: LabelledSet, concept: str, ranks: Iterable[int], draws: int) -> dict[tuple[int, int], Eraser]:
+def controls(data: States, concept: str, ranks: Iterable[int], draws: int) -> dict[tuple[int, int], Eraser]:
     """Random erasers of one concept by rank and draw, around the mean of all tokens; every concept draws its own."""
-    mean, seed = data.x.double().mean(0), data.concepts.index(concept)
+    mean, seed = data.x.double().mean(0), data.dataset.index(concept)
     return {
         (rank, draw): eraser
         for rank in sorted(set(ranks))
@@ -197,7 +194,6 @@ def _losses(bench: Bench, concept: str, tokens: Tokens, erasers: Mapping[str, Co
 
 def _answers(bench: Bench, rows: Sequence[int]) -> Tokens:
     """Texts whose responses end after `max_tokens` tokens."""
-    examples = [bench.concepts.examples[row] for row in rows]
-    tokens = bench.model.tokenize([e.instruction for e in examples], [e.response for e in examples])
+    tokens = bench.model.encode([bench.concepts.items[row].conversation for row in rows])
     cut = bench.config.max_tokens
     return Tokens(tuple(TokenRow(row.ids[: row.response + cut], row.prefix, row.response) for row in tokens))

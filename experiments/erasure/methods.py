@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from steering.erasure import ERASURES
 from workbench.artifacts.eraser import ConceptEraser
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.methods import mean_states
 
 
@@ -36,11 +36,11 @@ def text_means(data: Labelled) -> Labelled:
         x=mean_states(data.x, data.row).float(),
         y=data.row_y,
         row=data.row.unique(),
-        concept=data.concept,
+        target=data.target,
         site=data.site,
         model=data.model,
         model_digest=data.model_digest,
-        examples=data.examples,
+        items=data.items,
         held_out=None if data.held_out is None else text_means(data.held_out),
         through=data.through,
     )

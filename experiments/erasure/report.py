@@ -66,7 +66,7 @@ def sheet(bench: Bench) -> Sheet:
         title="Erasing concepts",
         lead=(
             f"What is left of a concept in {bench.model.name} after it is erased at {bench.site}, what erasing costs "
-            f"other concepts, and what the model then loses: {len(bench.concepts)} concepts of the set "
+            f"other concepts, and what the model then loses: {len(bench.concepts.targets)} concepts of the set "
             f"{bench.concepts.name!r}; and gender in word vectors."
         ),
         command=bench.run.command,
@@ -74,8 +74,8 @@ def sheet(bench: Bench) -> Sheet:
             ("Model", bench.model.name),
             ("Precision", str(bench.model.dtype).removeprefix("torch.")),
             ("Site", str(bench.site)),
-            ("Concepts", str(len(bench.concepts))),
-            ("Texts", str(len(bench.concepts.examples))),
+            ("Concepts", str(len(bench.concepts.targets))),
+            ("Texts", str(len(bench.concepts.items))),
             ("Word vectors", "input embeddings" if config.vectors == "model" else config.vectors),
         ),
         sections=(_left(bench, rows, headline), _lost(bench, rows, headline), _words(headline)),
@@ -93,7 +93,7 @@ def _left(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], 
         columns=tuple(LEFT.values()),
         rows=_table(headline, methods, LEFT),
     )
-    concepts = tuple(concept.name for concept in bench.concepts.concepts)
+    concepts = tuple(concept.name for concept in bench.concepts.targets)
     found = {(row.concept, row.method): row.value for row in rows if row.metric == "fresh"}
     grid = Grid(
         name="fresh",

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.layer_sweep.cells import restored
-from experiments.layer_sweep.datasets import Dataset
-from workbench.data.concepts import Split
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label, Split
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_clusters, class_mean
 from workbench.models.edits import Add
 from workbench.models.model import Model
@@ -88,9 +88,9 @@ def effect(
     As many texts of both labels are drawn, `texts` at most; `shots` training texts of both labels in turn, the same
     for all, stand before every question.
     """
-    question, rng = QUESTIONS[dataset.columns[0]], np.random.default_rng(seed)
+    question, rng = QUESTIONS[dataset.targets[0].name], np.random.default_rng(seed)
     rows = np.sort(np.concatenate(_drawn(dataset, "evaluation", texts, rng)))
-    label = dataset.labels[rows, 0] == 1
+    label = dataset.column(0)[rows] == Label.POSITIVE
     prompts = _prompts(dataset, question, rows, _drawn(dataset, "train", shots, rng))
     plain = _log_odds(model, question, prompts)
     edited = np.empty_like(plain)
@@ -120,15 +120,17 @@ def random_like(directions: Directions, seed: int) -> dict[int, Tensor]:
 def _drawn(dataset: Dataset, split: Split, n: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Texts of a split with the label and without it, equally many, at most n in all."""
     rows = dataset.rows(split, 0)
-    label = dataset.labels[rows, 0] == 1
+    label = dataset.column(0)[rows] == Label.POSITIVE
     each = min(n // 2, int(label.sum()), int((~label).sum()))
     return [rng.permutation(rows[label == value])[:each] for value in (True, False)]
 
 
 def _prompts(dataset: Dataset, question: Question, rows: np.ndarray, shots: list[np.ndarray]) -> list[str]:
     shown = [row for pair in zip(*shots, strict=True) for row in pair]
-    head = "".join(f"{question.about(dataset.texts[row][0], bool(dataset.labels[row, 0]))}\n" for row in shown)
-    return [head + question.about(dataset.texts[row][0]) for row in rows]
+    head = "".join(
+        f"{question.about(dataset.items[row].response, dataset.column(0)[row] == Label.POSITIVE)}\n" for row in shown
+    )
+    return [head + question.about(dataset.items[row].response) for row in rows]
 
 
 def _log_odds(model: Model, question: Question, prompts: Sequence[str]) -> Float[np.ndarray, " prompt"]:

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.layer_sweep.datasets import Dataset
 from probes.controls.description_length import online_code
-from probes.controls.labels import hash_labels, shuffled_labels, with_controls
+from probes.controls.labels import hash_labels, last_word, shuffled_labels, with_controls
 from probes.solvers.design import Design, row_weight, scale_of
 from probes.solvers.paths import Chosen, balanced, chosen, logistic_path
-from workbench.data.examples import SPLITS, ConceptError
+from workbench.data.dataset import Dataset
+from workbench.data.items import SPLITS, DataError
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters, class_mean, pair_share
 
 TOL = 1e-5
@@ -62,15 +62,15 @@ class Columns:
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Columns":
-        """From its labels. Raises ConceptError for a column without both labels in each split."""
-        labels = torch.from_numpy(dataset.labels)
+        """From its labels. Raises DataError for a column without both labels in each split."""
+        labels = torch.from_numpy(dataset.plain_labels.copy())
         y, use = (labels == 1).float(), (labels >= 0).float()
         parts = {name: use * torch.from_numpy(dataset.split == name).float()[:, None] for name in SPLITS}
         for name, part in parts.items():
-            for column, positive, total in zip(dataset.columns, (part * y).sum(0), part.sum(0), strict=True):
+            for target, positive, total in zip(dataset.targets, (part * y).sum(0), part.sum(0), strict=True):
                 if not 0 < positive < total:
-                    raise ConceptError(
-                        f"{dataset.name}/{column} has {int(positive)} positive of {int(total)} {name} texts; "
+                    raise DataError(
+                        f"{dataset.name}/{target.name} has {int(positive)} positive of {int(total)} {name} texts; "
                         "probes need both labels in every split"
                     )
         return cls(y, use, balanced(y, parts["train"]), balanced(y, parts["validation"]))
@@ -113,7 +113,7 @@ def measure(
     judged = torch.from_numpy(dataset.split != "validation")
     train = torch.from_numpy(dataset.split[judged] == "train")
     y, use = columns.y[judged], columns.use[judged]
-    keys = [dataset.keys[row] for row in np.flatnonzero(judged)]
+    keys = [last_word(dataset.items[row].response) for row in np.flatnonzero(judged)]
     controls = {
         "shuffled": shuffled_labels(y, use, train, seed=seed),
         "hashed": hash_labels(keys, y, use, seed=seed),
@@ -123,7 +123,7 @@ def measure(
     evaluated = {"task": y[~train].numpy() > 0} | {name: each[~train].numpy() > 0 for name, each in controls.items()}
     compression = _compression(dataset, x, columns, seed) if described else None
     told = []
-    for k, column in enumerate(dataset.columns):
+    for k, target in enumerate(dataset.targets):
         mine = ~np.isnan(found.task[:, k])
         label = {name: each[mine, k] for name, each in evaluated.items()}
         task = class_mean(found.task[mine, k], label["task"])
@@ -134,7 +134,7 @@ def measure(
         selectivity = dict(zip(there, selective, strict=True))
         told.append(
             Measured(
-                column=column,
+                column=target.name,
                 C=float(probes.found.C[k]),
                 loss=float(probes.found.loss[:, k].min()),
                 accuracy=accuracy,

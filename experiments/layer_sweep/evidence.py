@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.layer_sweep.causal import Effect
 from experiments.layer_sweep.sweep import Sweep, mean
-from workbench.data.examples import slug
+from workbench.data.items import slug
 from workbench.report.results import Estimate
 from workbench.report.sections import Grid, Numbers, Section
 

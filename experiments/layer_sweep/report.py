@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments.layer_sweep.cells import Measured
-from experiments.layer_sweep.datasets import Dataset
 from experiments.layer_sweep.evidence import causal, transfers
 from experiments.layer_sweep.sweep import INPUT, Place, Sweep, Variant, mean
-from workbench.data.examples import slug
+from workbench.data.dataset import Dataset
+from workbench.data.items import slug
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.report.results import Estimate
 from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet, write_sheet
@@ -58,7 +58,7 @@ def write(sweep: Sweep) -> Path:
 def tell(sweep: Sweep) -> Sheet:
     """Everything on the page."""
     config = sweep.config
-    n = sum(len(dataset.columns) for dataset in sweep.datasets)
+    n = sum(len(dataset.targets) for dataset in sweep.datasets)
     return Sheet(
         title="Linear probes at every layer",
         lead=f"What can a linear probe tell from the states of {' and '.join(config.models)}, at which layer, and how "
@@ -86,7 +86,7 @@ def tell(sweep: Sweep) -> Sheet:
 
 def groups(sweep: Sweep) -> list[Group]:
     """Concept sets one by one, then all datasets of one column."""
-    many = [Group(slug(data.name), data.name, (data,)) for data in sweep.datasets if len(data.columns) > 1]
+    many = [Group(slug(data.name), data.name, (data,)) for data in sweep.datasets if len(data.targets) > 1]
     single = (Group("statements", "Statements", tuple(sweep.single)),) if sweep.single else ()
     return [*many, *single]
 
@@ -138,7 +138,7 @@ def _table(sweep: Sweep, name: str, places: Sequence[Place]) -> Numbers:
     for place in places:
         layer = sweep.best(place)
         for one in sweep.cells(place)[layer]:
-            head = one.column if len(place.dataset.columns) > 1 else place.dataset.name
+            head = one.column if len(place.dataset.targets) > 1 else place.dataset.name
             rows.append((head, (str(layer), *(_entry(metric(one)) for _, metric in METRICS))))
     return Numbers(
         name=f"{name}-best",
@@ -199,7 +199,7 @@ def _curves(
 
 
 def _columns(group: Group) -> str:
-    n = sum(len(data.columns) for data in group.data)
+    n = sum(len(data.targets) for data in group.data)
     return "1 column of labels" if n == 1 else f"{n} columns of labels"
 
 
@@ -212,7 +212,7 @@ def _point(layer: int, values: Sequence[float | None]) -> Point:
 def _grid(sweep: Sweep, name: str, places: Sequence[Place]) -> Grid:
     layers = list(sweep.cells(places[0]))
     heads = [
-        (one.column if len(place.dataset.columns) > 1 else place.dataset.name, place, k)
+        (one.column if len(place.dataset.targets) > 1 else place.dataset.name, place, k)
         for place in places
         for k, one in enumerate(sweep.cells(place)[layers[0]])
     ]

@@ -12,13 +12,15 @@ from tqdm.auto import tqdm
 from experiments.layer_sweep import NAME, Config, Pooling
 from experiments.layer_sweep.causal import QUESTIONS, Effect, effect, random_like
 from experiments.layer_sweep.cells import Measured, measure
-from experiments.layer_sweep.datasets import Dataset, datasets
 from experiments.layer_sweep.transfer import directions, transfer
 from probes.controls.baselines import EMBEDDINGS, random_model
+from workbench.data.dataset import Dataset
+from workbench.data.named import datasets
 from workbench.evaluation.intervals import Interval
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.positions import Positions
+from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.files import digest
 from workbench.runs.rows import Row, spread
@@ -97,7 +99,7 @@ class Sweep:
 
     @cache  # noqa: B019
     def cells(self, place: Place) -> dict[int, list[Measured]]:
-        """What each layer gave, by layer; in the order of the dataset's columns."""
+        """What each layer gave, by layer; in the order of the dataset's targets."""
         layers, found = self.layers(place.variant), {}
         states = self.states(place, layers)
         for layer in tqdm(layers, desc=f"{place.dataset.name} ({place.position})", disable=None):
@@ -131,7 +133,7 @@ class Sweep:
     @property
     def single(self) -> list[Dataset]:
         """The datasets of one column, between which probes can be carried."""
-        return [dataset for dataset in self.datasets if len(dataset.columns) == 1]
+        return [dataset for dataset in self.datasets if len(dataset.targets) == 1]
 
     @cache  # noqa: B019
     def transfer(self, variant: Variant) -> dict[str, dict[str, dict[str, float]]]:
@@ -171,7 +173,9 @@ class Sweep:
     @property
     def asked(self) -> list[Dataset]:
         """The datasets with a question that the model can answer itself."""
-        return [dataset for dataset in self.single if dataset.columns[0] in QUESTIONS and self.config.causal_blocks]
+        return [
+            dataset for dataset in self.single if dataset.targets[0].name in QUESTIONS and self.config.causal_blocks
+        ]
 
     def rows(self) -> list[Row]:
         """Every number of the sweep, tidy: method is model / position / probe, concept is dataset / column."""
@@ -223,8 +227,8 @@ class _Lazy:
     def _states(self) -> dict[int, Tensor]:
         model = self.sweep.model(self.place.variant)
         sites = {layer: EMBEDDINGS if layer == INPUT else Site(layer) for layer in self.layers}
-        tokens = self.place.dataset.tokens(model)
-        found = model.read(tokens, list(sites.values()), positions=TOKENS, pool=self.place.position)
+        tokens = model.encode(self.place.dataset.conversations)
+        found = model.read(tokens, ReadSpec(tuple(sites.values()), TOKENS, self.place.position))
         return {layer: found.arrays[site].to(torch.float32) for layer, site in sites.items()}
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.layer_sweep.cells import Columns, choose
-from experiments.layer_sweep.datasets import Dataset
+from workbench.data.dataset import Dataset
 
 States = Callable[[int, int], Float[Tensor, "text d"]]
 """The states of a dataset, by its number, at a layer."""
@@ -62,10 +62,10 @@ def centred(dataset: Dataset, x: Float[Tensor, "text d"]) -> Float[Tensor, "text
 
 
 def _means(dataset: Dataset, x: Tensor) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:
-    train, label = torch.from_numpy(dataset.split == "train"), torch.from_numpy(dataset.labels[:, 0])
+    train, label = torch.from_numpy(dataset.split == "train"), torch.from_numpy(dataset.column(0).copy())
     return tuple(x[train & (label == value)].double().mean(0).float() for value in (1, 0))  # type: ignore[return-value]
 
 
 def _accuracy(dataset: Dataset, scores: Float[Tensor, "text"]) -> float:
     rows = torch.from_numpy(dataset.rows("evaluation", 0))
-    return float(((scores[rows] > 0) == (torch.from_numpy(dataset.labels[:, 0])[rows] == 1)).float().mean())
+    return float(((scores[rows] > 0) == (torch.from_numpy(dataset.column(0).copy())[rows] == 1)).float().mean())

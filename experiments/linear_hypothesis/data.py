@@ -1,4 +1,4 @@
-"""Word pairs and contexts: the packaged ones, and files in the format published with arXiv:2311.03658."""
+"""Contexts that call for words of a concept: the packaged ones, and files in the format of arXiv:2311.03658."""
 
 import json
 import re
@@ -8,25 +8,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from workbench.data.examples import ConceptError
-from workbench.data.reading import json_lines, read_text
-
-Pair = tuple[str, str]
+from workbench.data.cells import json_lines, read_text
+from workbench.data.items import DataError
 
 _LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish"}
 _ALIASES = {"verb - Ved": "verb - past", "verb - Ving": "verb - ing", "verb - 3pSg": "verb - third person"}
 _ALIASES |= {"adj - comparative": "adjective - comparative"}
 _PER_WORD = 1
 """Contexts that are taken of each word of a published file: those of one word resemble each other."""
-
-
-@dataclass(frozen=True)
-class WordPairs:
-    """A concept as words without it and with it. Concepts of one kind are not expected to be unrelated."""
-
-    name: str
-    kind: str
-    pairs: tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
@@ -38,24 +27,10 @@ class Contexts:
     target: tuple[str, ...]
 
 
-def word_pairs(source: str) -> tuple[WordPairs, ...]:
-    """`packaged`, or a folder of published files: `[base - target].txt`, a pair a line, parted by a tab.
-
-    Published concepts are each of their own kind. Raises ConceptError for a folder without such files and a line that
-    is no pair.
-    """
-    if source == "packaged":
-        return tuple(
-            WordPairs(name, about["kind"], tuple((base, target) for base, target in about["pairs"]))
-            for name, about in _packaged("word_pairs.json").items()
-        )
-    return tuple(_pairs_of(path) for path in _listed(source, ".txt"))
-
-
 def contexts(source: str) -> tuple[Contexts, ...]:
     """`packaged`, or a folder of published files: .jsonl with lang0, lang1, word0, word1, contexts0 and contexts1.
 
-    A published context ends with its word, which is taken away. Raises ConceptError for a folder without such files
+    A published context ends with its word, which is taken away. Raises DataError for a folder without such files
     and a line without these fields.
     """
     if source == "packaged":
@@ -71,15 +46,6 @@ def about(contexts: Contexts, names: Iterable[str]) -> str | None:
     return next((name for name in names if _ALIASES.get(name, name) == contexts.concept), None)
 
 
-def _pairs_of(path: Path) -> WordPairs:
-    lines = [(number, line.split("\t")) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
-    for number, words in lines:
-        if len(words) != 2 or not all(word.strip() for word in words):
-            raise ConceptError(f"{path}, line {number} is no pair of words; write two, parted by a tab")
-    name = path.stem.strip("[]")
-    return WordPairs(name, name, tuple((words[0].strip(), words[1].strip()) for _, words in lines))
-
-
 def _contexts_of(path: Path) -> Contexts:
     sides: tuple[list[str], list[str]] = ([], [])
     names = ("", "")
@@ -89,7 +55,7 @@ def _contexts_of(path: Path) -> Contexts:
             for side, found in enumerate(sides):
                 found += _before(record[f"word{side}"], record[f"contexts{side}"][:_PER_WORD])
         except KeyError as missing:
-            raise ConceptError(f"{path}, line {line} has no {missing}") from missing
+            raise DataError(f"{path}, line {line} has no {missing}") from missing
     base, target = (_LANGUAGES.get(name, name) for name in names)
     return Contexts(f"{base} - {target}", tuple(sides[0]), tuple(sides[1]))
 
@@ -103,7 +69,7 @@ def _before(word: str, texts: Iterable[str]) -> list[str]:
 def _listed(source: str, suffix: str) -> list[Path]:
     found = sorted(Path(source).glob(f"*{suffix}"))
     if not found:
-        raise ConceptError(f"{source!r} is neither `packaged` nor a folder with {suffix} files")
+        raise DataError(f"{source!r} is neither `packaged` nor a folder with {suffix} files")
     return found
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from experiments.linear_hypothesis import NAME, Config, measure
-from experiments.linear_hypothesis.data import Contexts, WordPairs, about, contexts, word_pairs
+from experiments.linear_hypothesis.data import Contexts, about, contexts
 from probes.geometry.causal import (
     CausalSpace,
     differences,
@@ -23,7 +23,9 @@ from probes.geometry.causal import (
     sharing,
     unembedding,
 )
-from workbench.data.examples import ConceptError
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, Relation
+from workbench.data.word_pairs import kind_of, pairs_of, word_pairs
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.runs.files import digest
@@ -35,19 +37,17 @@ from workbench.runs.run import Run
 class Concept:
     """A concept whose pairs are enough: their tokens (base, target) and differences of unembedding rows."""
 
-    words: WordPairs
+    name: str
+    kind: str
+    given: int
+    """Pairs of words, of which `pairs` are those whose words are one token each."""
     pairs: Int[Tensor, "pair 2"]
     differences: Float64[Tensor, "pair d"]
-
-    @property
-    def name(self) -> str:
-        """The concept's name."""
-        return self.words.name
 
     def related(self, other: "Concept") -> bool:
         """Whether the two are of one kind or share a token, so that nothing says they should be unrelated."""
         shared = bool(torch.isin(self.pairs, other.pairs).any())
-        return shared or self.words.kind == other.words.kind
+        return shared or self.kind == other.kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Study:
     def of(cls, run: Run, config: Config) -> "Study":
         """Load the model and the data.
 
-        Raises ConceptError as the readers do and for fewer than two concepts, and
+        Raises DataError as the readers do and for fewer than two concepts, and
         ValueError for a model whose logits are no linear function of its last state.
         """
         model = load(config.model, dtype=config.dtype)
@@ -78,10 +78,11 @@ class Study:
         space = CausalSpace.of(words)
         facts = {"tied": is_tied(model), "condition": space.condition, "rank": space.rank}
         run.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest, **facts)
-        made = [_concept(each, words, model.tokenizer) for each in word_pairs(config.pairs)]
+        listed = word_pairs(config.pairs)
+        made = [_concept(listed, relation, words, model.tokenizer) for relation in listed.relations]
         kept = tuple(one for one in made if _enough(one, config.least))
         if len(kept) < 2:
-            raise ConceptError(
+            raise DataError(
                 f"{config.pairs!r} has {len(kept)} concepts with {config.least} or more pairs of single tokens of "
                 f"{config.model}; at least 2 are needed: give more pairs, or lower --least"
             )
@@ -125,14 +126,15 @@ class Study:
         return [Row(experiment=NAME, **fields) for fields in found]
 
     def _unit(self, name: str, compute: Callable[[], object]) -> Any:
-        concepts = [[one.name, one.words.kind, one.pairs.tolist()] for one in self.concepts]
+        concepts = [[one.name, one.kind, one.pairs.tolist()] for one in self.concepts]
         content = [self.model.digest, concepts, [[number, vars(each)] for number, each in self.asked]]
         return self.run.unit(f"{name}/{digest(content)[:16]}", compute)
 
 
-def _concept(words: WordPairs, rows: Float[Tensor, "vocab d"], tokenizer: Any) -> Concept:
-    pairs = pair_tokens(tokenizer, words.pairs)
-    return Concept(words, pairs, differences(rows, pairs))
+def _concept(listed: Dataset, relation: Relation, rows: Float[Tensor, "vocab d"], tokenizer: Any) -> Concept:
+    pairs = pair_tokens(tokenizer, pairs_of(listed, relation))
+    kind, given = kind_of(listed, relation), len(relation.members)
+    return Concept(relation.name, kind, given, pairs, differences(rows, pairs))
 
 
 def _enough(concept: Concept, least: int) -> bool:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from workbench.artifacts.attention import Attention, pooled
-from workbench.data.concepts import Label
-from workbench.data.labelled import DataError, Labelled, LabelledSet
+from workbench.data.items import DataError, Label
+from workbench.data.states import Labelled, States
 from workbench.methods import Method, unit_of
 from workbench.models.edits import Edit
 from workbench.models.positions import ALL, Positions
@@ -119,7 +119,7 @@ class AttentionProbe(Method[Attention]):
         """One concept: `fit_all` over one column."""
         return self._fit(_Texts.one(data), [data])[0]
 
-    def fit_all(self, data: LabelledSet) -> list[Attention]:
+    def fit_all(self, data: States) -> list[Attention]:
         """All concepts at once, as columns; every concept stops by itself."""
         return self._fit(_Texts.of(data.x, data.row, data.row_labels("train")), list(data))
 
@@ -165,7 +165,7 @@ class AttentionProbe(Method[Attention]):
     def _kept(self, data: Labelled, query: Tensor, direction: Tensor, bias: float) -> Attention:
         length = float(direction.norm())
         if not length > 0:
-            raise DataError(f"{self.label} found no direction for {data.concept.name!r}: the classes do not differ")
+            raise DataError(f"{self.label} found no direction for {data.target.name!r}: the classes do not differ")
         unit_norm = (direction / length).float()
         origin, unit = self.origin(data), unit_of(data, unit_norm)
         return Attention(origin, data.site, query.float().contiguous(), unit_norm, bias / length, unit)

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from workbench.artifacts.head import Head
-from workbench.data.concepts import Example
-from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
+from workbench.data.items import DataError, Item
+from workbench.data.states import Labelled, States, Through
 from workbench.methods import Method
 from workbench.models.hooks import tapped
 from workbench.models.model import TOKEN_BUDGET, Model
@@ -87,18 +87,18 @@ class _Attribution(Method[Head]):
         """Train one head. Raises DataError without texts or the live model, or at a site that is no block's output."""
         return self._fit([data])[0]
 
-    def fit_all(self, data: LabelledSet) -> list[Head]:
+    def fit_all(self, data: States) -> list[Head]:
         """One head a concept; each text runs through the model once."""
         return self._fit(list(data))
 
     def detect_texts(
-        self, artifact: Head, texts: Sequence[Example], through: Through | None = None
+        self, artifact: Head, texts: Sequence[Item], through: Through | None = None
     ) -> Float[Tensor, "text"]:
         """The largest score of any token of each text. Raises DataError without the live model, or for another one."""
         return torch.stack([scores.max() for scores in self.attribute(artifact, texts, through)])
 
     def attribute(
-        self, artifact: Head, texts: Sequence[Example], through: Through | None = None
+        self, artifact: Head, texts: Sequence[Item], through: Through | None = None
     ) -> list[Float[Tensor, "_"]]:
         """The score of each token of each text, BOS and chat header apart, in float32.
 
@@ -139,16 +139,16 @@ class _Attribution(Method[Head]):
         return shares.sum(-1) if self.form == "fixed" else shares.abs().sum(-1)
 
     def _fit(self, parts: Sequence[Labelled]) -> list[Head]:
-        model = _live(parts[0].through, parts[0].concept.name)
+        model = _live(parts[0].through, parts[0].target.name)
         for part in parts:
             _check(part)
         rows = torch.cat([part.row for part in parts]).unique()
-        states = _read_last(model, _tokens(model, [parts[0].examples[row] for row in rows.tolist()]))
+        states = _read_last(model, _tokens(model, [parts[0].items[row] for row in rows.tolist()]))
         return [self._head(part, model, states[torch.searchsorted(rows, part.row.unique())]) for part in parts]
 
     def _head(self, data: Labelled, model: Model, states: Float[Tensor, "text d"]) -> Head:
         recipe = self.training
-        weights = train_head(states, data.row_y, recipe, data.concept.name, soft=self.form == "compat")
+        weights = train_head(states, data.row_y, recipe, data.target.name, soft=self.form == "compat")
         baseline = _mean_embedding(model, recipe.seed) if self.form == "compat" else data.x.double().mean(0).float()
         return Head(self.origin(data, recipe.seed), data.site, *weights, baseline)
 
@@ -287,8 +287,8 @@ def _read_last(model: Model, tokens: Tokens) -> Float[Tensor, "text d"]:
     return found
 
 
-def _tokens(model: Model, texts: Sequence[Example]) -> Tokens:
-    return model.tokenize([text.instruction for text in texts], [text.response for text in texts])
+def _tokens(model: Model, texts: Sequence[Item]) -> Tokens:
+    return model.encode([text.conversation for text in texts])
 
 
 def _live(through: Through | None, concept: str) -> Model:
@@ -298,7 +298,7 @@ def _live(through: Through | None, concept: str) -> Model:
 
 
 def _check(data: Labelled) -> None:
-    if not data.examples:
-        raise DataError(f"attribution for {data.concept.name!r} needs the texts themselves: give the data `examples`")
+    if not data.items:
+        raise DataError(f"attribution for {data.target.name!r} needs the texts themselves: give the data `items`")
     if data.site.stream != "resid_post":
-        raise DataError(f"attribution for {data.concept.name!r} starts from a block's output, not from {data.site}")
+        raise DataError(f"attribution for {data.target.name!r} starts from a block's output, not from {data.site}")

@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from workbench.artifacts.artifact import Lexicon
-from workbench.data.concepts import Example
-from workbench.data.labelled import DataError, Labelled, Through
+from workbench.data.items import DataError, Item
+from workbench.data.states import Labelled, Through
 from workbench.methods import Method
 
 
@@ -35,17 +35,17 @@ class BagOfWords(Method[Lexicon]):
 
     def fit(self, data: Labelled) -> Lexicon:
         """A weight for every word of the training texts."""
-        if not data.examples:
-            raise DataError(f"{data.concept.name!r}: a bag of words needs the texts, and there are only hidden states")
+        if not data.items:
+            raise DataError(f"{data.target.name!r}: a bag of words needs the texts, and there are only hidden states")
         rows = data.row.unique().tolist()
         counts = CountVectorizer()
-        features = counts.fit_transform([_words(data.examples[row]) for row in rows])
+        features = counts.fit_transform([_words(data.items[row]) for row in rows])
         model = LogisticRegression(C=self.C, max_iter=1000).fit(features, data.row_y.numpy())
         words = tuple(str(word) for word in counts.get_feature_names_out())
         return Lexicon(self.origin(data), words, torch.from_numpy(model.coef_[0].copy()), float(model.intercept_[0]))
 
     def detect_texts(
-        self, artifact: Lexicon, texts: Sequence[Example], through: Through | None = None
+        self, artifact: Lexicon, texts: Sequence[Item], through: Through | None = None
     ) -> Float[Tensor, "text"]:
         """The log-odds of each text."""
         counts = CountVectorizer(vocabulary=list(artifact.words)).transform([_words(text) for text in texts])
@@ -53,5 +53,5 @@ class BagOfWords(Method[Lexicon]):
         return torch.from_numpy(scores).float()
 
 
-def _words(example: Example) -> str:
-    return f"{example.instruction} {example.response}"
+def _words(item: Item) -> str:
+    return f"{item.instruction} {item.response}"

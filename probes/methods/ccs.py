@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import DataError, Labelled
+from workbench.data.items import DataError
+from workbench.data.states import Labelled
 from workbench.methods import AdditiveMethod, class_means, mean_states
 
 Sides = Literal["alternate", "order"]
@@ -121,7 +122,7 @@ class CCS(AdditiveMethod):
         first = order if self.sides == "order" else torch.arange(len(order)) % 2 == 0
         if self.sides == "order" and bool((first == first[0]).all()):
             raise DataError(
-                f"{data.concept.name!r}: in every pair the text with the concept stands on the same side, so that "
+                f"{data.target.name!r}: in every pair the text with the concept stands on the same side, so that "
                 "centring the sides would take the concept away; use sides='alternate'"
             )
         one = torch.where(first[:, None], with_concept, without)
@@ -140,7 +141,7 @@ class CCS(AdditiveMethod):
         )
         n = min(len(with_rows), len(without_rows))
         if n < 2:
-            raise DataError(f"{data.concept.name!r}: CCS needs two pairs of texts, and there is {n}")
+            raise DataError(f"{data.target.name!r}: CCS needs two pairs of texts, and there is {n}")
         with_rows, without_rows = with_rows[:n], without_rows[:n]
         return texts[with_rows], texts[without_rows], with_rows < without_rows
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from probes.solvers.logistic import Fitted
 from probes.solvers.paths import Chosen, balanced, chosen, logistic_path
 from workbench.artifacts.vector import Vector
-from workbench.data.concepts import Label
-from workbench.data.labelled import Labelled, LabelledSet
+from workbench.data.items import Label
+from workbench.data.states import Labelled, States
 from workbench.methods import AdditiveMethod
 
-States = tuple[Tensor, Tensor]
+Marked = tuple[Tensor, Tensor]
 """Hidden states [token, d], and the Label of each token for each concept [token, concept]."""
 
 
@@ -38,12 +38,12 @@ class LinearProbe(AdditiveMethod):
         held = None if data.held_out is None else (data.held_out.x, _label(data.held_out))
         return self._fit((data.x, _label(data)), held, [data])[0]
 
-    def fit_all(self, data: LabelledSet) -> list[Vector]:
+    def fit_all(self, data: States) -> list[Vector]:
         """All concepts in one solve for each C, from the strongest penalty to the weakest."""
         train, held = (data.row_labels(split)[data.row] for split in ("train", "validation"))
         return self._fit((data.x, train), (data.x, held), list(data))
 
-    def _fit(self, train: States, held: States | None, parts: Sequence[Labelled]) -> list[Vector]:
+    def _fit(self, train: Marked, held: Marked | None, parts: Sequence[Labelled]) -> list[Vector]:
         x, y, use = _columns(*train)
         Cs = (self.grid[len(self.grid) // 2],) if held is None else tuple(sorted(set(self.grid)))
         fits = logistic_path(x, y, use, Cs)

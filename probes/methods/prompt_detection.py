@@ -10,16 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.artifacts.artifact import Prompt
-from workbench.data.concepts import Example
-from workbench.data.labelled import DataError, Labelled, Through
+from workbench.data.items import DataError, Item
+from workbench.data.states import Labelled, Through
 from workbench.evaluation.judges import rubric
-from workbench.evaluation.judges.base import Item
+from workbench.evaluation.judges.base import Item as JudgedText
 from workbench.methods import Method
+from workbench.models.encoding import encode, encode_chat
 from workbench.models.generation import Sampling
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import label_logits, labels
-from workbench.models.tokens import Row, Tokens, encode, encode_chat
+from workbench.models.tokens import Row, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,10 @@ class PromptDetection(Method[Prompt]):
 
     def fit(self, data: Labelled) -> Prompt:
         """The concept's description."""
-        return Prompt(self.origin(data), data.concept.description)
+        return Prompt(self.origin(data), data.target.description)
 
     def detect_texts(
-        self, artifact: Prompt, texts: Sequence[Example], through: Through | None = None
+        self, artifact: Prompt, texts: Sequence[Item], through: Through | None = None
     ) -> Float[Tensor, "text"]:
         """The log-odds, or the rating, of each text.
 
@@ -75,7 +76,7 @@ class PromptDetection(Method[Prompt]):
             log.warning("%r: %d of %d texts got no rating; they score -1", artifact.origin.concept, missing, len(texts))
         return found.nan_to_num(nan=-1.0)
 
-    def ratings(self, artifact: Prompt, texts: Sequence[Example], model: Model) -> Float[Tensor, "text"]:
+    def ratings(self, artifact: Prompt, texts: Sequence[Item], model: Model) -> Float[Tensor, "text"]:
         """What the model rates each text under the judges' rubric, greedily: 0, 1 or 2; NaN where it gives no rating.
 
         A text that the model's context has no room for gets none.
@@ -91,7 +92,7 @@ class PromptDetection(Method[Prompt]):
         return found
 
     @torch.no_grad()
-    def _log_odds(self, artifact: Prompt, texts: Sequence[Example], model: Model) -> Float[Tensor, "text"]:
+    def _log_odds(self, artifact: Prompt, texts: Sequence[Item], model: Model) -> Float[Tensor, "text"]:
         yes, no = answers(model.tokenizer)
         asked = [self.question.format(text=text.response, concept=artifact.text) for text in texts]
         tokens, found = _answered(model, asked), torch.empty(len(texts))
@@ -128,9 +129,9 @@ def _answered(model: Model, asked: Sequence[str]) -> Tokens:
     return Tokens(tuple(Row(row.ids[: row.response + 1], row.prefix, row.response) for row in whole))
 
 
-def _rubric(artifact: Prompt, text: Example) -> str:
+def _rubric(artifact: Prompt, text: Item) -> str:
     """The judges' question about the concept in a text."""
-    item = Item(artifact.origin.concept, artifact.text, text.instruction, text.response, perplexity=torch.nan)
+    item = JudgedText(artifact.origin.concept, artifact.text, text.instruction, text.response, perplexity=torch.nan)
     return rubric.prompts(item)[0]
 
 

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.artifacts.vector import Vector
-from workbench.data.concepts import Label
-from workbench.data.labelled import Labelled, LabelledSet
+from workbench.data.items import Label
+from workbench.data.states import Labelled, States
 from workbench.methods import AdditiveMethod
 
 _RANK = 1e-12
@@ -117,7 +117,7 @@ class RidgeProbe(AdditiveMethod):
         label = torch.where(data.y, int(Label.POSITIVE), int(Label.NEGATIVE))[:, None]
         return self._fit(data.x, label, [data])[0]
 
-    def fit_all(self, data: LabelledSet) -> list[Vector]:
+    def fit_all(self, data: States) -> list[Vector]:
         """Concepts that are told apart on the same texts share one decomposition."""
         return self._fit(data.x, data.row_labels("train")[data.row], list(data))
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from workbench.artifacts.eraser import ConceptEraser, Eraser
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.methods import Method
 from workbench.models.edits import Edit
 from workbench.models.positions import CONTENT, Positions

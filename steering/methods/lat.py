@@ -7,7 +7,8 @@ import torch
 
 from steering.methods.pca import PCA, first_component
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import DataError, Labelled
+from workbench.data.items import DataError
+from workbench.data.states import Labelled
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class LAT(PCA):
         positive = data.x[data.y].double()
         half = len(positive) // 2
         if half == 0:
-            raise DataError(f"{data.concept.name!r}: LAT pairs positive tokens, and there is only one")
+            raise DataError(f"{data.target.name!r}: LAT pairs positive tokens, and there is only one")
         order = torch.randperm(len(positive), generator=torch.Generator().manual_seed(self.seed))
         difference = positive[order[:half]] - positive[order[half : 2 * half]]
         length = difference.norm(dim=1, keepdim=True)
-        return self.oriented(data, first_component(difference / length.clamp_min(1e-12), data.concept.name), self.sign)
+        return self.oriented(data, first_component(difference / length.clamp_min(1e-12), data.target.name), self.sign)

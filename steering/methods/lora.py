@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from steering.methods.loreft import carried, uniform
-from steering.training.objective import Batch, Item, Objective, Recipe
+from steering.training.objective import Batch, Group, Objective, Recipe
 from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.models.edits import Edit, LowRankMap
 from workbench.models.hooks import Across, Tap
 from workbench.models.model import Model
@@ -44,7 +44,7 @@ class MapObjective(Objective):
             found[f"up.{k}"] = torch.zeros((self.rank, d_out))
         return found
 
-    def items(self, data: Labelled) -> list[Item]:
+    def items(self, data: Labelled) -> list[Group]:
         """Every positive text."""
         return [(text,) for text in texts(data, True)]
 

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.training.objective import Batch, Item, Objective, Recipe
+from steering.training.objective import Batch, Group, Objective, Recipe
 from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.models.edits import Edit, LowRank
 from workbench.models.hooks import Tap
 from workbench.models.positions import ALL, Positions
@@ -42,7 +42,7 @@ class SubspaceObjective(Objective):
             found[f"bias.{k}"] = uniform((self.rank,), d, generator)
         return found
 
-    def items(self, data: Labelled) -> list[Item]:
+    def items(self, data: Labelled) -> list[Group]:
         """Every positive text."""
         return [(text,) for text in texts(data, True)]
 

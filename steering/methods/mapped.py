@@ -16,7 +16,8 @@ from torch import Tensor
 
 from probes.methods.ridge import ridge_path
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import DataError, Labelled, LabelledSet
+from workbench.data.items import DataError
+from workbench.data.states import Labelled, States
 from workbench.methods import AdditiveMethod, mean_states
 from workbench.models.load import load
 from workbench.models.model import Model
@@ -55,21 +56,21 @@ class MappedDiffMean(AdditiveMethod):
         """Read the texts there, and carry their difference in means over. Raises DataError without the live model."""
         return self._fit([data])[0]
 
-    def fit_all(self, data: LabelledSet) -> list[Vector]:
+    def fit_all(self, data: States) -> list[Vector]:
         """As `fit` for each concept; every text is read there once."""
         return self._fit(list(data))
 
     def _fit(self, parts: Sequence[Labelled]) -> list[Vector]:
         model, site = self._there(parts[0])
         rows = torch.cat([part.row for part in parts]).unique()
-        texts = [parts[0].examples[row] for row in rows.tolist()]
-        read = model.read(model.tokenize([text.instruction for text in texts], [text.response for text in texts]), site)
+        texts = [parts[0].items[row] for row in rows.tolist()]
+        read = model.read(model.encode([text.conversation for text in texts]), site)
         return [self._carried(part, read.arrays[site].double(), rows[read.row]) for part in parts]
 
     def _there(self, data: Labelled) -> tuple[Model, Site]:
-        if data.through is None or not data.examples:
-            missing = "texts: give the data `examples`" if data.through else "live model: give the data `through`"
-            raise DataError(f"carrying {data.concept.name!r} over from another place needs the {missing}")
+        if data.through is None or not data.items:
+            missing = "texts: give the data `items`" if data.through else "live model: give the data `through`"
+            raise DataError(f"carrying {data.target.name!r} over from another place needs the {missing}")
         model = load(self.model) if self.model else data.through.model
         usual = model.site() if self.model else Site(data.site.layer // 2)
         return model, usual if self.layer is None else Site(self.layer)

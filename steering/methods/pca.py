@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import DataError, Labelled
+from workbench.data.items import DataError
+from workbench.data.states import Labelled
 from workbench.methods import AdditiveMethod, class_means
 
 Sign = Literal["data", "compat"]
@@ -34,7 +35,7 @@ class PCA(AdditiveMethod):
 
     def fit(self, data: Labelled) -> Vector:
         """The unit-norm component; the bias puts the threshold midway between the two class means."""
-        return self.oriented(data, first_component(data.x[data.y], data.concept.name), self.sign)
+        return self.oriented(data, first_component(data.x[data.y], data.target.name), self.sign)
 
     def oriented(self, data: Labelled, direction: Float[Tensor, "d"], sign: Sign) -> Vector:
         """A Vector along `direction` with its sign chosen, and a threshold midway between the class means."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from workbench.artifacts.artifact import Prompt
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.methods import Method
 
 
@@ -24,7 +24,7 @@ class PromptSteering(Method[Prompt]):
 
     def fit(self, data: Labelled) -> Prompt:
         """The words with the concept filled in."""
-        return Prompt(self.origin(data), self.template.replace("{concept}", data.concept.description))
+        return Prompt(self.origin(data), self.template.replace("{concept}", data.target.description))
 
     def instruct(self, artifact: Prompt, instruction: str) -> str:
         """The words, then the instruction."""

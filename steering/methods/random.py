@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.methods import AdditiveMethod, class_means, unit_of
 
 
@@ -25,7 +25,7 @@ class RandomDirection(AdditiveMethod):
 
     def fit(self, data: Labelled) -> Vector:
         """The direction of this draw, with the unit of the difference in means: equal strengths are equal lengths."""
-        name = f"{data.concept.name}/{self.draw}".encode()
+        name = f"{data.target.name}/{self.draw}".encode()
         seed = int.from_bytes(hashlib.sha256(name).digest()[:6], "big")
         direction = torch.randn(data.d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         positive, negative = class_means(data)

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.training.objective import Batch, Item, Objective, Recipe
+from steering.training.objective import Batch, Group, Objective, Recipe
 from steering.training.texts import balanced
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.methods import class_means
 from workbench.models.edits import Clamp, Edit
 from workbench.models.hooks import Tap
@@ -48,7 +48,7 @@ class LatentObjective(Objective):
         positive, negative = class_means(data)
         return {"direction": torch.nn.functional.normalize(positive - negative, dim=0).float()}
 
-    def items(self, data: Labelled) -> list[Item]:
+    def items(self, data: Labelled) -> list[Group]:
         """Every positive text, and as many negative ones."""
         return [(text,) for text in balanced(data)]
 

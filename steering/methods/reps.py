@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
-from steering.training.objective import Batch, Item, Objective, Recipe
+from steering.training.objective import Batch, Group, Objective, Recipe
 from steering.training.texts import texts
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.methods import class_means, unit_of
 from workbench.models.generation import Sampling
 from workbench.models.hooks import Tap
@@ -50,11 +50,11 @@ class PreferenceObjective(Objective):
         """The activation units that factor 1 stands for."""
         return {"unit": torch.tensor(unit_of(data, self.start(data)["direction"]))}
 
-    def items(self, data: Labelled) -> list[Item]:
+    def items(self, data: Labelled) -> list[Group]:
         """Each positive text beside what the unsteered model answers to the same instruction."""
         found = []
         for win, answer in zip(texts(data, True), self._answers(data), strict=True):
-            own = replace(win, response=answer)
+            own = win.with_response(answer)
             found.append((win, own, own, win))
         return found
 

@@ -15,7 +15,7 @@ from steering.training.objective import Recipe
 from steering.training.texts import texts
 from steering.training.trainer import live
 from workbench.artifacts.adapter import Adapter
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.methods import Method
 from workbench.models.model import Model
 from workbench.models.positions import Layout
@@ -60,7 +60,7 @@ class SFT(Method[Adapter]):
             raise ValueError(f"no weight of {model.name} has a name in which {self.weights!r} is found")
         course = self.train(data, {name: weight.detach().float() for name, weight in named.items()})
         if course.stopped:
-            log.warning("SFT of %r: %s", data.concept.name, course.stopped)
+            log.warning("SFT of %r: %s", data.target.name, course.stopped)
         kept: torch.dtype = getattr(torch, self.precision)
         changes = {
             name: (course.leaves[name].detach() - weight.detach().float()).to(kept).cpu()
@@ -77,8 +77,7 @@ class SFT(Method[Adapter]):
     def train(self, data: Labelled, start: dict[str, Tensor]) -> Course:
         """Minimise the mean nll of the responses of each step, from float32 copies of the weights."""
         model, recipe = live(data), self.recipe
-        positive = texts(data, True)
-        tokens = model.tokenize([text.instruction for text in positive], [text.response for text in positive])
+        tokens = model.encode([text.conversation for text in texts(data, True)])
         n_steps = -(-len(tokens) // recipe.batch_size) * recipe.epochs
         course = Course(start, recipe.learning_rate, recipe.weight_decay, n_steps)
         tuned = Model(_Reweighted(model.module, course.leaves), model.tokenizer, model.name, model.digest)

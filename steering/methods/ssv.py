@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from steering.training.objective import Batch, Item, Objective
+from steering.training.objective import Batch, Group, Objective
 from steering.training.texts import texts
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.models.hooks import Tap
 from workbench.models.sites import Site
 
@@ -24,7 +24,7 @@ class AddObjective(Objective):
         """0.01 everywhere, as the published code has it."""
         return {"direction": torch.full((data.d,), 0.01)}
 
-    def items(self, data: Labelled) -> list[Item]:
+    def items(self, data: Labelled) -> list[Group]:
         """Every positive text."""
         return [(text,) for text in texts(data, True)]
 

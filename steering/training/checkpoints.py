@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.runs.files import canonical, digest, write_bytes
 
 Constrain = Callable[[dict[str, Tensor]], None]
@@ -81,7 +81,7 @@ class Checkpoints:
 
     def generator(self, at: int, epoch: int) -> torch.Generator:
         """The random stream of one concept's epoch: the same whatever else is trained, and after a resume."""
-        name = canonical([self.seed, self.data[at].concept.name, epoch]).encode()
+        name = canonical([self.seed, self.data[at].target.name, epoch]).encode()
         return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:6], "big"))
 
     def write(self, at: int, course: Course, epochs: int) -> None:
@@ -118,7 +118,7 @@ class Checkpoints:
     def _path(self, at: int) -> Path:
         assert self.folder is not None
         one = self.data[at]
-        key = digest([type(self.settings).__name__, self.settings, one.digest, one.model_digest, one.concept.name])
+        key = digest([type(self.settings).__name__, self.settings, one.digest, one.model_digest, one.target.name])
         return self.folder / f"{key[:24]}.safetensors"
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.data.concepts import Example
-from workbench.data.labelled import Labelled
+from workbench.data.items import Item
+from workbench.data.states import Labelled
 from workbench.models.hooks import Tap
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions
@@ -15,7 +15,7 @@ from workbench.models.sites import Site
 from workbench.models.suffix import Beginning
 from workbench.models.tokens import Tokens
 
-Item = tuple[Example, ...]
+Group = tuple[Item, ...]
 """Texts whose losses belong together: one, or for preferences the winning and the losing ones."""
 
 
@@ -86,7 +86,7 @@ class Objective(ABC):
         return {}
 
     @abstractmethod
-    def items(self, data: Labelled) -> list[Item]:
+    def items(self, data: Labelled) -> list[Group]:
         """The training texts of a concept."""
 
     @abstractmethod

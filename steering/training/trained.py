@@ -8,7 +8,7 @@ from steering.training.objective import Objective, Recipe
 from steering.training.trainer import Trained, train
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import Labelled, LabelledSet
+from workbench.data.states import Labelled, States
 from workbench.methods import AdditiveMethod, Method
 
 A = TypeVar("A", bound=Artifact)
@@ -37,7 +37,7 @@ class TrainedMethod(Method[A]):
         """Train one concept. Raises DataError if the data do not carry the live model."""
         return self.keep(data, train(self.objective(data), [data])[0])
 
-    def fit_all(self, data: LabelledSet) -> list[A]:
+    def fit_all(self, data: States) -> list[A]:
         """Train all concepts, a block of them side by side; only the states of one block are in memory."""
         found: list[A] = []
         size = self.recipe.block

@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from steering.training.checkpoints import Checkpoints, Course
-from steering.training.objective import Batch, Item, Objective
-from workbench.data.concepts import Example
-from workbench.data.labelled import DataError, Labelled, Through
+from steering.training.objective import Batch, Group, Objective
+from workbench.data.items import DataError, Item
+from workbench.data.states import Labelled, Through
 from workbench.models.hooks import tapped
 from workbench.models.model import Model
 from workbench.models.positions import Layout, Positions
@@ -51,7 +51,7 @@ def train(objective: Objective, data: Sequence[Labelled]) -> list[Trained]:
     found = _Block(objective, data, _shared(data)).run()
     for one, trained in zip(data, found, strict=True):
         if trained.stopped:
-            log.warning("%s of %r: %s", type(objective).__name__, one.concept.name, trained.stopped)
+            log.warning("%s of %r: %s", type(objective).__name__, one.target.name, trained.stopped)
     return found
 
 
@@ -68,10 +68,10 @@ def live(data: Labelled) -> Model:
 
 def _through(data: Labelled) -> Through:
     if data.through is None:
-        what = f"training on {data.concept.name!r}"
+        what = f"training on {data.target.name!r}"
         raise DataError(f"{what} needs the live model: give the data `through=Through(model)`")
-    if not data.examples:
-        raise DataError(f"training on {data.concept.name!r} needs the texts themselves: give the data `examples`")
+    if not data.items:
+        raise DataError(f"training on {data.target.name!r} needs the texts themselves: give the data `items`")
     return data.through
 
 
@@ -118,15 +118,14 @@ class _Block:
         return self.through.model
 
     @cached_property
-    def numbers(self) -> dict[Example, int]:
+    def numbers(self) -> dict[Item, int]:
         """Each text of the block, once."""
         every = (text for items in self.items for item in items for text in item)
         return {text: number for number, text in enumerate(dict.fromkeys(every))}
 
     @cached_property
     def tokens(self) -> Tokens:
-        texts = list(self.numbers)
-        return self.model.tokenize([text.instruction for text in texts], [text.response for text in texts])
+        return self.model.encode([text.conversation for text in self.numbers])
 
     @cached_property
     def read(self) -> tuple[Float[Tensor, "token d"] | None, dict[str, Tensor]]:
@@ -170,7 +169,7 @@ class _Block:
         for at in concepts:
             self.kept.write(at, self.courses[at], epoch + 1)
 
-    def _steps(self, items: list[Item]) -> int:
+    def _steps(self, items: list[Group]) -> int:
         return -(-len(items) // self.objective.recipe.batch_size)
 
     def _batches(self, at: int, epoch: int) -> list[list[_Job]]:

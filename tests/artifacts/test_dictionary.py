@@ -11,11 +11,11 @@ from tests.planted import D, concept_set, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
-from workbench.data.concepts import Concept
+from workbench.data.items import Target
 from workbench.models.sites import Site
 
 CONCEPTS = tuple(
-    Concept(name, description, "text")
+    Target(name, description, "text")
     for name, description in [
         ("sea", "ships and <sailing> at sea"),
         ("cooking", "cooking and preparing food"),

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from workbench.data.concepts import Concept, ConceptSet, Example, Label, Split
+from workbench.data.dataset import Dataset
+from workbench.data.items import Item, Label, Split, Target
+from workbench.models.conversation import Conversation
 
 A, N, P, H = Label.ABSENT, Label.NEGATIVE, Label.POSITIVE, Label.HARD_NEGATIVE
-SEA, SQL = Concept("sea", "ships and sailing", "text"), Concept("sql", "SQL <queries> & joins", "code")
+SEA, SQL = Target("sea", "ships and sailing", "text"), Target("sql", "SQL <queries> & joins", "code")
 TABLE: tuple[tuple[Split, tuple[Label, Label]], ...] = (
     ("train", (P, A)),
     ("train", (A, P)),
@@ -22,25 +24,27 @@ TABLE: tuple[tuple[Split, tuple[Label, Label]], ...] = (
 )
 
 
-def example(row: int, split: Split) -> Example:
-    return Example(f"Instruction {row}?", f"Response {row}.", "text", split)
+def item(row: int) -> Item:
+    return Item.exchange(f"Instruction {row}?", f"Response {row}.")
 
 
-def small() -> ConceptSet:
-    examples = tuple(example(row, split) for row, (split, _) in enumerate(TABLE))
+def small() -> Dataset:
     labels = np.array([pair for _, pair in TABLE], dtype=np.int8)
-    return ConceptSet("small", (SEA, SQL), examples, labels, ("Say something.",))
+    items, split = [item(row) for row in range(len(TABLE))], [split for split, _ in TABLE]
+    return Dataset.of_labels("small", items, (SEA, SQL), labels, split, instructions=("Say something.",))
 
 
-def changed(row: int, **fields: str) -> ConceptSet:
+def changed(row: int, **fields: str) -> Dataset:
+    """One item with another instruction, response, word or sense."""
     data = small()
-    examples = list(data.examples)
-    examples[row] = replace(examples[row], **fields)
-    return replace(data, examples=tuple(examples))
+    items, old = list(data.items), data.items[row]
+    texts = [fields.pop(name, getattr(old, name)) for name in ("instruction", "response")]
+    items[row] = replace(old, conversation=Conversation.exchange(*texts), **fields)
+    return replace(data, items=tuple(items))
 
 
-def relabelled(row: int, column: int, label: int) -> ConceptSet:
+def relabelled(row: int, column: int, label: int) -> Dataset:
     data = small()
     labels = data.labels.copy()
     labels[row, column] = label
-    return replace(data, labels=labels)
+    return data.with_labels(labels)

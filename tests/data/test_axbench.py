@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from workbench.data.axbench import VALIDATION_SHARE, read_axbench
-from workbench.data.concepts import ConceptError, ConceptSet, Label
-from workbench.data.examples import text_key
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, Label, text_key
 
 N_TRAIN, N_EVALUATION = 40, 3
 DESCRIPTIONS = {0: "ships & <sea>", 1: "SQL queries", 2: "ships & sea"}
@@ -64,16 +64,16 @@ def folder(tmp_path: Path) -> Path:
     return write(tmp_path / "prod", train_rows(), evaluation_rows())
 
 
-def texts(data: ConceptSet, concept: int, *, label: Label) -> set[str]:
+def texts(data: Dataset, concept: int, *, label: Label) -> set[str]:
     """Instructions of the train file, whichever of its two splits they went to."""
     splits = ("train", "validation")
-    return {data.examples[i].instruction for split in splits for i in data.rows(concept, split, label)}
+    return {data.items[i].instruction for split in splits for i in data.rows(concept, split, label)}
 
 
 def test_planted_labels_are_read(folder: Path) -> None:
     data = read_axbench(folder)
-    assert [concept.name for concept in data.concepts] == ["ships-sea", "sql-queries", "ships-sea-2"]
-    assert [concept.genre for concept in data.concepts] == ["text", "code", "text"]
+    assert [concept.name for concept in data.targets] == ["ships-sea", "sql-queries", "ships-sea-2"]
+    assert [concept.genre for concept in data.targets] == ["text", "code", "text"]
     for k, genres in GENRES.items():
         shared = {f"Ask train -1 {genre} negative {n}?" for genre in genres for n in range(N_TRAIN)}
         assert texts(data, k, label=Label.NEGATIVE) == shared
@@ -81,25 +81,27 @@ def test_planted_labels_are_read(folder: Path) -> None:
         assert texts(data, k, label=Label.POSITIVE) == positive
         assert len(data.rows(k, "evaluation", Label.POSITIVE)) == N_EVALUATION
         assert len(data.rows(k, "evaluation", Label.NEGATIVE)) == 2 * N_EVALUATION
-    assert data.steering_instructions == ()
+    assert data.instructions == ()
 
 
 def test_hard_negative_has_its_word_and_sense(folder: Path) -> None:
     data = read_axbench(folder)
     (hard,) = data.rows(0, "evaluation", Label.HARD_NEGATIVE)
-    assert (data.examples[hard].word, data.examples[hard].sense) == ("deck", "a pack of cards // or slides")
+    assert (data.items[hard].word, data.items[hard].sense) == ("deck", "a pack of cards // or slides")
     assert data.labels[hard].tolist() == [Label.HARD_NEGATIVE, Label.ABSENT, Label.ABSENT]
 
 
 def test_validation_depends_on_the_instruction_alone(folder: Path, tmp_path: Path) -> None:
     data = read_axbench(folder)
-    share = sum(e.split == "validation" for e in data.examples) / sum(e.split != "evaluation" for e in data.examples)
+    share = (data.split == "validation").sum() / (data.split != "evaluation").sum()
     assert abs(share - VALIDATION_SHARE) < 0.08
     backwards = [entry | {"input": entry["input"].upper() + "  "} for entry in reversed(train_rows())]
     other = read_axbench(write(tmp_path / "other", backwards, evaluation_rows()))
-    assert {text_key(e.instruction): e.split for e in other.examples} == {
-        text_key(e.instruction): e.split for e in data.examples
-    }
+    one, two = (
+        {text_key(item.instruction): str(split) for item, split in zip(found.items, found.split, strict=True)}
+        for found in (data, other)
+    )
+    assert one == two
 
 
 def test_rotated_parts_are_read_in_the_order_of_their_numbers(folder: Path) -> None:
@@ -120,7 +122,7 @@ def test_train_row_whose_text_is_in_evaluation_is_left_out_and_logged(
     train[7][column] = " " + evaluation[0][column].upper()
     with caplog.at_level(logging.WARNING):
         data = read_axbench(write(tmp_path / "prod", train, evaluation))
-    assert len(data.examples) == len(train) + len(evaluation) - 1
+    assert len(data.items) == len(train) + len(evaluation) - 1
     assert "left out 1 rows" in caplog.text
     assert "train_data.parquet, row 8" in caplog.text
 
@@ -128,15 +130,13 @@ def test_train_row_whose_text_is_in_evaluation_is_left_out_and_logged(
 def test_train_row_whose_response_is_in_validation_is_left_out(tmp_path: Path) -> None:
     train = train_rows()
     held_out = read_axbench(write(tmp_path / "a", train, evaluation_rows()))
-    text = {split: next(e for e in held_out.examples if e.split == split) for split in ("train", "validation")}
+    text = {split: held_out.part(split).items[0] for split in ("train", "validation")}
     doubled = [
         entry | ({"output": text["validation"].response} if entry["input"] == text["train"].instruction else {})
         for entry in train
     ]
     data = read_axbench(write(tmp_path / "b", doubled, evaluation_rows()))
-    assert {e.instruction for e in held_out.examples} - {e.instruction for e in data.examples} == {
-        text["train"].instruction
-    }
+    assert {e.instruction for e in held_out.items} - {e.instruction for e in data.items} == {text["train"].instruction}
 
 
 def test_nothing_is_logged_where_nothing_is_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -149,19 +149,19 @@ def test_nothing_is_logged_where_nothing_is_left_out(folder: Path, caplog: pytes
 )
 def test_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(ConceptError, match=rf"{name} is missing"):
+    with pytest.raises(DataError, match=rf"{name} is missing"):
         read_axbench(folder)
 
 
 def test_folder_without_the_stages(tmp_path: Path) -> None:
-    with pytest.raises(ConceptError, match=r"metadata\.jsonl is missing; give the folder that holds AxBench's"):
+    with pytest.raises(DataError, match=r"metadata\.jsonl is missing; give the folder that holds AxBench's"):
         read_axbench(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 but not really", b"\x80\x04N."])
 def test_file_that_is_no_parquet_is_named(folder: Path, content: bytes) -> None:
     (folder / "generate" / "train_data.parquet").write_bytes(content)
-    with pytest.raises(ConceptError, match=r"train_data\.parquet is no readable parquet file"):
+    with pytest.raises(DataError, match=r"train_data\.parquet is no readable parquet file"):
         read_axbench(folder)
 
 
@@ -181,13 +181,13 @@ def test_file_that_is_no_parquet_is_named(folder: Path, content: bytes) -> None:
 def test_bad_row_is_named(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
     evaluation = evaluation_rows()
     evaluation[1] |= fields
-    with pytest.raises(ConceptError, match=rf"latent_eval_data\.parquet, {message}"):
+    with pytest.raises(DataError, match=rf"latent_eval_data\.parquet, {message}"):
         read_axbench(write(tmp_path / "prod", train_rows(), evaluation))
 
 
 def test_missing_column_is_named(tmp_path: Path) -> None:
     train = [{key: value for key, value in entry.items() if key != "concept_id"} for entry in train_rows()]
-    with pytest.raises(ConceptError, match=r"train_data\.parquet has no column concept_id; it has input, output"):
+    with pytest.raises(DataError, match=r"train_data\.parquet has no column concept_id; it has input, output"):
         read_axbench(write(tmp_path / "prod", train, evaluation_rows()))
 
 
@@ -206,7 +206,7 @@ def test_missing_column_is_named(tmp_path: Path) -> None:
 )
 def test_bad_metadata_is_named(folder: Path, line: str, message: str) -> None:
     (folder / "generate" / "metadata.jsonl").write_text(line)
-    with pytest.raises(ConceptError, match=message):
+    with pytest.raises(DataError, match=message):
         read_axbench(folder)
 
 
@@ -215,13 +215,13 @@ def test_concept10(shared_data: Path, name: str, n_left_out: int, caplog: pytest
     root = shared_data / "axbench" / "concept10" / name
     data = read_axbench(root)
     stored = [pd.read_parquet(path) for path in sorted(root.rglob("*.parquet"))]
-    assert len(data) == 10
-    assert len(data.examples) == sum(map(len, stored)) - n_left_out
+    assert len(data.targets) == 10
+    assert len(data.items) == sum(map(len, stored)) - n_left_out
     assert f"left out {n_left_out} rows" in caplog.text
     for k in range(10):
         assert len(data.rows(k, "evaluation", Label.POSITIVE)) == len(data.rows(k, "evaluation", Label.NEGATIVE)) == 36
         assert 70 <= len(texts(data, k, label=Label.POSITIVE)) <= 72
         assert 10 <= len(data.rows(k, "validation", Label.POSITIVE)) <= 26
-    hard = [e for e in data.examples if e.word is not None]
+    hard = [e for e in data.items if e.word is not None]
     assert len(hard) == sum((frame["category"] == "hard negative").sum() for frame in stored)
     assert all(e.word and e.sense and "//" not in e.word for e in hard)

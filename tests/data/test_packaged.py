@@ -7,8 +7,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from workbench.data.concepts import SPLITS, ConceptSet, Label, Split
-from workbench.data.examples import text_key
+from workbench.data.dataset import Dataset
+from workbench.data.items import SPLITS, Label, Split, text_key
 from workbench.data.packaged import packaged
 
 NAMES = ["weather", "cooking", "sea", "music", "gardens", "trains", "exceptions", "sql", "probability", "geometry"]
@@ -21,76 +21,76 @@ N_NEUTRAL: dict[Split, dict[str, int]] = {
 
 
 @pytest.fixture(scope="module")
-def data() -> ConceptSet:
+def data() -> Dataset:
     return packaged()
 
 
-def words(data: ConceptSet, concept: int, split: Split, label: Label) -> list[str]:
-    return [data.examples[row].response for row in data.rows(concept, split, label)]
+def words(data: Dataset, concept: int, split: Split, label: Label) -> list[str]:
+    return [data.items[row].response for row in data.rows(concept, split, label)]
 
 
-def test_concepts_and_genres(data: ConceptSet) -> None:
-    assert [concept.name for concept in data.concepts] == NAMES
-    assert Counter(concept.genre for concept in data.concepts) == {"text": 6, "code": 2, "math": 2}
-    assert data.concepts[7].description == "SQL database queries"
+def test_concepts_and_genres(data: Dataset) -> None:
+    assert [concept.name for concept in data.targets] == NAMES
+    assert Counter(concept.genre for concept in data.targets) == {"text": 6, "code": 2, "math": 2}
+    assert data.targets[7].description == "SQL database queries"
 
 
 @pytest.mark.parametrize("concept", range(10))
 @pytest.mark.parametrize("split", SPLITS)
-def test_counts_are_as_promised(data: ConceptSet, concept: int, split: Split) -> None:
-    genre = data.concepts[concept].genre
+def test_counts_are_as_promised(data: Dataset, concept: int, split: Split) -> None:
+    genre = data.targets[concept].genre
     neutral = N_NEUTRAL[split]
     assert len(data.rows(concept, split, Label.POSITIVE)) == N_POSITIVE[split]
-    others = sum(other.genre == genre for other in data.concepts) - 1
+    others = sum(other.genre == genre for other in data.targets) - 1
     n_negative = sum(neutral.values()) if split == "evaluation" else neutral[genre] + others * N_POSITIVE[split]
     assert len(data.rows(concept, split, Label.NEGATIVE)) == n_negative
     assert len(data.rows(concept, split, Label.HARD_NEGATIVE)) == (8 if split == "evaluation" else 0)
 
 
-def test_negatives_are_neutral_in_evaluation_and_of_the_own_genre_elsewhere(data: ConceptSet) -> None:
+def test_negatives_are_neutral_in_evaluation_and_of_the_own_genre_elsewhere(data: Dataset) -> None:
     carries = (data.labels == Label.POSITIVE).sum(axis=1) + (data.labels == Label.HARD_NEGATIVE).sum(axis=1)
     assert carries.max() == 1
     assert (carries == 0).sum() == 120
-    for k, concept in enumerate(data.concepts):
+    for k, concept in enumerate(data.targets):
         assert not carries[data.rows(k, "evaluation", Label.NEGATIVE)].any()
         for split in ("train", "validation"):
-            assert {data.examples[row].genre for row in data.rows(k, split, Label.NEGATIVE)} == {concept.genre}
+            assert {data.items[row].genre for row in data.rows(k, split, Label.NEGATIVE)} == {concept.genre}
 
 
 @pytest.mark.parametrize("concept", range(10))
-def test_positives_answer_different_instructions_of_the_concepts_genre(data: ConceptSet, concept: int) -> None:
+def test_positives_answer_different_instructions_of_the_concepts_genre(data: Dataset, concept: int) -> None:
     for split in SPLITS:
-        asked = [data.examples[row] for row in data.rows(concept, split, Label.POSITIVE)]
+        asked = [data.items[row] for row in data.rows(concept, split, Label.POSITIVE)]
         assert len({example.instruction for example in asked}) == len(asked)
-        assert {example.genre for example in asked} == {data.concepts[concept].genre}
+        assert {example.genre for example in asked} == {data.targets[concept].genre}
 
 
-def test_no_response_is_there_twice(data: ConceptSet) -> None:
-    assert max(Counter(text_key(example.response) for example in data.examples).values()) == 1
+def test_no_response_is_there_twice(data: Dataset) -> None:
+    assert max(Counter(text_key(example.response) for example in data.items).values()) == 1
 
 
-def test_splits_and_steering_share_no_instruction(data: ConceptSet) -> None:
-    asked = [{text_key(e.instruction) for e in data.examples if e.split == split} for split in SPLITS]
-    asked.append({text_key(instruction) for instruction in data.steering_instructions})
-    assert len(asked[-1]) == len(data.steering_instructions) == 40
+def test_splits_and_steering_share_no_instruction(data: Dataset) -> None:
+    asked = [{text_key(item.instruction) for item in data.part(split).items} for split in SPLITS]
+    asked.append({text_key(instruction) for instruction in data.instructions})
+    assert len(asked[-1]) == len(data.instructions) == 40
     assert len(set.union(*asked)) == sum(map(len, asked))
 
 
 @pytest.mark.parametrize("concept", range(10))
-def test_hard_negatives_use_a_word_of_the_train_positives_in_another_sense(data: ConceptSet, concept: int) -> None:
+def test_hard_negatives_use_a_word_of_the_train_positives_in_another_sense(data: Dataset, concept: int) -> None:
     known = set(tokens(" ".join(words(data, concept, "train", Label.POSITIVE))))
     for row in data.rows(concept, "evaluation", Label.HARD_NEGATIVE):
-        example = data.examples[row]
+        example = data.items[row]
         assert example.sense
         assert example.word
         assert example.word in example.response.lower()
         assert len(known.intersection(tokens(example.response))) >= 3
     positives = data.rows(concept, "evaluation", Label.POSITIVE)
-    assert all(data.examples[row].word is None and data.examples[row].sense is None for row in positives)
+    assert all(data.items[row].word is None and data.items[row].sense is None for row in positives)
 
 
 @pytest.mark.parametrize("concept", range(10))
-def test_length_does_not_tell_the_kinds_apart(data: ConceptSet, concept: int) -> None:
+def test_length_does_not_tell_the_kinds_apart(data: Dataset, concept: int) -> None:
     kinds = (Label.POSITIVE, Label.NEGATIVE, Label.HARD_NEGATIVE)
     means = [np.mean([len(text.split()) for text in words(data, concept, "evaluation", kind)]) for kind in kinds]
     assert max(means) < 1.3 * min(means)
@@ -102,7 +102,7 @@ def test_data_folder_holds_nothing_that_is_not_read() -> None:
     assert found == lists | {f"{name}.jsonl" for name in NAMES}
 
 
-def test_bag_of_words_finds_concepts_but_fails_on_hard_negatives(data: ConceptSet) -> None:
+def test_bag_of_words_finds_concepts_but_fails_on_hard_negatives(data: Dataset) -> None:
     """Measured: mean AUROC 0.69 against neutral texts, 0.23 against hard negatives, of which 14 % are rejected."""
     auroc, auroc_hard, rejected = np.mean([bag_of_words(data, concept) for concept in range(10)], axis=0)
     assert auroc > 0.62
@@ -110,7 +110,7 @@ def test_bag_of_words_finds_concepts_but_fails_on_hard_negatives(data: ConceptSe
     assert rejected < 0.3
 
 
-def bag_of_words(data: ConceptSet, concept: int) -> tuple[float, float, float]:
+def bag_of_words(data: Dataset, concept: int) -> tuple[float, float, float]:
     """Evaluation AUROC against negatives and hard negatives, and the share of hard negatives below the threshold."""
     texts, labels = labelled(data, concept, "train")
     vectorizer = CountVectorizer()
@@ -132,7 +132,7 @@ def bag_of_words(data: ConceptSet, concept: int) -> tuple[float, float, float]:
     )
 
 
-def labelled(data: ConceptSet, concept: int, split: Split) -> tuple[list[str], np.ndarray]:
+def labelled(data: Dataset, concept: int, split: Split) -> tuple[list[str], np.ndarray]:
     positive, negative = (words(data, concept, split, label) for label in (Label.POSITIVE, Label.NEGATIVE))
     return positive + negative, np.arange(len(positive) + len(negative)) < len(positive)
 

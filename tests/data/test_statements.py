@@ -2,48 +2,61 @@
 
 import re
 from collections import Counter
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from workbench.data.examples import ConceptError
+from workbench.data.dataset import Dataset
+from workbench.data.items import SPLITS, DataError
+from workbench.data.named import datasets
 from workbench.data.sentiment import load_sentiment
-from workbench.data.statements import Statement, families, load_statements, split_groups, statements
+from workbench.data.statements import TRUE, families, load_statements, split_statements, statements, with_negations
 
 LEAST = {"cities": 240, "larger_than": 200, "smaller_than": 200, "translations": 120, "elements": 80, "animals": 100}
 
 
-def words(chosen: list[Statement]) -> Counter[str]:
-    return Counter(word for one in chosen for word in re.findall(r"\w+", one.text.lower()))
+def texts(data: Dataset, value: bool | None = None) -> list[str]:
+    """The statements, or those that are true or false."""
+    return [
+        item.response
+        for item, label in zip(data.items, data.column("true"), strict=True)
+        if value is None or label == value
+    ]
+
+
+def words(chosen: list[str]) -> Counter[str]:
+    return Counter(word for text in chosen for word in re.findall(r"\w+", text.lower()))
 
 
 @pytest.mark.parametrize("negated", [False, True])
 @pytest.mark.parametrize("family", families())
 def test_labels_are_balanced_in_every_group_and_use_the_same_words(family: str, negated: bool) -> None:
-    made = statements(family, negated)
+    made = statements(family, negated=negated)
     assert len(made) >= LEAST[family]
-    assert len({one.text for one in made}) == len(made)
-    truth = {group: sorted(one.true for one in made if one.group == group) for group in {one.group for one in made}}
-    assert set(map(tuple, truth.values())) == {(False, True)}
-    assert words([one for one in made if one.true]) == words([one for one in made if not one.true])
+    assert len(set(texts(made))) == len(made)
+    truth = {group: sorted(made.column("true")[made.group == group]) for group in set(made.group.tolist())}
+    assert set(map(tuple, truth.values())) == {(0, 1)}
+    assert words(texts(made, True)) == words(texts(made, False))
 
 
 @pytest.mark.parametrize("family", families())
-def test_a_negation_is_paired_with_its_statement_and_has_the_other_label(family: str) -> None:
-    plain = {one.pair: one for one in statements(family)}
-    negated = {one.pair: one for one in statements(family, negated=True)}
-    assert plain.keys() == negated.keys()
-    for pair, one in plain.items():
-        assert negated[pair].true == (not one.true)
-        assert negated[pair].group == one.group
-        assert negated[pair].family == f"neg_{one.family}"
-        assert " not " in negated[pair].text
-        assert " not " not in one.text
+def test_a_negation_is_related_to_its_statement_and_has_the_other_label(family: str) -> None:
+    both = with_negations(family)
+    relation = both.relation("negation")
+    plain, negated = relation.role("affirmed"), relation.role("negated")
+    assert sorted([*plain, *negated]) == list(range(len(both)))
+    assert (both.column("true")[plain] != both.column("true")[negated]).all()
+    assert (both.group[plain] == both.group[negated]).all()
+    for one, other in zip(plain, negated, strict=True):
+        left, right = both.items[one].response, both.items[other].response
+        assert re.sub(r"\bnot |\bdoes |s\b", "", right) == re.sub(r"s\b", "", left)
+        assert " not " not in left
 
 
 def test_what_is_known_to_be_true_is_labelled_so() -> None:
-    label = {one.text: one.true for family in families() for one in (*statements(family), *statements(family, True))}
+    label = {text: bool(value) for data in datasets(["truth"]) for value in (0, 1) for text in texts(data, bool(value))}
     for text in (
         "The city of Lyon is in France.",
         "The Spanish word 'perro' means 'dog'.",
@@ -65,47 +78,58 @@ def test_comparisons_are_true_where_arithmetic_says_so() -> None:
         return 20 + 10 * tens.index(ten) + (units.index(unit) if unit else 0)
 
     for family in ("larger_than", "smaller_than"):
-        for one in statements(family):
-            first, second = (value(word) for word in re.split(r" is (?:larger|smaller) than ", one.text.rstrip(".")))
-            assert one.true == (first > second if family == "larger_than" else first < second)
+        made = statements(family)
+        for text, true in zip(texts(made), made.column("true"), strict=True):
+            first, second = (value(word) for word in re.split(r" is (?:larger|smaller) than ", text.rstrip(".")))
+            assert true == (first > second if family == "larger_than" else first < second)
 
 
 def test_statements_are_the_same_every_time() -> None:
-    assert statements("cities")[:3] == (
-        Statement("The city of Lyon is in France.", True, "cities", "Lyon", "cities: Lyon, France"),
-        statements("cities")[1],
-        Statement("The city of Marseille is in France.", True, "cities", "Marseille", "cities: Marseille, France"),
-    )
-    # Written down once: other numbers mean that the false statements were dealt out in another way.
-    assert statements("cities")[1].text == "The city of Lyon is in Germany."
-    assert statements("larger_than")[0].text == "Twenty is larger than twenty-five."
+    # Written down once: other numbers mean that the false statements were dealt out or split in another way.
+    cities = statements("cities")
+    said = dict(zip(texts(cities), zip(cities.column("true"), cities.split, strict=True), strict=True))
+    assert said["The city of Lyon is in Germany."] == (0, "evaluation")
+    assert said["The city of Marseille is in France."] == (1, "train")
+    assert "Twenty is larger than twenty-five." in texts(statements("larger_than"))
 
 
 def test_no_group_crosses_the_split_and_families_of_one_subject_are_cut_alike() -> None:
-    cities, negated = statements("cities"), statements("cities", negated=True)
-    parts = split_groups((*cities, *negated), seed=0)
-    groups = [{one.group for one in part} for part in parts]
-    assert not any(one & other for one, other in combinations(groups, 2))
-    assert sum(map(len, parts)) == len(cities) + len(negated)
-    assert [len(part) / (len(cities) + len(negated)) for part in parts] == pytest.approx([0.6, 0.2, 0.2], abs=0.01)
-    assert [sum(one.true for one in part) * 2 for part in parts] == [len(part) for part in parts]
-    alone = split_groups(negated, seed=0)
-    assert [{one.group for one in part} for part in alone] == groups
-    assert split_groups(cities, seed=1) != split_groups(cities, seed=0)
-    larger, smaller = (split_groups(statements(family), seed=3) for family in ("larger_than", "smaller_than"))
-    for one, other in zip(larger, smaller, strict=True):
-        assert {each.group for each in one} == {each.group for each in other}
+    both, negated = with_negations("cities"), statements("cities", negated=True)
+    parts = [set(both.group[both.split == split].tolist()) for split in SPLITS]
+    assert not any(one & other for one, other in combinations(parts, 2))
+    assert [(both.split == split).mean() for split in SPLITS] == pytest.approx([0.6, 0.2, 0.2], abs=0.01)
+    assert [both.column("true")[both.split == split].mean() for split in SPLITS] == [0.5] * 3
+    where = dict(zip(texts(both), both.split.tolist(), strict=True))
+    assert all(where[text] == split for text, split in zip(texts(negated), negated.split, strict=True))
+    assert statements("cities", seed=1).digest != statements("cities", seed=0).digest
+    larger, smaller = (
+        {
+            frozenset((*text.lower().rstrip(".").split(" "),)[::4]): split
+            for text, split in zip(texts(data), data.split, strict=True)
+        }
+        for data in (statements("larger_than", seed=3), statements("smaller_than", seed=3))
+    )
+    assert larger == smaller
 
 
-def test_shares_may_be_zero_and_must_sum_to_one() -> None:
-    train, validation, test = split_groups(statements("animals"), 0, (0.5, 0.0, 0.5))
-    assert (len(train), len(validation), len(test)) == (60, 0, 60)
-    with pytest.raises(ConceptError, match="sum to 1"):
-        split_groups(statements("animals"), 0, (0.5, 0.2, 0.2))
+def test_training_items_come_first_and_keep_their_order() -> None:
+    data = statements("elements", seed=5)
+    assert [SPLITS.index(split) for split in data.split] == sorted(SPLITS.index(split) for split in data.split)
+    assert texts(statements("elements", seed=5)) == texts(data)
+
+
+def test_shares_may_be_zero_and_must_sum_to_one(tmp_path: Path) -> None:
+    from workbench.data.statements import Statement
+
+    made = [Statement(f"{k} {word}", word == "yes", str(k)) for k in range(10) for word in ("yes", "no")]
+    halves = split_statements("x", made, TRUE, 0, (0.5, 0.0, 0.5))
+    assert [int((halves.split == split).sum()) for split in SPLITS] == [10, 0, 10]
+    with pytest.raises(DataError, match="sum to 1"):
+        split_statements("x", made, TRUE, 0, (0.5, 0.2, 0.2))
 
 
 def test_an_unknown_family_is_refused_by_name() -> None:
-    with pytest.raises(ConceptError, match=r"no family 'towns'.*cities"):
+    with pytest.raises(DataError, match=r"no family 'towns'.*cities"):
         statements("towns")
 
 
@@ -114,18 +138,18 @@ def test_a_published_file_is_read(tmp_path: Path) -> None:
     path.write_text(
         'statement,label,city,country\n"Rome is not in Italy.",0,Rome,Italy\nRome is not in Spain.,1,Rome,Spain\n'
     )
-    assert load_statements(path) == (
-        Statement("Rome is not in Italy.", False, "neg_cities", "Rome", "cities: Rome, Italy"),
-        Statement("Rome is not in Spain.", True, "neg_cities", "Rome", "cities: Rome, Spain"),
-    )
+    found = load_statements(path)
+    assert (found.name, found.targets) == ("neg_cities", (TRUE,))
+    assert texts(found) == ["Rome is not in Italy.", "Rome is not in Spain."]
+    assert found.column("true").tolist() == [0, 1]
+    assert found.group.tolist() == [0, 0]
+    assert all(item.conversation.is_bare for item in found.items)
 
 
-def test_both_orders_of_two_numbers_are_one_group_and_two_pairs(tmp_path: Path) -> None:
+def test_both_orders_of_two_numbers_are_one_group(tmp_path: Path) -> None:
     path = tmp_path / "larger_than.csv"
     path.write_text("statement,label,n1,n2\nTwo is larger than one.,1,2,1\nOne is larger than two.,0,1,2\n")
-    first, second = load_statements(path)
-    assert first.group == second.group == "1 2"
-    assert first.pair != second.pair
+    assert load_statements(path).group.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -134,29 +158,34 @@ def test_both_orders_of_two_numbers_are_one_group_and_two_pairs(tmp_path: Path) 
         ("statement\nA.\n", "no column label"),
         ("statement,label\nA.,yes\n", "line 2 has label 'yes'"),
         ("statement,label\nA.,1\n,1\n", "line 3 has an empty statement"),
-        ("statement,label,city,country\nA.,1,Rome\n", "line 2 has an empty country"),
+        ("statement,label,city\nA.,1\n", "line 2 has an empty city"),
     ],
 )
 def test_a_bad_file_is_refused_by_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(content)
-    with pytest.raises(ConceptError, match=message):
+    with pytest.raises(DataError, match=message):
         load_statements(path)
+
+
+def sentences(label: str, texts: list[tuple[int, str]]) -> str:
+    return f"label\t{label}\n" + "".join(f"{value}\t{text}\n" for value, text in texts)
 
 
 def test_sentiment_in_both_published_layouts(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
-    path.write_text('label\tsentence\n1\ta "fine film\n0\tdull . \n')
-    first, second = load_sentiment(path)
-    assert (first.text, first.true, first.family) == ('a "fine film', True, "sst2")
-    assert (second.text, second.true) == ("dull .", False)
-    path.write_text("label\tcontent\n0\tdull .\n")
-    assert load_sentiment(path) == (second,)
-    path.write_text("label\ttext\n0\tdull .\n")
-    with pytest.raises(ConceptError, match="no column sentence or content"):
+    rows = [(k % 2, f'{"a fine" if k % 2 else "a dull"} "film number {k} . ') for k in range(40)]
+    path.write_text(sentences("sentence", rows))
+    first = load_sentiment(path)
+    assert sorted(item.response for item in first.items) == sorted(text.strip() for _, text in rows)
+    assert ["fine" in item.response for item in first.items] == first.column(0).astype(bool).tolist()
+    path.write_text(sentences("content", rows))
+    assert load_sentiment(path).digest == first.digest
+    path.write_text(sentences("text", rows))
+    with pytest.raises(DataError, match="no column sentence or content"):
         load_sentiment(path)
-    path.write_text("label\tsentence\n2\tdull .\n")
-    with pytest.raises(ConceptError, match="line 2 has label '2'"):
+    path.write_text(sentences("sentence", [(2, "dull .")]))
+    with pytest.raises(DataError, match="line 2 has label '2'"):
         load_sentiment(path)
 
 
@@ -166,13 +195,12 @@ def test_the_published_truth_files(shared_data: Path) -> None:
         pytest.skip(f"no {folder}")
     cities, negated = (load_statements(folder / f"{name}.csv") for name in ("cities", "neg_cities"))
     assert len(cities) == len(negated) == 1496
-    assert {one.pair: one.true for one in cities} == {one.pair: not one.true for one in negated}
-    assert len({one.group for one in cities}) < 1000
-    spanish = load_statements(folder / "sp_en_trans.csv")
-    assert all(len(one.group.split()) == 1 for one in spanish)
-    assert {one.pair for one in spanish} == {one.pair for one in load_statements(folder / "neg_sp_en_trans.csv")}
+    assert len(set(cities.group.tolist())) < 1000
+    plain = dict(zip(texts(cities), cities.column("true").tolist(), strict=True))
+    said = zip(texts(negated), negated.column(0), strict=True)
+    assert all(plain[text.replace(" not ", " ")] != true for text, true in said)
     numbers = load_statements(folder / "larger_than.csv")
-    assert Counter(Counter(one.group for one in numbers).values()).keys() == {2}
+    assert set(np.bincount(numbers.group).tolist()) == {2}
 
 
 def test_the_published_sentiment_file(shared_data: Path) -> None:
@@ -181,11 +209,4 @@ def test_the_published_sentiment_file(shared_data: Path) -> None:
         pytest.skip(f"no {path}")
     dev = load_sentiment(path)
     assert len(dev) == 872
-    assert sum(one.true for one in dev) == 444
-
-
-def test_groups_keep_the_order_of_statements_within_a_part() -> None:
-    made = statements("elements")
-    for part in split_groups(made, seed=5):
-        places = [made.index(one) for one in part]
-        assert all(one < other for one, other in pairwise(places))
+    assert dev.column("positive").sum() == 444

@@ -56,7 +56,7 @@ def test_halves_are_disjoint_and_reproducible():
     for first, second in chosen.values():
         assert len(first) == len(second) == 5
         assert not set(first) & set(second)
-        assert set(first) | set(second) <= set(concepts.steering_instructions)
+        assert set(first) | set(second) <= set(concepts.instructions)
     assert split_instructions(concepts, 10, seed=0) == chosen
     assert split_instructions(concepts, 10, seed=1) != chosen
     assert chosen["sea"] != chosen["music"]
@@ -105,7 +105,7 @@ def test_strength_of_the_best_mean_and_of_equal_ones_the_smallest():
 
 
 def test_divergence_is_zero_unsteered_and_grows_with_strength(llama):
-    neutral = Neutral.of(llama, concept_set().concepts, 2, max_tokens=5)
+    neutral = Neutral.of(llama, concept_set().dataset, 2, max_tokens=5)
     assert len(neutral.texts) == 2
 
     def effect(strength: float) -> float:
@@ -117,7 +117,7 @@ def test_divergence_is_zero_unsteered_and_grows_with_strength(llama):
 
 
 def test_divergence_equals_a_sum_by_hand(llama):
-    neutral = Neutral.of(llama, concept_set().concepts, 1, max_tokens=3)
+    neutral = Neutral.of(llama, concept_set().dataset, 1, max_tokens=3)
     edit = Add(site=Site(1), direction=torch.ones(32), strength=0.5)
     tokens = llama.tokenize([neutral.instructions[0]], [neutral.texts[0]], chat=True)
     start = tokens.rows[0].response

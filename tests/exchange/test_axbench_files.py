@@ -11,20 +11,21 @@ import pytest
 from tests.data.test_axbench import evaluation_rows, train_rows
 from tests.data.test_axbench import write as write_folder
 from workbench.data.axbench import AxBenchFolder, read_axbench
-from workbench.data.concepts import ConceptError, ConceptSet, Label
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, Label
 from workbench.data.packaged import packaged
 from workbench.exchange.axbench_files import EVALUATION_SCHEMA, TRAIN_SCHEMA, write_axbench
 
 TRAIN, EVALUATION = "generate/train_data.parquet", "inference/latent_eval_data.parquet"
 
 
-def labelled(data: ConceptSet) -> dict[tuple[str, str, str, str], int]:
+def labelled(data: Dataset) -> dict[tuple[str, str, str, str], int]:
     """What every text is to every concept, train and validation together."""
     found = {}
     for row, column in zip(*np.nonzero(data.labels != Label.ABSENT), strict=True):
-        example = data.examples[row]
-        split = "evaluation" if example.split == "evaluation" else "train"
-        key = (split, example.instruction, example.response, data.concepts[column].description)
+        item = data.items[row]
+        split = "evaluation" if data.split[row] == "evaluation" else "train"
+        key = (split, item.instruction, item.response, data.targets[column].description)
         found[key] = int(data.labels[row, column])
     return found
 
@@ -44,7 +45,7 @@ def test_a_set_read_from_axbench_comes_back_as_it_was(tmp_path: Path):
     data = read_axbench(write_folder(tmp_path / "prod", train_rows(), evaluation_rows()))
     again = read_axbench(write_axbench(data, tmp_path / "again"))
     assert labelled(again) == labelled(data)
-    assert [example.split for example in again.examples] == [example.split for example in data.examples]
+    assert again.split.tolist() == data.split.tolist()
     assert read_axbench(write_axbench(again, tmp_path / "third")).digest == again.digest
 
 
@@ -53,8 +54,8 @@ def test_the_packaged_set_keeps_every_label(tmp_path: Path):
     again = read_axbench(write_axbench(data, tmp_path / "packaged"))
     assert labelled(again) == labelled(data)
     assert [concept.genre for concept in again.concepts] == [concept.genre for concept in data.concepts]
-    words = {(e.instruction, e.response): (e.word, e.sense) for e in data.examples if e.word}
-    assert {(e.instruction, e.response): (e.word, e.sense) for e in again.examples if e.word} == words
+    words = {(e.instruction, e.response): (e.word, e.sense) for e in data.items if e.word}
+    assert {(e.instruction, e.response): (e.word, e.sense) for e in again.items if e.word} == words
 
 
 def test_negatives_of_a_whole_genre_are_shared_and_come_first(tmp_path: Path):
@@ -62,7 +63,7 @@ def test_negatives_of_a_whole_genre_are_shared_and_come_first(tmp_path: Path):
     rows: Any = pd.read_parquet(write_axbench(data, tmp_path) / TRAIN)
     shared = rows["concept_id"] == -1
     n_shared = int(shared.sum())
-    train = np.array([example.split != "evaluation" for example in data.examples])
+    train = np.array([example.split != "evaluation" for example in data.items])
     carried = np.isin(data.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
     assert n_shared == int((train & ~carried).sum()) > 0
     assert shared[:n_shared].all()
@@ -103,10 +104,10 @@ def test_links_of_features_are_written(tmp_path: Path):
 
 
 def test_what_cannot_be_written_is_refused(tmp_path: Path):
-    with pytest.raises(ConceptError, match="1 links for 10 concepts"):
+    with pytest.raises(DataError, match="1 links for 10 concepts"):
         write_axbench(packaged(), tmp_path, refs=["one"])
-    with pytest.raises(ConceptError, match="has train; AxBench wants train and evaluation"):
-        write_axbench(packaged().split("train"), tmp_path)
+    with pytest.raises(DataError, match="has train; AxBench wants train and evaluation"):
+        write_axbench(packaged().part("train"), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["prod_2b_l10_v1", "prod_2b_l20_v1"])
@@ -116,7 +117,7 @@ def test_concept10_is_written_row_for_row_as_it_was(shared_data: Path, tmp_path:
     data = read_axbench(root)
     folder = write_axbench(data, tmp_path / name, refs)
     assert read_axbench(folder).digest == data.digest
-    kept = {(example.instruction, example.response) for example in data.examples}
+    kept = {(example.instruction, example.response) for example in data.items}
     for file in (TRAIN, EVALUATION):
         original: Any = pd.read_parquet(root / file)
         ours: Any = pd.read_parquet(folder / file)
@@ -135,7 +136,7 @@ def folder_of_parts(tmp_path: Path) -> Path:
     """Rotated train files, and two train texts that stand in another concept's evaluation and validation."""
     train, evaluation = train_rows(), evaluation_rows()
     whole = read_axbench(write_folder(tmp_path / "draft", train, evaluation))
-    split = {example.instruction: example.split for example in whole.examples}
+    split = {example.instruction: example.split for example in whole.items}
     kept = [row for row in train if row["concept_id"] == 2 and split[row["input"]] == "train"]
     kept[0]["output"] = evaluation[0]["output"]
     kept[1]["output"] = next(
@@ -153,9 +154,9 @@ def test_a_block_of_a_folder_holds_what_the_whole_holds(tmp_path: Path, numbers:
     folder = folder_of_parts(tmp_path)
     whole = read_axbench(folder).select(numbers)
     block = AxBenchFolder(folder).read(numbers)
-    kept = [row for row, example in enumerate(whole.examples) if example.split != "evaluation"]
+    kept = [row for row, example in enumerate(whole.items) if example.split != "evaluation"]
     assert block.concepts == whole.concepts
-    assert block.examples == tuple(whole.examples[row] for row in kept)
+    assert block.items == tuple(whole.items[row] for row in kept)
     assert block.labels.tolist() == whole.labels[kept].tolist()
 
 
@@ -164,7 +165,7 @@ def test_a_folder_without_evaluation_can_be_read_in_blocks(tmp_path: Path):
     (folder / EVALUATION).unlink()
     block = AxBenchFolder(folder).read([2])
     assert len(block.rows(0, "train", Label.POSITIVE)) + len(block.rows(0, "validation", Label.POSITIVE)) == 39
-    assert len(AxBenchFolder(folder).concepts) == 3
+    assert len(AxBenchFolder(folder).targets) == 3
 
 
 def test_a_block_reads_no_row_of_other_concepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -182,5 +183,5 @@ def test_a_block_reads_no_row_of_other_concepts(tmp_path: Path, monkeypatch: pyt
 def test_a_block_of_concept10_holds_what_the_whole_holds(shared_data: Path):
     folder = shared_data / "axbench" / "concept10" / "prod_2b_l20_v1"
     whole, block = read_axbench(folder).select([7, 3]), AxBenchFolder(folder).read([7, 3])
-    assert block.examples == tuple(example for example in whole.examples if example.split != "evaluation")
-    assert len(block.examples) < 72 * 5
+    assert block.items == whole.part("train", "validation").items
+    assert len(block.items) < 72 * 5

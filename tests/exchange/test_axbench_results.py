@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.data.concepts import ConceptSet, Label
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.evaluation.detection import ConceptScores, compat_auroc, compat_hard_negative_accuracy
 from workbench.evaluation.judges.base import Rating
@@ -143,7 +144,7 @@ def test_a_parquet_of_something_else_is_named(tmp_path: Path):
         read_steering(path)
 
 
-def scored(seed: int = 0) -> tuple[ConceptSet, np.ndarray]:
+def scored(seed: int = 0) -> tuple[Dataset, np.ndarray]:
     data = packaged().subset(3)
     draws = np.random.default_rng(seed).normal(size=data.labels.shape)
     return data, draws + 1.0 * (data.labels == Label.POSITIVE)

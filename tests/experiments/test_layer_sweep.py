@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from experiments.layer_sweep.datasets import Dataset, datasets, of_statements
 
 from experiments.layer_sweep import Config, run
 from experiments.layer_sweep.causal import QUESTIONS, Effect, edits_of, effect, random_like
 from experiments.layer_sweep.cells import Columns, Measured, choose, measure
-from experiments.layer_sweep.datasets import Dataset, datasets, of_statements
 from experiments.layer_sweep.sweep import Place, Sweep, Variant
 from experiments.layer_sweep.transfer import centred, directions, transfer
 from tests.tiny import tiny_folder, tiny_model
-from workbench.data.examples import ConceptError
+from workbench.data.items import DataError
 from workbench.data.statements import statements
 from workbench.evaluation.intervals import Interval
 from workbench.models.positions import Layout
@@ -214,7 +214,7 @@ def test_another_file_of_the_same_name_is_another_dataset(tmp_path: Path) -> Non
     first, second = str(written("a", 40)), str(written("b", 30))
     assert datasets([first])[0].digest != datasets([second])[0].digest
     assert datasets([first])[0].digest == datasets([first])[0].digest != datasets([first], seed=1)[0].digest
-    with pytest.raises(ConceptError, match="two datasets are named 'mine'"):
+    with pytest.raises(DataError, match="two datasets are named 'mine'"):
         datasets([first, second])
 
 
@@ -222,7 +222,7 @@ def test_a_column_needs_both_labels_in_every_split() -> None:
     data, x, _ = planted(7, 1.0, columns=1)
     labels = data.labels.copy()
     labels[data.split == "evaluation"] = 1
-    with pytest.raises(ConceptError, match=r"planted/column0 has 100 positive of 100 evaluation texts"):
+    with pytest.raises(DataError, match=r"planted/column0 has 100 positive of 100 evaluation texts"):
         choose(x, Columns.of(replace(data, labels=labels)), GRID)
 
 
@@ -269,6 +269,7 @@ def test_hard_negatives_are_judged_and_never_trained_on() -> None:
     counts = {split: [len(data.rows(split, k)) for k in range(2)] for split in ("train", "evaluation")}  # type: ignore[arg-type]
     assert counts["evaluation"][0] > 0
     from workbench.data.concepts import Label
+
     from workbench.data.packaged import packaged
 
     original = packaged().subset(2)

@@ -22,7 +22,7 @@ from experiments.linear_hypothesis.data import Contexts, about, contexts, word_p
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import CausalSpace
 from tests.tiny import tiny_module
-from workbench.data.examples import ConceptError
+from workbench.data.items import DataError
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.runs.rows import Row, read_rows
@@ -215,7 +215,7 @@ def test_finished_units_are_kept_and_missing_ones_done_again(folder: Path, confi
 
 
 def test_too_few_concepts_are_refused(config: Config, tmp_path: Path) -> None:
-    with pytest.raises(ConceptError, match="0 concepts with 21 or more pairs"):
+    with pytest.raises(DataError, match="0 concepts with 21 or more pairs"):
         run(replace(config, least=21), tmp_path)
 
 
@@ -267,7 +267,7 @@ def test_a_published_context_loses_its_word_and_no_other_letters(tmp_path: Path)
 def test_a_bad_file_is_refused_by_its_line(tmp_path: Path, file: str, content: str, message: str) -> None:
     (tmp_path / file).write_text(content)
     read = contexts if file.endswith("jsonl") else word_pairs
-    with pytest.raises(ConceptError, match=message):
+    with pytest.raises(DataError, match=message):
         read(str(tmp_path))
 
 

@@ -12,8 +12,9 @@ from tests.planted import D, concept_set, planted, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.attention import Attention, pooled
 from workbench.artifacts.vector import Vector
-from workbench.data.labelled import Labelled, LabelledSet
+from workbench.data.items import Item
 from workbench.data.packaged import packaged
+from workbench.data.states import Labelled, States
 from workbench.evaluation.detecting import text_scores
 from workbench.evaluation.metrics import auroc
 from workbench.models.edits import Add
@@ -151,7 +152,7 @@ def test_text_scores_pool_each_method_in_its_own_way():
     probe, mean = AttentionProbe(), MassMean()
     attentions, vectors = probe.fit_all(data), mean.fit_all(data)
     found = text_scores(data, {"attention": (probe, attentions), "mean": (mean, vectors)})
-    n_texts = len(data.concepts.examples)
+    n_texts = len(data.dataset)
     for k in range(3):
         expected = attentions[k].score_texts(data.x, data.row, n_texts).numpy()
         np.testing.assert_array_equal(found["attention"][:, k], expected)
@@ -194,14 +195,12 @@ def test_the_file_holds_query_and_direction(tmp_path):
 
 def test_reads_and_steers_a_model(llama):
     concepts = packaged().select(["cooking", "sea"])
-    short = tuple(
-        replace(text, instruction=text.instruction[:80], response=text.response[:80]) for text in concepts.examples
-    )
-    data = LabelledSet.read(replace(concepts, examples=short), llama)
+    short = [Item.exchange(one.instruction[:80], one.response[:80], one.genre) for one in concepts.items]
+    data = States.read(replace(concepts, items=tuple(short)), llama)
     probe = AttentionProbe(steps=40)
     found = probe.fit_all(data)
     scores = text_scores(data, {"attention": (probe, found)})["attention"]
-    assert scores.shape == (len(data.concepts.examples), 2)
+    assert scores.shape == (len(data.dataset), 2)
     assert np.isfinite(scores).all()
     tokens = llama.tokenize(["Why do people travel?"], ["To see."])
     plain = llama.loss(tokens)

@@ -13,8 +13,8 @@ from probes.methods.attribution import HeadRecipe, InputXGradient, IntegratedGra
 from tests.planted import planted
 from tests.tiny import tiny_model
 from workbench.artifacts.head import Head
-from workbench.data.concepts import Concept, Example
-from workbench.data.labelled import DataError, Labelled, Through
+from workbench.data.items import DataError, Item, Target
+from workbench.data.states import Labelled, Through
 from workbench.evaluation.metrics import auroc
 from workbench.models.model import Model
 from workbench.models.positions import Layout
@@ -25,20 +25,18 @@ SITE = Site(1)
 PLANTED = "#"
 
 
-def texts(n: int, seed: int) -> tuple[Example, ...]:
+def texts(n: int, seed: int) -> tuple[Item, ...]:
     """Random letters that end in a full stop; every second text has the planted sign somewhere."""
     draw, found = random.Random(seed), []
     for number in range(n):
         letters = draw.choices("abcdefgh", k=12)
         if number % 2 == 0:
             letters[draw.randrange(12)] = PLANTED
-        found.append(
-            Example(instruction=f"q{seed} {number}", response=f"{''.join(letters)}.", genre="text", split="train")
-        )
+        found.append(Item.exchange(f"q{seed} {number}", f"{''.join(letters)}."))
     return tuple(found)
 
 
-def tokens_of(model: Model, examples: tuple[Example, ...]) -> Tokens:
+def tokens_of(model: Model, examples: tuple[Item, ...]) -> Tokens:
     return model.tokenize([text.instruction for text in examples], [text.response for text in examples])
 
 
@@ -50,11 +48,11 @@ def read(model: Model, n: int = 20, seed: int = 0) -> Labelled:
         x=states.arrays[SITE].float(),
         y=states.row % 2 == 0,
         row=states.row,
-        concept=Concept(name="sign", description="a sign", genre="text"),
+        target=Target(name="sign", description="a sign", genre="text"),
         site=SITE,
         model=model.name,
         model_digest=model.digest,
-        examples=examples,
+        items=examples,
         through=Through(model),
     )
 
@@ -211,13 +209,13 @@ def test_what_is_missing_or_strange_is_refused(llama):
     with pytest.raises(DataError, match=r"'sign' needs the live model"):
         method.fit(replace(data, through=None))
     with pytest.raises(DataError, match=r"'sign' needs the live model"):
-        method.detect_texts(head, data.examples)
+        method.detect_texts(head, data.items)
     with pytest.raises(DataError, match=r"'sign' needs the texts"):
-        method.fit(replace(data, examples=()))
+        method.fit(replace(data, items=()))
     with pytest.raises(DataError, match=r"block's output, not from blocks\.1\.hook_mlp_out"):
         method.fit(replace(data, site=Site(1, "mlp_out")))
     with pytest.raises(DataError, match="trained on tiny-llama"):
-        method.detect_texts(head, data.examples, Through(tiny_model(seed=1)))
+        method.detect_texts(head, data.items, Through(tiny_model(seed=1)))
 
 
 def test_titles_say_what_is_unusual():

@@ -14,8 +14,8 @@ from tests.planted import planted
 def test_log_odds_are_those_of_the_published_probabilities(chat):
     data, test, method = planted(), planted(7), BagOfWords()
     recipe = make_pipeline(CountVectorizer(), LogisticRegression(C=100, solver="lbfgs", max_iter=1000))
-    train, new = ([chat.format(t.instruction + " ", t.response) for t in part.examples] for part in (data, test))
+    train, new = ([chat.format(t.instruction + " ", t.response) for t in part.items] for part in (data, test))
     probability = recipe.fit(train, data.row_y.numpy()).predict_proba(new)[:, 1]
-    found = method.detect_texts(method.fit(data), test.examples).double()
+    found = method.detect_texts(method.fit(data), test.items).double()
     np.testing.assert_allclose(found.sigmoid(), probability, atol=1e-3)
     assert probability.std() > 0.3

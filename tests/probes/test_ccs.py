@@ -6,7 +6,8 @@ from torch import Tensor
 
 from probes.methods.ccs import CCS, fit_ccs
 from tests.planted import TOKENS, D, planted, truth
-from workbench.data.labelled import DataError, Labelled
+from workbench.data.items import DataError
+from workbench.data.states import Labelled
 from workbench.evaluation.metrics import auroc
 
 

@@ -7,7 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from probes.methods.mass_mean import MassMean, within_covariance
 from tests.planted import D, planted, truth
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 from workbench.methods import class_means
 
 
@@ -19,7 +19,7 @@ def confounded(n: int = 4000, seed: int = 0) -> Labelled:
     x = 0.3 * torch.randn(n, D, generator=generator) + y[:, None] * truth(0)
     x = x + (y[:, None] + 6 * torch.randn(n, 1, generator=generator)) * nuisance
     data = planted()
-    return Labelled(x, y, torch.arange(n), data.concept, data.site)
+    return Labelled(x, y, torch.arange(n), data.target, data.site)
 
 
 def nuisance_axis() -> torch.Tensor:

@@ -13,8 +13,8 @@ from tokenizers import pre_tokenizers
 from probes.methods.prompt_detection import PromptDetection, answers
 from tests.planted import planted, through
 from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
-from workbench.data.concepts import Concept, Example
-from workbench.data.labelled import DataError, Through
+from workbench.data.items import DataError, Item, Target
+from workbench.data.states import Through
 from workbench.evaluation.metrics import auroc
 from workbench.models.model import Model, wrap
 
@@ -22,13 +22,13 @@ METHOD = PromptDetection()
 CHAIN = ("R", "a", "t", "i", "n", "g", ":", "[[", "2", "]]")
 
 
-def question(model: Model, text: Example) -> list[int]:
+def question(model: Model, text: Item) -> list[int]:
     """The ids of the question about a text, chat template and all."""
     asked = f"Text:\n{text.response}\n\nDoes this text contain a planted concept? Answer Yes or No."
     return list(model.tokenize([asked], chat=True).rows[0].ids)
 
 
-def final_states(model: Model, texts: tuple[Example, ...]) -> torch.Tensor:
+def final_states(model: Model, texts: tuple[Item, ...]) -> torch.Tensor:
     rows = [torch.tensor([question(model, text)]) for text in texts]
     with torch.no_grad():
         return torch.stack([model.module.base_model(input_ids=ids).last_hidden_state[0, -1] for ids in rows])
@@ -36,9 +36,9 @@ def final_states(model: Model, texts: tuple[Example, ...]) -> torch.Tensor:
 
 def test_log_odds_equal_the_next_token_of_hugging_face(model):
     data = planted()
-    found = METHOD.detect_texts(METHOD.fit(data), data.examples[:5], Through(model))
+    found = METHOD.detect_texts(METHOD.fit(data), data.items[:5], Through(model))
     byte = {letter: model.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in "YyNn"}
-    for score, text in zip(found, data.examples, strict=False):
+    for score, text in zip(found, data.items, strict=False):
         with torch.no_grad():
             next_token = model.module(input_ids=torch.tensor([question(model, text)])).logits[0, -1].softmax(0)
         yes, no = (next_token[byte[upper]] + next_token[byte[lower]] for upper, lower in (("Y", "y"), ("N", "n")))
@@ -48,30 +48,30 @@ def test_log_odds_equal_the_next_token_of_hugging_face(model):
 def test_a_model_that_knows_the_answer_is_believed():
     model, data, test = tiny_model(), planted(), planted(7)
     readout = LogisticRegression(C=100, max_iter=5000)
-    readout.fit(final_states(model, data.examples).numpy(), data.row_y.numpy())
+    readout.fit(final_states(model, data.items).numpy(), data.row_y.numpy())
     yes, no = answers(model.tokenizer)
     direction = torch.from_numpy(np.asarray(readout.coef_)[0]).float()
     with torch.no_grad():
         model.module.get_output_embeddings().weight[yes] = direction
         model.module.get_output_embeddings().weight[no] = -direction
-    scores = METHOD.detect_texts(METHOD.fit(data), test.examples, Through(model))
+    scores = METHOD.detect_texts(METHOD.fit(data), test.items, Through(model))
     assert auroc(scores.numpy(), test.row_y.numpy()) > 0.95
 
 
 def test_a_text_scores_alone_as_among_others():
     data = planted()
     artifact = METHOD.fit(data)
-    together = METHOD.detect_texts(artifact, data.examples[:8], through())
-    alone = torch.cat([METHOD.detect_texts(artifact, [text], through()) for text in data.examples[:8]])
+    together = METHOD.detect_texts(artifact, data.items[:8], through())
+    alone = torch.cat([METHOD.detect_texts(artifact, [text], through()) for text in data.items[:8]])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
     assert len(together.unique()) > 1
 
 
 def test_the_concept_is_asked_for_and_kept():
     data = planted()
-    other = METHOD.fit(replace(data, concept=Concept(name="sea", description="{text} of the sea", genre="text")))
+    other = METHOD.fit(replace(data, target=Target(name="sea", description="{text} of the sea", genre="text")))
     assert other.text == "{text} of the sea"
-    one, two = (METHOD.detect_texts(artifact, data.examples[:2], through()) for artifact in (METHOD.fit(data), other))
+    one, two = (METHOD.detect_texts(artifact, data.items[:2], through()) for artifact in (METHOD.fit(data), other))
     assert not torch.allclose(one, two, atol=1e-3)
 
 
@@ -79,8 +79,8 @@ def test_without_a_chat_template_the_answer_follows_a_cue():
     model = wrap(tiny_module("llama"), tiny_tokenizer(chat=False))
     data = planted()
     method = PromptDetection(question="{text}|{concept}")
-    found = method.detect_texts(method.fit(data), data.examples[:1], Through(model))
-    asked = f"{data.examples[0].response}|a planted concept\nAnswer:"
+    found = method.detect_texts(method.fit(data), data.items[:1], Through(model))
+    asked = f"{data.items[0].response}|a planted concept\nAnswer:"
     logits = model.logits([asked])[0][-1]
     yes, no = answers(model.tokenizer)
     assert float(found[0]) == pytest.approx(float(logits[yes].logsumexp(0) - logits[no].logsumexp(0)), abs=1e-4)
@@ -117,7 +117,7 @@ def test_as_published_the_rating_is_parsed_and_a_missing_one_counts(caplog):
     data, model = planted(), rater()
     method = PromptDetection(form="compat", max_new_tokens=20)
     artifact = method.fit(data)
-    texts = (data.examples[0], replace(data.examples[1], response="no room " * 600), data.examples[2])
+    texts = (data.items[0], replace(data.items[1], response="no room " * 600), data.items[2])
     assert method.ratings(artifact, texts, model).nan_to_num(nan=9.0).tolist() == [2.0, 9.0, 2.0]
     with caplog.at_level(logging.WARNING):
         assert method.detect_texts(artifact, texts, Through(model)).tolist() == [2.0, -1.0, 2.0]
@@ -129,4 +129,4 @@ def test_as_published_the_rating_is_parsed_and_a_missing_one_counts(caplog):
 def test_without_the_live_model_nobody_can_be_asked():
     data = planted()
     with pytest.raises(DataError, match=r"'planted' needs the live model"):
-        METHOD.detect_texts(METHOD.fit(data), data.examples)
+        METHOD.detect_texts(METHOD.fit(data), data.items)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from probes.methods.ridge import RidgeProbe, ridge_path
 from tests.planted import concept_set, planted
-from workbench.data.labelled import Labelled
+from workbench.data.states import Labelled
 
 LAMBDAS = (1e-2, 1e-1, 1.0)
 
@@ -116,7 +116,7 @@ def test_the_penalty_is_chosen_on_held_out_tokens():
     by_text = int((predicted - torch.where(held.y, 1.0, -1.0)[:, None]).square().mean(0).argmin())
     assert by_token < by_text
     alone = RidgeProbe().fit(train)
-    informed = RidgeProbe().fit(Labelled(x, train.y, train.row, train.concept, train.site, held_out=held))
+    informed = RidgeProbe().fit(Labelled(x, train.y, train.row, train.target, train.site, held_out=held))
     for vector, chosen in ((alone, by_token), (informed, by_text)):
         weight = path.weight[chosen, :, 0]
         torch.testing.assert_close(vector.direction, (weight / weight.norm()).float())
@@ -128,7 +128,7 @@ def copies(generator: torch.Generator, n_texts: int) -> Labelled:
     y = torch.arange(n_texts) % 2 == 0
     texts = torch.randn(n_texts, d, generator=generator) + 1.5 * y[:, None] * torch.eye(d)[0]
     x = texts.repeat_interleave(20, 0) + 0.05 * torch.randn(20 * n_texts, d, generator=generator)
-    return Labelled(x, y.repeat_interleave(20), torch.arange(n_texts).repeat_interleave(20), data.concept, data.site)
+    return Labelled(x, y.repeat_interleave(20), torch.arange(n_texts).repeat_interleave(20), data.target, data.site)
 
 
 def test_concepts_of_a_set_share_a_decomposition_and_come_out_as_alone():

@@ -7,28 +7,27 @@ import torch
 
 from steering.training.objective import Recipe
 from steering.training.texts import texts
-from workbench.data.concepts import Concept, ConceptSet, Example
-from workbench.data.labelled import Labelled, LabelledSet
+from workbench.data.dataset import Dataset
+from workbench.data.items import Item, Target
+from workbench.data.states import Labelled, States
 from workbench.models.model import Model
 from workbench.models.tokens import Row, Tokens
 
 WORDS = ("sea waves", "hot oven", "red fox", "old clock")
 
 
-def concept_texts(model: Model, n: int = 3, concepts: int = 4) -> LabelledSet:
+def concept_texts(model: Model, n: int = 3, concepts: int = 4) -> States:
     """`concepts` concepts with `n` positive texts each, of different lengths, and `n` shared negatives a split."""
-    examples, labels = [], []
+    items, labels, splits = [], [], []
     for split in ("train", "validation", "evaluation"):
         for kind in range(-1, concepts):
             for i in range(n):
                 words = "plain" if kind < 0 else WORDS[kind]
-                examples.append(
-                    Example(f"ask {split} {kind}{'?' * (i + 1)}", f"{words} {split[0]}{kind}{i}", "text", split)
-                )
+                items.append(Item.exchange(f"ask {split} {kind}{'?' * (i + 1)}", f"{words} {split[0]}{kind}{i}"))
+                splits.append(split)
                 labels.append([0 if kind < 0 else 1 if k == kind else -1 for k in range(concepts)])
-    names = tuple(Concept(WORDS[k].replace(" ", "-"), WORDS[k], "text") for k in range(concepts))
-    table = ConceptSet("words", names, tuple(examples), np.array(labels, dtype=np.int8))
-    return LabelledSet.read(table, model)
+    names = tuple(Target(WORDS[k].replace(" ", "-"), WORDS[k], "text") for k in range(concepts))
+    return States.read(Dataset.of_labels("words", items, names, np.array(labels, dtype=np.int8), splits), model)
 
 
 def without_cache(model: Model, prompts: Tokens, n: int) -> list[tuple[int, ...]]:

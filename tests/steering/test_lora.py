@@ -13,7 +13,7 @@ from steering.training.trainer import train
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_module
 from workbench.artifacts.adapter import Adapter
-from workbench.data.labelled import Through
+from workbench.data.states import Through
 from workbench.models.edits import Add, LowRankMap, per_row
 from workbench.models.generation import Sampling
 from workbench.models.sites import Site

@@ -11,7 +11,7 @@ from steering.training.objective import Recipe
 from steering.training.trainer import train
 from tests.steering.adapting import concept_texts, positive, without_cache
 from workbench.artifacts.adapter import Adapter
-from workbench.data.labelled import DataError
+from workbench.data.items import DataError
 from workbench.models.generation import Sampling
 from workbench.models.positions import Layout
 from workbench.models.sites import Site

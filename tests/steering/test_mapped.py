@@ -8,8 +8,9 @@ import torch
 from steering.methods.diffmean import DiffMean
 from steering.methods.mapped import MappedDiffMean, carried
 from tests.planted import planted
-from workbench.data.labelled import DataError, Labelled, LabelledSet
+from workbench.data.items import DataError
 from workbench.data.packaged import packaged
+from workbench.data.states import Labelled, States
 from workbench.evaluation.detecting import detections, text_scores
 
 
@@ -32,7 +33,7 @@ def test_a_planted_direction_goes_where_a_known_map_sends_it() -> None:
 def test_from_the_same_place_it_is_the_difference_in_means() -> None:
     data = planted(n_rows=200)
     assert data.through is not None
-    model, texts = data.through.model, data.examples
+    model, texts = data.through.model, data.items
     states = model.read(model.tokenize([one.instruction for one in texts], [one.response for one in texts]), data.site)
     read = replace(
         data, x=states.arrays[data.site].float(), row=states.row, y=states.row % 2 == 0, held_out=None, model=model.name
@@ -41,7 +42,7 @@ def test_from_the_same_place_it_is_the_difference_in_means() -> None:
     assert float(own.direction @ mapped.direction) > 0.99
 
 
-def test_a_direction_of_a_lower_block_still_reads(default_data: LabelledSet) -> None:
+def test_a_direction_of_a_lower_block_still_reads(default_data: States) -> None:
     method = MappedDiffMean()
     vectors = method.fit_all(default_data)
     scores = text_scores(default_data, {"mapped": (method, vectors)})["mapped"]
@@ -52,8 +53,8 @@ def test_a_direction_of_a_lower_block_still_reads(default_data: LabelledSet) -> 
 
 
 @pytest.fixture(scope="module")
-def default_data(default_model) -> LabelledSet:
-    return LabelledSet.read(packaged().select(["cooking"]), default_model)
+def default_data(default_model) -> States:
+    return States.read(packaged().select(["cooking"]), default_model)
 
 
 def test_without_model_or_texts_it_says_what_is_missing() -> None:
@@ -61,4 +62,4 @@ def test_without_model_or_texts_it_says_what_is_missing() -> None:
     with pytest.raises(DataError, match=r"'planted'.*live model"):
         MappedDiffMean().fit(replace(data, through=None))
     with pytest.raises(DataError, match=r"'planted'.*texts"):
-        MappedDiffMean().fit(replace(data, examples=()))
+        MappedDiffMean().fit(replace(data, items=()))

@@ -12,7 +12,7 @@ from steering.training.objective import Recipe
 from steering.training.trainer import train
 from tests.planted import concept_set
 from tests.tiny import FAMILIES, Family, tiny_model
-from workbench.data.labelled import Labelled, LabelledSet, Through
+from workbench.data.states import Labelled, States, Through
 from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.positions import ALL
@@ -21,7 +21,7 @@ from workbench.models.sites import Site
 
 def read(family: Family = "llama", **through: Any) -> Labelled:
     model = tiny_model(family)
-    return replace(LabelledSet.read(concept_set().concepts, model, Site(1))[0], through=Through(model, **through))
+    return replace(States.read(concept_set().dataset, model, Site(1))[0], through=Through(model, **through))
 
 
 def log_p(model: Model, text: Any) -> tuple[float, int]:

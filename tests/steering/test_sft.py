@@ -13,7 +13,7 @@ from steering.training.objective import Recipe
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_tokenizer
 from workbench.artifacts.adapter import Adapter
-from workbench.data.labelled import DataError
+from workbench.data.items import DataError
 from workbench.models.generation import Sampling
 from workbench.models.model import Model, wrap
 

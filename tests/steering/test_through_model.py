@@ -15,7 +15,8 @@ from steering.training.objective import Batch, Recipe
 from steering.training.trainer import train
 from tests.planted import concept_set, planted
 from tests.tiny import FAMILIES, Family, tiny_model
-from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
+from workbench.data.items import DataError
+from workbench.data.states import Labelled, States, Through
 from workbench.models.hooks import Tap
 from workbench.models.model import Model
 from workbench.models.sites import Site
@@ -26,7 +27,7 @@ RECIPE = Recipe(epochs=2, batch_size=5, learning_rate=0.02)
 
 def read(family: Family = "llama", folder: Path | None = None) -> list[Labelled]:
     """Three planted concepts, really read from a tiny model at block 1 of 3."""
-    data = list(LabelledSet.read(concept_set().concepts, tiny_model(family), Site(1)))
+    data = list(States.read(concept_set().dataset, tiny_model(family), Site(1)))
     assert data[0].through is not None
     return [replace(one, through=Through(data[0].through.model, folder)) for one in data]
 
@@ -123,7 +124,7 @@ def test_a_concept_comes_out_the_same_alone_and_among_others(objective: Any) -> 
 
 
 def test_all_concepts_are_fitted_a_block_at_a_time() -> None:
-    data = LabelledSet.read(concept_set().concepts, tiny_model(), Site(1))
+    data = States.read(concept_set().dataset, tiny_model(), Site(1))
     whole, blocks = (ReFTr1(recipe=replace(RECIPE, block=block)).fit_all(data) for block in (16, 2))
     assert [one.origin.concept for one in blocks] == ["c0", "c1", "c2"]
     for one, other in zip(whole, blocks, strict=True):
@@ -136,7 +137,7 @@ def test_training_makes_the_concept_likelier(family: Family) -> None:
     vector = SupervisedVector(recipe=Recipe(epochs=8, learning_rate=0.05)).fit(data)
     assert data.through is not None
     model = data.through.model
-    positives = [data.examples[row] for row in data.row[data.y].unique().tolist()]
+    positives = [data.items[row] for row in data.row[data.y].unique().tolist()]
     tokens = model.tokenize([text.instruction for text in positives], [text.response for text in positives])
     before = model.loss(tokens).mean()
     with model.edited(replace(vector, unit=1.0).edit(2.0, "all-prefix")):
@@ -210,4 +211,4 @@ def test_the_live_model_is_needed() -> None:
     with pytest.raises(DataError, match="training on 'planted' needs the live model"):
         ReFTr1().fit(replace(planted(), through=None))
     with pytest.raises(DataError, match="needs the texts themselves"):
-        ReFTr1().fit(replace(planted(), examples=()))
+        ReFTr1().fit(replace(planted(), items=()))

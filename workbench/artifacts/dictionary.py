@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
 from workbench.artifacts.vector import Vector
-from workbench.data.concepts import Concept
+from workbench.data.items import Target
 from workbench.models.sites import Site
 from workbench.runs.files import digest
 
@@ -67,7 +67,7 @@ class Dictionary(Artifact):
             raise ArtifactError(f"{name!r} in {what} has a direction or bias that is not finite, or no unit above 0")
 
     @classmethod
-    def of(cls, vectors: Sequence[Vector], concepts: Sequence[Concept], name: str) -> "Dictionary":
+    def of(cls, vectors: Sequence[Vector], concepts: Sequence[Target], name: str) -> "Dictionary":
         """From the vector of each concept, all of one method, model and site. Raises ArtifactError for any other."""
         first = vectors[0]
         common = replace(first.origin, concept=name, data="")

@@ -15,10 +15,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.data.concepts import SPLITS, Concept, ConceptError, ConceptSet, Example, Genre, Label, Split
-from workbench.data.examples import CATEGORIES, GENRES, text_key, unique_slugs
-from workbench.data.reading import check_columns, choice, filled, json_lines, read_text
+from workbench.data.cells import check_columns, choice, filled, json_lines, read_text
+from workbench.data.dataset import Dataset
+from workbench.data.items import (
+    CATEGORIES,
+    GENRES,
+    SPLITS,
+    DataError,
+    Genre,
+    Item,
+    Label,
+    Split,
+    Target,
+    text_key,
+    unique_slugs,
+)
 from workbench.data.rows import Row, assemble
+from workbench.models.conversation import Conversation
 
 VALIDATION_SHARE = 0.25
 """Of the train instructions; AxBench itself has no validation split."""
@@ -31,7 +44,7 @@ _STAGES = {"train_data": "generate", "latent_eval_data": "inference"}
 _LOG = logging.getLogger(__name__)
 
 
-def read_axbench(folder: str | Path) -> ConceptSet:
+def read_axbench(folder: str | Path) -> Dataset:
     """The set in a folder that AxBench's generate stage wrote; it has no steering instructions.
 
     Reads `generate/metadata.jsonl`, `generate/train_data.parquet` and `inference/latent_eval_data.parquet` with their
@@ -40,14 +53,14 @@ def read_axbench(folder: str | Path) -> ConceptSet:
     machine. Where an instruction or response is in two splits, evaluation keeps it before validation before train, the
     other rows are left out, and a warning is logged that names them.
 
-    Raises ConceptError naming file and row for what is missing, unknown or refused by ConceptSet.
+    Raises DataError naming file and row for what is missing, unknown or refused by Dataset.
     """
     folder = Path(folder).resolve()
     kinds = _read_metadata(folder / "generate" / "metadata.jsonl")
     train = _read_rows(folder, "train_data", kinds)
     evaluation = _read_rows(folder, "latent_eval_data", kinds)
     rows = _without_leaks([*map(_to_validation, train), *evaluation])
-    return assemble(folder.name, [kind.concept for kind in kinds.values()], rows, source=str(folder))
+    return assemble(folder.name, [kind.target for kind in kinds.values()], rows, source=str(folder))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +74,14 @@ class AxBenchFolder:
     folder: Path
 
     @property
-    def concepts(self) -> tuple[Concept, ...]:
-        """All concepts, in the order of the metadata. Raises ConceptError as `read_axbench`."""
-        return tuple(kind.concept for kind in self._kinds.values())
+    def targets(self) -> tuple[Target, ...]:
+        """All concepts, in the order of the metadata. Raises DataError as `read_axbench`."""
+        return tuple(kind.target for kind in self._kinds.values())
 
-    def read(self, numbers: Sequence[int]) -> ConceptSet:
+    def read(self, numbers: Sequence[int]) -> Dataset:
         """The train and validation examples of these concepts, by number: just those that `read_axbench` gives them.
 
-        Raises ConceptError as `read_axbench`, IndexError for a number that the folder does not have.
+        Raises DataError as `read_axbench`, IndexError for a number that the folder does not have.
         """
         ids = [[*self._kinds][number] for number in numbers]
         kinds = {concept_id: replace(self._kinds[concept_id], column=at) for at, concept_id in enumerate(ids)}
@@ -79,9 +92,9 @@ class AxBenchFolder:
         labels = np.full((len(kept), len(ids)), Label.ABSENT, dtype=np.int8)
         for at, row in enumerate(kept):
             labels[at, list(row.labels)] = list(row.labels.values())
-        chosen = tuple(kind.concept for kind in kinds.values())
-        examples = tuple(row.example for row in kept)
-        return ConceptSet(self.folder.resolve().name, chosen, examples, labels, splits=("train", "validation"))
+        chosen = tuple(kind.target for kind in kinds.values())
+        items, split = [row.item for row in kept], [row.split for row in kept]
+        return Dataset.of_labels(self.folder.resolve().name, items, chosen, labels, split)
 
     @cached_property
     def _kinds(self) -> dict[int, "_Kind"]:
@@ -89,7 +102,7 @@ class AxBenchFolder:
 
     def _leaks(self, row: Row) -> bool:
         return any(_holds(self._held["evaluation"], code) for code in _codes(row)) or (
-            row.example.split == "train" and any(_holds(self._held["validation"], code) for code in _codes(row))
+            row.split == "train" and any(_holds(self._held["validation"], code) for code in _codes(row))
         )
 
     @cached_property
@@ -100,7 +113,7 @@ class AxBenchFolder:
         train = map(_to_validation, _read_rows(self.folder, "train_data", self._kinds))
         return {
             "evaluation": _sorted_codes(evaluation),
-            "validation": _sorted_codes(row for row in train if row.example.split == "validation"),
+            "validation": _sorted_codes(row for row in train if row.split == "validation"),
         }
 
 
@@ -127,9 +140,9 @@ def _holds(codes: np.ndarray, code: int) -> bool:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A line of the metadata: the concept, its column in the labels and the genres its negatives come from."""
+    """A line of the metadata: the target, its column in the labels and the genres its negatives come from."""
 
-    concept: Concept
+    target: Target
     column: int
     genres: tuple[Genre, ...]
 
@@ -137,15 +150,15 @@ class _Kind:
 def _read_metadata(path: Path) -> dict[int, _Kind]:
     """The concepts by concept_id, in the order of the file."""
     if not path.is_file():
-        raise ConceptError(f"{path} is missing; give the folder that holds AxBench's generate/ and inference/")
+        raise DataError(f"{path} is missing; give the folder that holds AxBench's generate/ and inference/")
     entries = [_entry(record, f"{path}, line {line}") for line, record in json_lines(read_text(path), str(path))]
     counts = Counter(concept_id for concept_id, _, _ in entries)
     if len(counts) < len(entries):
         concept_id, count = counts.most_common(1)[0]
-        raise ConceptError(f"{path} has concept_id {concept_id} {count} times; give each concept its own")
+        raise DataError(f"{path} has concept_id {concept_id} {count} times; give each concept its own")
     names = unique_slugs(description for _, description, _ in entries)
     return {
-        concept_id: _Kind(Concept(name, description, genres[0]), column, genres)
+        concept_id: _Kind(Target(name, description, genres[0]), column, genres)
         for column, (name, (concept_id, description, genres)) in enumerate(zip(names, entries, strict=True))
     }
 
@@ -156,11 +169,11 @@ def _entry(record: Mapping[str, Any], where: str) -> tuple[int, str, tuple[Genre
     try:
         concept_id, genres = int(record["concept_id"]), tuple(record["concept_genres_map"][description])
     except (KeyError, TypeError, ValueError) as problem:
-        raise ConceptError(
+        raise DataError(
             f"{where} is no AxBench metadata ({problem!r}); expected concept_id and a concept_genres_map of its concept"
         ) from problem
     if not genres or any(genre not in GENRES for genre in genres):
-        raise ConceptError(f"{where}: concept {description!r} has genres {list(genres)}; use {', '.join(GENRES)}")
+        raise DataError(f"{where}: concept {description!r} has genres {list(genres)}; use {', '.join(GENRES)}")
     return concept_id, description, genres
 
 
@@ -171,9 +184,7 @@ def _read_rows(
     split: Split = "train" if stem == "train_data" else "evaluation"
     paths = _parts(folder, stem)
     if not paths:
-        raise ConceptError(
-            f"{folder / _STAGES[stem] / stem}.parquet is missing; run the stage of AxBench that writes it"
-        )
+        raise DataError(f"{folder / _STAGES[stem] / stem}.parquet is missing; run the stage of AxBench that writes it")
     for path in paths:
         for number, cells in _records(path, chosen):
             yield _row(cells, split, kinds, f"{path}, row {number}")
@@ -202,7 +213,7 @@ def _records(path: Path, chosen: Sequence[int] | None) -> Iterator[tuple[int, di
                 yield from _of_group(file, group, wanted, first)
             first += len(ids)
     except (pa.ArrowException, OSError) as problem:
-        raise ConceptError(f"{path} is no readable parquet file: {problem}") from problem
+        raise DataError(f"{path} is no readable parquet file: {problem}") from problem
 
 
 def _of_group(file: pq.ParquetFile, group: int, wanted: np.ndarray, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -217,38 +228,32 @@ def _of_group(file: pq.ParquetFile, group: int, wanted: np.ndarray, first: int) 
 def _row(cells: Mapping[Any, Any], split: Split, kinds: Mapping[int, _Kind], where: str) -> Row:
     label = CATEGORIES[choice(cells, "category", tuple(CATEGORIES), where)]
     word, sense = _word_and_sense(cells, where) if label == Label.HARD_NEGATIVE else (None, None)
-    example = Example(
-        instruction=filled(cells, "input", where),
-        response=filled(cells, "output", where),
-        genre=choice(cells, "concept_genre", GENRES, where),
-        split=split,
-        word=word,
-        sense=sense,
-    )
-    return Row(example, dict.fromkeys(_targets(cells["concept_id"], example, kinds, where), label), where)
+    conversation = Conversation.exchange(filled(cells, "input", where), filled(cells, "output", where))
+    item = Item(conversation, choice(cells, "concept_genre", GENRES, where), word, sense)
+    return Row(item, split, dict.fromkeys(_targets(cells["concept_id"], item, kinds, where), label), where)
 
 
 def _word_and_sense(cells: Mapping[Any, Any], where: str) -> tuple[str | None, str | None]:
     word, separator, sense = filled(cells, "output_concept", where).partition("//")
     if not separator:
-        raise ConceptError(f"{where}: the output_concept {word!r} of a hard negative is not 'word//other meaning'")
+        raise DataError(f"{where}: the output_concept {word!r} of a hard negative is not 'word//other meaning'")
     return word.strip() or None, sense.strip() or None
 
 
-def _targets(concept_id: Any, example: Example, kinds: Mapping[int, _Kind], where: str) -> list[int]:
+def _targets(concept_id: Any, item: Item, kinds: Mapping[int, _Kind], where: str) -> list[int]:
     """The columns a row is labelled in."""
     if concept_id == _SHARED:
-        return [kind.column for kind in kinds.values() if example.genre in kind.genres]
+        return [kind.column for kind in kinds.values() if item.genre in kind.genres]
     if concept_id not in kinds:
-        raise ConceptError(f"{where} has concept_id {concept_id}, which metadata.jsonl does not list; is it complete?")
+        raise DataError(f"{where} has concept_id {concept_id}, which metadata.jsonl does not list; is it complete?")
     return [kinds[concept_id].column]
 
 
 def _to_validation(row: Row) -> Row:
     """The row itself, or in validation if its instruction hashes into that share."""
-    if _code(text_key(row.example.instruction)) >= VALIDATION_SHARE * 2**64:
+    if _code(text_key(row.item.instruction)) >= VALIDATION_SHARE * 2**64:
         return row
-    return replace(row, example=replace(row.example, split="validation"))
+    return replace(row, split="validation")
 
 
 def _without_leaks(rows: Sequence[Row]) -> list[Row]:
@@ -256,7 +261,7 @@ def _without_leaks(rows: Sequence[Row]) -> list[Row]:
     taken: set[tuple[str, str]] = set()
     dropped: dict[str, None] = {}
     for split in reversed(SPLITS):
-        mine = [(row.where, _texts(row)) for row in rows if row.example.split == split]
+        mine = [(row.where, _texts(row)) for row in rows if row.split == split]
         dropped |= {where: None for where, texts in mine if texts & taken}
         taken |= {text for _, texts in mine for text in texts}
     _warn(dropped)
@@ -270,4 +275,4 @@ def _warn(dropped: Mapping[str, None]) -> None:
 
 
 def _texts(row: Row) -> set[tuple[str, str]]:
-    return {("instruction", text_key(row.example.instruction)), ("response", text_key(row.example.response))}
+    return {("instruction", text_key(row.item.instruction)), ("response", text_key(row.item.response))}

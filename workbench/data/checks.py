@@ -1,136 +1,202 @@
-"""What must hold of labelled text before anything is fitted on it. Each rule raises ConceptError naming the row."""
+"""What must hold of a dataset before anything is fitted on it. Each rule raises DataError naming the item."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import combinations
 
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Int
 
-from workbench.data.examples import GENRES, Concept, ConceptError, Example, Label, Split, text_key
+from workbench.data.items import DataError, Item, Label, Relation, Split, Target
 
 Where = Callable[[int], str]
-"""Names a row to the user: 'example 12', or 'people.csv, line 13'."""
+"""Names an item to the user: 'item 12', or 'people.csv, line 13'."""
+
+_DTYPES: dict[str, type] = {"binary": np.int8, "class": np.int64, "number": np.float64, "token": object}
 
 
-def check_set(
-    concepts: Sequence[Concept],
-    examples: Sequence[Example],
-    labels: Int8[np.ndarray, "example concept"],
+def check_dataset(
+    items: Sequence[Item],
+    targets: Sequence[Target],
+    columns: Sequence[np.ndarray],
+    split: np.ndarray,
+    group: Int[np.ndarray, " item"],
     splits: Sequence[Split],
     what: str,
     where: Where,
 ) -> None:
-    """Every rule of a concept set that covers `splits`; the first that is broken raises ConceptError.
+    """Every rule of a dataset that covers `splits`, its relations apart; the first that is broken raises DataError.
 
-    `what` names the set to the user, `where` its rows.
+    `what` names the dataset to the user, `where` its items.
     """
-    check_names(concepts, what)
-    check_labels(labels, (len(examples), len(concepts)), what, where)
-    check_rows(examples, splits, where)
-    check_leaks(examples, where)
-    check_contradictions(concepts, examples, labels, where)
-    check_classes(concepts, examples, labels, splits, what)
+    check_names(targets, what)
+    check_shapes(items, targets, columns, split, group, what)
+    check_items(items, split, splits, where)
+    check_values(targets, columns, items, where)
+    check_leaks(items, split, group, where)
+    check_contradictions(items, targets, columns, where)
+    check_classes(targets, columns, split, splits, what)
 
 
-def check_names(concepts: Sequence[Concept], what: str) -> None:
-    """At least one concept, and no name twice."""
-    if not concepts:
-        raise ConceptError(f"{what} has no concept; give at least one")
-    name, count = Counter(concept.name for concept in concepts).most_common(1)[0]
+def check_names(targets: Sequence[Target], what: str) -> None:
+    """No name twice."""
+    name, count = Counter(target.name for target in targets).most_common(1)[0] if targets else ("", 0)
     if count > 1:
-        raise ConceptError(f"{what} has concept {name!r} {count} times; give each concept its own name")
+        raise DataError(f"{what} has target {name!r} {count} times; give each target its own name")
 
 
-def check_labels(labels: np.ndarray, shape: tuple[int, int], what: str, where: Where) -> None:
-    """An int8 matrix [example, concept] of Label values."""
-    if labels.shape != shape or labels.dtype != np.int8:
-        raise ConceptError(
-            f"the labels of {what} are {labels.dtype} of shape {labels.shape}; "
-            f"expected int8 of shape {shape}, a row for each example and a column for each concept"
-        )
-    strange = np.argwhere(~np.isin(labels, list(Label)))
+def check_shapes(
+    items: Sequence[Item],
+    targets: Sequence[Target],
+    columns: Sequence[np.ndarray],
+    split: np.ndarray,
+    group: np.ndarray,
+    what: str,
+) -> None:
+    """A column a target, and an entry an item in each of them, of the type that the target's kind has."""
+    if len(columns) != len(targets):
+        raise DataError(f"{what} has {len(targets)} targets and {len(columns)} columns of values; expected one each")
+    for target, column in zip(targets, columns, strict=True):
+        if column.shape != (len(items),) or column.dtype != _DTYPES[target.kind]:
+            raise DataError(
+                f"the values of {target.name!r} in {what} are {column.dtype} of shape {column.shape}; expected "
+                f"{np.dtype(_DTYPES[target.kind])} of shape ({len(items)},), one an item"
+            )
+    for name, array in (("splits", split), ("groups", group)):
+        if array.shape != (len(items),):
+            raise DataError(f"{what} has {len(items)} items and {name} of shape {array.shape}; expected one an item")
+
+
+def check_values(targets: Sequence[Target], columns: Sequence[np.ndarray], items: Sequence[Item], where: Where) -> None:
+    """Labels of a binary target, numbers of its classes of the others, and a class a character of a token target."""
+    for target, column in zip(targets, columns, strict=True):
+        if target.kind == "binary":
+            _check_known(target, column, [int(label) for label in Label], where, "; use one of " + _known())
+        elif target.kind == "class":
+            numbers = range(-1, len(target.classes))
+            _check_known(target, column, numbers, where, f"; use 0 to {len(target.classes) - 1}, or -1 for none")
+        elif target.kind == "token":
+            for row, value in enumerate(column):
+                if value is not None and len(value) != len(items[row].response):
+                    raise DataError(
+                        f"{where(row)} has {len(value)} values of {target.name!r} for a text of "
+                        f"{len(items[row].response)} characters; give one a character, or None for no values"
+                    )
+
+
+def _check_known(target: Target, column: np.ndarray, known: Sequence[int], where: Where, remedy: str) -> None:
+    strange = np.flatnonzero(~np.isin(column, list(known)))
     if len(strange):
-        row, column = strange[0].tolist()
-        known = ", ".join(f"{label.value} {label.name}" for label in Label)
-        raise ConceptError(f"{where(row)} has label {labels[row, column]} for concept {column}; use one of {known}")
+        row = int(strange[0])
+        raise DataError(f"{where(row)} has {target.kind} label {column[row]} for {target.name!r}{remedy}")
 
 
-def check_rows(examples: Sequence[Example], splits: Sequence[Split], where: Where) -> None:
-    """No empty or broken text, a known genre, and a split that the set covers."""
-    for row, example in enumerate(examples):
-        _check_text(example.instruction, f"the instruction of {where(row)}")
-        _check_text(example.response, f"the response of {where(row)}")
-        if example.genre not in GENRES:
-            raise ConceptError(f"{where(row)} has genre {example.genre!r}; use one of {', '.join(GENRES)}")
-        if example.split not in splits:
-            raise ConceptError(f"{where(row)} has split {example.split!r}; use one of {', '.join(splits)}")
+def _known() -> str:
+    return ", ".join(f"{label.value} {label.name}" for label in Label)
 
 
-def check_leaks(examples: Sequence[Example], where: Where) -> None:
-    """No instruction and no response in two splits, whatever its case and white space."""
-    for field in ("instruction", "response"):
-        first: dict[str, int] = {}
-        for row, example in enumerate(examples):
-            text = getattr(example, field)
-            earlier = first.setdefault(text_key(text), row)
-            if examples[earlier].split != example.split:
-                raise ConceptError(
-                    f"{where(earlier)} ({examples[earlier].split}) and {where(row)} ({example.split}) "
-                    f"have the same {field} {_short(text)!r}; keep it in one split"
+def check_items(items: Sequence[Item], split: np.ndarray, splits: Sequence[Split], where: Where) -> None:
+    """No empty or broken text, and a split that the dataset covers."""
+    for row, item in enumerate(items):
+        turns = [(turn.role, turn.text) for turn in item.conversation.turns] or [("", item.conversation.text)]
+        for role, text in turns:
+            what = {"user": "instruction", "assistant": "response"}.get(role, "text")
+            _check_text(text, f"the {what} of {where(row)}")
+        if split[row] not in splits:
+            raise DataError(f"{where(row)} has split {str(split[row])!r}; use one of {', '.join(splits)}")
+
+
+def check_leaks(items: Sequence[Item], split: np.ndarray, group: Int[np.ndarray, " item"], where: Where) -> None:
+    """No item and no group in two splits; items are the same whatever the case and white space of their turns."""
+    first: dict[object, int] = {}
+    for row, item in enumerate(items):
+        for key, what in (
+            (item.conversation.text_key, f"are the same text {_short(item.response)!r}"),
+            (int(group[row]), "are of one group"),
+        ):
+            earlier = first.setdefault(key, row)
+            if split[earlier] != split[row]:
+                raise DataError(
+                    f"{where(earlier)} ({split[earlier]}) and {where(row)} ({split[row]}) {what}; "
+                    "keep them in one split"
                 )
 
 
 def check_contradictions(
-    concepts: Sequence[Concept], examples: Sequence[Example], labels: Int8[np.ndarray, "example concept"], where: Where
+    items: Sequence[Item], targets: Sequence[Target], columns: Sequence[np.ndarray], where: Where
 ) -> None:
-    """No instruction-response pair that is there twice with two labels of one concept."""
-    copies: dict[tuple[str, str], list[int]] = {}
-    for row, example in enumerate(examples):
-        copies.setdefault((text_key(example.instruction), text_key(example.response)), []).append(row)
-    for one, other in (pair for rows in copies.values() for pair in combinations(rows, 2)):
-        both = (labels[one] != Label.ABSENT) & (labels[other] != Label.ABSENT)
-        clash = np.flatnonzero(both & (labels[one] != labels[other]))
-        if len(clash):
-            names = [Label(int(labels[row, clash[0]])).name for row in (one, other)]
-            raise ConceptError(
-                f"{where(one)} and {where(other)} are the same text, labelled {names[0]} and {names[1]} "
-                f"for concept {concepts[clash[0]].name!r}; remove one of them"
-            )
+    """No text that is there twice with two labels of one target."""
+    copies: dict[object, list[int]] = {}
+    for row, item in enumerate(items):
+        copies.setdefault(item.conversation.text_key, []).append(row)
+    repeated = [several for several in copies.values() if len(several) > 1]
+    rows = np.array([row for several in repeated for row in several], dtype=np.int64)
+    owner = np.repeat(np.arange(len(repeated)), [len(several) for several in repeated])
+    for target, column in zip(targets, columns, strict=True):
+        if target.kind in ("binary", "class"):
+            _check_same(target, column, rows, owner, where)
+
+
+def _check_same(target: Target, column: np.ndarray, rows: np.ndarray, owner: np.ndarray, where: Where) -> None:
+    there = column[rows] != Label.ABSENT
+    rows, owner = rows[there], owner[there]
+    _, start, count = np.unique(owner, return_index=True, return_counts=True)
+    first = rows[start.repeat(count)]  # the first copy of each
+    clash = np.flatnonzero(column[rows] != column[first])
+    if len(clash):
+        one, other = int(first[clash[0]]), int(rows[clash[0]])
+        names = [_name(target, int(column[row])) for row in (one, other)]
+        raise DataError(
+            f"{where(one)} and {where(other)} are the same text, labelled {names[0]} and {names[1]} for "
+            f"{target.name!r}; remove one of them"
+        )
+
+
+def _name(target: Target, value: int) -> str:
+    return Label(value).name if target.kind == "binary" else target.classes[value]
 
 
 def check_classes(
-    concepts: Sequence[Concept],
-    examples: Sequence[Example],
-    labels: Int8[np.ndarray, "example concept"],
-    splits: Sequence[Split],
-    what: str,
+    targets: Sequence[Target], columns: Sequence[np.ndarray], split: np.ndarray, splits: Sequence[Split], what: str
 ) -> None:
-    """Each concept has positives and negatives in each split."""
-    split_of = np.array([example.split for example in examples])
-    for split in splits:
-        rows = labels[split_of == split]
+    """Each binary target has positives and negatives in each split."""
+    for part in splits:
+        mine = split == part
         for label in (Label.POSITIVE, Label.NEGATIVE):
-            missing = np.flatnonzero(~(rows == label).any(axis=0))
-            if len(missing):
-                raise ConceptError(
-                    f"{what}: concept {concepts[missing[0]].name!r} has no {label.name} example in split {split!r}"
-                    f"{_others(len(missing) - 1)}; add some or leave the concept out"
+            missing = [
+                target.name
+                for target, column in zip(targets, columns, strict=True)
+                if target.kind == "binary" and not (column[mine] == label).any()
+            ]
+            if missing:
+                raise DataError(
+                    f"{what}: {missing[0]!r} has no {label.name} item in split {part!r}{_others(len(missing) - 1)}; "
+                    "add some or leave the target out"
                 )
+
+
+def check_relations(relations: Sequence[Relation], n_items: int, what: str) -> None:
+    """Members that are there, and no name twice."""
+    names = [relation.name for relation in relations]
+    if len(set(names)) < len(names):
+        raise DataError(f"{what} has relations {names}; give each its own name")
+    for relation in relations:
+        outside = relation.members[(relation.members < 0) | (relation.members >= n_items)]
+        if len(outside):
+            raise DataError(f"relation {relation.name!r} of {what} speaks of item {outside[0]}; it has {n_items} items")
 
 
 def _check_text(text: str, what: str) -> None:
     if not text.strip():
-        raise ConceptError(f"{what} is empty; write one or leave the row out")
+        raise DataError(f"{what} is empty; write one or leave the row out")
     try:
         text.encode()
     except UnicodeEncodeError as problem:
         # Tokenizers refuse half a surrogate pair, which JSON can hold, without a word on where it stands.
-        raise ConceptError(f"{what} has half a character (a lone surrogate) at {problem.start}; repair it") from problem
+        raise DataError(f"{what} has half a character (a lone surrogate) at {problem.start}; repair it") from problem
 
 
 def _others(count: int) -> str:
-    return f" (nor have {count} other concepts)" if count else ""
+    return f" (nor have {count} others)" if count else ""
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -4,15 +4,16 @@ import json
 from importlib.resources import files
 from typing import Any
 
-from workbench.data.concepts import Concept, ConceptSet, Example, Label
-from workbench.data.examples import CATEGORIES
-from workbench.data.reading import json_lines
+from workbench.data.cells import json_lines
+from workbench.data.dataset import Dataset
+from workbench.data.items import CATEGORIES, Item, Label, Split, Target
 from workbench.data.rows import Row, assemble
+from workbench.models.conversation import Conversation
 
 _DATA = files("workbench.data").joinpath("texts")
 
 
-def packaged() -> ConceptSet:
+def packaged() -> Dataset:
     """The packaged set, read anew at each call.
 
     A concept has 36 positives in train, 8 in validation and 18 in evaluation, and 8 hard negatives in evaluation. 120
@@ -22,43 +23,37 @@ def packaged() -> ConceptSet:
     (arXiv:2501.17148, section 3). `data/README.md` says how the set was written.
     """
     instructions = {record["id"]: record for _, record in _read("instructions.jsonl")}
-    concepts = [
-        Concept(entry["slug"], entry["description"], entry["genre"])
+    targets = [
+        Target(entry["slug"], entry["description"], entry["genre"])
         for entry in json.loads(_DATA.joinpath("concepts.json").read_text(encoding="utf-8"))
     ]
     rows = [
-        _carrier(_example(record, instructions), CATEGORIES[record["category"]], k, concepts, line)
-        for k, concept in enumerate(concepts)
-        for line, record in _read(f"{concept.name}.jsonl")
+        _carrier(*_item(record, instructions), CATEGORIES[record["category"]], k, targets, line)
+        for k, target in enumerate(targets)
+        for line, record in _read(f"{target.name}.jsonl")
     ]
     for line, record in _read("neutral.jsonl"):
-        example = _example(record, instructions)
-        rows.append(Row(example, _negative_for(example, concepts), f"neutral.jsonl, line {line}"))
+        item, split = _item(record, instructions)
+        rows.append(Row(item, split, _negative_for(item, split, targets), f"neutral.jsonl, line {line}"))
     steering = [record["instruction"] for record in instructions.values() if record["split"] == "steering"]
-    return assemble("packaged", concepts, rows, "the packaged set", steering)
+    return assemble("packaged", targets, rows, "the packaged set", steering)
 
 
-def _carrier(example: Example, label: Label, own: int, concepts: list[Concept], line: int) -> Row:
+def _carrier(item: Item, split: Split, label: Label, own: int, targets: list[Target], line: int) -> Row:
     """A text written for one concept: outside evaluation also a negative of the others of its genre."""
-    labels = {} if example.split == "evaluation" else _negative_for(example, concepts)
-    return Row(example, labels | {own: label}, f"{concepts[own].name}.jsonl, line {line}")
+    labels = {} if split == "evaluation" else _negative_for(item, split, targets)
+    return Row(item, split, labels | {own: label}, f"{targets[own].name}.jsonl, line {line}")
 
 
-def _negative_for(example: Example, concepts: list[Concept]) -> dict[int, Label]:
-    shared = example.split == "evaluation"
-    return {k: Label.NEGATIVE for k, concept in enumerate(concepts) if shared or concept.genre == example.genre}
+def _negative_for(item: Item, split: Split, targets: list[Target]) -> dict[int, Label]:
+    shared = split == "evaluation"
+    return {k: Label.NEGATIVE for k, target in enumerate(targets) if shared or target.genre == item.genre}
 
 
-def _example(record: dict[str, Any], instructions: dict[str, dict[str, Any]]) -> Example:
+def _item(record: dict[str, Any], instructions: dict[str, dict[str, Any]]) -> tuple[Item, Split]:
     asked = instructions[record["instruction_id"]]
-    return Example(
-        instruction=asked["instruction"],
-        response=record["response"],
-        genre=asked["genre"],
-        split=asked["split"],
-        word=record["word"],
-        sense=record["sense"],
-    )
+    conversation = Conversation.exchange(asked["instruction"], record["response"])
+    return Item(conversation, asked["genre"], record["word"], record["sense"]), asked["split"]
 
 
 def _read(file: str) -> list[tuple[int, dict[str, Any]]]:

@@ -1,35 +1,39 @@
-"""From the rows of a file to a concept set: the one path that every reader takes."""
+"""From the rows of a file to a dataset: the one path that every reader of labelled rows takes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.data.checks import check_set
-from workbench.data.concepts import SPLITS, Concept, ConceptSet, Example, Label
+from workbench.data.checks import check_dataset
+from workbench.data.dataset import Dataset
+from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target
 
 
 @dataclass(frozen=True)
 class Row:
-    """An example, its label for each concept it belongs to (by number), and where it stands in which file."""
+    """An item with its split, its Label of each target it belongs to (by number), and where it stands in which file."""
 
-    example: Example
+    item: Item
+    split: Split
     labels: Mapping[int, Label]
     where: str
 
 
 def assemble(
-    name: str,
-    concepts: Sequence[Concept],
-    rows: Sequence[Row],
-    source: str,
-    steering_instructions: Sequence[str] = (),
-) -> ConceptSet:
-    """The concept set of these rows. Raises ConceptError as ConceptSet does, naming `source` and each row's `where`."""
-    labels = np.full((len(rows), len(concepts)), Label.ABSENT, dtype=np.int8)
+    name: str, targets: Sequence[Target], rows: Sequence[Row], source: str, instructions: Sequence[str] = ()
+) -> Dataset:
+    """The concept set of these rows, with both labels of every target in every split.
+
+    Raises DataError as Dataset does, naming `source` and each row's `where`.
+    """
+    if not targets:
+        raise DataError(f"{source} has no target; give at least one")
+    labels = np.full((len(rows), len(targets)), Label.ABSENT, dtype=np.int8)
     for number, row in enumerate(rows):
-        for concept, label in row.labels.items():
-            labels[number, concept] = label
-    examples = tuple(row.example for row in rows)
-    check_set(concepts, examples, labels, SPLITS, source, where=lambda number: rows[number].where)
-    return ConceptSet(name, tuple(concepts), examples, labels, tuple(steering_instructions))
+        for target, label in row.labels.items():
+            labels[number, target] = label
+    items, columns = tuple(row.item for row in rows), tuple(labels.T)
+    split, group = np.array([row.split for row in rows]), np.arange(len(rows))
+    check_dataset(items, targets, columns, split, group, SPLITS, source, where=lambda number: rows[number].where)
+    return Dataset(name, items, tuple(targets), columns, split, group, instructions=tuple(instructions))

@@ -4,30 +4,32 @@ import csv
 import io
 from pathlib import Path
 
-from workbench.data.examples import ConceptError, text_key
-from workbench.data.reading import check_columns, filled, read_text
-from workbench.data.statements import Statement, parse_label
+from workbench.data.cells import check_columns, filled, read_text
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, Target, text_key
+from workbench.data.statements import Statement, parse_label, split_statements
 
 _TEXTS = ("sentence", "content")
+POSITIVE = Target("positive", "a positive sentiment")
 
 
-def load_sentiment(path: str | Path) -> tuple[Statement, ...]:
+def load_sentiment(path: str | Path, seed: int = 0) -> Dataset:
     """The sentences of a tab-separated file with a label (1 is positive) and a column sentence or content.
 
-    A Statement is `true` where the sentence is positive. Its group is its text without case and white space: SST-2's
-    train file holds phrases of one sentence as rows of their own, which nothing marks, so judge on the dev file.
+    A sentence's group is its text without case and white space: SST-2's train file holds phrases of one sentence as
+    rows of their own, which nothing marks, so judge on the dev file.
 
-    Raises ConceptError naming file and line for a missing column, an empty sentence or a label other than 0 and 1.
+    Raises DataError naming file and line for a missing column, an empty sentence or a label other than 0 and 1.
     """
     reader = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_NONE)
     check_columns(reader.fieldnames or (), ("label",), str(path))
     column = next((name for name in _TEXTS if name in (reader.fieldnames or ())), None)
     if column is None:
-        raise ConceptError(f"{path} has no column {' or '.join(_TEXTS)}; it has {', '.join(reader.fieldnames or ())}")
-    return tuple(_sentence(row, column, f"{path}, line {reader.line_num}") for row in reader)
+        raise DataError(f"{path} has no column {' or '.join(_TEXTS)}; it has {', '.join(reader.fieldnames or ())}")
+    made = [_sentence(row, column, f"{path}, line {reader.line_num}") for row in reader]
+    return split_statements(Path(path).stem, made, POSITIVE, seed)
 
 
 def _sentence(row: dict[str, str], column: str, where: str) -> Statement:
     text = filled(row, column, where).strip()
-    key = text_key(text)
-    return Statement(text, parse_label(row, where), "sst2", key, key)
+    return Statement(text, parse_label(row, where), text_key(text))

@@ -13,14 +13,18 @@ import json
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
-from workbench.data.examples import ConceptError
-from workbench.data.reading import check_columns, filled, read_text
+import numpy as np
+
+from workbench.data.cells import check_columns, filled, read_text
+from workbench.data.dataset import Dataset
+from workbench.data.items import SPLITS, DataError, Item, Relation, Target, numbered
 
 _TEMPLATES = {
     "cities": ("The city of {} is in {}.", "The city of {} is not in {}."),
@@ -35,23 +39,19 @@ _COMPARISONS = 200
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _UNITS = ("", "-one", "-two", "-three", "-four", "-five", "-six", "-seven", "-eight", "-nine")
 _SUBJECTS = (("city",), ("n1", "n2"), ("subject",), ("city1", "city2"))
-_ANSWERS = ("country", "target", "country1", "country2")
+TRUE = Target("true", "a true statement")
 _WORD = re.compile(r"The Spanish word '(.+)' (?:means|does not mean) '(.+)'\.")
 
 
-@dataclass(frozen=True)
-class Statement:
-    """One statement. `family` is that of its template, `neg_...` when negated.
+class Statement(NamedTuple):
+    """A statement on its way into a dataset.
 
-    Statements of one `group` speak about one subject and must not be parted by a split; a statement and its negation
-    have one `pair`.
+    Statements of one `group` speak about one subject and must not be parted by a split.
     """
 
     text: str
     true: bool
-    family: str
     group: str
-    pair: str
 
 
 @dataclass(frozen=True)
@@ -69,83 +69,98 @@ def families() -> tuple[str, ...]:
     return tuple(_TEMPLATES)
 
 
-def statements(family: str, negated: bool = False) -> tuple[Statement, ...]:
-    """The statements of a family, or their negations, in a fixed order: each group has one true and one false one.
+def statements(family: str, *, negated: bool = False, seed: int = 0) -> Dataset:
+    """The statements of a family, or their negations, split by subject: each subject has one true and one false one.
 
-    Raises ConceptError for an unknown family.
+    Raises DataError for an unknown family.
     """
-    if family not in _TEMPLATES:
-        raise ConceptError(f"there is no family {family!r} of statements; the families are {', '.join(_TEMPLATES)}")
-    template, name = _TEMPLATES[family][negated], _NEGATED * negated + family
-    return tuple(
-        Statement(
-            template.format(claim.subject, claim.said),
-            claim.true != negated,
-            name,
-            claim.group,
-            f"{family}: {claim.subject}, {claim.said}",
-        )
-        for claim in _claims(family)
-    )
+    return split_statements(_NEGATED * negated + family, _made(family, negated), TRUE, seed)
 
 
-def split_groups(
-    statements: Iterable[Statement], seed: int, shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
-) -> tuple[tuple[Statement, ...], tuple[Statement, ...], tuple[Statement, ...]]:
-    """Train, validation and test statements, no group in two of them.
-
-    Groups are ordered by the hash of seed and name and cut at the shares, so families with the same groups (a family
-    and its negation, larger_than and smaller_than) are cut alike, split together or apart. Raises ConceptError for
-    shares that are negative or do not sum to 1.
-    """
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-        raise ConceptError(f"shares must be 0 or more and sum to 1; got {shares}")
-    kept = tuple(statements)
-    groups = sorted({statement.group for statement in kept}, key=lambda group: _hash(seed, group))
-    first, second = round(shares[0] * len(groups)), round((shares[0] + shares[1]) * len(groups))
-    part = {group: (rank >= first) + (rank >= second) for rank, group in enumerate(groups)}
-    train, validation, test = (tuple(one for one in kept if part[one.group] == number) for number in range(3))
-    return train, validation, test
+def with_negations(family: str, seed: int = 0) -> Dataset:
+    """The statements of a family and their negations, whose relation `negation` says which two belong together."""
+    both = [*_made(family, False), *_made(family, True)]
+    made = split_statements(family, both, TRUE, seed)
+    number = {item.response: row for row, item in enumerate(made.items)}
+    half = len(both) // 2
+    pairs = [[number[both[k].text], number[both[half + k].text]] for k in range(half)]
+    return replace(made, relations=(Relation("negation", ("affirmed", "negated"), np.array(pairs)),))
 
 
-def load_statements(path: str | Path) -> tuple[Statement, ...]:
+def load_statements(path: str | Path, seed: int = 0) -> Dataset:
     """The statements of a file in the published format: a csv with the columns statement and label (1 is true).
 
-    The family is the file's name. Where columns say so (city, n1 and n2, subject, city1 and city2) or the statement is
-    about a Spanish word, statements of one subject are one group; otherwise each text is its own. Conjunctions are
-    grouped by their two cities, so a single city can still be on both sides of a split.
+    The dataset has the file's name and is split by subject. Where columns say so (city, n1 and n2, subject, city1 and
+    city2) or the statement is about a Spanish word, statements of one subject are one group; otherwise each text is its
+    own. Conjunctions are grouped by their two cities, so a single city can still be on both sides of a split.
 
-    Raises ConceptError naming file and line for a missing column, an empty statement or a label other than 0 and 1.
+    Raises DataError naming file and line for a missing column, an empty statement or a label other than 0 and 1.
     """
     reader = csv.DictReader(io.StringIO(read_text(path)))
     check_columns(reader.fieldnames or (), ("statement", "label"), str(path))
-    family = Path(path).stem
-    return tuple(_published(row, family, f"{path}, line {reader.line_num}") for row in reader)
+    made = [_published(row, f"{path}, line {reader.line_num}") for row in reader]
+    return split_statements(Path(path).stem, made, TRUE, seed)
+
+
+def split_statements(
+    name: str,
+    made: Sequence[Statement],
+    target: Target,
+    seed: int,
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+) -> Dataset:
+    """A dataset of bare texts with one binary target, the training items first; no group is in two splits.
+
+    Groups are ordered by the hash of seed and name and cut at the shares, so families with the same groups (a family
+    and its negation, larger_than and smaller_than) are cut alike, split together or apart. Raises DataError for
+    shares that are negative or do not sum to 1, and where a split has one label only.
+    """
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+        raise DataError(f"shares must be 0 or more and sum to 1; got {shares}")
+    groups = sorted({one.group for one in made}, key=lambda group: _hash(seed, group))
+    first, second = round(shares[0] * len(groups)), round((shares[0] + shares[1]) * len(groups))
+    part = {group: (rank >= first) + (rank >= second) for rank, group in enumerate(groups)}
+    order = sorted(made, key=lambda one: part[one.group])
+    return Dataset.of_labels(
+        name,
+        [Item.bare(one.text) for one in order],
+        [target],
+        np.array([[one.true] for one in order], dtype=np.int8),
+        [SPLITS[part[one.group]] for one in order],
+        group=numbered([one.group for one in order]),
+    )
 
 
 def parse_label(row: Mapping[str, str], where: str) -> bool:
-    """Whether the label column says 1. Raises ConceptError for anything but 0 and 1."""
+    """Whether the label column says 1. Raises DataError for anything but 0 and 1."""
     label = filled(row, "label", where).strip()
     if label not in ("0", "1"):
-        raise ConceptError(f"{where} has label {label!r}; use 0 or 1")
+        raise DataError(f"{where} has label {label!r}; use 0 or 1")
     return label == "1"
 
 
-def _published(row: dict[str, str], family: str, where: str) -> Statement:
+def _made(family: str, negated: bool) -> list[Statement]:
+    if family not in _TEMPLATES:
+        raise DataError(f"there is no family {family!r} of statements; the families are {', '.join(_TEMPLATES)}")
+    template = _TEMPLATES[family][negated]
+    return [
+        Statement(template.format(claim.subject, claim.said), claim.true != negated, claim.group)
+        for claim in _claims(family)
+    ]
+
+
+def _published(row: dict[str, str], where: str) -> Statement:
     text, true = filled(row, "statement", where), parse_label(row, where)
-    subject, said = _about(row, text, where)
-    base = family.removeprefix(_NEGATED)
-    return Statement(text, true, family, " ".join(sorted(subject)), f"{base}: {', '.join((*subject, *said))}")
+    return Statement(text, true, " ".join(sorted(_about(row, text, where))))
 
 
-def _about(row: dict[str, str], text: str, where: str) -> tuple[Sequence[str], Sequence[str]]:
-    """What a row speaks about and what it says of that, as far as columns or the text tell."""
+def _about(row: dict[str, str], text: str, where: str) -> Sequence[str]:
+    """What a row speaks about, as far as columns or the text tell."""
     for columns in _SUBJECTS:
         if all(column in row for column in columns):
-            said = [filled(row, column, where) for column in _ANSWERS if column in row]
-            return [filled(row, column, where) for column in columns], said
+            return [filled(row, column, where) for column in columns]
     spanish = _WORD.fullmatch(text)
-    return ([spanish[1]], [spanish[2]]) if spanish else ([text], [])
+    return [spanish[1]] if spanish else [text]
 
 
 @cache

@@ -15,10 +15,13 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Bool, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -26,8 +29,9 @@ from tqdm.auto import tqdm
 
 from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
+from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Layout, Positions
-from workbench.models.reading import Pool
+from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.errors import StorageError
@@ -42,10 +46,68 @@ SHARD_ROWS = 256
 """Texts in a shard: what a kill loses. Memory holds a shard two or three times while it is read and written."""
 
 
+@dataclass(frozen=True, eq=False)
+class Shards:
+    """Activations that stay in their files, mapped into memory: only what is selected is held.
+
+    `starts[i]` is the number that the first row of `local[i]` has among all rows.
+    """
+
+    local: tuple[Activations, ...]
+    starts: tuple[int, ...]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where these activations were read."""
+        return self.local[0].sites
+
+    @cached_property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return sum(part.n_rows for part in self.local)
+
+    @property
+    def parts(self) -> tuple[Activations, ...]:
+        """A part a file; its rows have their numbers among all rows."""
+        pairs = zip(self.local, self.starts, strict=True)
+        return tuple(Activations(part.arrays, part.row + start, self.n_rows, part.position) for part, start in pairs)
+
+    def select(self, rows: Sequence[int] | Int[np.ndarray, "chosen"] | Int[Tensor, "chosen"]) -> Activations:
+        """The items of some rows, in memory, in the order given and renumbered from 0. Errors as Activations.select."""
+        chosen = torch.as_tensor(rows)
+        outside = chosen[(chosen < 0) | (chosen >= self.n_rows)]
+        if not len(chosen) or len(outside):
+            what = f"row {int(outside[0])}" if len(outside) else "no rows"
+            raise ValueError(f"select got {what}; there are {self.n_rows} rows, counted from 0")
+        borders = torch.tensor([*self.starts, self.n_rows])
+        ordered, place = chosen.unique(return_inverse=True)
+        cuts = torch.searchsorted(ordered, borders).tolist()
+        mine = [
+            (part, ordered[begin:end] - start)
+            for part, start, begin, end in zip(self.local, self.starts, cuts, cuts[1:], strict=False)
+            if begin < end
+        ]
+        found = _joined([part.select(rows) for part, rows in mine])
+        return found if torch.equal(place, torch.arange(len(chosen))) else found.select(place)
+
+    def at(self, sites: Sequence[Site]) -> "Shards":
+        """The same items at some of the sites."""
+        return replace(self, local=tuple(part.at(sites) for part in self.local))
+
+    def where(self, chosen: Bool[Tensor, "item"]) -> "Shards":
+        """Some of the items, part by part."""
+        each = chosen.split([len(part.row) for part in self.local])
+        return replace(self, local=tuple(part.where(mine) for part, mine in zip(self.local, each, strict=True)))
+
+    def pooled(self, how: Pool) -> Activations:
+        """One vector a row, in memory. Errors as Activations.pooled."""
+        return _joined([part.pooled(how) for part in self.local])
+
+
 def stored(
     model: Model,
     tokens: Tokens | Sequence[str],
-    sites: Sequence[Site | str] | Site | str,
+    sites: Sequence[Site | str] | Site | str | ReadSpec,
     *,
     folder: Path,
     positions: Positions | str = CONTENT,
@@ -53,20 +115,44 @@ def stored(
     shard_rows: int = SHARD_ROWS,
     budget: int = TOKEN_BUDGET,
 ) -> Activations:
-    """What `model.read` returns, read from `folder` where it is there and stored there where it is not.
+    """What `model.read` returns, in memory, read from `folder` where it is there and stored there where it is not.
 
     Raises what `iterate` raises.
     """
+    shards = mapped(
+        model, tokens, sites, folder=folder, positions=positions, pool=pool, shard_rows=shard_rows, budget=budget
+    )
+    return _joined(list(shards.local))
+
+
+def mapped(
+    model: Model,
+    tokens: Tokens | Sequence[str],
+    sites: Sequence[Site | str] | Site | str | ReadSpec,
+    *,
+    folder: Path,
+    positions: Positions | str = CONTENT,
+    pool: Pool | None = None,
+    shard_rows: int = SHARD_ROWS,
+    budget: int = TOKEN_BUDGET,
+) -> Shards:
+    """The same, left in the files: memory does not grow with the number of texts. Raises what `iterate` raises."""
     parts = iterate(
         model, tokens, sites, folder=folder, positions=positions, pool=pool, shard_rows=shard_rows, budget=budget
     )
-    return _joined(list(parts))
+    local, starts, start = [], [], 0
+    for part in parts:
+        n_rows = min(shard_rows, part.n_rows - start)
+        local.append(Activations(part.arrays, part.row - start, n_rows, part.position))
+        starts.append(start)
+        start += n_rows
+    return Shards(tuple(local), tuple(starts))
 
 
 def iterate(
     model: Model,
     tokens: Tokens | Sequence[str],
-    sites: Sequence[Site | str] | Site | str,
+    sites: Sequence[Site | str] | Site | str | ReadSpec,
     *,
     folder: Path,
     positions: Positions | str = CONTENT,
@@ -83,12 +169,13 @@ def iterate(
     `model` is being edited; StorageError when `folder` cannot be read or written; and what `Model.read` raises.
     """
     tokens = tokens if isinstance(tokens, Tokens) else model.tokenize(tokens)
-    many = [sites] if isinstance(sites, Site | str) else sites
-    chosen = Positions.parse(positions)
+    if not isinstance(sites, ReadSpec):
+        many = [sites] if isinstance(sites, Site | str) else sites
+        sites = ReadSpec(tuple(Site.parse(site) for site in many), Positions.parse(positions), pool)
     if shard_rows < 1 or len(tokens) == 0:
         raise ValueError(f"cannot store {len(tokens)} texts in shards of {shard_rows}; both must be at least 1")
-    _check_positions(tokens, chosen, budget)
-    reading = _Reading(model, tuple(Site.parse(site) for site in many), chosen, pool, budget, folder)
+    _check_positions(tokens, sites.positions, budget)
+    reading = _Reading(model, sites.sites, sites.positions, sites.pool, budget, folder)
     return _parts(reading, tokens, shard_rows)
 
 
@@ -103,11 +190,12 @@ def _parts(reading: "_Reading", tokens: Tokens, shard_rows: int) -> Iterator[Act
 
 
 def _joined(parts: list[Activations]) -> Activations:
-    """All parts as one; until then they are mapped from their files and take no memory."""
+    """Parts whose rows follow each other as one; until then they are mapped from their files and take no memory."""
     arrays = {site: torch.cat([part.arrays[site] for part in parts]) for site in parts[0].sites}
     positions = [part.position for part in parts if part.position is not None]
-    row = torch.cat([part.row for part in parts])
-    return Activations(arrays, row, parts[0].n_rows, torch.cat(positions) if positions else None)
+    starts = np.cumsum([0, *(part.n_rows for part in parts)]).tolist()
+    row = torch.cat([part.row + start for part, start in zip(parts, starts, strict=False)])
+    return Activations(arrays, row, starts[-1], torch.cat(positions) if positions else None)
 
 
 def _check_positions(tokens: Tokens, positions: Positions, budget: int) -> None:

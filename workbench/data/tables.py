@@ -1,8 +1,9 @@
 """Concept sets from tables: JSON lines, CSV and anything that turns into a pandas frame.
 
-One row is one instruction and response. Columns: concept (free text; empty in a negative that all concepts share),
-category (positive, negative or hard negative), instruction, response, split (train, validation or evaluation), and on
-demand genre (text, code or math; text where absent), word and sense of a hard negative. Other columns are ignored.
+One row is one text. Columns: concept (free text; empty in a negative that all concepts share), category (positive,
+negative or hard negative), response, split (train, validation or evaluation), and on demand instruction (a response
+without one is a bare text), genre (text, code or math; text where absent), word and sense of a hard negative. Other
+columns are ignored.
 """
 
 import csv
@@ -14,12 +15,24 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from workbench.data.concepts import SPLITS, Concept, ConceptError, ConceptSet, Example, Label
-from workbench.data.examples import CATEGORIES, GENRES, text_key, unique_slugs
-from workbench.data.reading import check_columns, choice, filled, json_lines, optional, read_text
+from workbench.data.cells import check_columns, choice, filled, json_lines, optional, read_text
+from workbench.data.dataset import Dataset
+from workbench.data.items import (
+    CATEGORIES,
+    GENRES,
+    SPLITS,
+    DataError,
+    Item,
+    Label,
+    Split,
+    Target,
+    text_key,
+    unique_slugs,
+)
 from workbench.data.rows import Row, assemble
+from workbench.models.conversation import Conversation
 
-REQUIRED = ("concept", "category", "instruction", "response", "split")
+REQUIRED = ("concept", "category", "response", "split")
 
 
 @runtime_checkable
@@ -31,69 +44,70 @@ class TableLike(Protocol):
         ...
 
 
-def read_jsonl(path: str | Path) -> ConceptSet:
+def read_jsonl(path: str | Path) -> Dataset:
     """A set from a file of one JSON object a line, in UTF-8.
 
-    Raises ConceptError naming file and line for what `from_frame` refuses, OSError if the file cannot be opened.
+    Raises DataError naming file and line for what `from_frame` refuses, OSError if the file cannot be opened.
     """
     records = json_lines(read_text(path), str(path))
     frame = pd.DataFrame([record for _, record in records], index=_lines([line for line, _ in records]))
     return from_frame(frame, str(path))
 
 
-def read_csv(path: str | Path) -> ConceptSet:
+def read_csv(path: str | Path) -> Dataset:
     """A set from a comma-separated file with a header, in UTF-8; a cell with a line break stands in double quotes.
 
-    Raises ConceptError naming file and line for what `from_frame` refuses, OSError if the file cannot be opened.
+    Raises DataError naming file and line for what `from_frame` refuses, OSError if the file cannot be opened.
     """
     (_, header), *records = _csv_records(path) or [(1, [])]
     if len(set(header)) < len(header):
-        raise ConceptError(f"{path}: a column name is there twice in {header}; rename one")
+        raise DataError(f"{path}: a column name is there twice in {header}; rename one")
     for line, cells in records:
         if len(cells) != len(header):
-            raise ConceptError(
+            raise DataError(
                 f"{path}, line {line} has {len(cells)} cells, the header has {len(header)}; quote cells with commas"
             )
     frame = pd.DataFrame([cells for _, cells in records], columns=header, index=_lines([line for line, _ in records]))
     return from_frame(frame, str(path))
 
 
-def read_dataset(dataset: TableLike, name: str = "dataset") -> ConceptSet:
+def read_dataset(dataset: TableLike, name: str = "dataset") -> Dataset:
     """A set from a Hugging Face `datasets.Dataset` or anything else with `to_pandas()`; rows count from 1.
 
-    Raises ConceptError naming the row for what `from_frame` refuses, and for an object without `to_pandas()`, such as
+    Raises DataError naming the row for what `from_frame` refuses, and for an object without `to_pandas()`, such as
     a DatasetDict: pass one of its datasets, or `datasets.concatenate_datasets` of them.
     """
     if not isinstance(dataset, TableLike):
-        raise ConceptError(f"{name} is a {type(dataset).__name__} without to_pandas(); pass a single datasets.Dataset")
+        raise DataError(f"{name} is a {type(dataset).__name__} without to_pandas(); pass a single datasets.Dataset")
     frame = dataset.to_pandas()
     return from_frame(frame.set_axis(pd.RangeIndex(1, len(frame) + 1, name="row")), name)
 
 
-def from_frame(frame: pd.DataFrame, source: str) -> ConceptSet:
+def from_frame(frame: pd.DataFrame, source: str) -> Dataset:
     """A set from a frame with this module's columns. Rows are named by `source` and the frame's index.
 
     Concepts are told apart without case and white space, stand in the order of their first row and have the genre of
-    their positives. Raises ConceptError naming source and row for a missing column, a cell that is empty or no text,
-    an unknown category, split or genre, and for all that ConceptSet refuses.
+    their positives. Raises DataError naming source and row for a missing column, a cell that is empty or no text,
+    an unknown category, split or genre, and for all that Dataset refuses.
     """
     check_columns(list(frame.columns), REQUIRED, source)
     if frame.empty:
-        raise ConceptError(f"{source} has no rows; expected one for each instruction and response")
+        raise DataError(f"{source} has no rows; expected one for each text")
     kind = frame.index.name or "row"
     places = [f"{source}, {kind} {number}" for number in frame.index]
     records = [_record(cells, where) for cells, where in zip(frame.to_dict("records"), places, strict=True)]
-    concepts = _concepts(records)
-    columns = {key: column for column, key in enumerate(concepts)}
-    rows = [Row(r.example, dict.fromkeys(_targets(r, columns), r.label), r.where) for r in records]
-    return assemble(Path(source).stem, list(concepts.values()), rows, source=source)
+    targets = _targets(records)
+    columns = {key: column for column, key in enumerate(targets)}
+    rows = [Row(r.item, r.split, dict.fromkeys(_columns(r, columns), r.label), r.where) for r in records]
+    return assemble(Path(source).stem, list(targets.values()), rows, source=source)
 
 
 @dataclass(frozen=True)
 class _Record:
     concept: str | None
     label: Label
-    example: Example
+    item: Item
+    split: Split
     where: str
 
 
@@ -101,19 +115,18 @@ def _record(cells: Mapping[Any, Any], where: str) -> _Record:
     label = CATEGORIES[choice(cells, "category", tuple(CATEGORIES), where)]
     concept = optional(cells, "concept", where)
     if concept is None and label != Label.NEGATIVE:
-        raise ConceptError(f"{where} has no concept; only a negative may leave it empty, to be shared by all concepts")
-    example = Example(
-        instruction=filled(cells, "instruction", where),
-        response=filled(cells, "response", where),
-        genre="text" if optional(cells, "genre", where) is None else choice(cells, "genre", GENRES, where),
-        split=choice(cells, "split", SPLITS, where),
-        word=optional(cells, "word", where),
-        sense=optional(cells, "sense", where),
-    )
-    return _Record(concept, label, example, where)
+        raise DataError(f"{where} has no concept; only a negative may leave it empty, to be shared by all concepts")
+    genre = "text" if optional(cells, "genre", where) is None else choice(cells, "genre", GENRES, where)
+    item = Item(_conversation(cells, where), genre, optional(cells, "word", where), optional(cells, "sense", where))
+    return _Record(concept, label, item, choice(cells, "split", SPLITS, where), where)
 
 
-def _concepts(records: Sequence[_Record]) -> dict[str, Concept]:
+def _conversation(cells: Mapping[Any, Any], where: str) -> Conversation:
+    instruction, response = optional(cells, "instruction", where), filled(cells, "response", where)
+    return Conversation.bare(response) if instruction is None else Conversation.exchange(instruction, response)
+
+
+def _targets(records: Sequence[_Record]) -> dict[str, Target]:
     """The concepts by the key of their text, in order of their first row."""
     spelled: dict[str, str] = {}
     positives: dict[str, _Record] = {}
@@ -125,25 +138,23 @@ def _concepts(records: Sequence[_Record]) -> dict[str, Concept]:
                 _same_genre(positives.setdefault(key, record), record)
     for record in records:
         if record.concept is not None and text_key(record.concept) not in positives:
-            raise ConceptError(
-                f"{record.where}: concept {record.concept!r} has no positive row; add some or correct it"
-            )
+            raise DataError(f"{record.where}: concept {record.concept!r} has no positive row; add some or correct it")
     names = unique_slugs(spelled.values())
     return {
-        key: Concept(name, description, positives[key].example.genre)
+        key: Target(name, description, positives[key].item.genre)
         for name, (key, description) in zip(names, spelled.items(), strict=True)
     }
 
 
 def _same_genre(first: _Record, other: _Record) -> None:
-    if first.example.genre != other.example.genre:
-        raise ConceptError(
-            f"{other.where}: concept {other.concept!r} has a positive of genre {other.example.genre}, "
-            f"{first.where} one of genre {first.example.genre}; keep a concept's positives in one genre"
+    if first.item.genre != other.item.genre:
+        raise DataError(
+            f"{other.where}: concept {other.concept!r} has a positive of genre {other.item.genre}, "
+            f"{first.where} one of genre {first.item.genre}; keep a concept's positives in one genre"
         )
 
 
-def _targets(record: _Record, columns: Mapping[str, int]) -> list[int]:
+def _columns(record: _Record, columns: Mapping[str, int]) -> list[int]:
     return list(columns.values()) if record.concept is None else [columns[text_key(record.concept)]]
 
 
@@ -157,7 +168,7 @@ def _csv_records(path: str | Path) -> list[tuple[int, list[str]]]:
                 records.append((begin, cells))
             begin = reader.line_num + 1
     except csv.Error as problem:
-        raise ConceptError(f"{path}, line {begin} is not CSV: {problem}; see to its quotes") from problem
+        raise DataError(f"{path}, line {begin} is not CSV: {problem}; see to its quotes") from problem
     return records
 
 

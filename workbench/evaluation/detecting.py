@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
-from workbench.data.concepts import Label
-from workbench.data.labelled import LabelledSet
+from workbench.data.items import Label
+from workbench.data.states import States
 from workbench.evaluation.detection import ConceptScores, Detection, detection
 from workbench.evaluation.metrics import max_pool
 from workbench.methods import Method
@@ -19,7 +19,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def text_scores(
-    data: LabelledSet, fitted: Mapping[K, tuple[Method, Sequence[Artifact]]]
+    data: States, fitted: Mapping[K, tuple[Method, Sequence[Artifact]]]
 ) -> dict[K, Float[np.ndarray, "text concept"]]:
     """The score of every text for every concept under each fitted method; see `Method.score_texts`.
 
@@ -33,15 +33,15 @@ def text_scores(
         if method.reads_text:
             found[name] = _read(data, method, artifacts)
         elif name not in found:
-            n_texts = len(data.concepts.examples)
+            n_texts = len(data.dataset.items)
             columns = [method.score_texts(artifact, data.x, data.row, n_texts) for artifact in artifacts]
             found[name] = torch.stack(columns, 1).numpy()
     return {name: found[name] for name in fitted}
 
 
-def _read(data: LabelledSet, method: Method, artifacts: Sequence[Artifact]) -> Float[np.ndarray, "text concept"]:
-    every = data.concepts.examples
-    kept = [number for number, text in enumerate(every) if not method.runs_to_detect or text.split != "train"]
+def _read(data: States, method: Method, artifacts: Sequence[Artifact]) -> Float[np.ndarray, "text concept"]:
+    every, split = data.dataset.items, data.dataset.split
+    kept = [number for number in range(len(every)) if not method.runs_to_detect or split[number] != "train"]
     scores = np.full((len(every), len(artifacts)), np.nan, dtype=np.float32)
     for column, artifact in enumerate(artifacts):
         found = method.detect_texts(artifact, [every[number] for number in kept], data.through)
@@ -57,7 +57,7 @@ def _vectors(method: Method, artifacts: Sequence[Artifact]) -> list[Vector]:
     return found if len(found) == len(artifacts) else []
 
 
-def _projected(data: LabelledSet, vectors: Mapping[K, Sequence[Vector]]) -> dict[K, np.ndarray]:
+def _projected(data: States, vectors: Mapping[K, Sequence[Vector]]) -> dict[K, np.ndarray]:
     every = [vector for group in vectors.values() for vector in group]
     directions = torch.stack([vector.direction for vector in every], 1)  # [d, vector]
     pooled = _pooled(data, data.x @ directions + torch.tensor([vector.bias for vector in every]))
@@ -65,19 +65,18 @@ def _projected(data: LabelledSet, vectors: Mapping[K, Sequence[Vector]]) -> dict
     return dict(zip(vectors, np.split(pooled, columns, axis=1), strict=True))
 
 
-def _pooled(data: LabelledSet, scores: torch.Tensor) -> np.ndarray:
-    return max_pool(scores.numpy(), data.row.numpy(), len(data.concepts.examples))
+def _pooled(data: States, scores: torch.Tensor) -> np.ndarray:
+    return max_pool(scores.numpy(), data.row.numpy(), len(data.dataset.items))
 
 
-def detections(data: LabelledSet, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:
+def detections(data: States, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:
     """The detection numbers of each concept, from the scores of one method."""
-    concepts = data.concepts
-    evaluation = np.array([example.split == "evaluation" for example in concepts.examples])
+    concepts = data.dataset
+    evaluation, validation = concepts.split == "evaluation", concepts.split == "validation"
     found = []
-    for k in range(len(concepts)):
+    for k in range(len(concepts.targets)):
         label = concepts.labels[:, k]
         other = evaluation & (label != Label.POSITIVE) & (label != Label.HARD_NEGATIVE)
-        validation = ~evaluation & np.array([example.split == "validation" for example in concepts.examples])
         found.append(
             detection(_part(scores[:, k], label, evaluation), _part(scores[:, k], label, validation), scores[other, k])
         )

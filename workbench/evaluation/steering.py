@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
-from workbench.data.concepts import ConceptSet, Label
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label
 from workbench.models.edits import Edit, per_row
 from workbench.models.generation import Sampling
 from workbench.models.model import Model
@@ -80,18 +81,18 @@ def stream(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:6], "big")
 
 
-def split_instructions(concepts: ConceptSet, count: int, seed: int) -> dict[str, tuple[list[str], list[str]]]:
+def split_instructions(concepts: Dataset, count: int, seed: int) -> dict[str, tuple[list[str], list[str]]]:
     """For each concept `count` of the set's steering instructions: half to choose the strength on, half to report on.
 
     Raises ValueError if the set has fewer, or `count` is below 2.
     """
-    pool = concepts.steering_instructions
+    pool = concepts.instructions
     if not 2 <= count <= len(pool):
         raise ValueError(
             f"{count} instructions a concept: expected 2 to {len(pool)}, the number that {concepts.name!r} has"
         )
     chosen = {}
-    for concept in concepts.concepts:
+    for concept in concepts.targets:
         order = np.random.default_rng(stream(seed, concept.name, "instructions")).permutation(len(pool))[:count]
         texts = [pool[place] for place in order]
         chosen[concept.name] = (texts[: count // 2], texts[count // 2 :])
@@ -206,11 +207,11 @@ class Neutral:
     """Log-probabilities of the next token under the unsteered model, text by text."""
 
     @classmethod
-    def of(cls, model: Model, concepts: ConceptSet, count: int, max_tokens: int = 32) -> "Neutral":
+    def of(cls, model: Model, concepts: Dataset, count: int, max_tokens: int = 32) -> "Neutral":
         """From the first `count` evaluation texts that are negative for a concept and positive for none."""
         carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
         plain = ~carries & (concepts.labels == Label.NEGATIVE).any(1)
-        chosen = [e for e, fits in zip(concepts.examples, plain, strict=True) if fits and e.split == "evaluation"]
+        chosen = [concepts.items[row] for row in np.flatnonzero(plain & (concepts.split == "evaluation"))]
         asked, said = zip(*[(e.instruction, e.response) for e in chosen[:count]], strict=True)
         expected, _ = _log_probabilities(model, _answers(model, asked, said, max_tokens))
         return cls(asked, said, max_tokens, expected)

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.data.concepts import Concept, ConceptError, ConceptSet, Example, Label
-from workbench.data.examples import CATEGORIES, GENRES, Genre
+from workbench.data.dataset import Dataset
+from workbench.data.items import CATEGORIES, GENRES, DataError, Genre, Item, Label, Target
 from workbench.runs.files import replacing, write_text
 
 SHARED = -1
@@ -41,35 +41,33 @@ _NAMES = {label: name for name, label in CATEGORIES.items()}
 _ORDER = [Label.POSITIVE, Label.NEGATIVE, Label.HARD_NEGATIVE]
 
 
-Sharers = dict[Genre, frozenset[int] | None]
+Sharers = dict[str, frozenset[int] | None]
 """The concepts that share the negatives of a genre; None where not all concepts of the genre have the same ones."""
 
 
-def write_axbench(concepts: ConceptSet, folder: str | Path, refs: Sequence[str] = ()) -> Path:
+def write_axbench(concepts: Dataset, folder: str | Path, refs: Sequence[str] = ()) -> Path:
     """Write a set as a folder that AxBench's own code and `read_axbench` take; returns the folder.
 
     Writes `generate/metadata.jsonl`, `generate/train_data.parquet` and `inference/latent_eval_data.parquet`; concept_id
     is the concept's number. `refs` are the links of the features that the concepts are named after, if they are.
-    AxBench has no validation split, no names and no steering instructions: train and validation examples go to the
+    AxBench has no validation split, no names and no steering instructions: train and validation items go to the
     train file (`read_axbench` chooses validation anew), and an example of several concepts is there for each of them,
     unless it is a negative of all concepts that draw on its genre. An example of no concept is left out where its
     genre's negatives are shared.
 
-    Raises ConceptError for a set without train or evaluation examples, and unless there are as many links as concepts.
+    Raises DataError for a set without train or evaluation items, and unless there are as many links as concepts.
     """
-    if refs and len(refs) != len(concepts):
-        raise ConceptError(f"{len(refs)} links for {len(concepts)} concepts; give one for each, or none")
+    if refs and len(refs) != len(concepts.targets):
+        raise DataError(f"{len(refs)} links for {len(concepts.targets)} concepts; give one for each, or none")
     if not {"train", "evaluation"} <= set(concepts.splits):
-        raise ConceptError(
-            f"set {concepts.name!r} has {', '.join(concepts.splits)}; AxBench wants train and evaluation"
-        )
-    folder, links = Path(folder), list(refs) or [""] * len(concepts)
-    evaluation = np.array([example.split == "evaluation" for example in concepts.examples])
+        raise DataError(f"set {concepts.name!r} has {', '.join(concepts.splits)}; AxBench wants train and evaluation")
+    folder, links = Path(folder), list(refs) or [""] * len(concepts.targets)
+    evaluation = concepts.split == "evaluation"
     train = np.flatnonzero(~evaluation).tolist()
     sharers: Sharers = {genre: _sharers(concepts, train, genre) for genre in GENRES}
     lines = [
         json.dumps(_metadata(number, concept, links[number], sharers)) + "\n"
-        for number, concept in enumerate(concepts.concepts)
+        for number, concept in enumerate(concepts.targets)
     ]
     write_text(folder / "generate" / "metadata.jsonl", "".join(lines))
     _write(folder / "generate" / "train_data.parquet", _train_rows(concepts, train, sharers), TRAIN_SCHEMA)
@@ -78,19 +76,19 @@ def write_axbench(concepts: ConceptSet, folder: str | Path, refs: Sequence[str] 
     return folder
 
 
-def _sharers(concepts: ConceptSet, rows: Sequence[int], genre: Genre) -> frozenset[int] | None:
-    own = {number for number, concept in enumerate(concepts.concepts) if concept.genre == genre}
+def _sharers(concepts: Dataset, rows: Sequence[int], genre: Genre) -> frozenset[int] | None:
+    own = {number for number, concept in enumerate(concepts.targets) if concept.genre == genre}
     counts = Counter(
         negative
         for row in rows
-        if concepts.examples[row].genre == genre
+        if concepts.items[row].genre == genre
         for negative in [_only_negative(concepts, row)]
         if negative is not None and own <= negative
     )
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _only_negative(concepts: ConceptSet, row: int) -> frozenset[int] | None:
+def _only_negative(concepts: Dataset, row: int) -> frozenset[int] | None:
     """The concepts that a row is a negative of; None if it is something else to one of them."""
     labels = concepts.labels[row]
     if ((labels != Label.NEGATIVE) & (labels != Label.ABSENT)).any():
@@ -98,47 +96,45 @@ def _only_negative(concepts: ConceptSet, row: int) -> frozenset[int] | None:
     return frozenset(np.flatnonzero(labels == Label.NEGATIVE).tolist())
 
 
-def _metadata(number: int, concept: Concept, link: str, sharers: Sharers) -> dict[str, Any]:
+def _metadata(number: int, concept: Target, link: str, sharers: Sharers) -> dict[str, Any]:
     others = [genre for genre in GENRES if genre != concept.genre and number in (sharers[genre] or ())]
     genres = {concept.description: [concept.genre, *others]}
     return {"concept_id": number, "concept": concept.description, "ref": link, "concept_genres_map": genres}
 
 
-def _train_rows(concepts: ConceptSet, rows: Sequence[int], sharers: Sharers) -> list[dict[str, Any]]:
+def _train_rows(concepts: Dataset, rows: Sequence[int], sharers: Sharers) -> list[dict[str, Any]]:
     """The shared negatives, then each concept's own rows."""
     negative = {row: _only_negative(concepts, row) for row in rows}
-    shared = [
-        row for row in rows if negative[row] is not None and negative[row] == sharers[concepts.examples[row].genre]
-    ]
+    shared = [row for row in rows if negative[row] is not None and negative[row] == sharers[concepts.items[row].genre]]
     own = sorted(set(rows) - set(shared))
-    found = [_cells(concepts.examples[row], SHARED, NO_CONCEPT, Label.NEGATIVE) for row in shared]
-    for number, concept in enumerate(concepts.concepts):
+    found = [_cells(concepts.items[row], SHARED, NO_CONCEPT, Label.NEGATIVE) for row in shared]
+    for number, concept in enumerate(concepts.targets):
         for row in own:
             label = Label(int(concepts.labels[row, number]))
             if label != Label.ABSENT:
                 said = NO_CONCEPT if label == Label.NEGATIVE else concept.description
-                found.append(_cells(concepts.examples[row], number, said, label))
+                found.append(_cells(concepts.items[row], number, said, label))
     return found
 
 
-def _evaluation_rows(concepts: ConceptSet, rows: np.ndarray, links: Sequence[str]) -> list[dict[str, Any]]:
-    """Concept by concept: positives, negatives, hard negatives."""
+def _evaluation_rows(concepts: Dataset, rows: np.ndarray, links: Sequence[str]) -> list[dict[str, Any]]:
+    """Target by concept: positives, negatives, hard negatives."""
     found = []
-    for number, concept in enumerate(concepts.concepts):
+    for number, concept in enumerate(concepts.targets):
         feature = {"sae_link": links[number], "sae_id": _feature(links[number])}
         for label in _ORDER:
             for row in rows[concepts.labels[rows, number] == label]:
-                found.append(_cells(concepts.examples[row], number, concept.description, label) | feature)
+                found.append(_cells(concepts.items[row], number, concept.description, label) | feature)
     return found
 
 
-def _cells(example: Example, concept_id: int, concept: str, label: Label) -> dict[str, Any]:
+def _cells(item: Item, concept_id: int, concept: str, label: Label) -> dict[str, Any]:
     hard = label == Label.HARD_NEGATIVE
     return {
-        "input": example.instruction,
-        "output": example.response,
-        "output_concept": f"{example.word or ''}//{example.sense or ''}" if hard else concept,
-        "concept_genre": example.genre,
+        "input": item.instruction,
+        "output": item.response,
+        "output_concept": f"{item.word or ''}//{item.sense or ''}" if hard else concept,
+        "concept_genre": item.genre,
         "category": _NAMES[label],
         "dataset_category": "instruction",
         "concept_id": concept_id,

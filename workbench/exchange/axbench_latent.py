@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
-from workbench.data.concepts import ConceptSet, Label
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label
 from workbench.exchange.axbench_results import METHOD_NAMES
 from workbench.runs.files import canonical, write_text
 
@@ -22,9 +23,9 @@ _KINDS = {"positive": Label.POSITIVE, "negative": Label.NEGATIVE, "hard_negative
 
 
 def write_latent(
-    folder: str | Path, concepts: ConceptSet, scores: Mapping[str, Float[np.ndarray, "text concept"]]
+    folder: str | Path, concepts: Dataset, scores: Mapping[str, Float[np.ndarray, "text concept"]]
 ) -> Path:
-    """Write `evaluate/latent.jsonl` from each method's scores of the set's examples, and return its path.
+    """Write `evaluate/latent.jsonl` from each method's scores of the set's items, and return its path.
 
     Raises ValueError for scores of another shape or that are not finite.
     """
@@ -35,7 +36,7 @@ def write_latent(
                 f"expected finite ones for {concepts.labels.shape}, texts by concepts"
             )
     lines = []
-    for number in range(len(concepts)):
+    for number in range(len(concepts.targets)):
         each = {
             METHOD_NAMES.get(name, name): _one(concepts, found[:, number], number) for name, found in scores.items()
         }
@@ -47,7 +48,7 @@ def write_latent(
     return path
 
 
-def _one(concepts: ConceptSet, scores: np.ndarray, number: int) -> dict[str, dict[str, Any]]:
+def _one(concepts: Dataset, scores: np.ndarray, number: int) -> dict[str, dict[str, Any]]:
     """What the three evaluators say of one method and concept."""
     raw = {kind: _rounded(scores[concepts.rows(number, "evaluation", label)]) for kind, label in _KINDS.items()}
     every = np.concatenate(list(raw.values()))

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.data.concepts import ConceptSet
+from workbench.data.dataset import Dataset
 from workbench.evaluation.judges.base import Rating
 from workbench.evaluation.steering import Sample, Trial
 from workbench.runs.files import canonical, replacing, write_text
@@ -98,7 +98,7 @@ Rated = Sequence[tuple[Steered, Rating]]
 
 def steered(
     found: Mapping[Trial, tuple[Sample, Rating]],
-    concepts: ConceptSet,
+    concepts: Dataset,
     instructions: Mapping[str, Sequence[str]],
     unit: Callable[[Trial], float | None],
     prompt: Callable[[Trial], str],
@@ -118,7 +118,7 @@ def steered(
 def _steered(
     trial: Trial,
     sample: Sample,
-    concepts: ConceptSet,
+    concepts: Dataset,
     instructions: Mapping[str, Sequence[str]],
     unit: float | None,
     prompt: str,
@@ -127,7 +127,7 @@ def _steered(
     return Steered(
         method=METHOD_NAMES.get(trial.method, trial.method),
         concept_id=number,
-        concept=concepts.concepts[number].description,
+        concept=concepts.targets[number].description,
         input_id=list(instructions[trial.concept]).index(trial.instruction),
         instruction=trial.instruction,
         text=sample.text,

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.models.sites import Site
@@ -59,18 +60,36 @@ class Activations:
         """Where these activations were read."""
         return tuple(self.arrays)
 
-    @property
+    @cached_property
     def counts(self) -> Int[Tensor, "row"]:
         """How many items each row has."""
         return torch.bincount(self.row, minlength=self.n_rows)
 
+    @property
+    def parts(self) -> "tuple[Activations, ...]":
+        """These activations; those that lie in files come in several parts."""
+        return (self,)
+
     def x(self, site: Site | str) -> Float[Tensor, "item d"]:
         """The items at `site` in float32, not copied if they are so already. Raises ValueError for another site."""
-        site = Site.parse(site)
+        return self._array(Site.parse(site)).float()
+
+    def _array(self, site: Site) -> Float[Tensor, "item _"]:
         if site not in self.arrays:
             have = ", ".join(map(str, self.sites))
             raise ValueError(f"{site} was not read; these activations hold {have}")
-        return self.arrays[site].float()
+        return self.arrays[site]
+
+    def at(self, sites: Sequence[Site]) -> "Activations":
+        """The same items at some of the sites. Raises ValueError for one that was not read."""
+        arrays = {site: self._array(site) for site in sites}
+        return Activations(arrays, self.row, self.n_rows, self.position)
+
+    def where(self, chosen: Bool[Tensor, "item"]) -> "Activations":
+        """Some of the items; a row may be left with none."""
+        arrays = {site: array[chosen] for site, array in self.arrays.items()}
+        position = None if self.position is None else self.position[chosen]
+        return Activations(arrays, self.row[chosen], self.n_rows, position)
 
     def select(self, rows: Sequence[int] | Int[np.ndarray, "chosen"] | Int[Tensor, "chosen"]) -> "Activations":
         """The items of some rows, in the order given and renumbered from 0; a row given twice is there twice.

@@ -40,7 +40,7 @@ def test_another_name_is_refused(llama: Any, tmp_path: Path, name: str) -> None:
 
 def test_the_yardsticks_are_the_models_own_answers_and_the_same_each_time(llama: Any) -> None:
     fluent, spoiled = yardsticks(world(), llama, SAMPLING)
-    instructions = {text.instruction for text in world().split("validation").examples}
+    instructions = {text.instruction for text in world().part("validation").items}
     assert 0 < len(fluent) == len(spoiled) <= len(instructions)
     assert all(value >= 1 for value in fluent + spoiled)
     assert yardsticks(world(), llama, SAMPLING) == [fluent, spoiled]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, world
-from workbench.data.concepts import ConceptSet, Label
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
 from workbench.evaluation.metrics import auroc
@@ -37,8 +38,8 @@ def test_a_text_is_divided_into_sentences_and_lines(text: str, parts: list[str])
 
 
 def test_the_planted_concepts_are_found_in_texts_not_seen(classifier: ConceptClassifier) -> None:
-    held_out = world().split("evaluation")
-    scores = odds(classifier, [example.response for example in held_out.examples])
+    held_out = world().part("evaluation")
+    scores = odds(classifier, [example.response for example in held_out.items])
     for k in range(len(NAMES)):
         known = held_out.labels[:, k] != Label.HARD_NEGATIVE
         assert auroc(scores[known, k], carriers(held_out, k)[known]) == 1
@@ -78,15 +79,15 @@ def test_a_text_is_rated_alike_alone_and_among_others(classifier: ConceptClassif
         np.testing.assert_allclose(odds(classifier, [text])[0], together[row], atol=1e-9)
 
 
-def changed(concepts: ConceptSet, split: str, label: Label | None = None) -> ConceptSet:
+def changed(concepts: Dataset, split: str, label: Label | None = None) -> Dataset:
     """Every response of a split, or those with a label, replaced by nonsense."""
-    hit = np.array([example.split == split for example in concepts.examples])
+    hit = concepts.split == split
     if label is not None:
         hit &= (concepts.labels == label).any(1)
     assert hit.any()
-    pairs = zip(concepts.examples, hit, strict=True)
-    examples = (replace(e, response=f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
-    return replace(concepts, examples=tuple(examples))
+    pairs = zip(concepts.items, hit, strict=True)
+    items = (e.with_response(f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
+    return replace(concepts, items=tuple(items))
 
 
 def test_only_training_texts_are_fitted_on(classifier: ConceptClassifier) -> None:
@@ -98,7 +99,7 @@ def test_only_training_texts_are_fitted_on(classifier: ConceptClassifier) -> Non
 
 
 def test_hard_negatives_are_not_fitted_on_even_in_training() -> None:
-    moved = replace(world(), examples=tuple(replace(e, split="train") for e in world().examples), splits=("train",))
+    moved = replace(world(), split=np.full(len(world()), "train"))
     one = ConceptClassifier.fit(moved, ENCODER)
     other = ConceptClassifier.fit(changed(moved, "train", Label.HARD_NEGATIVE), ENCODER)
     np.testing.assert_array_equal(one.weight, other.weight)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, world
-from workbench.data.concepts import Label
+from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
 from workbench.evaluation.judges.embedded import EmbeddedJudge
@@ -109,20 +109,20 @@ def test_perplexities_in_the_wrong_order_are_refused() -> None:
 
 def test_thresholds_come_from_validation_texts_only(judge: EmbeddedJudge) -> None:
     concepts = world()
-    outside = np.array([example.split == "evaluation" for example in concepts.examples])
-    pairs = zip(concepts.examples, outside, strict=True)
-    examples = tuple(replace(e, response=f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
-    other = EmbeddedJudge.fit(replace(concepts, examples=examples), WordEncoder(), FLUENT, BROKEN)
+    outside = concepts.split == "evaluation"
+    pairs = zip(concepts.items, outside, strict=True)
+    items = tuple(e.with_response(f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
+    other = EmbeddedJudge.fit(replace(concepts, items=items), WordEncoder(), FLUENT, BROKEN)
     assert other.thresholds == judge.thresholds
 
 
 def test_relevance_needs_two_instructions() -> None:
     concepts = world()
-    examples = tuple(
-        replace(e, instruction="The only one?") if e.split == "validation" else e for e in concepts.examples
-    )
+    one = [replace(e, conversation=Conversation.exchange("The only one?", e.response)) for e in concepts.items]
+    held = (concepts.split == "validation").tolist()
+    items = tuple(new if out else old for old, new, out in zip(concepts.items, one, held, strict=True))
     with pytest.raises(JudgeError, match="one instruction"):
-        EmbeddedJudge.fit(replace(concepts, examples=examples), WordEncoder(), FLUENT, BROKEN)
+        EmbeddedJudge.fit(replace(concepts, items=items), WordEncoder(), FLUENT, BROKEN)
 
 
 def test_the_name_says_that_no_llm_judges(judge: EmbeddedJudge) -> None:
@@ -132,8 +132,8 @@ def test_the_name_says_that_no_llm_judges(judge: EmbeddedJudge) -> None:
 def test_on_real_texts_it_agrees_with_their_labels() -> None:
     concepts = packaged().select(["sea", "music", "sql"])
     judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), FLUENT, BROKEN)
-    labels, examples = concepts.labels, concepts.examples
-    for k, concept in enumerate(concepts.concepts):
+    labels, examples = concepts.labels, concepts.items
+    for k, concept in enumerate(concepts.targets):
         kinds = (Label.POSITIVE, Label.NEGATIVE)
         rows = [row for kind in kinds for row in concepts.rows(k, "evaluation", kind)]
         items = [Item(concept.name, "", examples[row].instruction, examples[row].response, 3.0) for row in rows]

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.data.concepts import Concept, ConceptSet, Example, Label, Split
+from workbench.data.dataset import Dataset
+from workbench.data.items import Item, Label, Split, Target
 from workbench.evaluation.judges.encoder import SentenceEncoder
 
 NAMES = ("sea", "music", "trains")
@@ -44,20 +45,24 @@ def sentence(*said: str, seed: int = 0) -> str:
     return " ".join(random.permutation([*said, *random.choice(FILLER, 8)]).tolist()) + "."
 
 
-def world(style: str = "truly") -> ConceptSet:
+def only(k: int, label: Label) -> list[Label]:
+    return [label if j == k else Label.ABSENT for j in range(len(NAMES))]
+
+
+def world(style: str = "truly") -> Dataset:
     """Three concepts; whatever carries one also has the word `style`, which plain texts never have."""
-    rows: list[tuple[Example, list[Label]]] = []
+    rows: list[tuple[str, str, Split, list[Label]]] = []
     for split in SPLITS:
         for topic in TOPICS[split]:
             asked = f"Tell me about {topic}?"
-            plain = Example(asked, sentence(topic), "text", split)
-            rows.append((plain, [Label.NEGATIVE] * len(NAMES)))
+            rows.append((asked, sentence(topic), split, [Label.NEGATIVE] * len(NAMES)))
             for k, name in enumerate(NAMES):
-                said = Example(asked, sentence(topic, style, *SIGNS[name].split()), "text", split)
-                rows.append((said, [Label.POSITIVE if j == k else Label.ABSENT for j in range(len(NAMES))]))
+                said = sentence(topic, style, *SIGNS[name].split())
+                rows.append((asked, said, split, only(k, Label.POSITIVE)))
     for k, name in enumerate(NAMES):
-        hard = Example("Tell me about rivals?", sentence(SIGNS[name].split()[0]), "text", "evaluation")
-        rows.append((hard, [Label.HARD_NEGATIVE if j == k else Label.ABSENT for j in range(len(NAMES))]))
-    concepts = tuple(Concept(name, f"all about {name}", "text") for name in NAMES)
-    labels = np.array([label for _, label in rows], dtype=np.int8)
-    return ConceptSet("world", concepts, tuple(example for example, _ in rows), labels)
+        hard = sentence(SIGNS[name].split()[0])
+        rows.append(("Tell me about rivals?", hard, "evaluation", only(k, Label.HARD_NEGATIVE)))
+    concepts = tuple(Target(name, f"all about {name}", "text") for name in NAMES)
+    labels = np.array([label for *_, label in rows], dtype=np.int8)
+    items = [Item.exchange(asked, said) for asked, said, *_ in rows]
+    return Dataset.of_labels("world", items, concepts, labels, [split for _, _, split, _ in rows])

@@ -41,7 +41,7 @@ def test_a_planted_concept_goes_from_tokens_and_from_the_means_of_texts(name: st
     gap = means[data.row_y].mean(0) - means[~data.row_y].mean(0)
     assert abs(float(gap @ truth())) < (0.3 if name == "inlp" else 1e-4)
     assert found.site == data.site
-    assert found.origin.concept == data.concept.name
+    assert found.origin.concept == data.target.name
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from workbench.data.concepts import ConceptSet
+from workbench.data.dataset import Dataset
 from workbench.evaluation.judges.base import Judge, JudgeError
 from workbench.evaluation.steering import perplexities, stream
 from workbench.models.generation import Sampling
@@ -16,7 +16,7 @@ YARDSTICKS = 64
 """Unsteered answers that say what fluent and broken text look like to the model."""
 
 
-def choose(name: str, judge_model: str, concepts: ConceptSet, model: Model, sampling: Sampling, run: Run) -> Judge:
+def choose(name: str, judge_model: str, concepts: Dataset, model: Model, sampling: Sampling, run: Run) -> Judge:
     """`embedded`, `local:MODEL` or the base URL of an endpoint (with its `judge_model`), ready to rate.
 
     Raises JudgeError for any other name.
@@ -38,14 +38,14 @@ def choose(name: str, judge_model: str, concepts: ConceptSet, model: Model, samp
     raise JudgeError(f"there is no judge {name!r}; use 'embedded', 'local:MODEL' or the base URL of an endpoint")
 
 
-def yardsticks(concepts: ConceptSet, model: Model, sampling: Sampling) -> list[list[float]]:
+def yardsticks(concepts: Dataset, model: Model, sampling: Sampling) -> list[list[float]]:
     """The model's perplexities of its own answers to validation instructions, and of the same answers broken.
 
     Sampled as the texts to judge are; empty answers are left out.
     """
     from workbench.evaluation.judges.fluency import broken
 
-    asked = list(dict.fromkeys(text.instruction for text in concepts.split("validation").examples))[:YARDSTICKS]
+    asked = list(dict.fromkeys(text.instruction for text in concepts.part("validation").items))[:YARDSTICKS]
     seeds = tuple(stream("yardstick", text) for text in asked)
     answers = [one.text for one in model.generate(asked, sampling=replace(sampling, row_seeds=seeds), batch_size=64)]
     said = [(question, answer) for question, answer in zip(asked, answers, strict=True) if answer.strip()]

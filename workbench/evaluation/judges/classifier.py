@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
 
-from workbench.data.concepts import ConceptSet, Label
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
 from workbench.evaluation.metrics import max_pool
@@ -33,18 +34,18 @@ class ConceptClassifier:
     bias: Float[np.ndarray, " concept"]
 
     @classmethod
-    def fit(cls, concepts: ConceptSet, encoder: SentenceEncoder) -> "ConceptClassifier":
+    def fit(cls, concepts: Dataset, encoder: SentenceEncoder) -> "ConceptClassifier":
         """A concept's training positives against its negatives and the other concepts' positives.
 
         The other concepts' positives are what keeps a classifier from learning how positives are written instead of
         what they are about. Hard negatives are never used.
         """
-        train = concepts.split("train")
-        vectors = encoder.encode([example.response for example in train.examples]).astype(np.float64)
-        models = [_regression(vectors, carriers(train, k), usable(train, k)) for k in range(len(train))]
+        train = concepts.part("train")
+        vectors = encoder.encode([example.response for example in train.items]).astype(np.float64)
+        models = [_regression(vectors, carriers(train, k), usable(train, k)) for k in range(len(train.targets))]
         weight = np.concatenate([model.coef_ for model in models])
         bias = np.concatenate([model.intercept_ for model in models])
-        return cls(tuple(concept.name for concept in concepts.concepts), weight, bias)
+        return cls(tuple(concept.name for concept in concepts.targets), weight, bias)
 
     def index(self, concept: str) -> int:
         """The column of a concept. Raises JudgeError for one that the classifier was not fitted on."""
@@ -69,13 +70,13 @@ class ConceptClassifier:
         return np.stack([vectors[text] for text in texts]) @ self.weight.T + self.bias
 
 
-def carriers(concepts: ConceptSet, k: int) -> Bool[np.ndarray, " example"]:
-    """The examples that carry concept k."""
+def carriers(concepts: Dataset, k: int) -> Bool[np.ndarray, " example"]:
+    """The items that carry concept k."""
     return concepts.labels[:, k] == Label.POSITIVE
 
 
-def usable(concepts: ConceptSet, k: int) -> Bool[np.ndarray, " example"]:
-    """The examples that tell something about concept k: its positives, its negatives and the others' positives."""
+def usable(concepts: Dataset, k: int) -> Bool[np.ndarray, " example"]:
+    """The items that tell something about concept k: its positives, its negatives and the others' positives."""
     label = concepts.labels[:, k]
     others = (label == Label.ABSENT) & (concepts.labels == Label.POSITIVE).any(1)
     return (label == Label.POSITIVE) | (label == Label.NEGATIVE) | others

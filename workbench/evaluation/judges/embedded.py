@@ -12,7 +12,8 @@ from itertools import chain
 import numpy as np
 from jaxtyping import Float
 
-from workbench.data.concepts import ConceptSet, Label
+from workbench.data.dataset import Dataset
+from workbench.data.items import Label
 from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
 from workbench.evaluation.judges.calibration import Ramp, Thresholds
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
@@ -37,7 +38,7 @@ class EmbeddedJudge:
     @classmethod
     def fit(
         cls,
-        concepts: ConceptSet,
+        concepts: Dataset,
         encoder: SentenceEncoder,
         perplexities: Float[np.ndarray, " text"],
         broken: Float[np.ndarray, " broken_text"],
@@ -52,9 +53,9 @@ class EmbeddedJudge:
         Raises JudgeError for perplexities that are missing or no higher for broken texts, and where the validation
         split has fewer than two instructions.
         """
-        held_out = concepts.split("validation")
-        texts = [example.response for example in held_out.examples]
-        vectors = encoder.vectors(chain(texts, *map(sentences, texts), (e.instruction for e in held_out.examples)))
+        held_out = concepts.part("validation")
+        texts = [example.response for example in held_out.items]
+        vectors = encoder.vectors(chain(texts, *map(sentences, texts), (e.instruction for e in held_out.items)))
         classifier = ConceptClassifier.fit(concepts, encoder)
         thresholds = Thresholds(
             concept=_concept_ramp(held_out, classifier.log_odds(texts, vectors)),
@@ -96,23 +97,23 @@ def relevance(item: Item, vectors: Vectors) -> float:
     return max(float(vectors[item.text] @ vectors[text]) for text in (item.instruction, *item.references))
 
 
-def _concept_ramp(held_out: ConceptSet, log_odds: Float[np.ndarray, "text concept"]) -> Ramp:
-    columns = range(len(held_out))
+def _concept_ramp(held_out: Dataset, log_odds: Float[np.ndarray, "text concept"]) -> Ramp:
+    columns = range(len(held_out.targets))
     carried = [log_odds[carriers(held_out, k), k] for k in columns]
     absent = [log_odds[usable(held_out, k) & ~carriers(held_out, k), k] for k in columns]
     return Ramp.between(np.concatenate(absent), np.concatenate(carried))
 
 
-def _instruction_ramp(held_out: ConceptSet, vectors: Vectors) -> Ramp:
+def _instruction_ramp(held_out: Dataset, vectors: Vectors) -> Ramp:
     """Every text that carries a concept is compared with every instruction and the plain answers to it."""
     carries = (held_out.labels == Label.POSITIVE).any(1)
     plain = (held_out.labels == Label.NEGATIVE).any(1) & ~carries
-    topics: dict[str, list[str]] = {example.instruction: [example.instruction] for example in held_out.examples}
+    topics: dict[str, list[str]] = {example.instruction: [example.instruction] for example in held_out.items}
     for number in np.flatnonzero(plain):
-        topics[held_out.examples[number].instruction].append(held_out.examples[number].response)
+        topics[held_out.items[number].instruction].append(held_out.items[number].response)
     if len(topics) < 2:
         raise JudgeError(f"the validation split of {held_out.name!r} has one instruction; relevance needs two or more")
-    carrying = [held_out.examples[number] for number in np.flatnonzero(carries)]
+    carrying = [held_out.items[number] for number in np.flatnonzero(carries)]
     owner = np.repeat(np.arange(len(topics)), [len(texts) for texts in topics.values()])
     about = np.stack([vectors[text] for text in chain.from_iterable(topics.values())])
     said = np.stack([vectors[example.response] for example in carrying])

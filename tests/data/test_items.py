@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from workbench.data.examples import Concept, ConceptError, slug, text_key, unique_slugs
+from workbench.data.items import DataError, Target, slug, text_key, unique_slugs
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from workbench.data.examples import Concept, ConceptError, slug, text_key, uniqu
 )
 def test_slug_keeps_only_what_is_safe_in_file_names_and_html(text: str, expected: str) -> None:
     assert slug(text) == expected
-    Concept(slug(text), text, "text")
+    Target(slug(text), text, "text")
 
 
 def test_slug_without_latin_letters_is_a_hash_of_the_text() -> None:
@@ -41,14 +41,14 @@ def test_unique_slugs_number_what_is_taken_and_keep_the_order() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../x", "Sea", "a b", "-a", "a--b", "a\n", "é", "a" * 81])
-def test_concept_names_are_slugs(name: str) -> None:
-    with pytest.raises(ConceptError, match=r"is no slug of at most 80 characters; write small letters"):
-        Concept(name, "ships", "text")
+def test_target_names_are_slugs(name: str) -> None:
+    with pytest.raises(DataError, match=r"is no slug of at most 80 characters; write small letters"):
+        Target(name, "ships", "text")
 
 
-def test_concept_needs_a_description() -> None:
-    with pytest.raises(ConceptError, match=r"concept 'sea' has an empty description"):
-        Concept("sea", " \n", "text")
+def test_target_needs_a_description() -> None:
+    with pytest.raises(DataError, match=r"target 'sea' has an empty description"):
+        Target("sea", " \n", "text")
 
 
 def test_text_key_ignores_case_and_white_space_only() -> None:

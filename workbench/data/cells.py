@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import pandas as pd
 
-from workbench.data.examples import ConceptError
+from workbench.data.items import DataError
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -16,18 +16,18 @@ Choice = TypeVar("Choice", bound=str)
 def read_text(path: str | Path) -> str:
     """The file as text, line ends as line feeds also inside cells, without a byte-order mark.
 
-    Raises ConceptError if it is not UTF-8, OSError if it cannot be opened.
+    Raises DataError if it is not UTF-8, OSError if it cannot be opened.
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise ConceptError(f"{path} is not UTF-8 at byte {problem.start}; save it in that encoding") from problem
+        raise DataError(f"{path} is not UTF-8 at byte {problem.start}; save it in that encoding") from problem
 
 
 def json_lines(text: str, source: str) -> list[tuple[int, dict[str, Any]]]:
     """The JSON objects of a text with one a line, each with its line number from 1; blank lines are skipped.
 
-    Raises ConceptError naming `source` and line for anything else.
+    Raises DataError naming `source` and line for anything else.
     """
     # Not splitlines: it also breaks at separators such as U+2028, which may stand inside a JSON string.
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
@@ -35,44 +35,44 @@ def json_lines(text: str, source: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def optional(cells: Mapping[Any, Any], column: str, where: str) -> str | None:
-    """The text of a cell as it stands; None where it is absent, NaN or blank. Raises ConceptError for no text."""
+    """The text of a cell as it stands; None where it is absent, NaN or blank. Raises DataError for no text."""
     value = cells.get(column)
     if isinstance(value, str):
         return value if value.strip() else None
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
-    raise ConceptError(f"{where}: {column} is {value!r}, a {type(value).__name__}; write text")
+    raise DataError(f"{where}: {column} is {value!r}, a {type(value).__name__}; write text")
 
 
 def filled(cells: Mapping[Any, Any], column: str, where: str) -> str:
-    """The text of a cell as it stands. Raises ConceptError where there is none."""
+    """The text of a cell as it stands. Raises DataError where there is none."""
     text = optional(cells, column, where)
     if text is None:
-        raise ConceptError(f"{where} has an empty {column}; fill it in or leave the row out")
+        raise DataError(f"{where} has an empty {column}; fill it in or leave the row out")
     return text
 
 
 def choice(cells: Mapping[Any, Any], column: str, options: Sequence[Choice], where: str) -> Choice:
-    """The one of `options` that a cell holds. Raises ConceptError, listing them, for anything else."""
+    """The one of `options` that a cell holds. Raises DataError, listing them, for anything else."""
     text = filled(cells, column, where).strip()
     if text not in options:
-        raise ConceptError(f"{where} has {column} {text!r}; use one of {', '.join(options)}")
+        raise DataError(f"{where} has {column} {text!r}; use one of {', '.join(options)}")
     return cast(Choice, text)
 
 
 def check_columns(columns: Sequence[Any], required: Sequence[str], source: str) -> None:
-    """Raises ConceptError, naming those that are missing, unless all required columns are there."""
+    """Raises DataError, naming those that are missing, unless all required columns are there."""
     missing = [column for column in required if column not in columns]
     if missing:
         have = ", ".join(map(str, columns)) or "none"
-        raise ConceptError(f"{source} has no column {', '.join(missing)}; it has {have}")
+        raise DataError(f"{source} has no column {', '.join(missing)}; it has {have}")
 
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as problem:
-        raise ConceptError(f"{where} is not JSON: {problem}; write one object a line") from problem
+        raise DataError(f"{where} is not JSON: {problem}; write one object a line") from problem
     if not isinstance(value, dict):
-        raise ConceptError(f"{where} is a JSON {type(value).__name__}; write one object a line")
+        raise DataError(f"{where} is a JSON {type(value).__name__}; write one object a line")
     return value

@@ -1,0 +1,315 @@
+"""The hidden states that a model has on a dataset's texts, and the view of them that one target takes."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, Item, Label, Split, Target
+from workbench.data.store import Shards, mapped
+from workbench.data.token_labels import token_classes
+from workbench.models.activations import Activations
+from workbench.models.model import Model
+from workbench.models.positions import Layout
+from workbench.models.readspec import ReadSpec
+from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Through:
+    """The live model, for methods that are trained through it."""
+
+    model: Model
+    folder: Path | None = None
+    """Where their checkpoints go; without one, a training that is killed starts again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """States with the value of one target for each: of its kind, and of any number of texts."""
+
+    target: Target
+    x: Float[Tensor, "item d"]
+    y: Tensor
+    """[item]: bool of a binary target, the class (int64) of a class or token target, or a number (float64)."""
+    row: Int[Tensor, "item"]
+    """Which item of the dataset each state belongs to, ascending: states of one text are resampled together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Tokens of texts that carry a binary target (`y`) and of texts that do not, from one site of one model.
+
+    Raises DataError for an empty class, values that are not finite, or fields that disagree in length.
+    """
+
+    x: Float[Tensor, "token d"]
+    y: Bool[Tensor, "token"]
+    row: Int[Tensor, "token"]
+    """Which text each token belongs to."""
+    target: Target
+    site: Site
+    model: str = "unknown"
+    model_digest: str = "unknown"
+    items: tuple[Item, ...] = ()
+    """The texts, indexed by `row`; methods that read words need them."""
+    held_out: "Labelled | None" = None
+    """Validation data: for units, thresholds and regularisation, never for fitting."""
+    through: Through | None = None
+    """The live model; methods that need it raise DataError without it."""
+    others: Mapping[Site, Float[Tensor, "token _"]] = field(default_factory=dict)
+    """The states of the same tokens at the other sites that were read."""
+
+    def __post_init__(self) -> None:
+        name = self.target.name
+        if not len(self.x) == len(self.y) == len(self.row):
+            raise DataError(f"{name!r}: {len(self.x)} tokens, {len(self.y)} labels and {len(self.row)} row numbers")
+        if not 0 < int(self.y.sum()) < len(self.y):
+            raise DataError(
+                f"{name!r} has {int(self.y.sum())} positive of {len(self.y)} tokens; both classes are needed"
+            )
+        if not bool(torch.isfinite(self.x).all()):
+            bad = int((~torch.isfinite(self.x).all(1)).nonzero()[0])
+            raise DataError(f"{name!r}: token {bad} (row {int(self.row[bad])}) has a value that is not finite")
+        if bool((self.x == self.x[0]).all()):
+            raise DataError(f"{name!r}: all tokens have the same hidden state; nothing can be told apart")
+
+    @property
+    def d(self) -> int:
+        """Width of the hidden state."""
+        return self.x.shape[1]
+
+    def at(self, site: Site | str) -> Float[Tensor, "token d_there"]:
+        """The states of the same tokens at one of the sites that were read. Raises DataError for another."""
+        every = {self.site: self.x, **self.others}
+        site = Site.parse(site)
+        if site not in every:
+            raise DataError(f"{self.target.name!r}: {site} was not read; there are {', '.join(map(str, every))}")
+        return every[site]
+
+    @cached_property
+    def row_y(self) -> Bool[Tensor, "row"]:
+        """The label of each text, in the order of the row numbers that occur."""
+        _, inverse = self.row.unique(return_inverse=True)
+        label = torch.zeros(int(inverse.max()) + 1, dtype=torch.bool)
+        label[inverse[self.y]] = True
+        return label
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of states, labels and texts, wherever in a dataset these stand."""
+        total, (rows, order) = hashlib.sha256(), self.row.unique(return_inverse=True)
+        for tensor in (self.x.float(), self.y, order):
+            total.update(tensor.contiguous().numpy().tobytes())
+        for row in rows.tolist() if self.items else ():
+            total.update(repr(self.items[row].content).encode())
+        return total.hexdigest()
+
+    def _repr_html_(self) -> str:
+        n_rows, positive = len(self.row_y), int(self.row_y.sum())
+        facts = {
+            "target": self.target.description,
+            "site": f"{self.site} of {self.model}",
+            "texts": f"{positive} with it, {n_rows - positive} without",
+            "tokens": f"{int(self.y.sum())} and {int((~self.y).sum())}, width {self.d}",
+            "held out": "none" if self.held_out is None else f"{len(self.held_out.row_y)} texts",
+        }
+        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
+        return f"<table><caption>Labelled</caption>{rows}</table>"
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """What a model has at the sites and positions of `spec` on every item of a dataset, read once for all targets.
+
+    `states[target]` is one binary target's Labelled, `states.samples(target, split)` any target's. States of many sites
+    are narrowed by `at`. Where the activations lie in files (Shards), memory holds what is asked for.
+
+    Raises DataError when activations and dataset differ in their number of texts.
+    """
+
+    dataset: Dataset
+    activations: Activations | Shards
+    spec: ReadSpec
+    model: str = "unknown"
+    model_digest: str = "unknown"
+    through: Through | None = None
+    """The live model, for methods that are trained through it."""
+
+    def __post_init__(self) -> None:
+        if self.activations.n_rows != len(self.dataset):
+            raise DataError(f"{self.activations.n_rows} rows of activations for {len(self.dataset)} items")
+
+    @classmethod
+    def read(
+        cls,
+        dataset: Dataset,
+        model: Model,
+        spec: ReadSpec | Site | str | None = None,
+        *,
+        store: Path | None = None,
+        folder: Path | None = None,
+    ) -> "States":
+        """Read every text of a dataset, by default at the residual stream at 0.6 of the depth.
+
+        With `store`, states are kept in that folder and stay there, mapped; `folder` is where trainings keep their
+        checkpoints. Raises what Model.read and the store raise.
+        """
+        if not isinstance(spec, ReadSpec):
+            spec = ReadSpec((Site.parse(spec or model.site()),))
+        tokens = model.encode(dataset.conversations)
+        read = model.read(tokens, spec) if store is None else mapped(model, tokens, spec, folder=store)
+        return cls(dataset, read, spec, model.name, model.digest, Through(model, folder))
+
+    def __len__(self) -> int:
+        return len(self.dataset.targets)
+
+    def __iter__(self) -> Iterator[Labelled]:
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, target: str | int) -> Labelled:
+        """The training data of one binary target, by name or number, with its validation data held out.
+
+        Raises DataError for a target of another kind, and as Labelled does.
+        """
+        number = self.dataset.index(target)
+        kind = self.dataset.targets[number].kind
+        if kind != "binary":
+            name = self.dataset.targets[number].name
+            raise DataError(f"{name!r} is of kind {kind}; `samples` gives its states, here binary targets are wanted")
+        held = self._labelled(number, "validation", None) if "validation" in self.dataset.splits else None
+        return self._labelled(number, "train", held)
+
+    @property
+    def site(self) -> Site:
+        """The first site of the spec: where `x` and a Labelled are read."""
+        return self.spec.sites[0]
+
+    @cached_property
+    def x(self) -> Float[Tensor, "token d"]:
+        """All states at the first site, in float32 and in memory."""
+        return torch.cat([part.arrays[self.site] for part in self.activations.parts]).float()
+
+    @cached_property
+    def row(self) -> Int[Tensor, "token"]:
+        """The item that each state belongs to."""
+        return torch.cat([part.row for part in self.activations.parts])
+
+    def at(self, spec: ReadSpec | Site | str) -> "States":
+        """The states of a narrower spec: some of the sites, some of the positions, pooled.
+
+        What was read once for the union of several specs gives each of them back, up to rounding where it pools.
+        Raises DataError for a site that was not read, positions that were not, and pooling of what is pooled already.
+        """
+        spec = spec if isinstance(spec, ReadSpec) else replace(self.spec, sites=(Site.parse(spec),))
+        missing = [str(site) for site in spec.sites if site not in self.spec.sites]
+        if missing or (self.spec.pool not in (None, spec.pool)):
+            raise DataError(f"{spec} cannot be had from what was read: {self.spec}")
+        found = self.activations.at(spec.sites)
+        if self.spec.pool is None and spec.positions != self.spec.positions:
+            found = found.where(self._chosen(spec))
+        if self.spec.pool is None and spec.pool is not None:
+            found = found.pooled(spec.pool)
+        return replace(self, activations=found, spec=spec)
+
+    def select(self, targets: Sequence[str | int]) -> "States":
+        """These targets, with the states of the items that any of them uses, in memory."""
+        chosen = self.dataset.select(targets)
+        if len(chosen) == len(self.dataset):
+            return replace(self, dataset=chosen)
+        columns = [self.dataset.index(target) for target in targets]
+        used = np.flatnonzero((self.dataset.labels[:, columns] != Label.ABSENT).any(1))
+        return replace(self, dataset=chosen, activations=self.activations.select(used))
+
+    def row_labels(self, split: Split) -> Int[Tensor, "row target"]:
+        """The Label of each item for each target, ABSENT outside the split."""
+        labels = torch.from_numpy(self.dataset.labels.copy()).long()
+        outside = torch.from_numpy(self.dataset.split != split)
+        return labels.masked_fill(outside[:, None], int(Label.ABSENT))
+
+    def samples(self, target: str | int, split: Split, site: Site | None = None) -> Samples:
+        """The states of the items that have a value of the target in the split, and these values.
+
+        Hard negatives are left out. A token target has a class for every token of an item's last turn, as the model's
+        tokenizer cuts it; it needs the live model and unpooled states. Raises DataError for a split without any.
+        """
+        number = self.dataset.index(target)
+        about, column = self.dataset.targets[number], self.dataset.columns[number]
+        rows = self.dataset.rows(number, split)
+        if about.kind == "binary":
+            rows = rows[column[rows] != Label.HARD_NEGATIVE]
+        if not len(rows):
+            raise DataError(f"{about.name!r} has no items in split {split!r}")
+        found = self.activations.select(rows)
+        row = torch.from_numpy(rows)[found.row]
+        x = found.x(site or self.site)
+        if about.kind == "token":
+            y = self._token_classes(found, rows, column)
+            return Samples(about, x[y >= 0], y[y >= 0], row[y >= 0])
+        values = torch.from_numpy(column[row.numpy()].copy())
+        return Samples(about, x, values == Label.POSITIVE if about.kind == "binary" else values, row)
+
+    def _labelled(self, number: int, split: Split, held_out: Labelled | None) -> Labelled:
+        target, column = self.dataset.targets[number], self.dataset.columns[number]
+        rows = np.flatnonzero(((column == Label.POSITIVE) | (column == Label.NEGATIVE)) & (self.dataset.split == split))
+        found = self.activations.select(rows)
+        row = torch.from_numpy(rows)[found.row]
+        return Labelled(
+            x=found.x(self.site),
+            y=torch.from_numpy(column[row.numpy()] == Label.POSITIVE),
+            row=row,
+            target=target,
+            site=self.site,
+            model=self.model,
+            model_digest=self.model_digest,
+            items=self.dataset.items,
+            held_out=held_out,
+            through=self.through,
+            others={site: found.x(site) for site in self.spec.sites[1:]},
+        )
+
+    @property
+    def _live(self) -> Model:
+        if self.through is None:
+            raise DataError(f"the states of set {self.dataset.name!r} do not carry the live model, which this needs")
+        return self.through.model
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        return self._live.encode(self.dataset.conversations)
+
+    def _chosen(self, spec: ReadSpec) -> Bool[Tensor, "item"]:
+        """Which states lie at the positions of a spec."""
+        chosen = []
+        for part in self.activations.parts:
+            if part.position is None:
+                raise DataError(f"{spec} needs the positions of the states, which pooled ones do not have")
+            chosen.append(spec.positions.mask(_layout(self._tokens, part.row, part.position))[:, 0])
+        return torch.cat(chosen)
+
+    def _token_classes(self, found: Activations, rows: np.ndarray, column: np.ndarray) -> Int[Tensor, "item"]:
+        if found.position is None:
+            raise DataError(f"set {self.dataset.name!r}: a class a token needs states of tokens, and these are pooled")
+        tokens = self._tokens[rows.tolist()]
+        texts = [self.dataset.items[row].response for row in rows]
+        classes = token_classes(self._live.tokenizer, tokens, texts, [column[row] for row in rows])
+        return torch.tensor(
+            [classes[row][at] for row, at in zip(found.row.tolist(), found.position.tolist(), strict=True)]
+        )
+
+
+def _layout(tokens: Tokens, row: Int[Tensor, "item"], position: Int[Tensor, "item"]) -> Layout:
+    """A layout of one column, a row a state."""
+    borders = torch.tensor([[one.prefix, one.response, len(one.ids)] for one in tokens])[row]
+    ids = torch.tensor([tokens.rows[r].ids[p] for r, p in zip(row.tolist(), position.tolist(), strict=True)])
+    prefix, response, length = (column[:, None] for column in borders.T)
+    return Layout(ids[:, None], position[:, None], prefix, response, length, row)
