@@ -7,8 +7,8 @@ import torch
 
 from workbench.models.activations import Activations
 from workbench.models.model import Model, wrap
+from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Positions
-from workbench.models.reading import Pool
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 

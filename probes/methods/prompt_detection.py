@@ -15,11 +15,12 @@ from workbench.data.labelled import DataError, Labelled, Through
 from workbench.evaluation.judges import rubric
 from workbench.evaluation.judges.base import Item
 from workbench.methods import Method
+from workbench.models.encoding import encode, encode_chat
 from workbench.models.generation import Sampling
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import label_logits, labels
-from workbench.models.tokens import Row, Tokens, encode, encode_chat
+from workbench.models.tokens import Row, Tokens
 
 log = logging.getLogger(__name__)
 

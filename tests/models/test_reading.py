@@ -8,8 +8,8 @@ from torch import Tensor
 from tests.tiny import tiny_model, tiny_module
 from workbench.models.edits import Add
 from workbench.models.places import SiteError
+from workbench.models.pooling import Pool
 from workbench.models.positions import Positions
-from workbench.models.reading import Pool
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 

@@ -26,8 +26,8 @@ from tqdm.auto import tqdm
 
 from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
+from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Layout, Positions
-from workbench.models.reading import Pool
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.errors import StorageError

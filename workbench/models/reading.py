@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +11,9 @@ from torch import Tensor
 from workbench.models.activations import Activations
 from workbench.models.hooks import Tap, tapped
 from workbench.models.places import SiteError
+from workbench.models.pooling import Pool
 from workbench.models.positions import Layout, Positions
+from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.suffix import Beginning
 from workbench.models.tokens import Tokens
@@ -19,22 +21,14 @@ from workbench.models.tokens import Tokens
 if TYPE_CHECKING:
     from workbench.models.model import Model
 
-Pool = Literal["mean", "last", "max"]
-"""How the chosen tokens of a row become one vector; in float32."""
-
 
 class _Stop(Exception):
     """Leaves a forward pass that has nothing more to give."""
 
 
-def read(
-    model: "Model", tokens: Tokens, sites: list[Site], positions: Positions, pool: Pool | None, budget: int
-) -> Activations:
+def read(model: "Model", tokens: Tokens, spec: ReadSpec, budget: int) -> Activations:
     """See `Model.read`."""
-    if pool not in (None, "mean", "last", "max"):
-        raise ValueError(f"pool={pool!r}: expected None, 'mean', 'last' or 'max'")
-    if not sites or len(set(sites)) < len(sites):
-        raise ValueError(f"read needs distinct sites, at least one; got {[str(site) for site in sites]}")
+    sites, positions, pool = spec.sites, spec.positions, spec.pool
     if not len(tokens):
         raise ValueError("there are no rows to read")
     places = {site: model.architecture.locate(model.module, site) for site in sites}
