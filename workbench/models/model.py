@@ -15,7 +15,7 @@ from workbench.models.conversation import Conversation, Prompt, as_conversation
 from workbench.models.edits import Edit, LowRankMap
 from workbench.models.encoding import encode, encode_chat, encode_conversations
 from workbench.models.generation import GREEDY, Generation, Sampling, generate
-from workbench.models.hooks import Across, Tap, tapped
+from workbench.models.hooks import Hook, InputOutputHook, hooked
 from workbench.models.identity import template_digest, tokenizer_digest
 from workbench.models.places import Architecture
 from workbench.models.pooling import Pool
@@ -203,7 +203,7 @@ class Model:
             self._check(edit)
         places = [self.architecture.locate(self.module, edit.site) for edit in new]
         outer = self._edits
-        with tapped([(place, self._tap(edit)) for place, edit in zip(places, new, strict=True)]):
+        with hooked([(place, self._hook(edit)) for place, edit in zip(places, new, strict=True)]):
             self._edits = outer + new
             try:
                 yield self
@@ -286,9 +286,9 @@ class Model:
                 "`adopt` the vector if the two share their representation"
             )
 
-    def _tap(self, edit: Edit) -> Tap:
+    def _hook(self, edit: Edit) -> Hook:
         if isinstance(edit, LowRankMap):
-            return Across(lambda source, h: edit.apply(h, self._where(), source))
+            return InputOutputHook(lambda source, h: edit.apply(h, self._where(), source))
         return lambda h: edit.apply(h, self._where())
 
     def _where(self) -> Layout:
