@@ -31,8 +31,8 @@ from workbench.data.states import Labelled, States
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
-from workbench.models.suffix import frozen
 from workbench.models.tokens import Tokens
+from workbench.models.training import frozen
 
 OURS, PLAIN = "workbench", "plain loop"
 CONCEPTS = 4

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from workbench.models.hooks import tapped
+from workbench.models.hooks import hooked
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import gives_logits
@@ -193,7 +193,7 @@ def read_contexts(model: Model, tokens: Tokens, budget: int = TOKEN_BUDGET) -> F
             seen.append(h[last].double().cpu())
             return h[:, :1]  # the logits are not needed: compute few
 
-        with model.at(layout), tapped([((head, "hook_in"), keep)]):
+        with model.at(layout), hooked([((head, "hook_in"), keep)]):
             model.forward(layout)
         found.update(zip(rows, seen[0], strict=True))
     return torch.stack([found[row] for row in range(len(tokens))])

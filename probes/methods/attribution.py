@@ -20,11 +20,11 @@ from workbench.artifacts.head import Head
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, States, Through
 from workbench.methods import Method
-from workbench.models.hooks import tapped
+from workbench.models.hooks import hooked
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions
-from workbench.models.suffix import Beginning, Float32Attention, frozen, resumed
 from workbench.models.tokens import Tokens
+from workbench.models.training import Float32Attention, SharedPrefixCache, frozen, run_from_layer
 from workbench.runs.files import canonical
 
 Form = Literal["fixed", "compat"]
@@ -111,11 +111,13 @@ class _Attribution(Method[Head]):
         tokens, found = _tokens(model, texts), {}
         # In `compat` the way begins with the chat header replaced as well, so that it cannot run once for all.
         kept = 0 if self.form == "compat" else min(row.prefix for row in tokens)
-        beginning = Beginning.of(model, tokens, kept)
+        shared_prefix = SharedPrefixCache.of(model, tokens, kept)
         with frozen(model.module), Float32Attention():
             for rows in tokens.batches(TOKEN_BUDGET):
-                layout = Layout.of(tokens[rows], list(range(len(rows)))).after(beginning.length).to(model.device)
-                scores = self._scores(artifact, _Suffix(model, layout, artifact, self.form, beginning), tokens[rows])
+                layout = Layout.of(tokens[rows], list(range(len(rows)))).after(shared_prefix.length).to(model.device)
+                scores = self._scores(
+                    artifact, _Suffix(model, layout, artifact, self.form, shared_prefix), tokens[rows]
+                )
                 content = CONTENT.mask(layout)
                 found.update({row: scores[at][content[at]].cpu() for at, row in enumerate(rows)})
         return [found[row] for row in range(len(texts))]
@@ -128,7 +130,7 @@ class _Attribution(Method[Head]):
 
     def _scores(self, artifact: Head, suffix: "_Suffix", tokens: Tokens) -> Float[Tensor, "row pos"]:
         model, layout = suffix.model, suffix.layout
-        behind = Positions(f"all[{suffix.beginning.length}:]")
+        behind = Positions(f"all[{suffix.shared_prefix.length}:]")
         flat = model.read(tokens, artifact.site, positions=behind).arrays[artifact.site]
         states = torch.zeros((*layout.ids.shape, flat.shape[1]), device=model.device)
         states[layout.mask] = flat.float().to(model.device)
@@ -205,17 +207,17 @@ class _Suffix:
 
     model: Model
     layout: Layout
-    """Of the columns behind the beginning."""
+    """Of the columns behind the shared prefix."""
     head: Head
     form: Form
-    beginning: Beginning
+    shared_prefix: SharedPrefixCache
 
     def __call__(self, states: Float[Tensor, "row pos d"], text: Int[Tensor, "row"]) -> Float[Tensor, "row"]:
         old = self.layout
         assert old.length is not None
         layout = Layout(old.ids[text], old.index[text], old.prefix[text], old.response[text], old.length[text], text)
-        with resumed(self.model, self.head.site.layer, states.to(self.model.dtype)):
-            logits = self.head.logits(last_states(self.model, layout, **self.beginning.options(layout)))
+        with run_from_layer(self.model, self.head.site.layer, states.to(self.model.dtype)):
+            logits = self.head.logits(last_states(self.model, layout, **self.shared_prefix.options(layout)))
         return logits.softmax(1)[:, 1] if self.form == "compat" else logits[:, 1] - logits[:, 0]
 
 
@@ -226,11 +228,11 @@ def last_states(model: Model, layout: Layout, **options: Any) -> Float[Tensor, "
     """
     found: list[Tensor] = []
 
-    def tap(h: Tensor) -> Tensor:
+    def hook(h: Tensor) -> Tensor:
         found.append(h[torch.arange(len(h), device=h.device), layout.index.argmax(1)])
         return h[:, :0]  # the unembedding gets nothing to do
 
-    with model.at(layout), tapped([((model.module.get_output_embeddings(), "hook_in"), tap)]):
+    with model.at(layout), hooked([((model.module.get_output_embeddings(), "hook_in"), hook)]):
         model.forward(layout, **options)
     return found[0].float()
 

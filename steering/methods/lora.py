@@ -14,7 +14,7 @@ from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.data.states import Labelled
 from workbench.models.edits import Edit, LowRankMap
-from workbench.models.hooks import Across, Tap
+from workbench.models.hooks import Hook, InputOutputHook
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
@@ -48,16 +48,16 @@ class MapObjective(Objective):
         """Every positive text."""
         return [(text,) for text in texts(data, True)]
 
-    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
         """The addition to each map, with every row's own numbers."""
-        return [(site, self._tap(k, batch, self._edit(k, parameters, batch))) for k, site in enumerate(self.sites)]
+        return [(site, self._hook(k, batch, self._edit(k, parameters, batch))) for k, site in enumerate(self.sites)]
 
     def _edit(self, k: int, parameters: dict[str, Tensor], batch: Batch) -> LowRankMap:
         down, up = (parameters[f"{name}.{k}"][batch.concept] for name in ("down", "up"))
         return LowRankMap(site=self.sites[k], positions=self.positions, strength=self.scale, down=down, up=up)
 
-    def _tap(self, k: int, batch: Batch, edit: LowRankMap) -> Tap:
-        return Across(lambda x, h: edit.apply(h, batch.layout, self._dropped(x, batch, k)))
+    def _hook(self, k: int, batch: Batch, edit: LowRankMap) -> Hook:
+        return InputOutputHook(lambda x, h: edit.apply(h, batch.layout, self._dropped(x, batch, k)))
 
     def _dropped(self, x: Tensor, batch: Batch, k: int) -> Tensor:
         """x with a share of its entries at 0 and the others enlarged; drawn for the item, whatever its neighbours."""

@@ -15,7 +15,7 @@ from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.data.states import Labelled
 from workbench.models.edits import Edit, LowRank
-from workbench.models.hooks import Tap
+from workbench.models.hooks import Hook
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 
@@ -46,15 +46,15 @@ class SubspaceObjective(Objective):
         """Every positive text."""
         return [(text,) for text in texts(data, True)]
 
-    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
         """The edit of each site, with every row's own numbers."""
-        return [(site, self._tap(batch, self._edit(k, parameters, batch))) for k, site in enumerate(self.sites)]
+        return [(site, self._hook(batch, self._edit(k, parameters, batch))) for k, site in enumerate(self.sites)]
 
     def _edit(self, k: int, parameters: dict[str, Tensor], batch: Batch) -> LowRank:
         rotation, weight, bias = (array[batch.concept] for array in arrays_of(k, parameters).values())
         return LowRank(site=self.sites[k], positions=self.positions, rotation=rotation, weight=weight, bias=bias)
 
-    def _tap(self, batch: Batch, edit: LowRank) -> Tap:
+    def _hook(self, batch: Batch, edit: LowRank) -> Hook:
         return lambda h: edit.apply(h, batch.layout)
 
 

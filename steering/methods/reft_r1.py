@@ -15,13 +15,13 @@ from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
 from workbench.methods import class_means
 from workbench.models.edits import Clamp, Edit
-from workbench.models.hooks import Tap
+from workbench.models.hooks import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import ALL, CONTENT, Layout, Positions
 from workbench.models.reading import states_at
 from workbench.models.sites import Site
-from workbench.models.suffix import Beginning
 from workbench.models.tokens import Row, Tokens
+from workbench.models.training import SharedPrefixCache
 
 Form = Literal["fixed", "compat"]
 Writing = Literal["add", "clamp"]
@@ -53,19 +53,19 @@ class LatentObjective(Objective):
         return [(text,) for text in balanced(data)]
 
     def read(
-        self, model: Model, tokens: Tokens, beginning: Beginning
+        self, model: Model, tokens: Tokens, shared_prefix: SharedPrefixCache
     ) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
         """`compat` also has the state at the first pad after each text: the published code ranks it with the others."""
         if self.form == "fixed":
-            return super().read(model, tokens, beginning)
-        states, pad = with_pads(model, tokens, self.site, beginning)
+            return super().read(model, tokens, shared_prefix)
+        states, pad = with_pads(model, tokens, self.site, shared_prefix)
         return states, {"pad": pad}
 
-    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
         """The rank-one edit at the site."""
         w = parameters["direction"][batch.concept]  # [batch, d]
 
-        def tap(h: Tensor) -> Tensor:
+        def hook(h: Tensor) -> Tensor:
             latent = torch.einsum("bpd,bd->bp", h.float(), w).relu() * batch.content
             n = batch.content.sum(1)
             k = min(self.top_k, latent.shape[1])
@@ -79,7 +79,7 @@ class LatentObjective(Objective):
             moved = h.float() + self._added(h.float(), w, mean)
             return torch.where(batch.content[..., None], moved.to(h.dtype), h)
 
-        return [(self.site, tap)]
+        return [(self.site, hook)]
 
     def _added(
         self, h: Float[Tensor, "batch pos d"], w: Float[Tensor, "batch d"], mean: Float[Tensor, "batch"]
@@ -171,9 +171,9 @@ def published() -> ReFTr1:
 
 
 def with_pads(
-    model: Model, tokens: Tokens, site: Site, beginning: Beginning
+    model: Model, tokens: Tokens, site: Site, shared_prefix: SharedPrefixCache
 ) -> tuple[Float[Tensor, "token d"], Float[Tensor, "text d"]]:
-    """The states of all tokens behind the beginning, and that of one pad behind each text.
+    """The states of all tokens behind the shared prefix, and that of one pad behind each text.
 
     The pad sees the text, and is masked for every token, itself included.
     """
@@ -182,11 +182,11 @@ def with_pads(
     states: dict[int, Tensor] = {}
     pads = torch.empty(len(tokens), model.d_model, dtype=model.dtype)
     for rows in longer.batches(TOKEN_BUDGET):
-        layout = Layout.of(longer, rows).after(beginning.length).to(model.device)
+        layout = Layout.of(longer, rows).after(shared_prefix.length).to(model.device)
         at, last = torch.arange(len(rows)), layout.mask.sum(1) - 1
         real = layout.mask.clone()
         real[at, last] = False
-        h = states_at(model, layout, site, **beginning.options(layout, real)).cpu()
+        h = states_at(model, layout, site, **shared_prefix.options(layout, real)).cpu()
         pads[rows] = h[at, last.cpu()]
         states.update({row: h[place, : last[place]] for place, row in enumerate(rows)})
     return torch.cat([states[row] for row in range(len(tokens))]), pads

@@ -16,7 +16,7 @@ from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
 from workbench.methods import class_means, unit_of
 from workbench.models.generation import Sampling
-from workbench.models.hooks import Tap
+from workbench.models.hooks import Hook
 from workbench.models.model import Model
 from workbench.models.positions import ALL
 from workbench.models.sites import Site
@@ -77,19 +77,19 @@ class PreferenceObjective(Objective):
         scored = model.score(tokens)
         return {"nll": scored.nll, "n": scored.n_tokens.float(), "length": torch.tensor(tokens.lengths).float()}
 
-    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
         """h + factor * unit * w in the first two places of an item; h - ReLU(h . w) w / |w|^2 in the others."""
         w = parameters["direction"][batch.concept]  # [batch, d]
         factors = torch.tensor(self.factors, device=w.device)
         factor = factors[(batch.draw * len(factors)).long()] * parameters["unit"][batch.concept]
         added = torch.isin(batch.role, torch.tensor(ADDED, device=w.device))[:, None, None]
 
-        def tap(h: Tensor) -> Tensor:
+        def hook(h: Tensor) -> Tensor:
             along = torch.einsum("bpd,bd->bp", h.float(), w).relu() / w.pow(2).sum(1, keepdim=True)
             size = torch.where(added, factor[:, None, None], -along[..., None])
             return torch.where(batch.content[..., None], (h.float() + size * w[:, None]).to(h.dtype), h)
 
-        return [(self.site, tap)]
+        return [(self.site, hook)]
 
     def losses(self, batch: Batch, nll: Float[Tensor, "batch"], n: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
         """The mean over an item's two preferences, then over the items of the step."""

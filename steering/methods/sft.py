@@ -20,8 +20,8 @@ from workbench.methods import Method
 from workbench.models.model import Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import label_logits, labels
-from workbench.models.suffix import Float32Attention, frozen
 from workbench.models.tokens import Tokens
+from workbench.models.training import Float32Attention, frozen
 
 log = logging.getLogger(__name__)
 

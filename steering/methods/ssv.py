@@ -12,7 +12,7 @@ from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
-from workbench.models.hooks import Tap
+from workbench.models.hooks import Hook
 from workbench.models.sites import Site
 
 
@@ -28,14 +28,14 @@ class AddObjective(Objective):
         """Every positive text."""
         return [(text,) for text in texts(data, True)]
 
-    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
         """The addition at the site."""
         w = parameters["direction"][batch.concept]  # [batch, d]
 
-        def tap(h: Tensor) -> Tensor:
+        def hook(h: Tensor) -> Tensor:
             return torch.where(batch.content[..., None], (h.float() + w[:, None]).to(h.dtype), h)
 
-        return [(self.site, tap)]
+        return [(self.site, hook)]
 
 
 @dataclass(frozen=True)

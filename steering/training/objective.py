@@ -8,12 +8,12 @@ from torch import Tensor
 
 from workbench.data.items import Item
 from workbench.data.states import Labelled
-from workbench.models.hooks import Tap
+from workbench.models.hooks import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.sites import Site
-from workbench.models.suffix import Beginning
 from workbench.models.tokens import Tokens
+from workbench.models.training import SharedPrefixCache
 
 Group = tuple[Item, ...]
 """Texts whose losses belong together: one, or for preferences the winning and the losing ones."""
@@ -82,7 +82,7 @@ class Objective(ABC):
         """The initial parameters of a concept, in float32."""
 
     def constants(self, data: Labelled) -> dict[str, Tensor]:
-        """Numbers of a concept that are not trained; taps find them among the parameters."""
+        """Numbers of a concept that are not trained; hooks find them among the parameters."""
         return {}
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Objective(ABC):
         """The training texts of a concept."""
 
     @abstractmethod
-    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
         """The differentiable edits of one forward pass; parameters are stacked [concept, ...].
 
         What the edit adds to each row's loss is added to `penalty` [batch], in place.
@@ -104,14 +104,14 @@ class Objective(ABC):
         return nll / batch.n_labels
 
     def read(
-        self, model: Model, tokens: Tokens, beginning: Beginning
+        self, model: Model, tokens: Tokens, shared_prefix: SharedPrefixCache
     ) -> tuple[Float[Tensor, "token d"], dict[str, Tensor]]:
         """The states that training starts from, and what came with them, as tensors [text, ...].
 
-        Of all tokens behind the beginning, text by text.
+        Of all tokens behind the shared prefix, text by text.
         """
         site = Site(self.source or 0)
-        return model.read(tokens, site, positions=f"all[{beginning.length}:]").arrays[site], {}
+        return model.read(tokens, site, positions=f"all[{shared_prefix.length}:]").arrays[site], {}
 
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
         """What else the loss needs to know of each text beforehand, as tensors [text, ...]."""

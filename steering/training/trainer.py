@@ -21,12 +21,12 @@ from steering.training.checkpoints import Checkpoints, Course
 from steering.training.objective import Batch, Group, Objective
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, Through
-from workbench.models.hooks import tapped
+from workbench.models.hooks import hooked
 from workbench.models.model import Model
 from workbench.models.positions import Layout, Positions
 from workbench.models.scoring import gives_logits, label_logits, label_nll, labels
-from workbench.models.suffix import Beginning, Float32Attention, frozen, resumed
 from workbench.models.tokens import Tokens
+from workbench.models.training import Float32Attention, SharedPrefixCache, frozen, run_from_layer
 
 log = logging.getLogger(__name__)
 
@@ -132,19 +132,19 @@ class _Block:
         """The states that training starts from, if it does, and what is known of each text beforehand."""
         states, found = None, {}
         if self.objective.source is not None:
-            states, found = self.objective.read(self.model, self.tokens, self.beginning)
+            states, found = self.objective.read(self.model, self.tokens, self.shared_prefix)
         return states, found | self.objective.prepare(self.model, self.tokens)
 
     @cached_property
-    def beginning(self) -> Beginning:
+    def shared_prefix(self) -> SharedPrefixCache:
         """What all texts begin with, as far as nothing is edited there and no label predicted."""
         length = int(self._each(lambda layout: _busy(layout, self.objective.positions).int().argmax(1)).min())
-        return Beginning.of(self.model, self.tokens, length)
+        return SharedPrefixCache.of(self.model, self.tokens, length)
 
     @cached_property
     def borders(self) -> list[int]:
         """Where the states of each text begin, and where the last ones end."""
-        kept = torch.tensor(self.tokens.lengths) - self.beginning.length
+        kept = torch.tensor(self.tokens.lengths) - self.shared_prefix.length
         return [0, *kept.cumsum(0).tolist()]
 
     def run(self) -> list[Trained]:
@@ -241,10 +241,10 @@ class _Block:
         """The summed negative log-likelihood of each row's labels under the edit, and how many those are."""
         layout, label = batch.layout, labels(batch.layout)
         with self._from_states(batch):
-            taps = self.objective.taps(batch, stacked, penalty)
-            places = [(self.model.architecture.locate(self.model.module, site), tap) for site, tap in taps]
-            with tapped(places):
-                losses = self._losses(layout, label, **self.beginning.options(layout))
+            hooks = self.objective.hooks(batch, stacked, penalty)
+            places = [(self.model.architecture.locate(self.model.module, site), hook) for site, hook in hooks]
+            with hooked(places):
+                losses = self._losses(layout, label, **self.shared_prefix.options(layout))
         owner = layout.rows[:, None].expand_as(label)[label]
         nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
         return nll, label.sum(1).float()
@@ -265,13 +265,13 @@ class _Block:
         for at, text in enumerate(batch.text.tolist()):
             start, end = borders[text : text + 2]
             padded[at, : end - start] = flat[start:end]
-        with resumed(self.model, self.objective.source, padded.to(self.model.device)):
+        with run_from_layer(self.model, self.objective.source, padded.to(self.model.device)):
             yield
 
     def _batch(self, jobs: list[_Job], concepts: list[int], facts: dict[int, tuple[float, float, int]]) -> Batch:
         rows = [(job, role, text) for job in jobs for role, text in enumerate(job.texts)]
         text = torch.tensor([text for _, _, text in rows])
-        layout = Layout.of(self.tokens[text.tolist()], list(range(len(rows)))).after(self.beginning.length)
+        layout = Layout.of(self.tokens[text.tolist()], list(range(len(rows)))).after(self.shared_prefix.length)
         layout = layout.to(self.model.device)
         device = self.model.device
 

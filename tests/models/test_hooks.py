@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workbench.models.hooks import Tap, tapped
+from workbench.models.hooks import Hook, hooked
 
 H = torch.arange(12.0).reshape(2, 3, 2)  # [batch, pos, d]
 
@@ -40,11 +40,11 @@ def test_a_tap_sees_the_whole_batch_and_replaces_it(
 ) -> None:
     given = []
 
-    def tap(h: Tensor) -> Tensor:
+    def hook(h: Tensor) -> Tensor:
         given.append(h)
         return h + 1
 
-    with tapped([((block, side), tap)]):
+    with hooked([((block, side), hook)]):
         output = block(hidden_states=H, scale=2.0) if keyword else block(H, scale=2.0)
     assert torch.equal(given[0], seen)
     assert torch.equal(state(output), after)
@@ -54,22 +54,22 @@ def test_a_tap_sees_the_whole_batch_and_replaces_it(
 
 @pytest.mark.parametrize("side", ["hook_out", "hook_in"])
 def test_a_tap_that_returns_none_leaves_the_state(block: nn.Module, side: Literal["hook_in", "hook_out"]) -> None:
-    with tapped([((block, side), lambda _: None)]):
+    with hooked([((block, side), lambda _: None)]):
         assert torch.equal(state(block(H)), 2 * H)
         assert torch.equal(state(block(hidden_states=H)), 2 * H)
 
 
 def test_taps_on_one_module_act_in_order() -> None:
     block = Bare()
-    with tapped([((block, "hook_out"), lambda h: h + 1), ((block, "hook_out"), lambda h: h * 10)]):
+    with hooked([((block, "hook_out"), lambda h: h + 1), ((block, "hook_out"), lambda h: h * 10)]):
         assert torch.equal(block(H), (2 * H + 1) * 10)
 
 
 def raising(error: BaseException) -> Callable[[Tensor], Tensor]:
-    def tap(h: Tensor) -> Tensor:
+    def hook(h: Tensor) -> Tensor:
         raise error
 
-    return tap
+    return hook
 
 
 class Stubborn(Bare):
@@ -79,20 +79,20 @@ class Stubborn(Bare):
         raise RuntimeError("no hooks here")
 
 
-@pytest.mark.parametrize("error", [ValueError("in the tap"), KeyboardInterrupt(), StopIteration()])
+@pytest.mark.parametrize("error", [ValueError("in the hook"), KeyboardInterrupt(), StopIteration()])
 def test_hooks_go_when_a_tap_raises(hook_count: Any, error: BaseException) -> None:
     block = Bare()
-    taps = [((block, "hook_out"), raising(error)), ((block, "hook_in"), torch.neg)]
-    with pytest.raises(type(error)), tapped(taps):  # type: ignore[arg-type]
+    hooks = [((block, "hook_out"), raising(error)), ((block, "hook_in"), torch.neg)]
+    with pytest.raises(type(error)), hooked(hooks):  # type: ignore[arg-type]
         block(H)
     assert hook_count(block) == 0
 
 
 def test_hooks_go_when_the_second_cannot_be_registered(hook_count: Any) -> None:
-    first, taps = Bare(), [torch.neg, torch.neg]
+    first, hooks = Bare(), [torch.neg, torch.neg]
     with (
         pytest.raises(RuntimeError, match="no hooks here"),
-        tapped([((first, "hook_out"), taps[0]), ((Stubborn(), "hook_out"), taps[1])]),
+        hooked([((first, "hook_out"), hooks[0]), ((Stubborn(), "hook_out"), hooks[1])]),
     ):
         raise AssertionError("the body must not run")
     assert hook_count(first) == 0
@@ -102,7 +102,7 @@ def test_hooks_go_when_a_generator_is_closed_early(hook_count: Any) -> None:
     block = Bare()
 
     def steps() -> Generator[Tensor]:
-        with tapped([((block, "hook_out"), torch.neg)]):
+        with hooked([((block, "hook_out"), torch.neg)]):
             while True:
                 yield block(H)
 
@@ -116,10 +116,10 @@ def test_hooks_go_when_a_generator_is_closed_early(hook_count: Any) -> None:
 def test_hooks_of_others_stay_and_fire(hook_count: Any) -> None:
     block, fired = Bare(), []
     theirs = block.register_forward_hook(lambda *_: fired.append("before"))
-    tap: Tap = torch.neg
-    with tapped([((block, "hook_out"), tap)]):
+    hook: Hook = torch.neg
+    with hooked([((block, "hook_out"), hook)]):
         during = block.register_forward_hook(lambda *_: fired.append("during"))
-        with tapped([((block, "hook_out"), tap)]):
+        with hooked([((block, "hook_out"), hook)]):
             block(H)
         assert torch.equal(block(H), -2 * H)
     block(H)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny import FAMILIES, tiny_model, tiny_module, tiny_tokenizer
+from workbench.models.conversation import Conversation
 from workbench.models.edits import Add, Clamp, Edit, ProjectOut
 from workbench.models.generation import Sampling
 from workbench.models.model import wrap
@@ -264,3 +265,20 @@ def test_the_default_model_is_read_steered_and_scored(default_model: Any) -> Non
     assert counts[1] > counts[0] + 1
     losses = model.loss(model.tokenize(prompts, [plain.text, steered.text]))
     assert 0 < losses[0] < losses[1]
+
+
+# --- conversations as prompts
+
+
+def test_chat_messages_are_taken_as_one_conversation(llama: Any) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "why?"}]
+    chat = Conversation.chat(messages)
+    assert llama.tokenize([messages, "text"]) == llama.encode([chat, Conversation.bare("text")])
+    assert llama.tokenize(["why?", chat], chat=True).rows[0] == llama.tokenize(["why?"], chat=True).rows[0]
+    assert llama.generate([messages]) == llama.generate(llama.encode([chat]))
+    assert llama.score([Conversation.exchange("why?", "so")]).nll == llama.score(llama.tokenize(["why?"], ["so"])).nll
+
+
+def test_a_conversation_brings_its_own_response(llama: Any) -> None:
+    with pytest.raises(ValueError, match="holds its own response"):
+        llama.tokenize([Conversation.bare("a")], ["b"])

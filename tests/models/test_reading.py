@@ -8,8 +8,8 @@ from torch import Tensor
 from tests.tiny import tiny_model, tiny_module
 from workbench.models.edits import Add
 from workbench.models.places import SiteError
+from workbench.models.pooling import Pool
 from workbench.models.positions import Positions
-from workbench.models.reading import Pool
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 
@@ -148,7 +148,7 @@ def test_what_all_rows_begin_with_runs_once_where_nobody_reads_it(model: Any, ca
     whole = model.read(tokens, SITES, positions=behind, pool=pool, budget=10**6)
     calls.clear()
     found = model.read(tokens, SITES, positions=behind, pool=pool, budget=40)
-    assert calls["block 0"] == len(TEXTS) + 1  # the beginning is a row of its own
+    assert calls["block 0"] == len(TEXTS) + 1  # the shared prefix is a row of its own
     assert torch.equal(found.row, whole.row)
     assert pool or torch.equal(found.position, whole.position)
     for site in SITES:

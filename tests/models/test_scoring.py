@@ -6,13 +6,13 @@ from torch import Tensor
 
 from tests.tiny import FAMILIES, Family, tiny_model, tiny_module, tiny_tokenizer
 from workbench.models.edits import Add
-from workbench.models.hooks import tapped
+from workbench.models.hooks import hooked
 from workbench.models.model import wrap
 from workbench.models.positions import Layout, Positions
 from workbench.models.scoring import ROWS, gives_logits, label_logits, label_nll, labels
 from workbench.models.sites import Site
-from workbench.models.suffix import frozen
 from workbench.models.tokens import Row, Tokens
+from workbench.models.training import frozen
 
 PROMPTS = ["hello", "a prompt that is much longer", "   "]
 RESPONSES = ["you", "and a response that is longer than its prompt", "🙂"]
@@ -136,7 +136,7 @@ def test_label_by_label_loss_and_gradient_are_those_of_all_logits_at_once(family
         ),
     ):
         moved = torch.zeros(model.d_model, requires_grad=True)
-        with frozen(model.module), tapped([(place, lambda h, moved=moved: h + moved.to(h))]):
+        with frozen(model.module), hooked([(place, lambda h, moved=moved: h + moved.to(h))]):
             nll = losses()
             (nll * weights).sum().backward()
         found.append((nll.detach(), moved.grad))

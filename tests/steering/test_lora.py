@@ -121,15 +121,15 @@ def test_one_concept_alone_equals_it_among_four(llama: Any) -> None:
 def test_a_training_that_is_interrupted_ends_the_same(
     llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, taps = concept_texts(llama, concepts=1)[0], MapObjective.taps
+    data, hooks = concept_texts(llama, concepts=1)[0], MapObjective.hooks
     kept = replace(data, through=Through(llama, tmp_path))
 
     def interrupted(self: MapObjective, batch: Batch, *given: Any) -> Any:
         if bool((batch.progress > 0.5).any()):
             raise KeyboardInterrupt
-        return taps(self, batch, *given)
+        return hooks(self, batch, *given)
 
-    monkeypatch.setattr(MapObjective, "taps", interrupted)
+    monkeypatch.setattr(MapObjective, "hooks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         METHOD.fit(kept)
     monkeypatch.undo()

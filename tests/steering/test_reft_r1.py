@@ -39,10 +39,10 @@ def batch() -> Batch:
 def trained_edit(writes: Writing, w: Tensor, h: Tensor) -> Tensor:
     """What training makes of the states."""
     objective = LatentObjective(Recipe(), SITE, top_k=TOP_K, writes=writes)
-    ((site, tap),) = objective.taps(batch(), {"direction": w}, torch.zeros(3))
+    ((site, hook),) = objective.hooks(batch(), {"direction": w}, torch.zeros(3))
     assert site == SITE
-    assert callable(tap)
-    found = tap(h)
+    assert callable(hook)
+    found = hook(h)
     assert found is not None
     return found
 

@@ -17,7 +17,7 @@ from tests.planted import concept_set, planted
 from tests.tiny import FAMILIES, Family, tiny_model
 from workbench.data.items import DataError
 from workbench.data.states import Labelled, States, Through
-from workbench.models.hooks import Tap
+from workbench.models.hooks import Hook
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
@@ -154,10 +154,10 @@ class Breaking(AddObjective):
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
         return {"broken": torch.tensor([self.broken in model.tokenizer.decode(row.ids) for row in tokens])}
 
-    def taps(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Tap]]:
+    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
         bad = batch.extra["broken"] & (batch.progress > 0.3)
         penalty.add_(torch.where(bad, torch.nan, 0.0))
-        return super().taps(batch, parameters, penalty)
+        return super().hooks(batch, parameters, penalty)
 
 
 def test_a_concept_that_diverges_does_not_hurt_its_neighbours(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,18 +11,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.models.activations import Activations
+from workbench.models.conversation import Conversation, Prompt, as_conversation
 from workbench.models.edits import Edit, LowRankMap
+from workbench.models.encoding import encode, encode_chat, encode_conversations
 from workbench.models.generation import GREEDY, Generation, Sampling, generate
-from workbench.models.hooks import Across, Tap, tapped
+from workbench.models.hooks import Hook, InputOutputHook, hooked
+from workbench.models.identity import template_digest, tokenizer_digest
 from workbench.models.places import Architecture
+from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Layout, Positions
-from workbench.models.reading import Pool, read
+from workbench.models.reading import read
+from workbench.models.readspec import ReadSpec
 from workbench.models.scoring import Scored, score
 from workbench.models.sites import Site
-from workbench.models.tokens import Tokens, encode, encode_chat
+from workbench.models.tokens import Tokens
 
 TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: keeps the working memory of a read under 100 MiB on the default model."""
+
+
+Inputs = Tokens | Sequence[Prompt]
+"""What a Model can read: rows of tokens, or what makes them."""
 
 
 @dataclass(eq=False)
@@ -105,45 +114,82 @@ class Model:
         ):  # modules made for split parameters are initialised before they are filled
             return build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config, model_name=self.name)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What results depend on: digests of weights (`model`), `tokenizer` and `chat_template` ("none"), and `dtype`.
+
+        The template is looked at each time, as it may be set on the tokenizer; the rest is digested once.
+        """
+        return {
+            "model": self.digest,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "tokenizer": self._tokenizer_digest,
+            "chat_template": template_digest(getattr(self.tokenizer, "chat_template", None)),
+        }
+
+    @cached_property
+    def _tokenizer_digest(self) -> str:
+        return tokenizer_digest(self.tokenizer)
+
     def site(self, depth: float = 0.6, stream: str = "resid_post") -> Site:
         """The site at a fraction of this model's depth."""
         return Site.at_depth(depth, self.n_layers, stream)
 
+    def encode(self, conversations: Sequence[Conversation]) -> Tokens:
+        """Conversations as Tokens, through the chat template unless they are bare text.
+
+        Raises ValueError as `encode_conversations`, and for a row longer than the model's context, naming it.
+        """
+        tokens = encode_conversations(self.tokenizer, conversations)
+        self._check_length(tokens, 0)
+        return tokens
+
     def tokenize(
-        self, texts: Sequence[str], responses: Sequence[str] | None = None, *, chat: bool | None = None
+        self, texts: Sequence[Prompt], responses: Sequence[str] | None = None, *, chat: bool | None = None
     ) -> Tokens:
         """Texts (and what follows each of them) as Tokens.
 
-        `chat=None` uses the chat template when the tokenizer has one and responses are given. Raises ValueError for
-        an empty row or response, or a row longer than the model's context, naming it.
+        `chat=None` uses the chat template when the tokenizer has one and responses are given. Among the texts there may
+        be Conversations and lists of chat messages, which are encoded as `encode` does, if no responses are given.
+        Raises ValueError for an empty row or response, or a row longer than the model's context, naming it.
         """
-        if isinstance(texts, str):
+        if isinstance(texts, str | Conversation):
             raise ValueError("tokenize takes a list of texts; put the one text in a list")
+        plain = [text for text in texts if isinstance(text, str)]
+        if len(plain) < len(texts):
+            if responses is not None:
+                raise ValueError("a Conversation holds its own response; give responses with texts only")
+            return self.encode([as_conversation(text, chat=chat is True) for text in texts])
         use_chat = chat if chat is not None else responses is not None and bool(self.tokenizer.chat_template)
-        tokens = (encode_chat if use_chat else encode)(self.tokenizer, texts, responses)
+        tokens = (encode_chat if use_chat else encode)(self.tokenizer, plain, responses)
         self._check_length(tokens, 0)
         return tokens
 
     @torch.no_grad()
     def read(
         self,
-        tokens: Tokens | Sequence[str],
-        sites: Sequence[Site | str] | Site | str,
+        tokens: Inputs,
+        sites: Sequence[Site | str] | Site | str | ReadSpec,
         *,
-        positions: Positions | str = CONTENT,
+        positions: Positions | str | None = None,
         pool: Pool | None = None,
         budget: int = TOKEN_BUDGET,
     ) -> Activations:
         """The hidden states at `sites`, of every chosen token [token, d] or pooled over each row's tokens [row, d].
 
+        A ReadSpec in the place of the sites says all three; without one, positions are by default CONTENT.
+
         Each row runs once, in batches of similar length of at most `budget` padded tokens, no further than the last
         site asked for; the unembedding is never computed. `pool` is None, "mean", "last" or "max". Arrays are in the
         model's dtype, pooled ones in float32, on the CPU; rows keep their order, and heads lie side by side (z).
-        Raises ValueError naming a row in which `positions` select nothing.
+        Raises ValueError naming a row in which `positions` select nothing, and for a ReadSpec beside positions or pool.
         """
-        tokens = self._tokens(tokens)
-        many = [sites] if isinstance(sites, Site | str) else list(sites)
-        return read(self, tokens, [Site.parse(site) for site in many], Positions.parse(positions), pool, budget)
+        if not isinstance(sites, ReadSpec):
+            many = [sites] if isinstance(sites, Site | str) else sites
+            sites = ReadSpec.at(*many, positions=CONTENT if positions is None else positions, pool=pool)
+        elif positions is not None or pool is not None:
+            raise ValueError(f"positions and pool are part of the ReadSpec ({sites}); give them there only")
+        return read(self, self._tokens(tokens), sites, budget)
 
     @contextmanager
     def edited(self, edits: Edit | Sequence[Edit]) -> "Iterator[Model]":
@@ -157,7 +203,7 @@ class Model:
             self._check(edit)
         places = [self.architecture.locate(self.module, edit.site) for edit in new]
         outer = self._edits
-        with tapped([(place, self._tap(edit)) for place, edit in zip(places, new, strict=True)]):
+        with hooked([(place, self._hook(edit)) for place, edit in zip(places, new, strict=True)]):
             self._edits = outer + new
             try:
                 yield self
@@ -167,7 +213,7 @@ class Model:
     @torch.no_grad()
     def generate(
         self,
-        prompts: Tokens | Sequence[str],
+        prompts: Inputs,
         *,
         edits: Edit | Sequence[Edit] = (),
         sampling: Sampling = GREEDY,
@@ -187,7 +233,7 @@ class Model:
             return generate(self, prompts, sampling, batch_size)
 
     @torch.no_grad()
-    def logits(self, tokens: Tokens | Sequence[str], *, budget: int = TOKEN_BUDGET) -> list[Float[Tensor, "pos vocab"]]:
+    def logits(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET) -> list[Float[Tensor, "pos vocab"]]:
         """The logits at every token of each row, in the model's dtype."""
         tokens, found = self._tokens(tokens), {}
         for rows in tokens.batches(budget):
@@ -197,15 +243,15 @@ class Model:
         return [found[row] for row in range(len(tokens))]
 
     @torch.no_grad()
-    def score(self, tokens: Tokens | Sequence[str], *, budget: int = TOKEN_BUDGET // 2) -> Scored:
+    def score(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:
         """The negative log-likelihood of each row's response given its prompt; of the whole row if it has none."""
         return score(self, self._tokens(tokens), budget)
 
-    def loss(self, tokens: Tokens | Sequence[str]) -> Float[Tensor, "row"]:
+    def loss(self, tokens: Inputs) -> Float[Tensor, "row"]:
         """Mean negative log-likelihood per scored token of each row, in nats."""
         return self.score(tokens).loss
 
-    def perplexity(self, tokens: Tokens | Sequence[str]) -> Float[Tensor, "row"]:
+    def perplexity(self, tokens: Inputs) -> Float[Tensor, "row"]:
         """exp(loss) of each row."""
         return self.loss(tokens).exp()
 
@@ -240,9 +286,9 @@ class Model:
                 "`adopt` the vector if the two share their representation"
             )
 
-    def _tap(self, edit: Edit) -> Tap:
+    def _hook(self, edit: Edit) -> Hook:
         if isinstance(edit, LowRankMap):
-            return Across(lambda source, h: edit.apply(h, self._where(), source))
+            return InputOutputHook(lambda source, h: edit.apply(h, self._where(), source))
         return lambda h: edit.apply(h, self._where())
 
     def _where(self) -> Layout:
@@ -250,7 +296,7 @@ class Model:
             raise RuntimeError("inside `edited`, call the Model's own methods: they know which tokens are which")
         return self._layout
 
-    def _tokens(self, tokens: Tokens | Sequence[str]) -> Tokens:
+    def _tokens(self, tokens: Inputs) -> Tokens:
         tokens = tokens if isinstance(tokens, Tokens) else self.tokenize(tokens)
         self._check_length(tokens, 0)
         self._check_rows(len(tokens))

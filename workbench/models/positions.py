@@ -129,6 +129,11 @@ class Positions:
             )
         return tuple(terms)
 
+    @property
+    def added(self) -> "Positions":
+        """The same without the terms that take tokens away: these tokens or more."""
+        return Positions("".join(found[0] for found in _TERM.finditer(self.text) if found[1] != "-"))
+
     def __str__(self) -> str:
         return self.text
 

@@ -2,55 +2,49 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.models.activations import Activations
-from workbench.models.hooks import Tap, tapped
+from workbench.models.hooks import Hook, hooked
 from workbench.models.places import SiteError
+from workbench.models.pooling import Pool
 from workbench.models.positions import Layout, Positions
+from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
-from workbench.models.suffix import Beginning
 from workbench.models.tokens import Tokens
+from workbench.models.training import SharedPrefixCache
 
 if TYPE_CHECKING:
     from workbench.models.model import Model
-
-Pool = Literal["mean", "last", "max"]
-"""How the chosen tokens of a row become one vector; in float32."""
 
 
 class _Stop(Exception):
     """Leaves a forward pass that has nothing more to give."""
 
 
-def read(
-    model: "Model", tokens: Tokens, sites: list[Site], positions: Positions, pool: Pool | None, budget: int
-) -> Activations:
+def read(model: "Model", tokens: Tokens, spec: ReadSpec, budget: int) -> Activations:
     """See `Model.read`."""
-    if pool not in (None, "mean", "last", "max"):
-        raise ValueError(f"pool={pool!r}: expected None, 'mean', 'last' or 'max'")
-    if not sites or len(set(sites)) < len(sites):
-        raise ValueError(f"read needs distinct sites, at least one; got {[str(site) for site in sites]}")
+    sites, positions, pool = spec.sites, spec.positions, spec.pool
     if not len(tokens):
         raise ValueError("there are no rows to read")
     places = {site: model.architecture.locate(model.module, site) for site in sites}
     layouts = [Layout.of(tokens, rows) for rows in tokens.batches(budget)]
     masks = [positions.mask(layout) for layout in layouts]
     counts = _counts(layouts, masks, positions)
-    beginning = _beginning(model, tokens, masks, budget)
-    layouts = [layout.after(beginning.length) for layout in layouts]
-    masks = [mask[:, beginning.length :] for mask in masks]
+    shared_prefix = _shared_prefix(model, tokens, masks, budget)
+    layouts = [layout.after(shared_prefix.length) for layout in layouts]
+    masks = [mask[:, shared_prefix.length :] for mask in masks]
     store = _Store(counts, pool)
     for layout, mask in zip(layouts, masks, strict=True):
         waiting, batch = set(sites), store.batch(mask, layout.rows, model.device)
-        taps = [(place, _tap(store, site, batch, waiting)) for site, place in places.items()]
-        with model.at(layout.to(model.device)) as here, tapped(taps):
+        hooks = [(place, _hook(store, site, batch, waiting)) for site, place in places.items()]
+        with model.at(layout.to(model.device)) as here, hooked(hooks):
             try:
-                model.forward(here, logits_to_keep=1, **beginning.options(here))
+                model.forward(here, logits_to_keep=1, **shared_prefix.options(here))
             except _Stop:
                 continue
         raise SiteError(f"the forward pass never reached {', '.join(sorted(map(str, waiting)))}")
@@ -58,36 +52,36 @@ def read(
     return Activations({site: store.arrays[site] for site in sites}, store.row, len(tokens), position)
 
 
-def _beginning(model: "Model", tokens: Tokens, masks: list[Tensor], budget: int) -> Beginning:
+def _shared_prefix(model: "Model", tokens: Tokens, masks: list[Tensor], budget: int) -> SharedPrefixCache:
     """What all rows begin with and nobody reads, such as a chat header, where running it once saves a batch or more."""
     if model.edits:
-        return Beginning()
+        return SharedPrefixCache()
     unread = min(int(mask.any(0).int().argmax()) for mask in masks)
-    return Beginning.of(model, tokens, unread) if unread * len(tokens) > budget else Beginning()
+    return SharedPrefixCache.of(model, tokens, unread) if unread * len(tokens) > budget else SharedPrefixCache()
 
 
 def states_at(model: "Model", layout: Layout, site: Site, **options: Any) -> Float[Tensor, "batch pos d"]:
     """What one forward pass over `layout` has at `site`, padding included; `options` go to the module."""
     found: list[Tensor] = []
 
-    def tap(h: Tensor) -> None:
+    def hook(h: Tensor) -> None:
         found.append(h)
         raise _Stop
 
     place = model.architecture.locate(model.module, site)
-    with torch.no_grad(), model.at(layout), tapped([(place, tap)]), suppress(_Stop):
+    with torch.no_grad(), model.at(layout), hooked([(place, hook)]), suppress(_Stop):
         model.forward(layout, logits_to_keep=1, **options)
     return found[0]
 
 
-def _tap(store: "_Store", site: Site, batch: "_Batch", waiting: set[Site]) -> Tap:
-    def tap(h: Tensor) -> None:
+def _hook(store: "_Store", site: Site, batch: "_Batch", waiting: set[Site]) -> Hook:
+    def hook(h: Tensor) -> None:
         store.put(site, h, batch)
         waiting.discard(site)
         if not waiting:
             raise _Stop
 
-    return tap
+    return hook
 
 
 def _counts(layouts: list[Layout], masks: list[Tensor], positions: Positions) -> Int[Tensor, "row"]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.models.hooks import tapped
+from workbench.models.hooks import hooked
 from workbench.models.positions import Layout
 from workbench.models.tokens import Tokens
 
@@ -51,7 +51,7 @@ def score(model: "Model", tokens: Tokens, budget: int) -> Scored:
 def gives_logits(model: "Model", tokens: Tokens) -> bool:
     """Whether the logits are what the unembedding gave out, and not capped or scaled; on the first row of `tokens`."""
     layout, given = Layout.of(tokens, [0]).to(model.device), []
-    with model.at(layout), tapped([((model.module.get_output_embeddings(), "hook_out"), given.append)]):
+    with model.at(layout), hooked([((model.module.get_output_embeddings(), "hook_out"), given.append)]):
         logits = model.forward(layout).logits
     return torch.equal(given[0].float(), logits.float())
 
@@ -72,7 +72,7 @@ def label_logits(model: "Model", layout: Layout, label: Tensor, **options: Any) 
     """
     before = torch.zeros_like(label)
     before[:, :-1] = label[:, 1:]
-    with model.at(layout), tapped([((model.module.get_output_embeddings(), "hook_in"), lambda h: h[before][None])]):
+    with model.at(layout), hooked([((model.module.get_output_embeddings(), "hook_in"), lambda h: h[before][None])]):
         return model.forward(layout, **options).logits[0]
 
 
@@ -84,12 +84,12 @@ def label_nll(model: "Model", layout: Layout, label: Tensor, **options: Any) -> 
     """
     found: list[Tensor] = []
 
-    def tap(h: Tensor) -> Tensor:
+    def hook(h: Tensor) -> Tensor:
         found.append(h[:, :-1][label[:, 1:]])
         return h[:, :0]  # the unembedding gets nothing to do
 
     head = model.module.get_output_embeddings()
-    with model.at(layout), tapped([((head, "hook_in"), tap)]):
+    with model.at(layout), hooked([((head, "hook_in"), hook)]):
         model.forward(layout, **options)
     return _NegativeLogLikelihood.apply(found[0], head.weight, head.bias, layout.ids[:, 1:][label[:, 1:]])
 

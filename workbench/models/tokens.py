@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -91,68 +90,3 @@ class Tokens:
             batch.append(row)
         if batch:
             yield batch
-
-
-def prepends_bos(tokenizer: Any) -> bool:
-    """Whether this tokenizer puts BOS in front of a text by itself."""
-    ids = tokenizer("x")["input_ids"]
-    return tokenizer.bos_token_id is not None and len(ids) > 1 and ids[0] == tokenizer.bos_token_id
-
-
-def encode(tokenizer: Any, texts: Sequence[str], responses: Sequence[str] | None = None) -> Tokens:
-    """Plain text, without a chat template: BOS (if the tokenizer uses one), the text, and the response if given."""
-    bos = [tokenizer.bos_token_id] if prepends_bos(tokenizer) else []
-    prompts = [_with_bos(bos, _ids(tokenizer, text)) for text in texts]
-    return _join(tokenizer, prompts, [len(bos)] * len(prompts), responses)
-
-
-def encode_chat(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str] | None = None) -> Tokens:
-    """Each prompt as a user turn of the tokenizer's chat template, then the response if given (no closing tokens).
-
-    The prefix is what the template puts before any user text. Raises ValueError when there is no chat template, or
-    when it leaves the user's text out.
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ValueError("this tokenizer has no chat template; pass chat=False to use plain text")
-    bos = [tokenizer.bos_token_id] if prepends_bos(tokenizer) else []
-    one, two = (_chat_ids(tokenizer, text, bos) for text in ("1", "2"))
-    if one == two:
-        raise ValueError("this tokenizer's chat template leaves the user's text out; pass chat=False to use plain text")
-    header = one[: _common(one, two)]
-    rows = [_chat_ids(tokenizer, text, bos) for text in prompts]
-    return _join(tokenizer, rows, [_common(header, ids) for ids in rows], responses)
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-def _chat_ids(tokenizer: Any, prompt: str, bos: list[int]) -> list[int]:
-    turn = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    return _with_bos(bos, _ids(tokenizer, text))
-
-
-def _with_bos(bos: list[int], ids: list[int]) -> list[int]:
-    """Put BOS in front unless the text (or its chat template) spelled it out."""
-    return ids if ids[: len(bos)] == bos else bos + ids
-
-
-def _common(header: list[int], ids: list[int]) -> int:
-    """How many leading tokens agree: one fewer where a text's first token merged with the header's last."""
-    return next((place for place, (a, b) in enumerate(zip(header, ids, strict=False)) if a != b), len(header))
-
-
-def _join(tokenizer: Any, prompts: list[list[int]], prefixes: list[int], responses: Sequence[str] | None) -> Tokens:
-    pairs = list(zip(prompts, prefixes, strict=True))
-    if responses is None:
-        return Tokens(tuple(Row(tuple(ids), prefix) for ids, prefix in pairs))
-    if len(responses) != len(prompts):
-        raise ValueError(f"{len(prompts)} prompts but {len(responses)} responses")
-    answers = [_ids(tokenizer, text) for text in responses]
-    if not all(answers):
-        raise ValueError(
-            f"the response of row {answers.index([])} has no tokens; it cannot be read or scored, leave it out"
-        )
-    rows = zip(pairs, answers, strict=True)
-    return Tokens(tuple(Row((*ids, *answer), prefix, len(ids)) for (ids, prefix), answer in rows))

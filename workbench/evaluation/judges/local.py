@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from workbench.evaluation.judges import rubric
 from workbench.evaluation.judges.base import Item, Rating
 from workbench.evaluation.judges.rubric import Reply
+from workbench.models.encoding import encode, encode_chat
 from workbench.models.generation import Sampling
 from workbench.models.model import Model
-from workbench.models.tokens import encode, encode_chat
 
 
 @dataclass(frozen=True)

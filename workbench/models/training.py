@@ -1,4 +1,4 @@
-"""Forward passes with gradients: only the blocks above stored states, only the tokens behind a shared beginning."""
+"""Forward passes with gradients: only the blocks above stored states, only the tokens behind a shared prefix."""
 
 import copy
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class _Stored(nn.Module):
 
 
 @contextmanager
-def resumed(model: "Model", layer: int, states: Float[Tensor, "batch pos d"]) -> Iterator[None]:
+def run_from_layer(model: "Model", layer: int, states: Float[Tensor, "batch pos d"]) -> Iterator[None]:
     """Inside the `with`, forward passes take `states` as the output of block `layer` and run only the blocks above it.
 
     `states` are what `read` returns at `blocks.{layer}.hook_resid_post` for all tokens, padded as the pass is; the
@@ -67,7 +67,7 @@ class _Kept(Cache):
 
 
 @dataclass(frozen=True, eq=False)
-class Beginning:
+class SharedPrefixCache:
     """Tokens that all rows begin with, run once: their keys and values in every block, [1, head, pos, d_head]."""
 
     length: int = 0
@@ -75,7 +75,7 @@ class Beginning:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: "Model", tokens: Tokens, at_most: int) -> "Beginning":
+    def of(cls, model: "Model", tokens: Tokens, at_most: int) -> "SharedPrefixCache":
         """Run what the rows share, up to `at_most` tokens; nothing if they share none or the model keeps other states.
 
         No edit may act there later.
@@ -92,7 +92,7 @@ class Beginning:
         return cls(len(ids), _Kept(made.layers))
 
     def options(self, layout: Layout, real: Bool[Tensor, "batch pos"] | None = None) -> dict[str, Any]:
-        """What a forward pass over the columns behind the beginning needs to be as one over the whole rows.
+        """What a forward pass over the columns behind the shared prefix needs to be as one over the whole rows.
 
         Only `real` tokens are attended to: those of the layout, unless others are given.
         """

@@ -9,8 +9,8 @@ from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.sites import Site
-from workbench.models.suffix import Beginning, Float32Attention, resumed
 from workbench.models.tokens import Row, Tokens
+from workbench.models.training import Float32Attention, SharedPrefixCache, run_from_layer
 
 TEXTS = ["hello there", "a text that is a good deal longer than the first", "x"]
 
@@ -23,7 +23,7 @@ def test_a_resumed_pass_gives_the_logits_of_the_whole_model(model: Any, layer: i
     states = torch.zeros(*layout.ids.shape, model.d_model)
     states[layout.mask] = model.read(tokens, Site(layer), positions=ALL).arrays[Site(layer)]
     whole = model.forward(layout).logits
-    with resumed(model, layer, states):
+    with run_from_layer(model, layer, states):
         found = model.forward(layout).logits
     torch.testing.assert_close(found[layout.mask], whole[layout.mask], atol=1e-5, rtol=1e-5)
     assert torch.equal(model.forward(layout).logits, whole)  # the blocks are back
@@ -34,21 +34,21 @@ def test_edits_act_on_the_stored_states(model: Any) -> None:
     layout = Layout.of(model.tokenize(TEXTS[:1]), [0])
     states = torch.randn(*layout.ids.shape, model.d_model, generator=torch.Generator().manual_seed(0))
     direction = torch.linspace(-1, 1, model.d_model)
-    with resumed(model, 1, states + direction):
+    with run_from_layer(model, 1, states + direction):
         expected = model.forward(layout).logits
     edit = Add(site=Site(1), direction=direction)
-    with resumed(model, 1, states), model.edited(edit), model.at(layout):
+    with run_from_layer(model, 1, states), model.edited(edit), model.at(layout):
         torch.testing.assert_close(model.forward(layout).logits, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_blocks_come_back_after_an_error(model: Any) -> None:
     blocks = list(model.module.get_submodule(model.architecture.blocks))
-    with pytest.raises(RuntimeError), resumed(model, 2, torch.zeros(1, 2, 7)):
+    with pytest.raises(RuntimeError), run_from_layer(model, 2, torch.zeros(1, 2, 7)):
         model.forward(Layout.of(model.tokenize(TEXTS[:1]), [0]))
     assert list(model.module.get_submodule(model.architecture.blocks)) == blocks
     with (
         pytest.raises(IndexError, match="there is no block 3; the model has blocks 0 to 2"),
-        resumed(model, 3, torch.zeros(1, 1, 1)),
+        run_from_layer(model, 3, torch.zeros(1, 1, 1)),
     ):
         pass
 
@@ -58,26 +58,26 @@ def test_the_blocks_come_back_after_an_error(model: Any) -> None:
 def test_rows_behind_a_shared_beginning_get_the_logits_of_the_whole_rows(model: Any, at_most: int) -> None:
     tokens = model.tokenize([f"they all begin with this, and go on {text}" for text in TEXTS])
     layout, edit = Layout.of(tokens, [0, 1, 2]), Add(site=Site(1), direction=torch.ones(model.d_model))
-    beginning = Beginning.of(model, tokens, at_most)
-    assert 2 <= beginning.length <= at_most
-    rest = layout.after(beginning.length)
+    shared_prefix = SharedPrefixCache.of(model, tokens, at_most)
+    assert 2 <= shared_prefix.length <= at_most
+    rest = layout.after(shared_prefix.length)
     states = torch.zeros(*layout.ids.shape, model.d_model)
     states[layout.mask] = model.read(tokens, Site(1), positions=ALL).arrays[Site(1)]
-    late = replace(edit, positions=Positions(f"all-all[:{beginning.length}]"))
+    late = replace(edit, positions=Positions(f"all-all[:{shared_prefix.length}]"))
     with model.edited(late), model.at(layout):
-        whole = model.forward(layout).logits[:, beginning.length :]
+        whole = model.forward(layout).logits[:, shared_prefix.length :]
     for _ in range(2):  # the kept keys and values are not used up
-        with resumed(model, 1, states[:, beginning.length :]), model.edited(edit), model.at(rest):
-            found = model.forward(rest, **beginning.options(rest)).logits
+        with run_from_layer(model, 1, states[:, shared_prefix.length :]), model.edited(edit), model.at(rest):
+            found = model.forward(rest, **shared_prefix.options(rest)).logits
         torch.testing.assert_close(found[rest.mask], whole[rest.mask], atol=1e-5, rtol=1e-5)
 
 
 def test_rows_that_share_nothing_run_as_they_are(model: Any) -> None:
     layout = Layout.of(model.tokenize(["one", "two"]), [0, 1]).after(0)
-    beginning = Beginning.of(model, model.tokenize(["one", "two"]), 0)
-    assert beginning.length == 0
+    shared_prefix = SharedPrefixCache.of(model, model.tokenize(["one", "two"]), 0)
+    assert shared_prefix.length == 0
     bare = model.forward(layout).logits
-    torch.testing.assert_close(model.forward(layout, **beginning.options(layout)).logits, bare, atol=0, rtol=0)
+    torch.testing.assert_close(model.forward(layout, **shared_prefix.options(layout)).logits, bare, atol=0, rtol=0)
 
 
 @pytest.mark.usefixtures("seeded")
@@ -87,7 +87,7 @@ def test_a_model_without_keys_and_values_runs_whole_rows() -> None:
     )
     module = transformers.Mamba2ForCausalLM(config).eval()
     model = Model(module, None, "mamba", "")
-    assert Beginning.of(model, Tokens((Row((1, 2, 3)), Row((1, 2, 4)))), 2).length == 0
+    assert SharedPrefixCache.of(model, Tokens((Row((1, 2, 3)), Row((1, 2, 4)))), 2).length == 0
 
 
 def test_attention_in_float32_brings_half_precision_nearer_to_float32() -> None:
