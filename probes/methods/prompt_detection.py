@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.artifacts.artifact import Prompt
+from workbench.artifacts.prompt import Prompt
 from workbench.data.concepts import Example
 from workbench.data.labelled import DataError, Labelled, Through
 from workbench.evaluation.judges import rubric
@@ -66,13 +66,13 @@ class PromptDetection(Method[Prompt]):
         has no room for, and for a tokenizer in which Yes and No begin alike.
         """
         if through is None:
-            raise DataError(f"asking about {artifact.origin.concept!r} needs the live model: pass `through`")
+            raise DataError(f"asking about {artifact.origin.label!r} needs the live model: pass `through`")
         if self.form == "fixed":
             return self._log_odds(artifact, texts, through.model)
         found = self.ratings(artifact, texts, through.model)
         missing = int(found.isnan().sum())
         if missing:
-            log.warning("%r: %d of %d texts got no rating; they score -1", artifact.origin.concept, missing, len(texts))
+            log.warning("%r: %d of %d texts got no rating; they score -1", artifact.origin.label, missing, len(texts))
         return found.nan_to_num(nan=-1.0)
 
     def ratings(self, artifact: Prompt, texts: Sequence[Example], model: Model) -> Float[Tensor, "text"]:
@@ -130,7 +130,7 @@ def _answered(model: Model, asked: Sequence[str]) -> Tokens:
 
 def _rubric(artifact: Prompt, text: Example) -> str:
     """The judges' question about the concept in a text."""
-    item = Item(artifact.origin.concept, artifact.text, text.instruction, text.response, perplexity=torch.nan)
+    item = Item(artifact.origin.label, artifact.text, text.instruction, text.response, perplexity=torch.nan)
     return rubric.prompts(item)[0]
 
 
