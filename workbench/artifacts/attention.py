@@ -38,7 +38,7 @@ class AttentionReadout(Artifact):
         if len(counts) != n_texts or not bool(counts.all()):
             raise ArtifactError(f"{n_texts} texts cannot be scored from tokens of {int((counts > 0).sum())} texts")
         x = x.float()
-        logits, values = (x @ column.to(x)[:, None] for column in (self.query, self.direction))  # [token, 1] each
+        logits, values = ((x @ column.to(x))[:, None] for column in (self.query, self.direction))  # [token, 1] each
         return pooled(logits, values, row, n_texts)[:, 0] + self.bias
 
     def tensors(self) -> dict[str, Tensor]:
