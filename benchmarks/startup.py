@@ -33,18 +33,19 @@ def seconds_of(*command: str, cache: Path | None = None) -> float:
 
 def detection_seconds() -> float:
     """Scoring every text of the packaged set for every method and concept, from states of random numbers."""
-    from workbench.data.labelled import LabelledSet
-
     from experiments.axbench import METHODS
     from workbench.data.packaged import packaged
+    from workbench.data.states import States
     from workbench.evaluation.detecting import detections, text_scores
+    from workbench.models.activations import Activations
+    from workbench.models.readspec import ReadSpec
     from workbench.models.sites import Site
 
     concepts = packaged()
     n_rows, site = len(concepts.items), Site(18)
     row = torch.arange(n_rows).repeat_interleave(60)
     x = torch.randn(len(row), 576, generator=torch.Generator().manual_seed(0))
-    data = LabelledSet(concepts, x, row, site, "random", "0")
+    data = States(concepts, Activations({site: x}, row, n_rows), ReadSpec((site,)), "random", "0")
     methods = {name: entry.make() for name, entry in METHODS.items()}
     quick = {name: method for name, method in methods.items() if method.detects and not method.trains}
     fitted = {name: (method, method.fit_all(data)) for name, method in quick.items()}

@@ -266,7 +266,7 @@ def test_damaged_artifacts_are_refused_by_path(content, tmp_path):
 
 def test_artifact_of_another_kind_or_cut_short_is_refused(tmp_path):
     prompt = ENTRIES["prompt"].make().fit(planted()).save(tmp_path / "prompt.safetensors")
-    with pytest.raises(ArtifactError, match="holds a prompt, not a vector"):
+    with pytest.raises(ArtifactError, match="as Vector: it holds the kind 'prompt'; use Prompt"):
         Vector.load(prompt)
     whole = ENTRIES["diffmean"].make().fit(planted()).to_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-7])

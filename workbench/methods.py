@@ -21,6 +21,7 @@ from workbench.data.states import Labelled, States, Through
 from workbench.evaluation.metrics import max_pool
 from workbench.models.edits import Edit
 from workbench.models.positions import ALL, Positions
+from workbench.runs.environment import code_version
 from workbench.runs.files import canonical
 
 A = TypeVar("A", bound=Artifact)
@@ -107,7 +108,7 @@ class Method(ABC, Generic[A]):
             model_digest=data.model_digest,
             data=data.digest,
             seed=seed,
-            code=_version(),
+            code=code_version(),
         )
 
 
@@ -147,15 +148,6 @@ def unit_of(data: Labelled, direction: Float[Tensor, "d"]) -> float:
     projected = held.x[held.y].float() @ direction
     top = float(projected.max())
     return top if top > 0 else float(projected.abs().max())
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("representation-workbench")
-    except PackageNotFoundError:
-        return "source"
 
 
 def class_means(data: Labelled) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:

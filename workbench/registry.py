@@ -13,7 +13,11 @@ class Entry:
     """`module:Class`, imported when it is first asked for."""
     options: tuple[tuple[str, Any], ...] = ()
 
+    def resolve(self) -> Any:
+        """The class itself."""
+        module, name = self.path.split(":")
+        return getattr(import_module(module), name)
+
     def make(self) -> Any:
         """An object of the class."""
-        module, name = self.path.split(":")
-        return getattr(import_module(module), name)(**dict(self.options))
+        return self.resolve()(**dict(self.options))

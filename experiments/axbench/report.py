@@ -4,7 +4,7 @@ from collections import Counter
 
 from experiments.axbench.level import Level
 from experiments.axbench.task import PARTS, SteeringTask
-from workbench.artifacts.attention import Attention
+from workbench.artifacts.attention import AttentionReadout
 from workbench.artifacts.vector import Vector
 from workbench.evaluation.judges.base import Rating
 from workbench.evaluation.steering import Sample, Trial, split_instructions
@@ -71,7 +71,7 @@ def _rated(task: SteeringTask, found: dict[Trial, tuple[Sample, Rating]], seed: 
 def _unit(level: Level, trial: Trial) -> float | None:
     """Activation units of strength 1, for a method that adds a vector."""
     artifact = level.fitted[trial.method][1][level.bench.concepts.index(trial.concept)]
-    return artifact.unit if isinstance(artifact, Vector | Attention) else None
+    return artifact.unit if isinstance(artifact, Vector | AttentionReadout) else None
 
 
 def tell(task: SteeringTask) -> Story:

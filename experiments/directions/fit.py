@@ -21,7 +21,7 @@ def fit_dictionary(
 ) -> Dictionary:
     """A direction for each concept of the source; blocks that the run has finished are read from its folder.
 
-    Raises what the method raises, ConceptError for a concept without positives or negatives, and ArtifactError if two
+    Raises what the method raises, DataError for a concept without positives or negatives, and ArtifactError if two
     concepts have one name.
     """
     concepts, through = source.targets, Through(model, run.folder / "training")

@@ -74,7 +74,7 @@ class OnDisk:
 
 
 def choose(name: str, limit: int | None) -> Source:
-    """The source that a configuration names. Raises ConceptError for data that is not whole."""
+    """The source that a configuration names. Raises DataError for data that is not whole."""
     if Path(name).is_dir():
         return OnDisk(AxBenchFolder(Path(name)), limit)
     return InMemory(dataset(name, limit))

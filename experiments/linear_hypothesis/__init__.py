@@ -48,7 +48,7 @@ PRESETS = {"default": Config(), "smoke": Config(random_pairs=1000, random_concep
 def run(config: Config, root: Path = Path("runs")) -> Path:
     """Run, or continue, the measurements; returns the run's folder.
 
-    Raises ConceptError for data that cannot be used, and when fewer than two concepts are left; ValueError for a model
+    Raises DataError for data that cannot be used, and when fewer than two concepts are left; ValueError for a model
     whose logits are not linear in its last state, once contexts are to be written on.
     """
     from experiments.linear_hypothesis.report import write

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from workbench.artifacts.attention import Attention, pooled
+from workbench.artifacts.attention import AttentionReadout, pooled
 from workbench.data.items import DataError, Label
 from workbench.data.states import Labelled, States
 from workbench.methods import Method, unit_of
@@ -95,7 +95,7 @@ class _Weights:
 
 
 @dataclass(frozen=True)
-class AttentionProbe(Method[Attention]):
+class AttentionProbe(Method[AttentionReadout]):
     """Scores a text by w . x averaged over its tokens, weighted by the softmax of q . x; adds w to steer.
 
     q and w start at 0, the plain mean, and are trained together by Adam, all texts in every step, under the log-loss
@@ -115,29 +115,29 @@ class AttentionProbe(Method[Attention]):
     patience: int = 100
     """Steps without a lower held-out loss after which a concept's training ends."""
 
-    def fit(self, data: Labelled) -> Attention:
+    def fit(self, data: Labelled) -> AttentionReadout:
         """One concept: `fit_all` over one column."""
         return self._fit(_Texts.one(data), [data])[0]
 
-    def fit_all(self, data: States) -> list[Attention]:
+    def fit_all(self, data: States) -> list[AttentionReadout]:
         """All concepts at once, as columns; every concept stops by itself."""
         return self._fit(_Texts.of(data.x, data.row, data.row_labels("train")), list(data))
 
-    def detect(self, artifact: Attention, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
+    def detect(self, artifact: AttentionReadout, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
         """x . direction + bias, in activation units: the score of a text that is this token alone."""
         return artifact.vector.detect(x)
 
     def score_texts(
-        self, artifact: Attention, x: Float[Tensor, "token d"], row: Int[Tensor, "token"], n_texts: int
+        self, artifact: AttentionReadout, x: Float[Tensor, "token d"], row: Int[Tensor, "token"], n_texts: int
     ) -> Float[Tensor, "text"]:
         """The attention-weighted mean of each text, in activation units."""
         return artifact.score_texts(x, row, n_texts)
 
-    def edit(self, artifact: Attention, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
+    def edit(self, artifact: AttentionReadout, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
         """Add `strength` units of the direction."""
         return (artifact.vector.edit(strength, positions),)
 
-    def _fit(self, texts: _Texts, parts: Sequence[Labelled]) -> list[Attention]:
+    def _fit(self, texts: _Texts, parts: Sequence[Labelled]) -> list[AttentionReadout]:
         held = [None if part.held_out is None else _Texts.one(part.held_out) for part in parts]
         query, direction, bias = self._trained(texts, held, _Weights.start(parts)).raw
         return [self._kept(part, query[:, k], direction[:, k], float(bias[k])) for k, part in enumerate(parts)]
@@ -162,13 +162,13 @@ class AttentionProbe(Method[Attention]):
                     break
         return best
 
-    def _kept(self, data: Labelled, query: Tensor, direction: Tensor, bias: float) -> Attention:
+    def _kept(self, data: Labelled, query: Tensor, direction: Tensor, bias: float) -> AttentionReadout:
         length = float(direction.norm())
         if not length > 0:
             raise DataError(f"{self.label} found no direction for {data.target.name!r}: the classes do not differ")
         unit_norm = (direction / length).float()
         origin, unit = self.origin(data), unit_of(data, unit_norm)
-        return Attention(origin, data.site, query.float().contiguous(), unit_norm, bias / length, unit)
+        return AttentionReadout(origin, data.site, query.float().contiguous(), unit_norm, bias / length, unit)
 
 
 @torch.no_grad()

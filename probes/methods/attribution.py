@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from workbench.artifacts.head import Head
+from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, States, Through
 from workbench.methods import Method
@@ -54,7 +54,7 @@ RECIPES: dict[Form, HeadRecipe] = {"fixed": HeadRecipe(), "compat": HeadRecipe(b
 
 
 @dataclass(frozen=True)
-class _Attribution(Method[Head]):
+class _Attribution(Method[ClassifierHead]):
     """What both methods share: the head, and from attributions to scores.
 
     `fixed` trains the head on its logits and attributes their difference with its sign: a token scores the sum of its
@@ -83,31 +83,31 @@ class _Attribution(Method[Head]):
         """The recipe in use."""
         return self.recipe or RECIPES[self.form]
 
-    def fit(self, data: Labelled) -> Head:
+    def fit(self, data: Labelled) -> ClassifierHead:
         """Train one head. Raises DataError without texts or the live model, or at a site that is no block's output."""
         return self._fit([data])[0]
 
-    def fit_all(self, data: States) -> list[Head]:
+    def fit_all(self, data: States) -> list[ClassifierHead]:
         """One head a concept; each text runs through the model once."""
         return self._fit(list(data))
 
     def detect_texts(
-        self, artifact: Head, texts: Sequence[Item], through: Through | None = None
+        self, artifact: ClassifierHead, texts: Sequence[Item], through: Through | None = None
     ) -> Float[Tensor, "text"]:
         """The largest score of any token of each text. Raises DataError without the live model, or for another one."""
         return torch.stack([scores.max() for scores in self.attribute(artifact, texts, through)])
 
     def attribute(
-        self, artifact: Head, texts: Sequence[Item], through: Through | None = None
+        self, artifact: ClassifierHead, texts: Sequence[Item], through: Through | None = None
     ) -> list[Float[Tensor, "_"]]:
         """The score of each token of each text, BOS and chat header apart, in float32.
 
         With integrated gradients in the form `fixed`, a text's scores add up to how much its log-odds exceed those of
         the baseline. Raises DataError without the live model, or for another one.
         """
-        model = _live(through, artifact.origin.concept)
+        model = _live(through, artifact.origin.label)
         if artifact.origin.model_digest not in (model.digest, "unknown"):
-            raise DataError(f"the head for {artifact.origin.concept!r} was trained on {artifact.origin.model}")
+            raise DataError(f"the head for {artifact.origin.label!r} was trained on {artifact.origin.model}")
         tokens, found = _tokens(model, texts), {}
         # In `compat` the way begins with the chat header replaced as well, so that it cannot run once for all.
         kept = 0 if self.form == "compat" else min(row.prefix for row in tokens)
@@ -128,7 +128,7 @@ class _Attribution(Method[Head]):
     ) -> Float[Tensor, "row pos d"]:
         """What every entry of the states adds to the answer."""
 
-    def _scores(self, artifact: Head, suffix: "_Suffix", tokens: Tokens) -> Float[Tensor, "row pos"]:
+    def _scores(self, artifact: ClassifierHead, suffix: "_Suffix", tokens: Tokens) -> Float[Tensor, "row pos"]:
         model, layout = suffix.model, suffix.layout
         behind = Positions(f"all[{suffix.shared_prefix.length}:]")
         flat = model.read(tokens, artifact.site, positions=behind).arrays[artifact.site]
@@ -140,7 +140,7 @@ class _Attribution(Method[Head]):
         shares = self.share_out(suffix, states, baseline).detach()
         return shares.sum(-1) if self.form == "fixed" else shares.abs().sum(-1)
 
-    def _fit(self, parts: Sequence[Labelled]) -> list[Head]:
+    def _fit(self, parts: Sequence[Labelled]) -> list[ClassifierHead]:
         model = _live(parts[0].through, parts[0].target.name)
         for part in parts:
             _check(part)
@@ -148,11 +148,11 @@ class _Attribution(Method[Head]):
         states = _read_last(model, _tokens(model, [parts[0].items[row] for row in rows.tolist()]))
         return [self._head(part, model, states[torch.searchsorted(rows, part.row.unique())]) for part in parts]
 
-    def _head(self, data: Labelled, model: Model, states: Float[Tensor, "text d"]) -> Head:
+    def _head(self, data: Labelled, model: Model, states: Float[Tensor, "text d"]) -> ClassifierHead:
         recipe = self.training
         weights = train_head(states, data.row_y, recipe, data.target.name, soft=self.form == "compat")
         baseline = _mean_embedding(model, recipe.seed) if self.form == "compat" else data.x.double().mean(0).float()
-        return Head(self.origin(data, recipe.seed), data.site, *weights, baseline)
+        return ClassifierHead(self.origin(data, recipe.seed), data.site, *weights, baseline)
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class _Suffix:
     model: Model
     layout: Layout
     """Of the columns behind the shared prefix."""
-    head: Head
+    head: ClassifierHead
     form: Form
     shared_prefix: SharedPrefixCache
 

@@ -11,14 +11,14 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from workbench.artifacts.artifact import Lexicon
+from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, Through
 from workbench.methods import Method
 
 
 @dataclass(frozen=True)
-class BagOfWords(Method[Lexicon]):
+class BagOfWords(Method[BagOfWordsWeights]):
     """Detection only, on instruction and response.
 
     As published but for the score's scale: log-odds here, their probability there, so texts come in the same order.
@@ -33,7 +33,7 @@ class BagOfWords(Method[Lexicon]):
     C: float = 100.0
     """Inverse strength of the L2 penalty, AxBench's default."""
 
-    def fit(self, data: Labelled) -> Lexicon:
+    def fit(self, data: Labelled) -> BagOfWordsWeights:
         """A weight for every word of the training texts."""
         if not data.items:
             raise DataError(f"{data.target.name!r}: a bag of words needs the texts, and there are only hidden states")
@@ -42,10 +42,11 @@ class BagOfWords(Method[Lexicon]):
         features = counts.fit_transform([_words(data.items[row]) for row in rows])
         model = LogisticRegression(C=self.C, max_iter=1000).fit(features, data.row_y.numpy())
         words = tuple(str(word) for word in counts.get_feature_names_out())
-        return Lexicon(self.origin(data), words, torch.from_numpy(model.coef_[0].copy()), float(model.intercept_[0]))
+        weights, bias = torch.from_numpy(model.coef_[0].copy()), float(model.intercept_[0])
+        return BagOfWordsWeights(self.origin(data), words, weights, bias)
 
     def detect_texts(
-        self, artifact: Lexicon, texts: Sequence[Item], through: Through | None = None
+        self, artifact: BagOfWordsWeights, texts: Sequence[Item], through: Through | None = None
     ) -> Float[Tensor, "text"]:
         """The log-odds of each text."""
         counts = CountVectorizer(vocabulary=list(artifact.words)).transform([_words(text) for text in texts])

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.artifacts.artifact import Prompt
+from workbench.artifacts.prompt import Prompt
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, Through
 from workbench.evaluation.judges import rubric
@@ -67,13 +67,13 @@ class PromptDetection(Method[Prompt]):
         has no room for, and for a tokenizer in which Yes and No begin alike.
         """
         if through is None:
-            raise DataError(f"asking about {artifact.origin.concept!r} needs the live model: pass `through`")
+            raise DataError(f"asking about {artifact.origin.label!r} needs the live model: pass `through`")
         if self.form == "fixed":
             return self._log_odds(artifact, texts, through.model)
         found = self.ratings(artifact, texts, through.model)
         missing = int(found.isnan().sum())
         if missing:
-            log.warning("%r: %d of %d texts got no rating; they score -1", artifact.origin.concept, missing, len(texts))
+            log.warning("%r: %d of %d texts got no rating; they score -1", artifact.origin.label, missing, len(texts))
         return found.nan_to_num(nan=-1.0)
 
     def ratings(self, artifact: Prompt, texts: Sequence[Item], model: Model) -> Float[Tensor, "text"]:

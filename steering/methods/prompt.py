@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workbench.artifacts.artifact import Prompt
+from workbench.artifacts.prompt import Prompt
 from workbench.data.states import Labelled
 from workbench.methods import Method
 

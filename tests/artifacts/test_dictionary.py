@@ -51,13 +51,26 @@ def test_it_comes_back_from_one_file(dictionary: Dictionary, tmp_path: Path):
     assert isinstance(Artifact.load(path), Dictionary)
     with safe_open(path, framework="pt") as file:
         assert list(file.metadata()) == ["workbench"]
-    with pytest.raises(ArtifactError, match="holds a dictionary, not a vector"):
+    with pytest.raises(ArtifactError, match="as Vector: it holds the kind 'dictionary'; use Dictionary"):
         Vector.load(path)
 
 
 def test_parts_join_to_the_whole(dictionary: Dictionary, vectors: list[Vector]):
     parts = [Dictionary.of(vectors[:1], CONCEPTS[:1], "three"), Dictionary.of(vectors[1:], CONCEPTS[1:], "three")]
     assert Dictionary.join(parts).digest == dictionary.digest
+
+
+def test_blocks_of_two_commits_join_and_name_both(dictionary: Dictionary, vectors: list[Vector]):
+    def by(code: str, vector: Vector) -> Vector:
+        return replace(vector, origin=replace(vector.origin, code=code))
+
+    first = Dictionary.of([by("0.1.0+gb", vectors[0])], CONCEPTS[:1], "three")
+    rest = Dictionary.of([by("0.1.0+ga", vectors[1]), by("0.1.0+gc", vectors[2])], CONCEPTS[1:], "three")
+    whole = Dictionary.join([first, rest])
+    assert [part.origin.code for part in (first, rest)] == ["0.1.0+gb", "0.1.0+ga, 0.1.0+gc"]
+    assert whole.origin.code == whole["sea"].origin.code == "0.1.0+ga, 0.1.0+gb, 0.1.0+gc"
+    assert whole.content_digest == dictionary.content_digest
+    assert [entry.content_digest for entry in whole] == [vector.content_digest for vector in vectors]
 
 
 def test_detect_is_each_vectors_detect(dictionary: Dictionary, vectors: list[Vector]):

@@ -268,8 +268,7 @@ def test_hard_negatives_are_judged_and_never_trained_on() -> None:
     data = datasets(["packaged"], limit=2)[0]
     counts = {split: [len(data.rows(split, k)) for k in range(2)] for split in ("train", "evaluation")}  # type: ignore[arg-type]
     assert counts["evaluation"][0] > 0
-    from workbench.data.concepts import Label
-
+    from workbench.data.items import Label
     from workbench.data.packaged import packaged
 
     original = packaged().subset(2)

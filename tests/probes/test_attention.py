@@ -10,7 +10,7 @@ from probes.methods.mass_mean import MassMean
 from steering.methods.diffmean import DiffMean
 from tests.planted import D, concept_set, planted, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
-from workbench.artifacts.attention import Attention, pooled
+from workbench.artifacts.attention import AttentionReadout, pooled
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Item
 from workbench.data.packaged import packaged
@@ -184,13 +184,13 @@ def test_a_text_without_tokens_has_no_score():
 
 def test_the_file_holds_query_and_direction(tmp_path):
     found = AttentionProbe().fit(planted())
-    loaded = Attention.load(found.save(tmp_path / "probe.safetensors"))
+    loaded = AttentionReadout.load(found.save(tmp_path / "probe.safetensors"))
     assert torch.equal(loaded.query, found.query)
     assert torch.equal(loaded.direction, found.direction)
     assert (loaded.bias, loaded.unit, loaded.site) == (found.bias, found.unit, found.site)
-    with pytest.raises(ArtifactError, match="attention, not a vector"):
+    with pytest.raises(ArtifactError, match="holds the kind 'attention'; use AttentionReadout"):
         Vector.load(tmp_path / "probe.safetensors")
-    assert type(Artifact.load(tmp_path / "probe.safetensors")) is Attention
+    assert type(Artifact.load(tmp_path / "probe.safetensors")) is AttentionReadout
 
 
 def test_reads_and_steers_a_model(llama):

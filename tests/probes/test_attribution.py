@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from probes.methods.attribution import HeadRecipe, InputXGradient, IntegratedGradients, last_states, train_head
 from tests.planted import planted
 from tests.tiny import tiny_model
-from workbench.artifacts.head import Head
+from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.data.items import DataError, Item, Target
 from workbench.data.states import Labelled, Through
 from workbench.evaluation.metrics import auroc
@@ -77,12 +77,14 @@ def final_state(model: Model, row: Row, states: Tensor | None) -> tuple[Tensor, 
     return final, seen[0]
 
 
-def answer(head: Head, final: Tensor, form: str) -> Tensor:
+def answer(head: ClassifierHead, final: Tensor, form: str) -> Tensor:
     logits = head.outer_weight @ (head.inner_weight @ final + head.inner_bias).relu() + head.outer_bias
     return logits.softmax(0)[1] if form == "compat" else logits[1] - logits[0]
 
 
-def gradient(model: Model, row: Row, head: Head, form: str, states: Tensor | None) -> tuple[Tensor, Tensor, float]:
+def gradient(
+    model: Model, row: Row, head: ClassifierHead, form: str, states: Tensor | None
+) -> tuple[Tensor, Tensor, float]:
     """The gradient and the states [pos, d], and the answer."""
     final, own = final_state(model, row, states)
     value = answer(head, final, form)
@@ -90,7 +92,7 @@ def gradient(model: Model, row: Row, head: Head, form: str, states: Tensor | Non
     return found[0], own[0].detach(), float(value.detach())
 
 
-def ends(model: Model, row: Row, head: Head, form: str) -> tuple[Tensor, Tensor]:
+def ends(model: Model, row: Row, head: ClassifierHead, form: str) -> tuple[Tensor, Tensor]:
     """Where the way of integrated gradients begins, and where it ends."""
     own = final_state(model, row, None)[1][0].detach()
     start = head.baseline.expand_as(own).clone()

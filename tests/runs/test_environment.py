@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.runs.environment import differences, environment
+from workbench.runs.environment import _code_version, code_version, differences, environment
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -38,6 +38,26 @@ def test_git_state_is_the_commit_and_whether_files_changed(tmp_path, monkeypatch
 def test_without_git_there_is_no_git_state(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment()["git"] is None
+
+
+def test_the_code_is_a_version_and_the_commit_of_its_own_checkout(tmp_path, monkeypatch):
+    version = environment()["packages"]["representation-workbench"]
+    assert code_version() is code_version()
+    assert code_version().partition("+")[0] == version
+    inside = tmp_path / "lib"
+    (inside / "workbench").mkdir(parents=True)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD")[:7]
+    assert _code_version(tmp_path) == f"{version}+g{commit}"
+    assert _code_version(inside) == version  # installed inside another project's checkout
+    (tmp_path / "results.json").touch()
+    assert _code_version(tmp_path) == f"{version}+g{commit}"
+    (inside.parent / "probes").mkdir()
+    (inside.parent / "probes" / "new.py").touch()
+    assert _code_version(tmp_path) == f"{version}+g{commit}.dirty"
+    monkeypatch.setenv("PATH", str(inside))
+    assert _code_version(tmp_path) == version
 
 
 def test_differences_name_what_may_change_results_and_nothing_else():

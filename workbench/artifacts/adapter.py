@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from html import escape
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
+from workbench.artifacts.artifact import Artifact, Origin
+from workbench.artifacts.file import ArtifactError, Contents
 from workbench.models.edits import Edit, LowRank, LowRankMap
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
@@ -20,7 +20,10 @@ KINDS: dict[str, type[Edit]] = {"low_rank": LowRank, "low_rank_map": LowRankMap}
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One edit of an adapter: its kind, where it acts, and its arrays by the names of the edit's fields."""
+    """One edit of an adapter: its kind, where it acts, and its arrays by the names of the edit's fields.
+
+    Raises ArtifactError for another kind, and for arrays that are not the edit's, as all rows share them.
+    """
 
     kind: str
     site: Site
@@ -29,6 +32,17 @@ class Part:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ArtifactError(f"an adapter has no edits of kind {self.kind!r}; known are {', '.join(KINDS)}")
+        numbers = [each for each in fields(KINDS[self.kind]) if "ndim" in each.metadata and each.default is MISSING]
+        expected = {each.name: each.metadata["ndim"] for each in numbers}
+        axes = {name: array.ndim for name, array in self.arrays.items()}
+        if axes != expected:
+            raise ArtifactError(f"the {self.kind} at {self.site} has arrays with axes {axes}, expected {expected}")
+
+    @classmethod
+    def restore(cls, contents: Contents) -> "Part":
+        """The part from what its adapter's file says of it."""
+        part = cls(contents.entry("kind", str), contents.site(), contents.tensors)
+        return replace(part, arrays=contents.arrays(KINDS[part.kind]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +52,7 @@ class Adapter(Artifact):
     Strength 1 multiplies the edits with `unit`. `positions` are the tokens that they were trained on. `changes` are
     differences of whole weights, by parameter name: they act on every row alike, inside `applied`.
 
-    Raises ArtifactError for numbers that are not finite, and for an adapter without any.
+    Raises ArtifactError for arrays that hold no floats or are not finite, and for an adapter without any.
     """
 
     kind: ClassVar[str] = "adapter"
@@ -49,10 +63,14 @@ class Adapter(Artifact):
 
     def __post_init__(self) -> None:
         if not self.tensors():
-            raise ArtifactError(f"the adapter for {self.origin.concept!r} changes nothing: it has no arrays")
+            raise ArtifactError(f"the adapter for {self.origin.label!r} changes nothing: it has no arrays")
         for name, tensor in self.tensors().items():
+            if not tensor.is_floating_point():
+                raise ArtifactError(
+                    f"{name} of the adapter for {self.origin.label!r} is {tensor.dtype}, expected floats"
+                )
             if not bool(tensor.isfinite().all()):
-                raise ArtifactError(f"{name} of the adapter for {self.origin.concept!r} has values that are not finite")
+                raise ArtifactError(f"{name} of the adapter for {self.origin.label!r} has values that are not finite")
 
     def edits(self, strength: float | int = 1.0, positions: Positions | str | None = None) -> tuple[Edit, ...]:
         """The edits at a strength, in the order of the parts; by default at the tokens they were trained on."""
@@ -77,7 +95,7 @@ class Adapter(Artifact):
         """
         if model.digest != self.origin.model_digest:
             raise ArtifactError(
-                f"the adapter for {self.origin.concept!r} was trained on {self.origin.model}, not on {model.name}"
+                f"the adapter for {self.origin.label!r} was trained on {self.origin.model}, not on {model.name}"
             )
         kept = {}
         weights = dict(model.module.named_parameters())
@@ -109,28 +127,17 @@ class Adapter(Artifact):
         return {"parts": parts, "positions": str(self.positions), "unit": self.unit}
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Adapter":
+    def restore(cls, contents: Contents, origin: Origin) -> "Adapter":
         """The adapter from its file."""
-        parts = tuple(
-            Part(one["kind"], Site.parse(one["site"]), _below(f"parts.{k}.", tensors))
-            for k, one in enumerate(header["parts"])
-        )
-        return cls(origin, parts, Positions(header["positions"]), header["unit"], _below("changes.", tensors))
+        parts = tuple(Part.restore(part) for part in contents.parts("parts"))
+        positions = Positions(contents.entry("positions", str))
+        return cls(origin, parts, positions, contents.number("unit"), contents.below("changes."))
 
     def _repr_html_(self) -> str:
         facts = {
-            "concept": self.origin.concept,
-            "method": self.origin.method,
-            "model": self.origin.model,
             "edits": ", ".join(f"{part.kind} at {part.site}" for part in self.parts) or "none",
             "positions": self.positions,
             "changed weights": len(self.changes),
             "numbers": sum(tensor.numel() for tensor in self.tensors().values()),
-            "digest": self.digest[:12],
         }
-        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
-        return f"<table><caption>Adapter</caption>{rows}</table>"
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        return self._table(facts)

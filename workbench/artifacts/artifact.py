@@ -1,27 +1,22 @@
-"""The file format shared by all artifacts, and where an artifact came from."""
+"""What all artifacts share: where they came from, how they are saved and loaded, and their digests."""
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import cached_property
+from html import escape
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from workbench.runs.files import canonical, write_bytes
-
-FORMAT = "representation-workbench/1"
-_KEY = "workbench"
+from workbench.artifacts.file import ArtifactError, Contents
+from workbench.artifacts.kinds import ARTIFACTS
+from workbench.runs.files import write_bytes
 
 T = TypeVar("T", bound="Artifact")
-
-
-class ArtifactError(ValueError):
-    """An artifact file that cannot be read, or artifacts that do not go together."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +27,49 @@ class Origin:
     """The registered name of the method, or its class."""
     settings: str
     """The method's fields as canonical JSON."""
-    concept: str
+    concept: str | None
+    """None for what is not about one concept."""
     model: str
     """The model's name."""
     model_digest: str
     data: str
-    """Digest of the labelled data."""
+    """Digest of the data it was fitted on."""
     seed: int = 0
     code: str = ""
-    """Version of the workbench."""
+    """Version of the workbench and its git state, see `code_version`; several, with commas, if parts were joined."""
+
+    @property
+    def label(self) -> str:
+        """What messages call the artifact: its concept, or its method if it is not about one concept."""
+        return self.method if self.concept is None else self.concept
+
+    @classmethod
+    def restore(cls, contents: Contents) -> "Origin":
+        """The origin from its entry in a file's header, which may lack what has a default."""
+        known = [field for field in fields(cls) if field.name in contents.header or field.default is MISSING]
+        return cls(**{field.name: contents.entry(field.name, *_types(field.type)) for field in known})
+
+
+def _types(annotation: Any) -> tuple[type, ...]:
+    """`str | None` as (str, NoneType), `str` as (str,)."""
+    return get_args(annotation) or (annotation,)
+
+
+def joined_code(origins: Iterable[Origin]) -> str:
+    """The `code` of something put together: every known code that made a part, each once."""
+    return ", ".join(sorted({code for origin in origins for code in origin.code.split(", ") if code}))
 
 
 @dataclass(frozen=True, eq=False)
 class Artifact(ABC):
     """Something a method fitted: a frozen value that knows its origin and can be saved.
 
-    Two artifacts are the same if their `digest` is the same: it covers every number and the origin.
+    Two artifacts are the same if their `digest` is the same: it covers every number and the origin. They hold the same
+    if their `content_digest` is the same, whichever version of the code made them.
     """
 
     kind: ClassVar[str]
+    """The name of the class in files, and in `workbench/artifacts/kinds.py`."""
     origin: Origin
 
     @abstractmethod
@@ -63,24 +82,31 @@ class Artifact(ABC):
 
     @classmethod
     @abstractmethod
-    def restore(cls: type[T], tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> T:
-        """The artifact from what its file holds."""
+    def restore(cls: type[T], contents: Contents, origin: Origin) -> T:
+        """The artifact from what its file holds. Raises ArtifactError for contents that make none."""
 
     def to_bytes(self) -> bytes:
-        """The file's bytes: equal artifacts give equal bytes."""
-        header = {"format": FORMAT, "kind": self.kind, "origin": asdict(self.origin), **self.header()}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
-        for name, tensor in tensors.items():
+        """The file's bytes: equal artifacts give equal bytes. Raises ArtifactError for numbers that are not finite."""
+        contents = self._contents(self.origin)
+        for name, tensor in contents.tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise ArtifactError(
-                    f"{name} of the {self.kind} for {self.origin.concept!r} has values that are not finite"
+                    f"{name} of the {self.kind} for {self.origin.label!r} has values that are not finite"
                 )
-        return save(tensors, metadata={_KEY: canonical(header)})
+        return contents.to_bytes()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the file's bytes."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @cached_property
+    def content_digest(self) -> str:
+        """sha256 of kind, tensors, header and origin, but for the code: equal for what two commits fit alike."""
+        return self._contents(replace(self.origin, code="")).digest
+
+    def _contents(self, origin: Origin) -> Contents:
+        return Contents(self.tensors(), {"kind": self.kind, "origin": asdict(origin), **self.header()})
 
     def save(self, path: Path | str) -> Path:
         """Write the artifact atomically to a `.safetensors` file."""
@@ -94,74 +120,37 @@ class Artifact(ABC):
 
         Raises ArtifactError naming the path if the file is absent, damaged, of another format or of another kind.
         """
-        tensors, header = _read(Path(path))
-        kinds = {kind.kind: kind for kind in _concrete(cls)}
-        found = kinds.get(header["kind"])
-        if found is None:
-            raise ArtifactError(f"{path} holds a {header['kind']}, not a {' or '.join(sorted(kinds))}")
+        path = Path(path)
+        contents = Contents.read(path)
         try:
-            return found.restore(tensors, header, Origin(**header["origin"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path} is not a whole {header['kind']}: {error}") from error
-
-
-def _concrete(kind: type[Artifact]) -> list[type]:
-    below = [found for child in kind.__subclasses__() for found in _concrete(child)]
-    return [kind, *below] if hasattr(kind, "kind") else below
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read as an artifact: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ArtifactError(f"{path} is a safetensors file, but not an artifact of this workbench ({FORMAT})")
-    return tensors, header
-
-
-@dataclass(frozen=True, eq=False)
-class Prompt(Artifact):
-    """Words that are put in front of an instruction."""
-
-    kind: ClassVar[str] = "prompt"
-    text: str
-
-    def tensors(self) -> dict[str, Tensor]:
-        """None: a prompt is words."""
-        return {}
-
-    def header(self) -> dict[str, Any]:
-        """The words."""
-        return {"text": self.text}
+            return cls._restored(contents)
+        except ValueError as error:
+            raise ArtifactError(f"{path} cannot be read as {cls.__name__}: {error}") from error
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Prompt":
-        """The prompt from its file."""
-        return cls(origin, header["text"])
+    def _restored(cls: type[T], contents: Contents) -> T:
+        kind = contents.entry("kind", str)
+        made_by = cls if kind == getattr(cls, "kind", None) else _registered(kind)
+        if not issubclass(made_by, cls):
+            raise ArtifactError(f"it holds the kind {kind!r}; use {made_by.__name__}.load or Artifact.load")
+        origin = Origin.restore(Contents({}, contents.entry("origin", dict)))
+        artifact = made_by.restore(contents, origin)
+        if unknown := contents.tensors.keys() - artifact.tensors().keys():
+            raise ArtifactError(f"the kind {kind!r} has no tensor {min(unknown)}; known are {[*artifact.tensors()]}")
+        return artifact
+
+    def _table(self, facts: Mapping[str, object]) -> str:
+        """Origin, facts and digest as an HTML table."""
+        origin = {"concept": self.origin.label, "method": self.origin.method, "model": self.origin.model}
+        whole = {**origin, **facts, "digest": self.digest[:12]}
+        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in whole.items())
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
 
 
-@dataclass(frozen=True, eq=False)
-class Lexicon(Artifact):
-    """A weight for each word: what a bag-of-words classifier leaves behind."""
-
-    kind: ClassVar[str] = "lexicon"
-    words: tuple[str, ...]
-    weights: Tensor
-    """float64 [word]"""
-    bias: float
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The weights."""
-        return {"weights": self.weights}
-
-    def header(self) -> dict[str, Any]:
-        """The words in the order of their weights, and the bias."""
-        return {"words": list(self.words), "bias": self.bias}
-
-    @classmethod
-    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Lexicon":
-        """The lexicon from its file."""
-        return cls(origin, tuple(header["words"]), tensors["weights"], header["bias"])
+def _registered(kind: str) -> type[Artifact]:
+    if kind not in ARTIFACTS:
+        raise ArtifactError(
+            f"it holds the unknown kind {kind!r} (known are {', '.join(ARTIFACTS)}); load it with the class that wrote "
+            "it, or with the version of the workbench that has this kind"
+        )
+    return ARTIFACTS[kind].resolve()

@@ -7,13 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
+from workbench.artifacts.artifact import Artifact, Origin
+from workbench.artifacts.file import ArtifactError, Contents
 from workbench.artifacts.vector import Vector
 from workbench.models.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
-class Attention(Artifact):
+class AttentionReadout(Artifact):
     """Reads a text as `sum_t softmax_t(x_t . query) (x_t . direction) + bias`; its `vector` reads tokens and steers."""
 
     kind: ClassVar[str] = "attention"
@@ -37,7 +38,8 @@ class Attention(Artifact):
         if len(counts) != n_texts or not bool(counts.all()):
             raise ArtifactError(f"{n_texts} texts cannot be scored from tokens of {int((counts > 0).sum())} texts")
         x = x.float()
-        return pooled((x @ self.query)[:, None], (x @ self.direction)[:, None], row, n_texts)[:, 0] + self.bias
+        logits, values = ((x @ column.to(x))[:, None] for column in (self.query, self.direction))  # [token, 1] each
+        return pooled(logits, values, row, n_texts)[:, 0] + self.bias
 
     def tensors(self) -> dict[str, Tensor]:
         """Query and direction."""
@@ -48,10 +50,10 @@ class Attention(Artifact):
         return {"site": str(self.site), "bias": self.bias, "unit": self.unit}
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Attention":
+    def restore(cls, contents: Contents, origin: Origin) -> "AttentionReadout":
         """The artifact from its file."""
-        arrays = (tensors["query"], tensors["direction"])
-        return cls(origin, Site.parse(header["site"]), *arrays, header["bias"], header["unit"])
+        bias, unit = contents.number("bias"), contents.number("unit")
+        return cls(origin, contents.site(), **contents.arrays(cls), bias=bias, unit=unit)
 
 
 def pooled(

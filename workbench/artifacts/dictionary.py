@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
-from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
+from workbench.artifacts.artifact import Artifact, Origin, joined_code
+from workbench.artifacts.file import ArtifactError, Contents
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Target
 from workbench.models.sites import Site
@@ -35,8 +36,9 @@ class Match:
 class Dictionary(Artifact):
     """Directions of one method, model and site, by number or name; `dictionary["sea"]` is the Vector that was fitted.
 
-    Row i of `directions` [n, d] has the float64 bias and unit i, as Vector has them. `origin.concept` names the list,
-    `origin.data` is taken from `data`, the digests of what each direction was fitted on.
+    Row i of `directions` [n, d] has the bias and unit i, as Vector has them. `origin.concept` names the list,
+    `origin.data` is taken from `data`, the digests of what each direction was fitted on. `origin.code` names every code
+    that made a part of it.
 
     Raises ArtifactError for lengths that differ, a name that is there twice, a direction that is not finite or a unit
     that is not above 0.
@@ -45,14 +47,14 @@ class Dictionary(Artifact):
     kind: ClassVar[str] = "dictionary"
     site: Site
     directions: Float[Tensor, "n d"]
-    biases: Float[Tensor, "n"]
-    units: Float[Tensor, "n"]
+    biases: Float64[Tensor, "n"]
+    units: Float64[Tensor, "n"]
     names: tuple[str, ...]
     descriptions: tuple[str, ...]
     data: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        what = f"the dictionary {self.origin.concept!r}"
+        what = f"the dictionary {self.origin.label!r}"
         columns = (self.directions, self.biases, self.units, self.names, self.descriptions, self.data)
         if len({len(column) for column in columns}) > 1 or not self.names:
             raise ArtifactError(
@@ -70,16 +72,16 @@ class Dictionary(Artifact):
     def of(cls, vectors: Sequence[Vector], concepts: Sequence[Target], name: str) -> "Dictionary":
         """From the vector of each concept, all of one method, model and site. Raises ArtifactError for any other."""
         first = vectors[0]
-        common = replace(first.origin, concept=name, data="")
+        common = replace(first.origin, concept=name, data="", code="")
         for vector in vectors:
-            if vector.site != first.site or replace(vector.origin, concept=name, data="") != common:
+            if vector.site != first.site or replace(vector.origin, concept=name, data="", code="") != common:
                 raise ArtifactError(
-                    f"{vector.origin.concept!r} was not fitted as {first.origin.concept!r} was: one dictionary holds "
+                    f"{vector.origin.label!r} was not fitted as {first.origin.label!r} was: one dictionary holds "
                     "one method with one setting, on one model and site"
                 )
         data = tuple(vector.origin.data for vector in vectors)
         return cls(
-            replace(common, data=digest(data)),
+            replace(common, data=digest(data), code=joined_code(vector.origin for vector in vectors)),
             first.site,
             torch.stack([vector.direction for vector in vectors]),
             torch.tensor([vector.bias for vector in vectors], dtype=torch.float64),
@@ -94,11 +96,12 @@ class Dictionary(Artifact):
         """The entries of several parts of one list, in order. Raises ArtifactError if they were not made alike."""
         first = parts[0]
         for part in parts:
-            if part.site != first.site or replace(part.origin, data=first.origin.data) != first.origin:
+            alike = replace(part.origin, data=first.origin.data, code=first.origin.code) == first.origin
+            if part.site != first.site or not alike:
                 raise ArtifactError(f"{part.origin} at {part.site} does not go with {first.origin} at {first.site}")
         data = tuple(code for part in parts for code in part.data)
         return cls(
-            replace(first.origin, data=digest(data)),
+            replace(first.origin, data=digest(data), code=joined_code(part.origin for part in parts)),
             first.site,
             torch.cat([part.directions for part in parts]),
             torch.cat([part.biases for part in parts]),
@@ -119,7 +122,7 @@ class Dictionary(Artifact):
         at = self._numbers.get(concept, -1) if isinstance(concept, str) else concept
         if not 0 <= at < len(self):
             raise ArtifactError(
-                f"the dictionary {self.origin.concept!r} has no {concept!r}; it has the numbers 0 to {len(self) - 1}, "
+                f"the dictionary {self.origin.label!r} has no {concept!r}; it has the numbers 0 to {len(self) - 1}, "
                 "and `search` finds names by what they mean"
             )
         origin = replace(self.origin, concept=self.names[at], data=self.data[at])
@@ -144,7 +147,7 @@ class Dictionary(Artifact):
             direction = vector.direction
             if vector.site != self.site or vector.origin.model_digest != self.origin.model_digest:
                 raise ArtifactError(
-                    f"{vector.origin.concept!r} is of {vector.origin.model} at {vector.site}, the dictionary of "
+                    f"{vector.origin.label!r} is of {vector.origin.model} at {vector.site}, the dictionary of "
                     f"{self.origin.model} at {self.site}; give its `direction` if you know that they compare"
                 )
         assert isinstance(direction, Tensor)
@@ -156,7 +159,8 @@ class Dictionary(Artifact):
 
     def detect(self, x: Float[Tensor, "token d"]) -> Float[Tensor, "token n"]:
         """x . direction + bias of every entry, in activation units."""
-        return x.float() @ self.directions.T + self.biases.float()
+        x = x.float()
+        return x @ self.directions.to(x).T + self.biases.to(x)
 
     @property
     def width(self) -> int:
@@ -190,17 +194,15 @@ class Dictionary(Artifact):
         return {"site": str(self.site), **lists}
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Dictionary":
+    def restore(cls, contents: Contents, origin: Origin) -> "Dictionary":
         """The dictionary from its file."""
-        columns = (tensors["directions"], tensors["biases"], tensors["units"])
-        words = (tuple(header["names"]), tuple(header["descriptions"]), tuple(header["data"]))
-        return cls(origin, Site.parse(header["site"]), *columns, *words)
+        names, descriptions, data = (contents.items(name, str) for name in ("names", "descriptions", "data"))
+        columns = contents.arrays(cls)
+        return cls(origin, contents.site(), **columns, names=names, descriptions=descriptions, data=data)
 
     def _repr_html_(self) -> str:
         origin = self.origin
-        title = (
-            f"Dictionary {origin.concept}: {len(self)} directions of {origin.method} at {self.site} of {origin.model}"
-        )
+        title = f"Dictionary {origin.label}: {len(self)} directions of {origin.method} at {self.site} of {origin.model}"
         head = "<tr><th></th><th>concept</th><th>description</th><th>unit</th><th>bias</th></tr>"
         rows = "".join(
             f"<tr><td>{at}</td><td>{escape(self.names[at])}</td><td>{escape(self.descriptions[at])}</td>"

@@ -1,7 +1,6 @@
 """An eraser: an affine map that takes a concept out of hidden states, and the artifact that knows where it is from."""
 
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any, ClassVar
 
 import torch
@@ -9,6 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
+from workbench.artifacts.file import Contents
 from workbench.models.edits import LowRank
 from workbench.models.positions import CONTENT, Positions
 from workbench.models.sites import Site
@@ -103,26 +103,16 @@ class ConceptEraser(Artifact):
 
     def tensors(self) -> dict[str, Tensor]:
         """Mean, left and right."""
-        left = self.eraser.left.clone()  # a projection's left and right are one array
-        return {"mean": self.eraser.mean, "left": left, "right": self.eraser.right}
+        return {"mean": self.eraser.mean, "left": self.eraser.left, "right": self.eraser.right}
 
     def header(self) -> dict[str, Any]:
         """The site."""
         return {"site": str(self.site)}
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "ConceptEraser":
+    def restore(cls, contents: Contents, origin: Origin) -> "ConceptEraser":
         """The eraser from its file."""
-        return cls(origin, Site.parse(header["site"]), Eraser(**tensors))
+        return cls(origin, contents.site(), Eraser(**contents.arrays(Eraser)))
 
     def _repr_html_(self) -> str:
-        facts = {
-            "concept": self.origin.concept,
-            "method": self.origin.method,
-            "model": self.origin.model,
-            "site": self.site,
-            "erases": f"{self.eraser.rank} of {self.eraser.d} directions",
-            "digest": self.digest[:12],
-        }
-        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
-        return f"<table><caption>Eraser</caption>{rows}</table>"
+        return self._table({"site": self.site, "erases": f"{self.eraser.rank} of {self.eraser.d} directions"})

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from workbench.artifacts.adapter import Adapter, Part
-from workbench.artifacts.artifact import ArtifactError, Origin
+from workbench.artifacts.artifact import Origin
+from workbench.artifacts.file import ArtifactError
 from workbench.models.model import Model
 from workbench.models.places import SiteError
 from workbench.models.positions import ALL
@@ -42,7 +43,7 @@ def write_peft(adapter: Adapter, model: Model, folder: Path | str) -> Path:
     other = any(part.kind != "low_rank_map" for part in adapter.parts) or bool(adapter.changes)
     if other or len(ranks) != 1 or adapter.positions != ALL:
         raise ArtifactError(
-            f"the adapter for {adapter.origin.concept!r} cannot be written for peft: only low-rank additions to linear "
+            f"the adapter for {adapter.origin.label!r} cannot be written for peft: only low-rank additions to linear "
             "maps, of one rank and at all tokens, can"
         )
     paths = [model.architecture.place(part.site).path for part in adapter.parts]

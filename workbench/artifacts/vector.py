@@ -1,14 +1,14 @@
 """A direction at a site, with its bias and unit."""
 
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
-from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
+from workbench.artifacts.artifact import Artifact, Origin
+from workbench.artifacts.file import ArtifactError, Contents
 from workbench.models.edits import Add
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
@@ -30,15 +30,16 @@ class Vector(Artifact):
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.direction).all()):
-            raise ArtifactError(f"the direction for {self.origin.concept!r} has values that are not finite")
+            raise ArtifactError(f"the direction for {self.origin.label!r} has values that are not finite")
         if not self.unit > 0:
             raise ArtifactError(
-                f"the unit of the vector for {self.origin.concept!r} is {self.unit}, expected more than 0"
+                f"the unit of the vector for {self.origin.label!r} is {self.unit}, expected more than 0"
             )
 
     def detect(self, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
         """The score of each hidden state, in activation units; more than 0 leans to the concept if there is a bias."""
-        return x.float() @ self.direction + self.bias
+        x = x.float()
+        return x @ self.direction.to(x) + self.bias
 
     def edit(self, strength: float | int = 1.0, positions: Positions | str = ALL) -> Add:
         """Add `strength` units of the direction at the site. Only the model it was fitted on takes it; see `adopt`."""
@@ -46,7 +47,7 @@ class Vector(Artifact):
             site=self.site,
             positions=Positions.parse(positions),
             strength=strength,
-            direction=self.direction * self.unit,
+            direction=self._step,
             model=self.origin.model_digest,
         )
 
@@ -55,14 +56,10 @@ class Vector(Artifact):
         return replace(self, origin=replace(self.origin, model=model_name, model_digest=model_digest))
 
     def __add__(self, other: "Vector") -> "Vector":
-        return self._combined(
-            other, self.direction * self.unit + other.direction * other.unit, f"({self._name} + {other._name})"
-        )
+        return self._combined(other, self._step + other._step, f"({self.origin.label} + {other.origin.label})")
 
     def __sub__(self, other: "Vector") -> "Vector":
-        return self._combined(
-            other, self.direction * self.unit - other.direction * other.unit, f"({self._name} - {other._name})"
-        )
+        return self._combined(other, self._step - other._step, f"({self.origin.label} - {other.origin.label})")
 
     def __mul__(self, factor: float | int) -> "Vector":
         return replace(self, direction=self.direction * factor, bias=self.bias * factor)
@@ -73,21 +70,23 @@ class Vector(Artifact):
         return self * -1.0
 
     @property
-    def _name(self) -> str:
-        return self.origin.concept
+    def _step(self) -> Float32[Tensor, "d"]:
+        """What strength 1 adds, in activation units."""
+        return self.direction.float() * self.unit
 
-    def _combined(self, other: "Vector", full: Tensor, name: str) -> "Vector":
+    def _combined(self, other: "Vector", step: Tensor, name: str) -> "Vector":
         """Strength 1 of the result is what strength 1 of both would add."""
         if other.site != self.site:
             raise ArtifactError(
-                f"{self._name!r} lives at {self.site}, {other._name!r} at {other.site}: they cannot be combined"
+                f"{self.origin.label!r} lives at {self.site}, {other.origin.label!r} at {other.site}: they cannot be "
+                "combined"
             )
         if other.origin.model_digest != self.origin.model_digest:
             raise ArtifactError(
-                f"{self._name!r} was fitted on {self.origin.model}, {other._name!r} on {other.origin.model}; `adopt` "
-                "one of them if the two models share their representation"
+                f"{self.origin.label!r} was fitted on {self.origin.model}, {other.origin.label!r} on "
+                f"{other.origin.model}; `adopt` one of them if the two models share their representation"
             )
-        return Vector(replace(self.origin, concept=name), self.site, full)
+        return Vector(replace(self.origin, concept=name), self.site, step)
 
     def tensors(self) -> dict[str, Tensor]:
         """The direction."""
@@ -98,21 +97,17 @@ class Vector(Artifact):
         return {"site": str(self.site), "bias": self.bias, "unit": self.unit}
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Vector":
+    def restore(cls, contents: Contents, origin: Origin) -> "Vector":
         """The vector from its file."""
-        return cls(origin, Site.parse(header["site"]), tensors["direction"], header["bias"], header["unit"])
+        bias, unit = contents.number("bias"), contents.number("unit")
+        return cls(origin, contents.site(), **contents.arrays(cls), bias=bias, unit=unit)
 
     def _repr_html_(self) -> str:
         facts = {
-            "concept": self.origin.concept,
-            "method": self.origin.method,
-            "model": self.origin.model,
             "site": self.site,
             "width": len(self.direction),
             "norm": f"{float(self.direction.norm()):.3f}",
             "unit": f"{self.unit:.2f} activation units at strength 1",
             "bias": f"{self.bias:.3f}",
-            "digest": self.digest[:12],
         }
-        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
-        return f"<table><caption>Vector</caption>{rows}</table>"
+        return self._table(facts)

@@ -1,15 +1,17 @@
-"""Where a run took place: what a reader needs to explain a difference between two of them."""
+"""Where a run took place, and which code ran: what a reader needs to explain a difference between two of them."""
 
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_DISTRIBUTION = "representation-workbench"
 _PACKAGES = (
-    "representation-workbench",
+    _DISTRIBUTION,
     "torch",
     "transformers",
     "transformer-lens",
@@ -39,8 +41,26 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-        "git": _git_state(),
+        "git": _git_state(Path.cwd()),
     }
+
+
+@cache
+def code_version() -> str:
+    """Version of the workbench and the commit it runs from: `0.1.0+g2f9796d`, with `.dirty` if its code was changed.
+
+    The version alone if git is not installed or the package lies in no checkout of its own, and `source` for a version
+    if the package is not installed. Found once a process: the code that was imported is the code that runs.
+    """
+    return _code_version(Path(__file__).parents[2])
+
+
+def _code_version(root: Path) -> str:
+    version = _version(_DISTRIBUTION) or "source"
+    state = _git_state(root, "workbench", "probes", "steering", "experiments") if (root / ".git").exists() else None
+    if state is None:
+        return version
+    return f"{version}+g{state['commit'][:7]}{'.dirty' if state['dirty'] else ''}"
 
 
 def now() -> str:
@@ -81,14 +101,16 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _git_state() -> dict[str, Any] | None:
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+def _git_state(folder: Path, *paths: str) -> dict[str, Any] | None:
+    """The commit of a folder's checkout, and whether anything (or anything below the `paths`) differs from it."""
+    commit, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--", *paths)
     return None if commit is None or changes is None else {"commit": commit, "dirty": bool(changes)}
 
 
-def _git(*arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

@@ -4,28 +4,28 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
+from workbench.artifacts.file import Contents
 from workbench.models.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
-class Head(Artifact):
+class ClassifierHead(Artifact):
     """Reads the last token's state after the final norm; class 1 has the concept, class 0 has not.
 
-    `site` is where its answer is attributed to, and `baseline` the state there that stands for "nothing said". All
-    arrays are float32.
+    `site` is where its answer is attributed to, and `baseline` the state there that stands for "nothing said".
     """
 
     kind: ClassVar[str] = "head"
     site: Site
-    inner_weight: Float[Tensor, "hidden d"]
-    inner_bias: Float[Tensor, "hidden"]
-    outer_weight: Float[Tensor, "2 hidden"]
-    outer_bias: Float[Tensor, "2"]
-    baseline: Float[Tensor, "d"]
+    inner_weight: Float32[Tensor, "hidden d"]
+    inner_bias: Float32[Tensor, "hidden"]
+    outer_weight: Float32[Tensor, "2 hidden"]
+    outer_bias: Float32[Tensor, "2"]
+    baseline: Float32[Tensor, "d"]
 
     def logits(self, x: Float[Tensor, "text d"]) -> Float[Tensor, "text 2"]:
         """The logits of both classes, from states after the final norm; differentiable, on the device of `x`."""
@@ -42,6 +42,6 @@ class Head(Artifact):
         return {"site": str(self.site)}
 
     @classmethod
-    def restore(cls, tensors: dict[str, Tensor], header: dict[str, Any], origin: Origin) -> "Head":
+    def restore(cls, contents: Contents, origin: Origin) -> "ClassifierHead":
         """The head from its file."""
-        return cls(origin, Site.parse(header["site"]), **tensors)
+        return cls(origin, contents.site(), **contents.arrays(cls))

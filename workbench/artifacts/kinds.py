@@ -1,0 +1,15 @@
+"""The kinds of artifacts: which class reads a file of each, imported when one is read."""
+
+from workbench.registry import Entry
+
+ARTIFACTS = {
+    "vector": Entry("workbench.artifacts.vector:Vector"),
+    "dictionary": Entry("workbench.artifacts.dictionary:Dictionary"),
+    "adapter": Entry("workbench.artifacts.adapter:Adapter"),
+    "eraser": Entry("workbench.artifacts.eraser:ConceptEraser"),
+    "attention": Entry("workbench.artifacts.attention:AttentionReadout"),
+    "head": Entry("workbench.artifacts.classifier_head:ClassifierHead"),
+    "lexicon": Entry("workbench.artifacts.bag_of_words:BagOfWordsWeights"),
+    "prompt": Entry("workbench.artifacts.prompt:Prompt"),
+}
+"""The `kind` in a file's header to the class. A new class of artifacts adds its line here."""
