@@ -23,7 +23,7 @@ from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.data.states import States
 from workbench.evaluation.detecting import detections, text_scores
-from workbench.methods import Method
+from workbench.methods.method import Method
 from workbench.models.activations import Activations
 from workbench.models.load import load
 from workbench.models.model import Model

@@ -37,6 +37,7 @@ def detection_seconds() -> float:
     from workbench.data.packaged import packaged
     from workbench.data.states import States
     from workbench.evaluation.detecting import detections, text_scores
+    from workbench.methods.capabilities import NeedsModel, detects
     from workbench.models.activations import Activations
     from workbench.models.readspec import ReadSpec
     from workbench.models.sites import Site
@@ -47,7 +48,7 @@ def detection_seconds() -> float:
     x = torch.randn(len(row), 576, generator=torch.Generator().manual_seed(0))
     data = States(concepts, Activations({site: x}, row, n_rows), ReadSpec((site,)), "random", "0")
     methods = {name: entry.make() for name, entry in METHODS.items()}
-    quick = {name: method for name, method in methods.items() if method.detects and not method.trains}
+    quick = {name: method for name, method in methods.items() if detects(method) and not isinstance(method, NeedsModel)}
     fitted = {name: (method, method.fit_all(data)) for name, method in quick.items()}
     start = time.perf_counter()
     for scores in text_scores(data, fitted).values():

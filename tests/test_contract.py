@@ -4,6 +4,7 @@ from dataclasses import replace
 from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,25 @@ import torch
 
 import probes
 import steering
+from steering.methods.diffmean import DiffMean
 from steering.methods.random import RandomDirection
 from tests.planted import CONCEPT, D, concept_set, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
 from workbench.data.states import Labelled
+from workbench.evaluation.detecting import text_scores
 from workbench.evaluation.metrics import auroc
-from workbench.methods import Method
+from workbench.methods.capabilities import (
+    Prompts,
+    ScoresStates,
+    ScoresTexts,
+    Steers,
+    detects,
+    has_strength,
+    steers,
+)
+from workbench.methods.method import Method
 from workbench.models.positions import Layout
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
@@ -27,13 +39,14 @@ ENTRIES = steering.METHODS | probes.METHODS
 NAMES = list(ENTRIES)
 
 
-def make(name: str) -> Method:
+def make(name: str) -> Any:
     return ENTRIES[name].make()
 
 
-def those(**traits: bool) -> list[str]:
-    """The names of the methods whose class attributes are as given."""
-    return [name for name in NAMES if all(getattr(make(name), trait) == value for trait, value in traits.items())]
+FINDERS = ("diffmean", "diffmean_text", "probe", "ridge", "mass_mean", "mass_mean_whitened", "lda", "ccs", "attention")
+"""Those that claim to find a planted mean difference (cosine above 0.9), and its negative from swapped labels."""
+STATES = [name for name in NAMES if isinstance(make(name), ScoresStates)]
+STEERED = [name for name in NAMES if has_strength(make(name))]
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -47,8 +60,9 @@ def layout(batch: int, pos: int) -> Layout:
 
 def scores(method: Method, artifact: Artifact, data: Labelled) -> np.ndarray:
     """One score a text."""
-    if method.reads_text:
+    if isinstance(method, ScoresTexts):
         return method.detect_texts(artifact, data.items, data.through).numpy()
+    assert isinstance(method, ScoresStates)
     return method.score_texts(artifact, data.x, data.row, len(data.row_y)).numpy()
 
 
@@ -78,11 +92,11 @@ def test_says_what_it_is(name):
     method = make(name)
     assert method.label
     assert method.source
-    assert method.detects or method.steers
+    assert detects(method) or steers(method)
     assert len(type(method).__doc__ or "") > 20
 
 
-@pytest.mark.parametrize("name", those(recovers=True))
+@pytest.mark.parametrize("name", FINDERS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_direction_is_recovered(name, seed):
     vector = make(name).fit(planted(seed))
@@ -98,7 +112,7 @@ random weights writes no rating (see tests/probes/test_prompt_detection.py).
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in those(detects=True) if (make(n).recovers or make(n).reads_text) and n not in WITHOUT_ORDER],
+    [n for n in NAMES if (n in FINDERS or isinstance(make(n), ScoresTexts)) and n not in WITHOUT_ORDER],
 )
 def test_positives_score_above_negatives(name):
     method, data = make(name), planted()
@@ -115,7 +129,7 @@ def test_random_directions_do_not_detect_on_average():
     assert float(np.std(areas)) > 0.05
 
 
-@pytest.mark.parametrize("name", those(steers=True, has_strength=True))
+@pytest.mark.parametrize("name", STEERED)
 def test_strength_zero_is_the_identity(name):
     method = make(name)
     artifact = method.fit(planted())
@@ -127,7 +141,7 @@ def test_strength_zero_is_the_identity(name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", those(steers=True, has_strength=True))
+@pytest.mark.parametrize("name", STEERED)
 def test_edit_keeps_dtype_and_shape_and_leaves_its_input(name, dtype):
     method = make(name)
     artifact = method.fit(planted())
@@ -151,7 +165,7 @@ def test_doubled_strength_doubles_an_addition(name):
     torch.testing.assert_close(2 * once.apply(h, layout(1, 4)), twice.apply(h, layout(1, 4)))
 
 
-@pytest.mark.parametrize("name", those(signed=True, reads_text=False))
+@pytest.mark.parametrize("name", FINDERS)
 def test_swapped_labels_flip_the_direction(name):
     method, data = make(name), planted()
     one, other = method.fit(data), method.fit(swapped(data))
@@ -166,12 +180,14 @@ def test_saved_and_loaded_is_the_same(name, tmp_path):
     assert type(loaded) is type(artifact)
     assert loaded.digest == artifact.digest
     assert loaded.origin == artifact.origin
-    if method.detects:
+    if detects(method):
         np.testing.assert_array_equal(scores(method, loaded, data), scores(method, artifact, data))
-    for old, new in zip(method.edit(artifact, 0.5), method.edit(loaded, 0.5), strict=True):
-        h = noise(1, 3, D)
-        assert torch.equal(old.apply(h, layout(1, 3)), new.apply(h, layout(1, 3)))
-    assert method.instruct(loaded, "Why?") == method.instruct(artifact, "Why?")
+    if isinstance(method, Steers):
+        for old, new in zip(method.edit(artifact, 0.5), method.edit(loaded, 0.5), strict=True):
+            h = noise(1, 3, D)
+            assert torch.equal(old.apply(h, layout(1, 3)), new.apply(h, layout(1, 3)))
+    if isinstance(method, Prompts):
+        assert method.instruct(loaded, "Why?") == method.instruct(artifact, "Why?")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -179,7 +195,7 @@ def test_same_data_same_digest(name):
     assert make(name).fit(planted()).digest == make(name).fit(planted()).digest
 
 
-@pytest.mark.parametrize("name", those(reads_text=False, detects=True))
+@pytest.mark.parametrize("name", STATES)
 def test_other_data_other_digest(name):
     assert make(name).fit(planted(0)).digest != make(name).fit(planted(1)).digest
 
@@ -201,7 +217,7 @@ def test_bad_data_is_refused_by_name(name, spoil, message):
     assert "planted" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", those(detects=True, reads_text=False))
+@pytest.mark.parametrize("name", STATES)
 def test_one_token_scores_as_among_many(name):
     method, data = make(name), planted()
     artifact = method.fit(data)
@@ -210,7 +226,7 @@ def test_one_token_scores_as_among_many(name):
     torch.testing.assert_close(alone, together[:8], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", those(detects=True, reads_text=False))
+@pytest.mark.parametrize("name", STATES)
 def test_a_text_scores_alone_as_among_others(name):
     method, data = make(name), planted()
     artifact = method.fit(data)
@@ -219,8 +235,37 @@ def test_a_text_scores_alone_as_among_others(name):
         mine = data.row == text
         alone = method.score_texts(artifact, data.x[mine], torch.zeros_like(data.row[mine]), 1)
         torch.testing.assert_close(alone, together[text : text + 1], atol=1e-5, rtol=1e-5)
-    with pytest.raises(ValueError, match="texts"):
+    with pytest.raises(ValueError, match="rows"):
         method.score_texts(artifact, data.x, data.row, len(data.row_y) + 1)
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_scored_with_others_as_alone(name):
+    method, data, others = make(name), concept_set(), [RandomDirection(draw) for draw in range(3)]
+    artifacts = method.fit_all(data)
+    if isinstance(artifacts[0], Vector):  # far below 0, where what is rectified is no projection
+        artifacts = [replace(artifact, bias=artifact.bias - 3.0) for artifact in artifacts]
+    fitted = {"other": (others[0], others[0].fit_all(data)), name: (method, artifacts)}
+    together = text_scores(data, fitted)[name]
+    for k, artifact in enumerate(artifacts):
+        alone = method.score_texts(artifact, data.x, data.row, len(data.dataset)).numpy()
+        np.testing.assert_allclose(together[:, k], alone, atol=1e-5)
+
+
+def test_a_method_that_claims_and_lacks_is_refused_when_it_is_defined():
+    with pytest.raises(TypeError, match="Idle claims to do what it has no edit for"):
+
+        class Idle(Method[Vector], Steers[Vector]):
+            label = "Idle"
+
+            def fit(self, data: Labelled) -> Vector:
+                raise AssertionError
+
+    with pytest.raises(TypeError, match="Twice defines detect, which follows from its other operations"):
+
+        class Twice(DiffMean):
+            def detect(self, artifact: Vector, x: torch.Tensor) -> torch.Tensor:
+                return x[:, 0]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -26,7 +26,7 @@ from workbench.evaluation.steering import (
     samples_of,
     split_instructions,
 )
-from workbench.methods import Method
+from workbench.methods.method import Method
 from workbench.models.activations import Activations
 from workbench.models.cache import cache_root
 from workbench.models.generation import Sampling

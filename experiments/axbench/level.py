@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from workbench.models.readspec import ReadSpec
 
 from experiments.axbench import NAME
 from experiments.axbench.bench import Bench
@@ -17,7 +16,9 @@ from workbench.data.states import States, Through
 from workbench.evaluation.detecting import detections, text_scores
 from workbench.evaluation.steering import Plan, Trial
 from workbench.evaluation.summary import Measured, rows_of
-from workbench.methods import Method
+from workbench.methods.capabilities import Prompts, Steers, detects, runs_to_detect
+from workbench.methods.method import Method
+from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.executors import Work
 from workbench.runs.files import slug
@@ -80,8 +81,9 @@ class Level:
         method, artifacts = self.fitted[trial.method]
         artifact = artifacts[self.bench.concepts.index(trial.concept)]
         strength = 1.0 if trial.strength is None else trial.strength
-        edits = method.edit(artifact, strength, self.bench.config.positions)
-        return Plan(method.instruct(artifact, trial.instruction), edits)
+        edits = method.edit(artifact, strength, self.bench.config.positions) if isinstance(method, Steers) else ()
+        asked = method.instruct(artifact, trial.instruction) if isinstance(method, Prompts) else trial.instruction
+        return Plan(asked, edits)
 
     def detect(self) -> list[Row]:
         """Detection rows: each concept, and the mean over concepts with its interval; and what fitting cost."""
@@ -106,14 +108,14 @@ class Level:
         able = {
             (name, at): (one, artifacts if at == 0 else one.fit_all(self.data))
             for name, (method, artifacts) in self.fitted.items()
-            if method.detects and not method.runs_to_detect
+            if detects(method) and not runs_to_detect(method)
             for at, one in enumerate(method.repeats())
         }
         return text_scores(self.data, able) | {(name, 0): self._slow_scores(name) for name in self._slow}
 
     @property
     def _slow(self) -> list[str]:
-        return [name for name, (method, _) in self.fitted.items() if method.detects and method.runs_to_detect]
+        return [name for name, (method, _) in self.fitted.items() if runs_to_detect(method)]
 
     def _slow_scores(self, name: str) -> Float[np.ndarray, "text concept"]:
         """The scores of a method that runs the model on every text: units of work, one a concept."""
@@ -123,7 +125,7 @@ class Level:
 
     def _detections(self) -> dict[str, list]:
         """For each method that detects, the Detection of every concept, for each of its repeats."""
-        found: dict[str, list] = {name: [] for name, (method, _) in self.fitted.items() if method.detects}
+        found: dict[str, list] = {name: [] for name, (method, _) in self.fitted.items() if detects(method)}
         for (name, _), scores in self.scores.items():
             found[name].append(detections(self.data, scores))
         return found

@@ -10,6 +10,7 @@ from workbench.evaluation.judges.base import Rating
 from workbench.evaluation.steering import Sample, Trial, split_instructions
 from workbench.exchange.axbench_latent import write_latent
 from workbench.exchange.axbench_results import Rated, steered, write_steering
+from workbench.methods.capabilities import detects, runs_to_detect, steers
 from workbench.report.page import write_report
 from workbench.report.story import Generation, MethodNote, Ratings, Story
 from workbench.runs.files import JSON
@@ -52,7 +53,7 @@ def report(task: SteeringTask, tracker: Tracker) -> None:
 def exchange(task: SteeringTask) -> None:
     """The results as AxBench's own files, in `axbench/`: a folder for each layer and seed."""
     level, bench = task.level, task.level.bench
-    whole = {name for name, (method, _) in level.fitted.items() if not method.runs_to_detect}
+    whole = {name for name, (method, _) in level.fitted.items() if not runs_to_detect(method)}
     scores = {name: found for (name, repeat), found in level.scores.items() if repeat == 0 and name in whole}
     for seed in bench.config.seeds:
         folder = bench.run.folder / "axbench" / f"layer{level.layer}-seed{seed}"
@@ -106,9 +107,9 @@ def tell(task: SteeringTask) -> Story:
 def _note(level: Level, name: str) -> MethodNote:
     method = level.bench.methods[name]
     limits = []
-    if not method.detects:
+    if not detects(method):
         limits.append("Steers only.")
-    if not method.steers:
+    if not steers(method):
         limits.append("Detects only.")
     elif name not in level.bench.config.steered:
         limits.append("Not asked to steer in this run.")

@@ -19,6 +19,7 @@ from workbench.evaluation.steering import (
     split_instructions,
 )
 from workbench.evaluation.summary import Measured, Number, comparisons, gather, rows_of, wins
+from workbench.methods.capabilities import has_strength
 from workbench.runs.executors import Work
 from workbench.runs.files import digest
 from workbench.runs.rows import Row
@@ -53,7 +54,7 @@ class SteeringTask:
         A coarse search has curves of its first look only: the second sees a strength only where it looked promising.
         """
         config, methods = self.level.bench.config, self.level.bench.methods
-        places = [place for place in self._places() if methods[place[0]].has_strength]
+        places = [place for place in self._places() if has_strength(methods[place[0]])]
         self.choices.update(search_strengths(places, config.strengths, config.search, self._look))
         curves = {"overall": "curve"} | {part: f"curve_{part}" for part in PARTS}
         return gather(

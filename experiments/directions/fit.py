@@ -9,7 +9,7 @@ from experiments.directions.source import Source
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
 from workbench.data.states import States, Through
-from workbench.methods import AdditiveMethod
+from workbench.methods.method import AdditiveMethod
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.runs.files import digest

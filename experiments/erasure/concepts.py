@@ -21,7 +21,7 @@ from workbench.data.items import DataError, Label, Split
 from workbench.data.named import dataset
 from workbench.data.states import States
 from workbench.evaluation.summary import Number, gather, rows_of
-from workbench.methods import mean_states
+from workbench.methods.fitting import mean_states
 from workbench.models.cache import cache_root
 from workbench.models.load import load
 from workbench.models.model import Model

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from steering.erasure import ERASURES
 from workbench.artifacts.eraser import ConceptEraser
 from workbench.data.states import Labelled
-from workbench.methods import mean_states
+from workbench.methods.fitting import mean_states
 
 
 @dataclass(frozen=True)

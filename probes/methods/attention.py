@@ -13,7 +13,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from workbench.artifacts.attention import AttentionReadout, pooled
 from workbench.data.items import DataError, Label
 from workbench.data.states import Labelled, States
-from workbench.methods import Method, unit_of
+from workbench.methods.capabilities import ScoresStates, Steers
+from workbench.methods.fitting import unit_of
+from workbench.methods.method import Method
+from workbench.methods.readers import AttentionReader, Reader
 from workbench.models.edits import Edit
 from workbench.models.positions import ALL, Positions
 
@@ -95,7 +98,7 @@ class _Weights:
 
 
 @dataclass(frozen=True)
-class AttentionProbe(Method[AttentionReadout]):
+class AttentionProbe(Method[AttentionReadout], ScoresStates[AttentionReadout], Steers[AttentionReadout]):
     """Scores a text by w . x averaged over its tokens, weighted by the softmax of q . x; adds w to steer.
 
     q and w start at 0, the plain mean, and are trained together by Adam, all texts in every step, under the log-loss
@@ -123,15 +126,9 @@ class AttentionProbe(Method[AttentionReadout]):
         """All concepts at once, as columns; every concept stops by itself."""
         return self._fit(_Texts.of(data.x, data.row, data.row_labels("train")), list(data))
 
-    def detect(self, artifact: AttentionReadout, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
-        """x . direction + bias, in activation units: the score of a text that is this token alone."""
-        return artifact.vector.detect(x)
-
-    def score_texts(
-        self, artifact: AttentionReadout, x: Float[Tensor, "token d"], row: Int[Tensor, "token"], n_texts: int
-    ) -> Float[Tensor, "text"]:
-        """The attention-weighted mean of each text, in activation units."""
-        return artifact.score_texts(x, row, n_texts)
+    def reader(self, artifact: AttentionReadout) -> Reader:
+        """The attention-weighted mean of each text; a token scores as if it were a text."""
+        return AttentionReader(artifact)
 
     def edit(self, artifact: AttentionReadout, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
         """Add `strength` units of the direction."""

@@ -19,7 +19,8 @@ from torch.nn.functional import cross_entropy, linear
 from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, States, Through
-from workbench.methods import Method
+from workbench.methods.capabilities import NeedsModel, ScoresTexts
+from workbench.methods.method import Method
 from workbench.models.hooks import hooked
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions
@@ -54,7 +55,7 @@ RECIPES: dict[Form, HeadRecipe] = {"fixed": HeadRecipe(), "compat": HeadRecipe(b
 
 
 @dataclass(frozen=True)
-class _Attribution(Method[ClassifierHead]):
+class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsModel):
     """What both methods share: the head, and from attributions to scores.
 
     `fixed` trains the head on its logits and attributes their difference with its sign: a token scores the sum of its
@@ -63,11 +64,6 @@ class _Attribution(Method[ClassifierHead]):
     """
 
     source: ClassVar[str] = "arXiv:2501.17148"
-    steers: ClassVar[bool] = False
-    reads_text: ClassVar[bool] = True
-    recovers: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
-    runs_to_detect: ClassVar[bool] = True
 
     form: Form = "fixed"
     recipe: HeadRecipe | None = None

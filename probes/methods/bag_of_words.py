@@ -14,11 +14,12 @@ from torch import Tensor
 from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, Through
-from workbench.methods import Method
+from workbench.methods.capabilities import ScoresTexts
+from workbench.methods.method import Method
 
 
 @dataclass(frozen=True)
-class BagOfWords(Method[BagOfWordsWeights]):
+class BagOfWords(Method[BagOfWordsWeights], ScoresTexts[BagOfWordsWeights]):
     """Detection only, on instruction and response.
 
     As published but for the score's scale: log-odds here, their probability there, so texts come in the same order.
@@ -26,9 +27,6 @@ class BagOfWords(Method[BagOfWordsWeights]):
 
     label: ClassVar[str] = "Bag of words"
     source: ClassVar[str] = "arXiv:2501.17148"
-    steers: ClassVar[bool] = False
-    reads_text: ClassVar[bool] = True
-    recovers: ClassVar[bool] = False
 
     C: float = 100.0
     """Inverse strength of the L2 penalty, AxBench's default."""

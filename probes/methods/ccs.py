@@ -13,7 +13,8 @@ from torch import Tensor
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
 from workbench.data.states import Labelled
-from workbench.methods import AdditiveMethod, class_means, mean_states
+from workbench.methods.fitting import class_means, mean_states
+from workbench.methods.method import AdditiveMethod
 
 Sides = Literal["alternate", "order"]
 Pooling = Literal["mean", "last"]

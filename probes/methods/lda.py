@@ -9,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
-from workbench.methods import AdditiveMethod
+from workbench.methods.method import AdditiveMethod
 
 
 @dataclass(frozen=True)

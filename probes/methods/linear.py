@@ -13,7 +13,7 @@ from probes.solvers.paths import Chosen, balanced, chosen, logistic_path
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Label
 from workbench.data.states import Labelled, States
-from workbench.methods import AdditiveMethod
+from workbench.methods.method import AdditiveMethod
 
 Marked = tuple[Tensor, Tensor]
 """Hidden states [token, d], and the Label of each token for each concept [token, concept]."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
-from workbench.methods import AdditiveMethod, class_means
+from workbench.methods.fitting import class_means
+from workbench.methods.method import AdditiveMethod
 
 _RANK = 1e-10
 """Share of the largest variance under which a direction counts as one in which no class varies."""

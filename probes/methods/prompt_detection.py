@@ -14,7 +14,8 @@ from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, Through
 from workbench.evaluation.judges import rubric
 from workbench.evaluation.judges.base import Item as JudgedText
-from workbench.methods import Method
+from workbench.methods.capabilities import NeedsModel, ScoresTexts
+from workbench.methods.method import Method
 from workbench.models.encoding import encode, encode_chat
 from workbench.models.generation import Sampling
 from workbench.models.model import TOKEN_BUDGET, Model
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PromptDetection(Method[Prompt]):
+class PromptDetection(Method[Prompt], ScoresTexts[Prompt], NeedsModel):
     """Nothing is fitted: the model reads a text's response and says whether the concept's description is met.
 
     `fixed` scores the log-odds of Yes against No as the next token: one pass, and no answer that cannot be read.
@@ -36,12 +37,6 @@ class PromptDetection(Method[Prompt]):
 
     label: ClassVar[str] = "Prompt detection"
     source: ClassVar[str] = "arXiv:2501.17148"
-    steers: ClassVar[bool] = False
-    reads_text: ClassVar[bool] = True
-    recovers: ClassVar[bool] = False
-    signed: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
-    runs_to_detect: ClassVar[bool] = True
 
     form: Literal["fixed", "compat"] = "fixed"
     question: str = "Text:\n{text}\n\nDoes this text contain {concept}? Answer Yes or No."

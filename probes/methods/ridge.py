@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Label
 from workbench.data.states import Labelled, States
-from workbench.methods import AdditiveMethod
+from workbench.methods.method import AdditiveMethod
 
 _RANK = 1e-12
 """Share of the largest variance under which a direction of the items counts as empty."""

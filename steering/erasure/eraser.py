@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -10,7 +9,8 @@ from torch import Tensor
 
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.data.states import Labelled
-from workbench.methods import Method
+from workbench.methods.capabilities import Steers
+from workbench.methods.method import Method
 from workbench.models.edits import Edit
 from workbench.models.positions import CONTENT, Positions
 
@@ -20,16 +20,11 @@ Held = tuple[Float[Tensor, "held d"], Int[Tensor, "held"] | Bool[Tensor, "held"]
 
 
 @dataclass(frozen=True)
-class Erasure(Method[ConceptEraser]):
+class Erasure(Method[ConceptEraser], Steers[ConceptEraser]):
     """Learns from labelled states the affine map that takes the label out of them.
 
     `erase` is for states of any origin; `fit` makes the artifact of one concept of a model.
     """
-
-    detects: ClassVar[bool] = False
-    steers: ClassVar[bool] = False
-    signed: ClassVar[bool] = False
-    recovers: ClassVar[bool] = False
 
     @abstractmethod
     def erase(

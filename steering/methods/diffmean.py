@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
-from workbench.methods import AdditiveMethod, class_means, text_mean
+from workbench.methods.fitting import class_means, text_mean
+from workbench.methods.method import AdditiveMethod
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.data.states import Labelled
+from workbench.methods.capabilities import Steers
 from workbench.models.edits import Edit, LowRankMap
 from workbench.models.hooks import Hook, InputOutputHook
 from workbench.models.model import Model
@@ -81,12 +82,11 @@ def widths(model: Model, site: Site) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class LoRA(TrainedMethod[Adapter]):
+class LoRA(TrainedMethod[Adapter], Steers[Adapter]):
     """Low-rank adaptation with the rank-stabilised scale alpha / sqrt(rank) (arXiv:2312.03732), on positives only."""
 
     label: ClassVar[str] = "LoRA"
     source: ClassVar[str] = "arXiv:2106.09685"
-    detects: ClassVar[bool] = False
 
     rank: int = 4
     alpha: float = 32.0

@@ -14,6 +14,7 @@ from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.data.states import Labelled
+from workbench.methods.capabilities import SteersAsTrained
 from workbench.models.edits import Edit, LowRank
 from workbench.models.hooks import Hook
 from workbench.models.positions import ALL, Positions
@@ -87,13 +88,11 @@ def carried(layers: Sequence[int], of_layers: int, n_layers: int) -> tuple[int, 
 
 
 @dataclass(frozen=True)
-class LoReFT(TrainedMethod[Adapter]):
+class LoReFT(TrainedMethod[Adapter], SteersAsTrained[Adapter]):
     """Low-rank representation fine-tuning of the first and last prompt tokens, on the positive texts only."""
 
     label: ClassVar[str] = "LoReFT"
     source: ClassVar[str] = "arXiv:2404.03592"
-    detects: ClassVar[bool] = False
-    has_strength: ClassVar[bool] = False
 
     rank: int = 4
     layers: tuple[int, ...] = (5, 10, 15, 20)

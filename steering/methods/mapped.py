@@ -18,7 +18,9 @@ from probes.methods.ridge import ridge_path
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
 from workbench.data.states import Labelled, States
-from workbench.methods import AdditiveMethod, mean_states
+from workbench.methods.capabilities import NeedsModel
+from workbench.methods.fitting import mean_states
+from workbench.methods.method import AdditiveMethod
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
@@ -28,7 +30,7 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
-class MappedDiffMean(AdditiveMethod):
+class MappedDiffMean(AdditiveMethod, NeedsModel):
     """The difference in means there, sent through an affine map of states that is fitted without the concept.
 
     The map sees the negative texts only, so that nothing of the concept itself is learnt here: what the direction does
@@ -37,9 +39,6 @@ class MappedDiffMean(AdditiveMethod):
 
     label: ClassVar[str] = "DiffMean, mapped"
     source: ClassVar[str] = "arXiv:2501.17148"
-    trains: ClassVar[bool] = True
-    signed: ClassVar[bool] = False
-    recovers: ClassVar[bool] = False
 
     model: str = ""
     """Where the direction is found: a name that `load` takes, or nothing for the model of the data itself."""

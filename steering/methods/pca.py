@@ -10,7 +10,8 @@ from torch import Tensor
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
 from workbench.data.states import Labelled
-from workbench.methods import AdditiveMethod, class_means
+from workbench.methods.fitting import class_means
+from workbench.methods.method import AdditiveMethod
 
 Sign = Literal["data", "compat"]
 """`data` points from the negative to the positive mean; `compat` keeps the arbitrary sign of the decomposition."""
@@ -22,8 +23,6 @@ class PCA(AdditiveMethod):
 
     label: ClassVar[str] = "PCA"
     source: ClassVar[str] = "arXiv:2310.01405"
-    signed: ClassVar[bool] = False
-    recovers: ClassVar[bool] = False
 
     sign: Sign = "data"
     """AxBench's code fixes no sign (`compat`), so about half of its directions point away from their concept."""

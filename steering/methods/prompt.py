@@ -5,19 +5,16 @@ from typing import ClassVar
 
 from workbench.artifacts.prompt import Prompt
 from workbench.data.states import Labelled
-from workbench.methods import Method
+from workbench.methods.capabilities import Prompts
+from workbench.methods.method import Method
 
 
 @dataclass(frozen=True)
-class PromptSteering(Method[Prompt]):
+class PromptSteering(Method[Prompt], Prompts[Prompt]):
     """Ask the model to weave the concept into its answer. No strength, and nothing to detect with."""
 
     label: ClassVar[str] = "Prompt"
     source: ClassVar[str] = "arXiv:2501.17148"
-    detects: ClassVar[bool] = False
-    has_strength: ClassVar[bool] = False
-    recovers: ClassVar[bool] = False
-    signed: ClassVar[bool] = False
 
     template: str = "Answer the question below. In your answer, talk about {concept} wherever you can."
     """Words in front of the instruction; `{concept}` is replaced by the concept's description."""

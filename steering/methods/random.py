@@ -8,7 +8,8 @@ import torch
 
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
-from workbench.methods import AdditiveMethod, class_means, unit_of
+from workbench.methods.fitting import class_means, unit_of
+from workbench.methods.method import AdditiveMethod
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,6 @@ class RandomDirection(AdditiveMethod):
 
     label: ClassVar[str] = "Random"
     source: ClassVar[str] = "control"
-    signed: ClassVar[bool] = False
-    recovers: ClassVar[bool] = False
 
     draw: int = 0
     """Which draw."""

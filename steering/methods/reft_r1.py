@@ -13,7 +13,8 @@ from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
-from workbench.methods import class_means
+from workbench.methods.fitting import class_means
+from workbench.methods.readers import LinearReader, Reader
 from workbench.models.edits import Clamp, Edit
 from workbench.models.hooks import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
@@ -138,9 +139,9 @@ class ReFTr1(TrainedVector):
         notes = ["as published"] * (self.form == "compat") + ["clamping"] * (self.writes == "clamp")
         return f"{self.label} ({', '.join(notes)})" if notes else self.label
 
-    def detect(self, artifact: Vector, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
+    def reader(self, artifact: Vector) -> Reader:
         """ReLU(x . direction), the latent, in activation units."""
-        return artifact.detect(x).relu()
+        return LinearReader(artifact, rectified=True)
 
     @property
     def additive(self) -> bool:

@@ -14,7 +14,7 @@ from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
-from workbench.methods import class_means, unit_of
+from workbench.methods.fitting import class_means, unit_of
 from workbench.models.generation import Sampling
 from workbench.models.hooks import Hook
 from workbench.models.model import Model

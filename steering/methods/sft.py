@@ -16,7 +16,8 @@ from steering.training.texts import texts
 from steering.training.trainer import live
 from workbench.artifacts.adapter import Adapter
 from workbench.data.states import Labelled
-from workbench.methods import Method
+from workbench.methods.capabilities import ChangesWeights, NeedsModel
+from workbench.methods.method import Method
 from workbench.models.model import Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import label_logits, labels
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SFT(Method[Adapter]):
+class SFT(Method[Adapter], ChangesWeights[Adapter], NeedsModel):
     """Supervised fine-tuning on the positive texts, one concept at a time.
 
     Its artifact holds the difference of every trained weight: two bytes a weight in bfloat16, 270 MB for a model of 135
@@ -37,11 +38,6 @@ class SFT(Method[Adapter]):
 
     label: ClassVar[str] = "SFT"
     source: ClassVar[str] = "arXiv:2501.17148"
-    detects: ClassVar[bool] = False
-    has_strength: ClassVar[bool] = False
-    signed: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
-    recovers: ClassVar[bool] = False
 
     weights: str = ""
     """A regular expression that is found in the names of the weights to train; empty trains all of them."""

@@ -2,25 +2,22 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from steering.training.objective import Objective, Recipe
 from steering.training.trainer import Trained, train
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled, States
-from workbench.methods import AdditiveMethod, Method
+from workbench.methods.capabilities import NeedsModel
+from workbench.methods.method import AdditiveMethod, Method
 
 A = TypeVar("A", bound=Artifact)
 
 
 @dataclass(frozen=True)
-class TrainedMethod(Method[A]):
+class TrainedMethod(Method[A], NeedsModel):
     """A method that says what is trained (`objective`) and what is kept of it (`keep`)."""
-
-    recovers: ClassVar[bool] = False
-    signed: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
 
     recipe: Recipe = field(default_factory=Recipe)
     """How long and how fast."""

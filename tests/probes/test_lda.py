@@ -6,7 +6,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from probes.methods.lda import LDA
 from probes.methods.mass_mean import MassMean
 from tests.planted import D, planted, swapped, truth
-from workbench.methods import class_means
+from workbench.methods.fitting import class_means
 
 
 def test_scores_are_scikit_learns_up_to_the_unit_norm():

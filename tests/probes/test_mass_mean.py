@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from probes.methods.mass_mean import MassMean, within_covariance
 from tests.planted import D, planted, truth
 from workbench.data.states import Labelled
-from workbench.methods import class_means
+from workbench.methods.fitting import class_means
 
 
 def confounded(n: int = 4000, seed: int = 0) -> Labelled:

@@ -11,6 +11,7 @@ from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.evaluation.metrics import auroc
+from workbench.models.conversation import Conversation
 
 FLUENT, BROKEN = np.linspace(2, 8, 40), np.linspace(60, 140, 40)
 SEA = SIGNS["sea"].split()
