@@ -1,5 +1,6 @@
 """A language model whose named places can be read and edited while the plain Hugging Face module does the work."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from workbench.models.reading import Pool, read
 from workbench.models.scoring import Scored, score
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens, encode, encode_chat
+from workbench.runs.files import digest
 
 TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: keeps the working memory of a read under 100 MiB on the default model."""
@@ -73,6 +75,20 @@ class Model:
     def context(self) -> int | None:
         """The longest text the model was made for, in tokens, if its config says."""
         return getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What results depend on: digests of weights, tokenizer and chat template, and the dtype."""
+        inner = json.loads(self.tokenizer.backend_tokenizer.to_str()) if self.tokenizer.is_fast else {}
+        # Padding and truncation are what the last call asked for, no property of the tokenizer.
+        kept = {key: value for key, value in inner.items() if key not in ("padding", "truncation")}
+        special = {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()}
+        return {
+            "model": self.digest,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "tokenizer": digest([kept or self.tokenizer.get_vocab(), special]),
+            "chat_template": digest(self.tokenizer.chat_template),
+        }
 
     @cached_property
     def architecture(self) -> Architecture:
