@@ -8,7 +8,7 @@ it.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -21,7 +21,7 @@ from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
 from workbench.evaluation.metrics import max_pool
 from workbench.models.edits import Edit
 from workbench.models.positions import ALL, Positions
-from workbench.runs.files import canonical
+from workbench.runs.files import canonical, plain
 
 A = TypeVar("A", bound=Artifact)
 
@@ -53,11 +53,18 @@ class Method(ABC, Generic[A]):
     """Whether `detect_texts` runs the live model on the texts, which takes a while."""
     recovers: ClassVar[bool] = True
     """Whether it claims to find a planted mean difference (cosine above 0.9)."""
+    version: ClassVar[int] = 1
+    """Raised when the same settings come to mean something else: artifacts of another version are fitted again."""
 
     @property
     def title(self) -> str:
         """The label, and what its settings change where they are not the usual ones."""
         return self.label
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its artifacts depend on beside the data: class, settings and version, as JSON."""
+        return {"method": type(self).__qualname__, "settings": plain(self), "version": self.version}
 
     @abstractmethod
     def fit(self, data: Labelled) -> A:
