@@ -77,7 +77,8 @@ class Checkpoints:
     """What each concept's training left after its last whole epoch; without a folder nothing is kept.
 
     A checkpoint is named by all that the training depends on: settings, the model with its tokenizer and chat template,
-    and the concept's states, texts and labels. One of anything else is not found, and training begins anew.
+    and the concept's states and labels with the texts of its set. One of anything else is not found, and training
+    begins anew.
     """
 
     folder: Path | None
