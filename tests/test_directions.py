@@ -22,6 +22,7 @@ from steering.methods.reft_r1 import ReFTr1
 from steering.training.objective import Recipe
 from tests.tiny import tiny_model
 from workbench.artifacts.dictionary import Dictionary
+from workbench.artifacts.vector import Vector
 from workbench.data.axbench import AxBenchFolder, read_axbench
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Label, Split, Target
@@ -133,20 +134,24 @@ def test_only_the_texts_of_a_block_are_read(tmp_path: Path, model: Model):
         assert len(each) == 12 * (1 + len(each.targets))
 
 
-def test_a_finished_block_is_never_fitted_again(tmp_path: Path, model: Model, concepts: Dataset):
-    class Stopping(InMemory):
-        def read(self, numbers: Sequence[int]) -> Dataset:
-            if numbers[0] == limit:
-                raise KeyboardInterrupt
-            asked.append(numbers[0])
-            return super().read(numbers)
+def test_a_finished_block_is_never_fitted_again(
+    tmp_path: Path, model: Model, concepts: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    fitted: list[str] = []
+    limit, fit_all = 20, DiffMean.fit_all
 
-    asked, limit = [], 20
+    def stopping(method: DiffMean, data: States) -> list[Vector]:
+        if len(fitted) == limit:
+            raise KeyboardInterrupt
+        fitted.extend(concept.name for concept in data.dataset.targets)
+        return fit_all(method, data)
+
+    monkeypatch.setattr(DiffMean, "fit_all", stopping)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, model, Stopping(concepts), block=10)
+        fit(tmp_path, model, InMemory(concepts), block=10)
     limit = -1
-    dictionary = fit(tmp_path, model, Stopping(concepts), block=10)
-    assert asked == [0, 10, 20, 30, 40]
+    dictionary = fit(tmp_path, model, InMemory(concepts), block=10)
+    assert fitted == [concept.name for concept in concepts.targets]
     assert dictionary.digest == fit(tmp_path / "whole", model, InMemory(concepts), block=10).digest
 
 

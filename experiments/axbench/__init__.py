@@ -132,10 +132,13 @@ def run(config: Config, root: Path = Path("runs"), executor: str = "local", work
         bench = Bench(opened, config, chosen)
         model = bench.model
         opened.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest, judge=bench.judge.name)
-        for level in bench.levels.values():
-            opened.record(level.detect())
-            task = SteeringTask(level)
+        tasks = [SteeringTask(level) for level in bench.levels.values()]
+        for task in tasks:
+            task.level.publish()
+            opened.record(task.level.detect())
             opened.record(task.run())
+        opened.settle()
+        for task in tasks:
             report(task, tracker)
         return opened.folder
 

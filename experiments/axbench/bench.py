@@ -21,8 +21,9 @@ from workbench.evaluation.steering import (
     Sample,
     Trial,
     answer,
-    block_key,
+    block_name,
     cut,
+    generation_inputs,
     samples_of,
     split_instructions,
 )
@@ -34,9 +35,10 @@ from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-from workbench.runs.executors import Context, Executor, Joined, Local, Work
+from workbench.runs.executors import Context, Executor, Joined, Local, UnitWork
+from workbench.runs.files import digest
 from workbench.runs.run import Run
-from workbench.runs.units import Units
+from workbench.runs.units import Inputs, Units
 
 if TYPE_CHECKING:
     from experiments.axbench.level import Level
@@ -58,8 +60,9 @@ class Bench(Context):
 
     @property
     def fingerprint(self) -> str:
-        """The model, its precision and its device: results of unequal ones do not mix."""
-        return f"model {self.model.digest} in {self.model.dtype} on {self.model.device.type}, torch {torch.__version__}"
+        """The model with its tokenizer and chat template, its device and torch: unequal results do not mix."""
+        model = ", ".join(f"{name} {value}" for name, value in self.model.identity.items())
+        return f"{model}, on {self.model.device.type} with torch {torch.__version__}"
 
     def recipe(self) -> "Recipe":
         """How a worker makes its own bench."""
@@ -107,6 +110,16 @@ class Bench(Context):
     def tokens(self) -> Tokens:
         """Every text of the set."""
         return self.model.encode(self.concepts.conversations)
+
+    @cached_property
+    def concept_digests(self) -> dict[str, str]:
+        """By concept, of what its fits read of the set."""
+        return {concept.name: self.concepts.digest_of(concept.name) for concept in self.concepts.targets}
+
+    @cached_property
+    def text_digest(self) -> str:
+        """Of every text of the set."""
+        return self.concepts.texts_digest
 
     @property
     def sites(self) -> list[Site]:
@@ -165,25 +178,33 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Read(Work[Bench]):
+class Read(UnitWork[Bench]):
     """A unit of work: one shard of states, into the store that the workers share."""
 
     start: int
     """The shard's first text."""
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
         """See Work."""
         return f"read/{self.start}"
 
+    def inputs(self, context: Bench) -> Inputs:
+        """See UnitWork."""
+        items = digest([[row.prefix, row.response, row.ids] for row in self._tokens(context)])
+        sites = [str(site) for site in context.sites]
+        return {**context.model.identity, "sites": sites, "items": items, "version": 1}
+
     def compute(self, context: Bench) -> None:
         """Read the shard unless it is there; the store is where it stays."""
-        rows = range(self.start, min(self.start + SHARD_ROWS, len(context.tokens)))
-        list(iterate(context.model, context.tokens[rows], context.sites, folder=_activations()))
+        list(iterate(context.model, self._tokens(context), context.sites, folder=_activations()))
+
+    def _tokens(self, context: Bench) -> Tokens:
+        return context.tokens[range(self.start, min(self.start + SHARD_ROWS, len(context.tokens)))]
 
 
 @dataclass(frozen=True)
-class Generate(Work[Bench]):
+class Generate(UnitWork[Bench]):
     """A unit of work: one block of generations."""
 
     stage: str
@@ -191,9 +212,18 @@ class Generate(Work[Bench]):
     layer: int | None
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
         """See Work."""
-        return block_key(self.stage, self.block)
+        return block_name(self.stage, self.block)
+
+    def inputs(self, context: Bench) -> Inputs:
+        """See UnitWork."""
+        found = generation_inputs(context.model, context.sampling)
+        if self.layer is None:
+            return found
+        fitted = context.levels[self.layer].fit_digests
+        artifacts = digest([fitted[trial.method, trial.concept] for trial in self.block])
+        return {**found, "artifacts": artifacts, "positions": context.config.positions}
 
     def compute(self, context: Bench) -> list[dict[str, Any]]:
         """The samples of the block."""

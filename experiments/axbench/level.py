@@ -1,17 +1,17 @@
 """The comparison at one layer: every method fitted on the stored states, and scored on detection."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from experiments.axbench import NAME
 from experiments.axbench.bench import Bench
-from workbench.artifacts.artifact import Artifact, ArtifactError
+from workbench.artifacts.artifact import Artifact
 from workbench.data.states import States, Through
 from workbench.evaluation.detecting import detections, text_scores
 from workbench.evaluation.steering import Plan, Trial
@@ -20,9 +20,10 @@ from workbench.methods.capabilities import Prompts, Steers, detects, runs_to_det
 from workbench.methods.method import Method
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
-from workbench.runs.executors import Work
-from workbench.runs.files import slug
+from workbench.runs.executors import UnitWork, Work
+from workbench.runs.files import copy_file, digest, slug
 from workbench.runs.rows import Row
+from workbench.runs.units import Inputs, StoredFile
 
 DETECTION = {
     "auroc": "auroc",
@@ -36,7 +37,7 @@ DETECTION = {
 """Metric in results.json to the field of a Detection."""
 
 TOGETHER = 16
-"""Concepts that are fitted together, in one unit of work."""
+"""Concepts that are fitted together; each is a unit of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,22 +60,46 @@ class Level:
         return States(self.bench.concepts, self.bench.states.at([self.site]), spec, model.name, model.digest, through)
 
     @cached_property
-    def fits(self) -> "dict[Fit, dict[str, Any]]":
-        """The seconds and digests of every fit: all methods, some concepts at a time."""
+    def fits(self) -> dict[tuple[str, str], StoredFile]:
+        """The artifact of every method and concept, with the seconds of its fit as a note."""
         starts = range(0, len(self.bench.concepts.targets), TOGETHER)
         works = [Fit(self.layer, name, start) for name in self.bench.methods for start in starts]
         done = self.bench.executor.finish(self.bench, works, f"fit ({self.layer})")
-        return dict(zip(works, done, strict=True))
+        return {
+            (work.method, concept): stored
+            for work, block in zip(works, done, strict=True)
+            for concept, stored in block.items()
+        }
 
     @cached_property
     def fitted(self) -> dict[str, tuple[Method, list[Artifact]]]:
         """Every method with its artifacts, one a concept."""
-        found: dict[str, tuple[Method, list[Artifact]]] = {
-            name: (method, []) for name, method in self.bench.methods.items()
+        names = [concept.name for concept in self.bench.concepts.targets]
+        return {
+            method: (made, [Artifact.load(self.fits[method, concept].path) for concept in names])
+            for method, made in self.bench.methods.items()
         }
-        for fit, done in self.fits.items():
-            found[fit.method][1].extend(self._artifacts(fit, done["digests"]))
-        return found
+
+    @cached_property
+    def fit_digests(self) -> dict[tuple[str, str], str]:
+        """For every method and concept, of what its scores and edits depend on: the method and its artifact."""
+        names = [concept.name for concept in self.bench.concepts.targets]
+        return {
+            (name, concept): digest([method.identity, artifact.content_digest])
+            for name, (method, artifacts) in self.fitted.items()
+            for concept, artifact in zip(names, artifacts, strict=True)
+        }
+
+    @property
+    def paths(self) -> dict[tuple[str, str], Path]:
+        """Where a user finds the artifact of each method and concept."""
+        folder = self.bench.run.artifacts / f"layer{self.layer}"
+        return {key: folder / slug(key[0]) / f"{slug(key[1])}.safetensors" for key in self.fits}
+
+    def publish(self) -> None:
+        """Put the artifacts there; what an earlier opening left for other concepts or methods stays."""
+        for key, path in self.paths.items():
+            copy_file(self.fits[key].path, path)
 
     def plan(self, trial: Trial) -> Plan:
         """How a trial is carried out."""
@@ -95,8 +120,8 @@ class Level:
                 values = dict(zip(keys, draws.mean(0).tolist(), strict=True))
                 measured.append(Measured(method, f"detection.{metric}", values))
         costs = dict.fromkeys(self.bench.methods, 0.0)
-        for fit, done in self.fits.items():
-            costs[fit.method] += done["seconds"]
+        for (method, _), stored in self.fits.items():
+            costs[method] += stored.note["seconds"]
         return rows_of(NAME, self.layer, measured) + [
             Row(experiment=NAME, method=name, layer=self.layer, metric="cost.seconds", value=seconds)
             for name, seconds in costs.items()
@@ -119,7 +144,7 @@ class Level:
 
     def _slow_scores(self, name: str) -> Float[np.ndarray, "text concept"]:
         """The scores of a method that runs the model on every text: units of work, one a concept."""
-        works = [Detect(self.layer, name, concept) for concept in range(len(self.bench.concepts.targets))]
+        works = [Detect(self.layer, name, concept.name) for concept in self.bench.concepts.targets]
         columns = self.bench.executor.finish(self.bench, works, f"{name} ({self.layer})")
         return np.array(columns, dtype=np.float32).T
 
@@ -130,71 +155,79 @@ class Level:
             found[name].append(detections(self.data, scores))
         return found
 
-    def _artifacts(self, fit: "Fit", digests: list[str]) -> list[Artifact]:
-        """The artifacts of a fit as they are on disk; damaged ones are fitted again."""
-        paths, log = self.paths(fit), self.bench.run.log
-        try:
-            kept = [Artifact.load(path) for path in paths]
-            if [artifact.digest for artifact in kept] == digests:
-                return kept
-            log.warning("the artifacts of %s are not those that were fitted; fitting them again", fit.method)
-        except ArtifactError as error:
-            log.warning("fitting %s again: %s", fit.method, error)
-        fit.compute(self.bench)
-        return [Artifact.load(path) for path in paths]
-
-    def part(self, start: int) -> States:
-        """The data of the concepts that are fitted together with number `start`."""
-        return self.data.select(range(start, min(start + TOGETHER, len(self.data))))
-
-    def paths(self, fit: "Fit") -> list[Path]:
-        """Where the artifacts of a fit are kept, one a concept."""
-        folder = self.bench.run.artifacts / f"layer{self.layer}" / slug(fit.method)
-        concepts = self.bench.concepts.targets[fit.start : fit.start + TOGETHER]
-        return [folder / f"{slug(concept.name)}.safetensors" for concept in concepts]
-
 
 @dataclass(frozen=True)
 class Fit(Work[Bench]):
-    """A unit of work: one method fitted on the concepts from number `start` on."""
+    """One method fitted on the concepts from number `start` on; a unit each, so that another concept changes none."""
 
     layer: int
     method: str
     start: int
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
         """See Work."""
         return f"fit/{self.layer}/{self.method}/{self.start}"
 
-    def compute(self, context: Bench) -> dict[str, Any]:
-        """Fit, and save the artifacts; their digests, and the seconds of the fit without them."""
-        level = context.levels[self.layer]
-        data = level.part(self.start)
+    def fresh(self, context: Bench) -> bool:
+        """See Work."""
+        asked = [context.units.fresh(name, inputs) for name, inputs in self._inputs(context).items()]
+        return all(asked)
+
+    def finish(self, context: Bench) -> dict[str, StoredFile]:
+        """See Work: the artifact's file of each concept."""
+        inputs, concepts = self._inputs(context), self._concepts(context)
+        stored = context.units.files(inputs, lambda paths: self._fit(context, paths), ".safetensors")
+        return dict(zip(concepts, stored.values(), strict=True))
+
+    def _concepts(self, context: Bench) -> list[str]:
+        return [concept.name for concept in context.concepts.targets[self.start : self.start + TOGETHER]]
+
+    def _unit(self, concept: str) -> str:
+        return f"fit/{self.layer}/{self.method}/{concept}"
+
+    def _inputs(self, context: Bench) -> dict[str, Inputs]:
+        site = {"site": str(context.levels[self.layer].site)}
+        fitted = {**context.model.identity, **site, **context.methods[self.method].identity}
+        return {
+            self._unit(concept): {**fitted, "items": context.concept_digests[concept]}
+            for concept in self._concepts(context)
+        }
+
+    def _fit(self, context: Bench, paths: Mapping[str, Path]) -> dict[str, dict[str, float]]:
+        """Fit the concepts that are missing, together; the seconds are without saving, in equal shares."""
+        mine = [concept for concept in self._concepts(context) if self._unit(concept) in paths]
+        data = context.levels[self.layer].data.select(mine)
         begun = perf_counter()
         artifacts = context.methods[self.method].fit_all(data)
-        seconds = perf_counter() - begun
-        for path, artifact in zip(level.paths(self), artifacts, strict=True):
-            artifact.save(path)
-        return {"seconds": seconds, "digests": [artifact.digest for artifact in artifacts]}
+        seconds = (perf_counter() - begun) / len(mine)
+        for concept, artifact in zip(mine, artifacts, strict=True):
+            artifact.save(paths[self._unit(concept)])
+        return {name: {"seconds": seconds} for name in paths}
 
 
 @dataclass(frozen=True)
-class Detect(Work[Bench]):
+class Detect(UnitWork[Bench]):
     """A unit of work: the scores of all texts for one concept, by a method that runs the model on them."""
 
     layer: int
     method: str
-    concept: int
+    concept: str
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
         """See Work."""
         return f"detect/{self.layer}/{self.method}/{self.concept}"
+
+    def inputs(self, context: Bench) -> Inputs:
+        """See UnitWork."""
+        artifact = context.levels[self.layer].fit_digests[self.method, self.concept]
+        return {**context.model.identity, "artifact": artifact, "items": context.text_digest, "version": 1}
 
     def compute(self, context: Bench) -> list[float | None]:
         """None stands for training texts, which are not scored."""
         level = context.levels[self.layer]
         method, artifacts = level.fitted[self.method]
-        (scores,) = text_scores(level.data, {self.method: (method, [artifacts[self.concept]])}).values()
+        one = artifacts[context.concepts.index(self.concept)]
+        (scores,) = text_scores(level.data, {self.method: (method, [one])}).values()
         return [None if np.isnan(score) else float(score) for score in scores[:, 0]]

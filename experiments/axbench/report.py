@@ -13,7 +13,7 @@ from workbench.exchange.axbench_results import Rated, steered, write_steering
 from workbench.methods.capabilities import detects, runs_to_detect, steers
 from workbench.report.page import write_report
 from workbench.report.story import Generation, MethodNote, Ratings, Story
-from workbench.runs.files import JSON
+from workbench.runs.files import JSON, digest
 from workbench.runs.tracking import Tracker
 
 RATED = ("overall", *PARTS)
@@ -46,7 +46,8 @@ def report(task: SteeringTask, tracker: Tracker) -> None:
     tracker.log_metrics(run.rows())
     columns = ["method", "concept", "instruction", "strength", "text", *(f"rated {name}" for name in RATED)]
     tracker.log_table("generations", columns, [_cells(task, trial) for trial in task.reported])
-    tracker.log_artifact(f"vectors-layer{level.layer}", "vectors", run.artifacts, {"model": level.bench.model.name})
+    about: dict[str, JSON] = {"model": level.bench.model.name}
+    tracker.log_artifact(f"vectors-layer{level.layer}", "vectors", run.artifacts, about, list(level.paths.values()))
     tracker.log_report(path)
 
 
@@ -125,7 +126,11 @@ def _generations(task: SteeringTask) -> tuple[Generation, ...]:
         count[trial.method, trial.concept] += 1
         if count[trial.method, trial.concept] <= SHOWN:
             chosen.append(trial)
-    shades = task.level.bench.run.unit(f"shade/{task.level.layer}", lambda: _shades(task, chosen))
+    level = task.level
+    texts = [[trial.concept, trial.instruction, task.reported[trial][0].text] for trial in chosen]
+    reader = [found for (method, _), found in level.fit_digests.items() if method == _reader(level)]
+    inputs = {**level.bench.model.identity, "artifacts": digest(reader), "items": digest(texts), "version": 1}
+    shades = level.bench.run.unit(f"shade/{level.layer}", inputs, lambda: _shades(task, chosen))
     return tuple(_generation(task, trial, *shade) for trial, shade in zip(chosen, shades, strict=True))
 
 
@@ -156,19 +161,17 @@ def _shades(task: SteeringTask, trials: list[Trial]) -> list[tuple[list[str], li
     states = model.read(tokens, level.site, positions="response")
     found = {}
     for at, (trial, row) in enumerate(zip(written, tokens, strict=True)):
-        vector = reader[level.bench.concepts.index(trial.concept)]
+        vector = level.fitted[reader][1][level.bench.concepts.index(trial.concept)]
+        assert isinstance(vector, Vector)
         scores = vector.detect(states.x(level.site)[states.row == at]) / vector.unit
         found[trial] = ([model.tokenizer.decode([token]) for token in row.ids[row.response :]], scores.tolist())
     return [found.get(trial, ([], [])) for trial in trials]
 
 
-def _reader(level: Level) -> list[Vector] | None:
-    """The vectors whose projections shade the text: those of the first method that fits vectors."""
-    for _, artifacts in level.fitted.values():
-        vectors = [artifact for artifact in artifacts if isinstance(artifact, Vector)]
-        if len(vectors) == len(artifacts):
-            return vectors
-    return None
+def _reader(level: Level) -> str | None:
+    """The method whose projections shade the text: the first that fits vectors."""
+    fitted = level.fitted.items()
+    return next((name for name, (_, found) in fitted if all(isinstance(one, Vector) for one in found)), None)
 
 
 def _failures(task: SteeringTask) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The steering task at one layer: strengths chosen on one half of the instructions, reported on the other."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,19 +11,22 @@ from experiments.axbench.level import Level
 from workbench.evaluation.judges.base import Item, Rating, check_missing
 from workbench.evaluation.steering import (
     BLOCK,
+    NEUTRAL_TOKENS,
     Look,
     Place,
     Sample,
     Scores,
     Trial,
+    neutral_texts,
     search_strengths,
     split_instructions,
 )
 from workbench.evaluation.summary import Measured, Number, comparisons, gather, rows_of, wins
 from workbench.methods.capabilities import has_strength
-from workbench.runs.executors import Work
+from workbench.runs.executors import UnitWork
 from workbench.runs.files import digest
 from workbench.runs.rows import Row
+from workbench.runs.units import Inputs
 
 PARTS = ("concept", "instruction", "fluency")
 """The ratings that a score is made of."""
@@ -153,7 +157,7 @@ class SteeringTask:
 
 
 @dataclass(frozen=True)
-class Rate(Work[Bench]):
+class Rate(UnitWork[Bench]):
     """A unit of work: ratings of some samples."""
 
     stage: str
@@ -162,9 +166,14 @@ class Rate(Work[Bench]):
     """What the judge is shown of each trial."""
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
         """See Work."""
         return f"judge/{self.stage}/{digest([asdict(trial) for trial in self.trials])[:16]}"
+
+    def inputs(self, context: Bench) -> Inputs:
+        """See UnitWork."""
+        items = [asdict(item) | {"perplexity": _present(item.perplexity)} for item in self.items]
+        return {"judge": dict(context.judge.identity), "items": digest(items), "version": 1}
 
     def compute(self, context: Bench) -> list[dict[str, Any]]:
         """The fields of the ratings."""
@@ -172,7 +181,7 @@ class Rate(Work[Bench]):
 
 
 @dataclass(frozen=True)
-class SideEffect(Work[Bench]):
+class SideEffect(UnitWork[Bench]):
     """A unit of work: the side effect of one method on one concept."""
 
     layer: int
@@ -180,9 +189,21 @@ class SideEffect(Work[Bench]):
     strength: float | None
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
         """See Work."""
-        return "/".join(map(str, ("side_effect", self.layer, *self.place, self.strength)))
+        return "/".join(map(str, ("side_effect", self.layer, *self.place)))
+
+    def inputs(self, context: Bench) -> Inputs:
+        """See UnitWork."""
+        method, concept, _ = self.place
+        return {
+            **context.model.identity,
+            "artifact": context.levels[self.layer].fit_digests[method, concept],
+            "strength": self.strength,
+            "positions": context.config.positions,
+            "items": digest([neutral_texts(context.concepts, context.config.neutral), NEUTRAL_TOKENS]),
+            "version": 1,
+        }
 
     def compute(self, context: Bench) -> float:
         """KL(unsteered || steered) in nats, the mean over the neutral texts."""
@@ -195,3 +216,8 @@ class SideEffect(Work[Bench]):
 def _number(value: float | None) -> float:
     """NaN stands for a missing number while numbers are gathered."""
     return float("nan") if value is None else value
+
+
+def _present(value: float) -> float | None:
+    """The inverse of `_number`: files hold no NaN."""
+    return None if math.isnan(value) else value

@@ -1,6 +1,6 @@
-"""Fitting block by block: each block is a unit of the run, a dictionary of its own, and all are joined at the end."""
+"""Fitting block by block: memory holds the texts and states of one block, and every direction is a unit of the run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -8,39 +8,41 @@ from tqdm.auto import tqdm
 from experiments.directions.source import Source
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
-from workbench.data.states import States, Through
+from workbench.data.dataset import Dataset
+from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod
 from workbench.models.model import Model
 from workbench.models.sites import Site
-from workbench.runs.files import digest
 from workbench.runs.run import Run
 
 
 def fit_dictionary(
     run: Run, model: Model, source: Source, method: AdditiveMethod, site: Site, block: int
 ) -> Dictionary:
-    """A direction for each concept of the source; blocks that the run has finished are read from its folder.
+    """A direction for each concept of the source; those that the run has, of the same texts, are read from its folder.
 
     Raises what the method raises, DataError for a concept without positives or negatives, and ArtifactError if two
     concepts have one name.
     """
-    concepts, through = source.targets, Through(model, run.folder / "training")
-    parts = []
-    for start in tqdm(range(0, len(concepts), block), desc="directions", unit="block", disable=None):
-        numbers = range(start, min(start + block, len(concepts)))
-
-        def write(path: Path, numbers: Sequence[int] = numbers) -> None:
-            _fit(source, numbers, method, site, through).save(path)
-
-        texts = [concepts[number].description for number in numbers]
-        key = digest([model.digest, str(site), source.name, texts])[:16]
-        path = run.unit_file(f"block/{start}/{key}", write, ".safetensors")
-        parts.append(Dictionary.load(path))
-    return Dictionary.join(parts)
+    targets = source.targets
+    vectors: list[Vector] = []
+    for start in tqdm(range(0, len(targets), block), desc="directions", unit="block", disable=None):
+        texts = source.read(range(start, min(start + block, len(targets))))
+        vectors += _fit(run, texts, method, site, model)
+    return Dictionary.of(vectors, targets, source.name)
 
 
-def _fit(source: Source, numbers: Sequence[int], method: AdditiveMethod, site: Site, through: Through) -> Dictionary:
-    concepts = source.read(numbers)
-    states = States.read(concepts, through.model, site, folder=through.folder)
-    vectors: list[Vector] = method.fit_all(states)
-    return Dictionary.of(vectors, concepts.targets, source.name)
+def _fit(run: Run, concepts: Dataset, method: AdditiveMethod, site: Site, model: Model) -> list[Vector]:
+    """The vectors of one block; the model reads the texts of those concepts only that are missing."""
+    fitted = {**model.identity, "site": str(site), **method.identity}
+    columns = {f"fit/{target.name}": column for column, target in enumerate(concepts.targets)}
+    inputs = {name: {**fitted, "items": concepts.digest_of(column)} for name, column in columns.items()}
+
+    def write(paths: Mapping[str, Path]) -> dict[str, None]:
+        mine = concepts.select([columns[name] for name in paths])
+        vectors = method.fit_all(States.read(mine, model, method.reads(site), folder=run.folder / "training"))
+        for path, vector in zip(paths.values(), vectors, strict=True):
+            vector.save(path)
+        return dict.fromkeys(paths)
+
+    return [Vector.load(stored.path) for stored in run.units.files(inputs, write, ".safetensors").values()]

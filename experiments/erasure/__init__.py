@@ -65,6 +65,7 @@ def run(config: Config, root: Path = Path("runs")) -> Path:
         bench = Bench.of(config, opened)
         opened.record(measure_concepts(bench))
         opened.record(measure_words(bench))
+        opened.settle()
         write_sheet(opened.folder, sheet(bench))
         return opened.folder
 

@@ -17,7 +17,7 @@ from steering.erasure.amnesic import effects
 from steering.erasure.projection import random_erasers
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.data.dataset import Dataset
-from workbench.data.items import DataError, Label, Split
+from workbench.data.items import SPLITS, DataError, Label, Split
 from workbench.data.named import dataset
 from workbench.data.states import States
 from workbench.evaluation.summary import Number, gather, rows_of
@@ -28,7 +28,7 @@ from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Row as TokenRow
 from workbench.models.tokens import Tokens
-from workbench.runs.files import digest
+from workbench.runs.files import JSON, copy_file, digest
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
 
@@ -83,38 +83,78 @@ class Bench:
         """All splits of a concept."""
         return Parts(self.part(concept, "train"), self.part(concept, "validation"), self.part(concept, "evaluation"))
 
-    def unit(self, key: str) -> str:
-        """The key of a unit of work, which also names the model, the site and the texts."""
-        return f"{key}/{digest([self.model.digest, str(self.model.dtype), str(self.site), self.concepts.digest])[:16]}"
+    @property
+    def inputs(self) -> dict[str, JSON]:
+        """What every unit of the set's concepts depends on: the model and the site."""
+        return {**self.model.identity, "site": str(self.site)}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """By concept, of its texts in all splits, as `part` takes them."""
+        names = [concept.name for concept in self.concepts.targets]
+        return {name: self.concepts.digest_of(name, SPLITS) for name in names}
 
 
 def measure_concepts(bench: Bench) -> list[Row]:
     """A row for each concept, method and metric, and their means over concepts with intervals."""
     names = [concept.name for concept in bench.concepts.targets]
-    before = bench.run.unit(bench.unit("before"), lambda: {name: _linear(bench.parts(name)) for name in names})
+    before = {name: _before(bench, name) for name in names}
     numbers = []
     for name in tqdm(names, desc="erasure", unit="concept", disable=None):
         erasers = {method: _eraser(bench, name, method) for method in bench.config.methods}
-        left = bench.run.unit(bench.unit(f"left/{name}"), lambda n=name, e=erasers: _left(bench, n, e, before))
-        lost = bench.run.unit(bench.unit(f"lost/{name}"), lambda n=name, e=erasers: _lost(bench, n, e))
         numbers += [
             Number(method, metric, name, None, value)
-            for metric, values in {**left, **lost}.items()
+            for metric, values in {**_left(bench, name, erasers, before), **_lost(bench, name, erasers)}.items()
             for method, value in values.items()
         ]
     return rows_of(NAME, bench.site.layer, gather(numbers))
 
 
+def _before(bench: Bench, concept: str) -> float:
+    """What a linear probe finds in the untouched states."""
+    inputs = bench.inputs | {"items": bench.digests[concept], "version": 1}
+    return bench.run.unit(f"before/{concept}", inputs, lambda: _linear(bench.parts(concept)))
+
+
 def _eraser(bench: Bench, concept: str, method: str) -> ConceptEraser:
-    """Fitted once, and kept among the run's artifacts."""
-    key = bench.unit(f"eraser/{method}/{concept}")
-    path = bench.run.unit_file(key, lambda path: METHODS[method].fit(bench.data[concept]).save(path), ".safetensors")
-    eraser = ConceptEraser.load(path)
-    eraser.save(bench.run.artifacts / f"{concept}-{method}.safetensors")
-    return eraser
+    """Fitted once, and copied to where a user finds it."""
+    inputs = bench.inputs | METHODS[method].identity | {"items": bench.concepts.digest_of(concept)}
+    path = bench.run.unit_file(
+        f"eraser/{method}/{concept}",
+        inputs,
+        lambda path: METHODS[method].fit(bench.data[concept]).save(path),
+        ".safetensors",
+    )
+    copy_file(path, bench.run.artifacts / f"{concept}-{method}.safetensors")
+    return ConceptEraser.load(path)
 
 
 def _left(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser], before: Mapping[str, float]) -> Values:
+    """What readers find in the text states, before and after, as a unit."""
+    others = digest([found for name, found in bench.digests.items() if name != concept])
+    inputs = _inputs(bench, concept, erasers) | {"others": others}
+    return bench.run.unit(f"left/{concept}", inputs, lambda: _measured_left(bench, concept, erasers, before))
+
+
+def _lost(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> Values:
+    """What the live model loses, as a unit; its random controls depend on all texts and on the concept's number."""
+    inputs = _inputs(bench, concept, erasers) | {
+        "settings": {name: getattr(bench.config, name) for name in ("draws", "texts", "max_tokens")},
+        "texts": bench.concepts.texts_digest,
+        "number": bench.concepts.index(concept),
+    }
+    return bench.run.unit(f"lost/{concept}", inputs, lambda: _measured_lost(bench, concept, erasers))
+
+
+def _inputs(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> dict[str, JSON]:
+    """What a measurement of one concept's erasers depends on."""
+    found: dict[str, JSON] = {method: eraser.content_digest for method, eraser in erasers.items()}
+    return bench.inputs | {"items": bench.digests[concept], "erasers": found, "version": 1}
+
+
+def _measured_left(
+    bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser], before: Mapping[str, float]
+) -> Values:
     """What readers find in the text states, before and after."""
     whole = bench.parts(concept)
     others = [other.name for other in bench.concepts.targets if other.name != concept]
@@ -148,7 +188,7 @@ def _linear(parts: Parts) -> float:
     return accuracy(linear(parts), parts.test.y)
 
 
-def _lost(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> Values:
+def _measured_lost(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> Values:
     """What the live model loses on texts with the concept (`carriers`) and without (`neutral`)."""
     found: Values = {}
     for kind, label in (("carriers", Label.POSITIVE), ("neutral", Label.NEGATIVE)):

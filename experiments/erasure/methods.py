@@ -1,6 +1,7 @@
 """The erasers that are compared."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from steering.erasure import ERASURES
 from workbench.artifacts.eraser import ConceptEraser
@@ -15,6 +16,11 @@ class Compared:
     label: str
     name: str
     on_texts: bool
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its erasers depend on beside the data; see Method.identity."""
+        return {**ERASURES[self.name].make().identity, "on_texts": self.on_texts}
 
     def fit(self, data: Labelled) -> ConceptEraser:
         """The eraser of one concept."""

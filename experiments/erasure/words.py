@@ -22,7 +22,7 @@ from steering.erasure.debias import WordVectors, direct_bias, hard_debias, pair_
 from workbench.artifacts.eraser import Eraser
 from workbench.evaluation.intervals import bootstrap
 from workbench.models.model import Model
-from workbench.runs.files import file_digest
+from workbench.runs.files import digest, file_digest
 from workbench.runs.rows import Row, spread
 
 METHODS = ("leace", "mean_projection", "inlp", "hard_debias")
@@ -44,7 +44,7 @@ class Leaning:
     @classmethod
     def of(cls, vectors: WordVectors, count: int) -> "Leaning":
         """The `count` words on each side. Raises ValueError where no pair, no profession or too few words are there."""
-        lists = json.loads(files("experiments.erasure").joinpath("words.json").read_text(encoding="utf-8"))
+        lists = _lists()
         pairs = vectors.known([(first, second) for first, second in lists["pairs"]])
         professions = tuple(word for word in lists["professions"] if word in vectors)
         if not pairs or not professions or len(vectors.words) < 2 * count + 2 * len(pairs):
@@ -68,6 +68,11 @@ class Leaning:
         return Part(vectors.of([*sides[0], *sides[1]]), torch.arange(sum(map(len, sides))) < len(sides[0]))
 
 
+def _lists() -> dict[str, Any]:
+    """The pairs and professions that come with the experiment."""
+    return json.loads(files("experiments.erasure").joinpath("words.json").read_text(encoding="utf-8"))
+
+
 def without_common(vectors: WordVectors) -> WordVectors:
     """The vectors without their mean and their d/100 strongest directions, which hold frequency (arXiv:1702.01417).
 
@@ -81,8 +86,14 @@ def without_common(vectors: WordVectors) -> WordVectors:
 def measure_words(bench: Bench) -> list[Row]:
     """A row for each method and metric; the intervals of the probes are over words."""
     config, model = bench.config, bench.model
-    key = f"words/{source_digest(config, model)[:16]}"
-    found = bench.run.unit(key, lambda: _measure(chosen_vectors(config, model), config.leaning))
+    inputs = {
+        **source(config, model),
+        "lists": digest(_lists()),
+        "settings": {"vocabulary": config.vocabulary, "leaning": config.leaning},
+        "erasers": {name: ERASURES[name].make().identity for name in METHODS if name in ERASURES},
+        "version": 1,
+    }
+    found = bench.run.unit("words", inputs, lambda: _measure(chosen_vectors(config, model), config.leaning))
     return [
         Row(experiment=NAME, method=method, metric=f"words.{metric}", **number)
         for method, metrics in found.items()
@@ -90,9 +101,9 @@ def measure_words(bench: Bench) -> list[Row]:
     ]
 
 
-def source_digest(config: Config, model: Model) -> str:
-    """sha256 of what the word vectors come from: the model, or the file's bytes."""
-    return model.digest if config.vectors == "model" else file_digest(Path(config.vectors))
+def source(config: Config, model: Model) -> dict[str, str]:
+    """What the word vectors come from: the model's identity, or sha256 of the file's bytes."""
+    return model.identity if config.vectors == "model" else {"vectors": file_digest(Path(config.vectors))}
 
 
 def chosen_vectors(config: Config, model: Model) -> WordVectors:

@@ -75,6 +75,7 @@ def run(config: Config, root: Path = Path("runs")) -> Path:
     with Run.open(NAME, config, root) as opened:
         sweep = Sweep(opened, config)
         opened.record(sweep.rows())
+        opened.settle()
         write(sweep)
         return opened.folder
 

@@ -1,8 +1,9 @@
 """The sweep: models, datasets, positions and layers; every cell is a unit of work that a killed run keeps."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,7 +23,7 @@ from workbench.models.model import Model
 from workbench.models.positions import Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
-from workbench.runs.files import digest
+from workbench.runs.files import JSON, digest
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
@@ -102,8 +103,9 @@ class Sweep:
         """What each layer gave, by layer; in the order of the dataset's targets."""
         layers, found = self.layers(place.variant), {}
         states = self.states(place, layers)
+        settings: dict[str, JSON] = {"description_length": self.config.description_length}
         for layer in tqdm(layers, desc=f"{place.dataset.name} ({place.position})", disable=None):
-            stored = self.run.unit(self._key(place, f"layer{layer}"), lambda layer=layer: self._cell(states, layer))
+            stored = self._unit(place, f"layer{layer}", settings, lambda layer=layer: self._cell(states, layer))
             found[layer] = [Measured.of(one) for one in stored]
         return found
 
@@ -117,13 +119,15 @@ class Sweep:
             states.place.dataset, states[layer], config.grid, described=config.description_length, seed=config.seed
         )
 
-    def _key(self, place: Place, what: str) -> str:
-        data = f"{place.dataset.name}-{place.dataset.digest[:12]}"
-        return f"{self._name(place.variant)}/{data}/{place.position}/{what}"
+    def _unit(self, place: Place, what: str, settings: dict[str, JSON], compute: Callable[[], object]) -> Any:
+        name = f"{place.variant.title}/{place.dataset.name}/{place.position}/{what}"
+        inputs = self._inputs(place.variant, place.dataset.digest, settings)
+        return self.run.unit(name, inputs | {"position": place.position}, compute)
 
-    def _name(self, variant: Variant) -> str:
-        model = self.model(variant)
-        return f"{variant.title}-{model.digest[:12]}-{model.dtype}"
+    def _inputs(self, variant: Variant, items: str, settings: dict[str, JSON]) -> dict[str, JSON]:
+        """What every unit of the sweep depends on, and what one depends on beside it."""
+        common = {"grid": list(self.config.grid), "seed": self.config.seed, "tokens": str(TOKENS)}
+        return {**self.model(variant).identity, "items": items, "settings": common | settings, "version": 1}
 
     def best(self, place: Place) -> int:
         """The layer whose validation loss, over columns, is lowest."""
@@ -138,24 +142,26 @@ class Sweep:
     @cache  # noqa: B019
     def transfer(self, variant: Variant) -> dict[str, dict[str, dict[str, float]]]:
         """Accuracy by probe, training dataset and judged dataset; each probe at its own dataset's best layer."""
+        position = self.config.positions[0]
+        places = [Place(variant, dataset, position) for dataset in self.single]
+        layers = [self.best(place) for place in places]
 
         def compute() -> dict[str, dict[str, dict[str, float]]]:
-            places = [Place(variant, dataset, self.config.positions[0]) for dataset in self.single]
-            layers = [self.best(place) for place in places]
             states = [self.states(place, layers) for place in places]
             return transfer(self.single, lambda at, layer: states[at][layer], layers, self.config.grid)
 
-        data = digest([dataset.digest for dataset in self.single])
-        return self.run.unit(f"{self._name(variant)}/transfer/{data[:12]}", compute)
+        items = digest([[dataset.name, dataset.digest] for dataset in self.single])
+        inputs = self._inputs(variant, items, {"layers": list(layers)})
+        return self.run.unit(f"{variant.title}/transfer", inputs | {"position": position}, compute)
 
     @cache  # noqa: B019
     def causal(self, dataset: Dataset, model: str) -> dict[str, Effect]:
         """What the directions of the blocks up to the best one do to the model's own answer, by probe."""
         place = Place(Variant(model), dataset, "last")
+        last = max(self.best_in(place), 0)
+        blocks = range(max(0, last + 1 - self.config.causal_blocks), last + 1)
 
         def compute() -> dict[str, dict]:
-            last = max(self.best_in(place), 0)
-            blocks = range(max(0, last + 1 - self.config.causal_blocks), last + 1)
             states = self.states(place, blocks)
             found = {block: directions(dataset, states[block], self.config.grid) for block in blocks}
             steps = {name: {block: found[block][name] for block in blocks} for name in found[last]}
@@ -163,7 +169,8 @@ class Sweep:
             live = self.model(place.variant)
             return {name: effect(live, dataset, step, seed=self.config.seed).stored() for name, step in steps.items()}
 
-        return {name: Effect.of(one) for name, one in self.run.unit(self._key(place, "causal"), compute).items()}
+        found = self._unit(place, "causal", {"blocks": list(blocks)}, compute)
+        return {name: Effect.of(one) for name, one in found.items()}
 
     def best_in(self, place: Place) -> int:
         """The best layer of a place, or of the dataset's first position where that one was not swept."""

@@ -58,6 +58,7 @@ def run(config: Config, root: Path = Path("runs")) -> Path:
     with Run.open(NAME, config, root) as opened:
         study = Study.of(opened, config)
         opened.record(study.rows())
+        opened.settle()
         write(study)
         return opened.folder
 

@@ -159,7 +159,7 @@ def subspace(study: "Study") -> Fields:
         projections[way] = [values.tolist() for values in held_out]
         aurocs[way] = [_area(own, other) for own, other in zip(held_out, at_random.T, strict=True)]
         spread = float(at_random.std()) if way == "causal" else spread
-    names, given = [one.name for one in study.concepts], [one.given for one in study.concepts]
+    names, given = [one.name for one in study.concepts], [len(one.given) for one in study.concepts]
     random = [float(held_out_projections(one).mean()) for one in _random_differences(study) @ study.space.whitening]
     return vars(Subspace(names, given, projections, aurocs, random, spread))
 

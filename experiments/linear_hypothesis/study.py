@@ -25,12 +25,15 @@ from probes.geometry.causal import (
 )
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Relation
-from workbench.data.word_pairs import kind_of, pairs_of, word_pairs
+from workbench.data.word_pairs import Pair, kind_of, pairs_of, word_pairs
 from workbench.models.load import load
 from workbench.models.model import Model
-from workbench.runs.files import digest
+from workbench.runs.files import JSON, digest, plain
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
+
+RANDOM = ("random_concepts", "seed")
+"""The settings of random concepts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ class Concept:
 
     name: str
     kind: str
-    given: int
+    given: tuple[Pair, ...]
     """Pairs of words, of which `pairs` are those whose words are one token each."""
     pairs: Int[Tensor, "pair 2"]
     differences: Float64[Tensor, "pair d"]
@@ -103,38 +106,49 @@ class Study:
     @cached_property
     def subspace(self) -> measure.Subspace:
         """Do the pairs of a concept differ in one direction?"""
-        return measure.Subspace(**self._unit("subspace", lambda: measure.subspace(self)))
+        return measure.Subspace(**self._unit("subspace", ("random_pairs", *RANDOM), lambda: measure.subspace(self)))
 
     @cached_property
     def angles(self) -> measure.Angles:
         """Are unrelated concepts at right angles?"""
-        return measure.Angles(**self._unit("angles", lambda: measure.angles(self)))
+        return measure.Angles(**self._unit("angles", RANDOM, lambda: measure.angles(self)))
 
     @cached_property
     def reading(self) -> list[measure.Reading]:
         """Do directions tell contexts apart, for each set of contexts."""
-        return [measure.Reading(**one) for one in self._unit("reading", lambda: measure.reading(self))]
+        found = self._unit("reading", RANDOM, lambda: measure.reading(self), contexts=True)
+        return [measure.Reading(**one) for one in found]
 
     @cached_property
     def writing(self) -> list[measure.Writing]:
         """What writing changes, for each set of contexts."""
-        return [measure.Writing(**one) for one in self._unit("writing", lambda: measure.writing(self))]
+        found = self._unit("writing", ("effects", "seed"), lambda: measure.writing(self), contexts=True)
+        return [measure.Writing(**one) for one in found]
 
     def rows(self) -> list[Row]:
         """All numbers that the report shows with an interval, tidy."""
         found = chain(self.subspace.rows(), self.angles.rows(), *(one.rows() for one in (*self.reading, *self.writing)))
         return [Row(experiment=NAME, **fields) for fields in found]
 
-    def _unit(self, name: str, compute: Callable[[], object]) -> Any:
-        concepts = [[one.name, one.kind, one.pairs.tolist()] for one in self.concepts]
-        content = [self.model.digest, concepts, [[number, vars(each)] for number, each in self.asked]]
-        return self.run.unit(f"{name}/{digest(content)[:16]}", compute)
+    def _unit(
+        self, name: str, settings: tuple[str, ...], compute: Callable[[], object], *, contexts: bool = False
+    ) -> Any:
+        """A measurement as a unit, which depends on these settings and, where it reads them, on the contexts."""
+        inputs: dict[str, JSON] = {
+            **self.model.identity,
+            "items": digest([[one.name, one.kind, one.given, one.pairs.tolist()] for one in self.concepts]),
+            "settings": {setting: plain(getattr(self.config, setting)) for setting in settings},
+            "version": 1,
+        }
+        if contexts:
+            inputs["contexts"] = digest([[number, vars(each)] for number, each in self.asked])
+        return self.run.unit(name, inputs, compute)
 
 
 def _concept(listed: Dataset, relation: Relation, rows: Float[Tensor, "vocab d"], tokenizer: Any) -> Concept:
-    pairs = pair_tokens(tokenizer, pairs_of(listed, relation))
-    kind, given = kind_of(listed, relation), len(relation.members)
-    return Concept(relation.name, kind, given, pairs, differences(rows, pairs))
+    given = tuple(pairs_of(listed, relation))
+    pairs = pair_tokens(tokenizer, given)
+    return Concept(relation.name, kind_of(listed, relation), given, pairs, differences(rows, pairs))
 
 
 def _enough(concept: Concept, least: int) -> bool:

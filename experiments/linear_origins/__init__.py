@@ -71,6 +71,7 @@ def run(config: Config, root: Path = Path("runs")) -> Path:
     with Run.open(NAME, config, root) as opened:
         found = [study(opened, config, setting) for setting in settings(config)]
         opened.record(row for each in found for row in rows(each))
+        opened.settle()
         write_sheet(opened.folder, sheet(opened, config, found))
         return opened.folder
 

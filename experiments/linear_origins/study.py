@@ -12,6 +12,7 @@ from experiments.linear_origins.training import Optimiser, train
 from experiments.linear_origins.world import Dependence, conditional, entropy, joint
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.report.results import Estimate
+from workbench.runs.files import plain
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
@@ -74,7 +75,9 @@ def settings(config: Config) -> list[Setting]:
 
 def study(run: Run, config: Config, setting: Setting) -> Found:
     """Train and measure one setting, as one unit of the run."""
-    stored = run.unit(setting.name, lambda: _measured(config, setting))
+    trained = {"seeds": config.seeds, "steps": config.steps, "rate": _rate(config, setting), "records": RECORDS}
+    inputs = {"setting": plain(setting), "training": trained, "version": 1}
+    stored = run.unit(setting.name, inputs, lambda: _measured(config, setting))
     measures = {name: np.array(values) for name, values in stored["measures"].items()}
     arrays = {name: np.array(stored[name]) for name in ("excess", "cross")}
     return Found(setting, config.converged, stored["entropy"], measures=measures, **arrays)
@@ -90,6 +93,10 @@ def rows(found: Found) -> Iterator[Row]:
         yield Row(experiment=NAME, method=name, metric=metric, **spread(found.interval(metric)))
 
 
+def _rate(config: Config, setting: Setting) -> float:
+    return config.adam_rate if setting.optimiser == "adam" else config.momentum_rate
+
+
 def _measured(config: Config, setting: Setting) -> dict[str, object]:
     m, seeds = setting.m, tuple(range(config.seeds))
     p = np.stack([conditional(joint(m, setting.dependence, np.random.default_rng(seed)), m) for seed in seeds])
@@ -100,7 +107,7 @@ def _measured(config: Config, setting: Setting) -> dict[str, object]:
         optimiser=setting.optimiser,
         init=setting.init,
         weight_decay=setting.weight_decay,
-        learning_rate=config.adam_rate if setting.optimiser == "adam" else config.momentum_rate,
+        learning_rate=_rate(config, setting),
         steps=config.steps,
         records=RECORDS,
     )

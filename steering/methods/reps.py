@@ -63,10 +63,11 @@ class PreferenceObjective(Objective):
         assert data.through is not None
         asked = [text.instruction for text in texts(data, True)]
         model, folder = data.through.model, data.through.folder
-        kept = folder and folder / f"answers-{digest([model.digest, self.max_new_tokens, asked])[:24]}.json"
+        sampling = Sampling(self.max_new_tokens)
+        kept = folder and folder / f"answers-{digest([model.identity, sampling, asked])[:24]}.json"
         if kept and kept.exists():
             return read_json(kept)
-        written = model.generate(asked, sampling=Sampling(self.max_new_tokens))
+        written = model.generate(asked, sampling=sampling)
         answers = [one.text if one.text.strip() else "." for one in written]
         if kept:
             write_json(kept, answers)

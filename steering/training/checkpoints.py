@@ -20,6 +20,9 @@ from workbench.runs.files import canonical, digest, write_bytes
 Constrain = Callable[[dict[str, Tensor]], None]
 """Changes parameters and their gradients in place."""
 
+VERSION = 1
+"""Raised when the same settings come to train something else."""
+
 log = logging.getLogger(__name__)
 
 
@@ -71,7 +74,12 @@ class Course:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoints:
-    """What each concept's training left after its last whole epoch; without a folder nothing is kept."""
+    """What each concept's training left after its last whole epoch; without a folder nothing is kept.
+
+    A checkpoint is named by all that the training depends on: settings, the model with its tokenizer and chat template,
+    and the concept's states and labels with the texts of its set. One of anything else is not found, and training
+    begins anew.
+    """
 
     folder: Path | None
     settings: object
@@ -118,8 +126,9 @@ class Checkpoints:
     def _path(self, at: int) -> Path:
         assert self.folder is not None
         one = self.data[at]
-        key = digest([type(self.settings).__name__, self.settings, one.digest, one.model_digest, one.target.name])
-        return self.folder / f"{key[:24]}.safetensors"
+        model = one.model_digest if one.through is None else one.through.model.identity
+        trained = [VERSION, type(self.settings).__name__, self.settings, model, one.target.name, one.digest]
+        return self.folder / f"{digest(trained)[:24]}.safetensors"
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

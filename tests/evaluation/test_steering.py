@@ -69,18 +69,29 @@ def test_too_few_or_too_many_instructions_are_refused(count):
 
 
 def test_trials_in_one_batch_equal_trials_alone(llama, run):
-    together = run_trials(run, "all", llama, trials(), plan, SAMPLING)
+    together = run_trials(run, "all", {}, llama, trials(), plan, SAMPLING)
     for trial in trials():
-        alone = run_trials(run, f"alone/{trial.method}/{trial.strength}", llama, [trial], plan, SAMPLING)
+        alone = run_trials(run, f"alone/{trial.method}/{trial.strength}", {}, llama, [trial], plan, SAMPLING)
         assert alone[trial].text == together[trial].text
     texts = {trial.strength: together[trial].text for trial in trials() if trial.instruction == "Why?"}
     assert texts[3.0] != texts[None]
 
 
 def test_done_blocks_are_not_done_again(llama, run):
-    first = run_trials(run, "all", llama, trials(), plan, SAMPLING)
-    # Other sampling would give other texts: what comes back is what was stored.
-    assert run_trials(run, "all", llama, trials(), plan, replace(SAMPLING, temperature=0.1)) == first
+    first = run_trials(run, "all", {"directions": 1}, llama, trials(), plan, SAMPLING)
+
+    def other(trial: Trial) -> Plan:
+        return Plan(trial.instruction.upper(), plan(trial).edits)
+
+    # The inputs do not say that the planner is another one: what comes back is what was stored.
+    assert run_trials(run, "all", {"directions": 1}, llama, trials(), other, SAMPLING) == first
+    assert run_trials(run, "all", {"directions": 2}, llama, trials(), other, SAMPLING) != first
+
+
+def test_blocks_are_done_again_for_other_sampling(llama, run):
+    first = run_trials(run, "all", {}, llama, trials(), plan, SAMPLING)
+    colder = replace(SAMPLING, temperature=0.1)
+    assert run_trials(run, "all", {}, llama, trials(), plan, colder) != first
 
 
 def test_equal_draws_for_every_method_and_strength():

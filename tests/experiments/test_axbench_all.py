@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,6 +22,7 @@ class ByLength:
     """Rates an answer by its words: a random model writes nothing that a real judge can be set up on."""
 
     name = "words"
+    identity: ClassVar[dict[str, str]] = {"judge": "words"}
 
     def rate(self, items: Sequence[Item]) -> list[Rating]:
         return [Rating(2.0 * (len(item.text) % 2), 1.0, 1.0) for item in items]

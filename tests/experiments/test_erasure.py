@@ -18,7 +18,7 @@ from experiments.erasure.concepts import controls
 from experiments.erasure.methods import METHODS, text_means
 from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.erasure.words import METHODS as BY_WORDS
-from experiments.erasure.words import Leaning, chosen_vectors, source_digest, without_common
+from experiments.erasure.words import Leaning, chosen_vectors, source, without_common
 from steering.erasure.debias import WordVectors
 from steering.erasure.projection import MeanProjection
 from tests.planted import concept_set
@@ -146,8 +146,8 @@ def test_a_file_is_read_as_far_as_the_vocabulary_goes_and_hashed_as_bytes(tmp_pa
     path.write_bytes(data)
     config = Config(vectors=str(path), vocabulary=2)
     assert chosen_vectors(config, llama).words == ("a", "b")
-    assert source_digest(config, llama) == hashlib.sha256(data).hexdigest()
-    assert source_digest(Config(), llama) == llama.digest
+    assert source(config, llama) == {"vectors": hashlib.sha256(data).hexdigest()}
+    assert source(Config(), llama) == llama.identity
 
 
 def test_words_that_lean_are_found_and_split_without_overlap() -> None:
@@ -227,7 +227,7 @@ def values(folder: Path) -> dict[tuple[str, str, str | None], Row]:
 def test_the_same_command_again_does_nothing_anew(finished: Path) -> None:
     before = (finished / "results.json").read_bytes()
     stamps = {path: path.stat().st_mtime_ns for path in finished.glob("units/*/unit.json")}
-    assert len(stamps) == 1 + 2 * 4 + 1  # before; two erasers, left and lost for each concept; words
+    assert len(stamps) == 2 * 5 + 1  # before, two erasers, left and lost for each concept; words
     config, root = parse(Config, PRESETS, [*FLAGS, "--root", str(finished.parent)])
     assert run(config, root) == finished
     assert {path: path.stat().st_mtime_ns for path in finished.glob("units/*/unit.json")} == stamps

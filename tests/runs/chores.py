@@ -7,8 +7,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.runs.executors import Context, Work
-from workbench.runs.units import Units
+from workbench.runs.executors import Context, UnitWork
+from workbench.runs.units import Inputs, Units
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,17 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Square(Work[Kitchen]):
+class Square(UnitWork[Kitchen]):
     """The square of a number."""
 
     number: int
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
         return f"square/{self.number}"
+
+    def inputs(self, context: Kitchen) -> Inputs:
+        return {"model": context.model, "number": self.number}
 
     def compute(self, context: Kitchen) -> dict[str, float]:
         context.note(f"did{self.number}")

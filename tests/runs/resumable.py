@@ -37,8 +37,8 @@ def main(config: Config, root: Path) -> None:
     with Run.open("resumable", config, root) as run:
         rows = set()
         for i, name in enumerate(config.names):
-            value = run.unit(f"value of {name}", lambda i=i: measure(i, config.seed))
-            path = run.unit_file(f"file of {name}", lambda path, i=i: write(i, path), ".bin")
+            value = run.unit(f"value of {name}", {"seed": config.seed}, lambda i=i: measure(i, config.seed))
+            path = run.unit_file(f"file of {name}", {}, lambda path, i=i: write(i, path), ".bin")
             size = len(path.read_bytes())
             rows.add(Row(experiment="resumable", method="random", concept=name, metric="u", value=value, n=size))
         announce("record")

@@ -1,4 +1,5 @@
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -80,6 +81,20 @@ def test_a_damaged_unit_is_done_again(kitchen, caplog):
     assert "damaged" in caplog.text
 
 
+def test_work_whose_inputs_changed_is_done_again_and_the_driver_says_so(tmp_path, caplog):
+    before, after = Kitchen(tmp_path), Kitchen(tmp_path, model="other", elsewhere="other")
+    with choose("processes", 1) as executor:
+        executor.finish(before, SQUARES[:2], "cook")
+    with choose("processes", 1) as executor, caplog.at_level(logging.INFO):
+        executor.finish(after, SQUARES[:2], "cook")
+        assert "unit 'square/1' is done again: its model changed" in caplog.messages
+        caplog.clear()
+        executor.finish(after, SQUARES[:2], "cook")
+        assert caplog.messages == []
+    assert all(len(before.noted(f"did{n}")) == 2 for n in range(2))
+    assert len(before.units) == 2
+
+
 def test_a_unit_whose_worker_dies_goes_to_another(kitchen):
     works = [Deadly(0), Square(1), Deadly(2, lives=2)]
     with choose("processes", 2) as executor:
@@ -114,7 +129,7 @@ def test_an_error_in_a_unit_comes_back_with_its_message(kitchen):
             executor.finish(kitchen, [Failing(3), Waiting(1)], "cook")
         assert "chores.py" in e.value.__notes__[0]
         assert multiprocessing.active_children() == []
-    assert "square/3" not in kitchen.units
+    assert not kitchen.units.fresh("square/3", Square(3).inputs(kitchen))
 
 
 def test_workers_that_compute_something_else_are_refused(tmp_path):
@@ -149,8 +164,8 @@ def test_no_process_outlives_an_interrupted_run(kitchen, how):
 def test_a_joined_run_does_units_and_nothing_else(tmp_path):
     with Run.open("test", Kitchen(tmp_path), tmp_path) as run:
         joined = Joined.of(run.folder)
-        assert joined.unit("one", lambda: 1) == run.unit("one", lambda: 2) == 1
-        assert joined.unit_file("two", lambda path: path.write_text("2"), ".txt").read_text() == "2"
+        assert joined.unit("one", {}, lambda: 1) == run.unit("one", {}, lambda: 2) == 1
+        assert joined.unit_file("two", {}, lambda path: path.write_text("2"), ".txt").read_text() == "2"
         with pytest.raises(RunError, match="read-only"):
             joined.record([])
 

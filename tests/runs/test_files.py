@@ -18,6 +18,7 @@ import workbench
 from workbench.runs.errors import StorageError
 from workbench.runs.files import (
     canonical,
+    copy_file,
     digest,
     file_digest,
     locked,
@@ -55,6 +56,20 @@ def test_replacing_writes_the_new_content_and_leaves_no_scratch(tmp_path):
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert names_in(path.parent) == ["a.bin"]
+
+
+def test_a_copy_is_made_once(tmp_path):
+    source, target = tmp_path / "a.bin", tmp_path / "new folder" / "b.bin"
+    source.write_bytes(b"first")
+    copy_file(source, target)
+    written = target.stat().st_mtime_ns
+    copy_file(source, target)
+    assert target.stat().st_mtime_ns == written
+    source.write_bytes(b"second")
+    copy_file(source, target)
+    assert target.read_bytes() == b"second"
+    with pytest.raises(StorageError, match=r"could not copy .*absent"):
+        copy_file(tmp_path / "absent", target)
 
 
 def test_an_exception_inside_leaves_the_old_file(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from workbench.runs.config import describe, read_config
 from workbench.runs.errors import RunError, StorageError
-from workbench.runs.files import write_text
+from workbench.runs.files import digest, write_json, write_text
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
 
@@ -25,6 +25,9 @@ class Config:
 
 def row(value: float | None = 0.5, **settings) -> Row:
     return Row(**({"experiment": "axbench", "method": "diffmean", "metric": "auroc", "value": value} | settings))
+
+
+INPUTS = {"model": "digest", "version": 1}
 
 
 def fail(*_: Path):
@@ -64,17 +67,38 @@ def test_a_relative_root_lies_in_the_working_directory(tmp_path, monkeypatch):
 
 def test_continuing_keeps_units_rows_and_log(tmp_path):
     with Run.open("axbench", Config(), tmp_path) as run:
-        assert run.unit("a", lambda: (1, 2)) == [1, 2]
-        made = run.unit_file("b", lambda path: path.write_bytes(b"data"), ".bin")
+        assert run.unit("a", INPUTS, lambda: (1, 2)) == [1, 2]
+        made = run.unit_file("b", INPUTS, lambda path: path.write_bytes(b"data"), ".bin")
         run.record([row()])
         run.log.info("first time")
     with Run.open("axbench", Config(), tmp_path) as run:
-        assert run.unit("a", fail) == [1, 2]
-        assert run.unit_file("b", fail, ".bin") == made
+        assert run.unit("a", INPUTS, fail) == [1, 2]
+        assert run.unit_file("b", INPUTS, fail, ".bin") == made
         assert run.rows() == (row(),)
         run.log.info("second time")
     text = (run.folder / "log.txt").read_text()
     assert text.index("started") < text.index("first time") < text.index("continued") < text.index("second time")
+
+
+def test_a_unit_whose_inputs_changed_is_done_again_and_the_log_says_which(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.unit("fit/sea", {"items": "some", "model": "m"}, lambda: 1)
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert run.unit("fit/sea", {"items": "others", "model": "m"}, lambda: 2) == 2
+    assert "INFO workbench.runs.run." in (text := (run.folder / "log.txt").read_text())
+    assert "unit 'fit/sea' is done again: its items changed" in text
+
+
+def test_units_of_the_earlier_format_are_counted_and_done_again(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert "earlier format" not in (run.folder / "log.txt").read_text()
+    for name in ("a", "b"):
+        write_json(run.folder / "units" / name / "unit.json", {"key": name, "value": 1, "sha256": digest([name, 1])})
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert run.unit("a", INPUTS, lambda: 2) == 2
+    text = (run.folder / "log.txt").read_text()
+    assert "2 units are of an earlier format, which held no inputs: they are done again" in text
+    assert "unit 'a' is done again: it is of an earlier format" in text
 
 
 def test_a_loaded_run_can_be_read_and_not_written(tmp_path):
@@ -85,7 +109,11 @@ def test_a_loaded_run_can_be_read_and_not_written(tmp_path):
         assert read_only.rows() == (row(),)
         assert read_only.state == "finished"
         assert (read_only.experiment, read_only.config) == ("axbench", {"model": "tiny", "layers": [0, 12]})
-        for write in (lambda r: r.record([row()]), lambda r: r.unit("a", fail), lambda r: r.note(dtype="float32")):
+        for write in (
+            lambda r: r.record([row()]),
+            lambda r: r.unit("a", INPUTS, fail),
+            lambda r: r.note(dtype="float32"),
+        ):
             with pytest.raises(RunError, match=r"is read-only here; Run\.open"):
                 write(read_only)
 
@@ -124,13 +152,32 @@ def test_recording_adds_sorts_and_replaces_rows_of_an_earlier_opening(tmp_path):
     with Run.open("axbench", Config(), tmp_path) as run:
         run.record([row(0.5), row(0.1, concept="sea")])
         run.record(iter([row(0.2, concept="rain"), row(0.5)]))
+    expected = (row(0.6), row(0.2, concept="rain"), row(0.1, concept="sea"))
+    run = Run.open("axbench", Config(), tmp_path)
+    run.record([row(0.6)])
+    assert run.rows() == expected
+    with pytest.raises(RunError, match="two results for one question"):
+        run.record([row(0.7)])
+    run.close("interrupted")
+    assert Run.load(run.folder).rows() == expected
+
+
+def test_a_finished_run_has_the_rows_of_its_last_opening_only(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.record([row(0.5), row(0.1, concept="sea")])
     with Run.open("axbench", Config(), tmp_path) as run:
         run.record([row(0.6)])
-        expected = (row(0.6), row(0.2, concept="rain"), row(0.1, concept="sea"))
-        assert run.rows() == expected
-        with pytest.raises(RunError, match="two results for one question"):
-            run.record([row(0.7)])
-    assert Run.load(run.folder).rows() == expected
+        assert len(run.rows()) == 2
+        run.settle()
+        assert run.rows() == (row(0.6),)  # what a report shows
+        run.record([row(0.2, concept="rain")])
+    assert Run.load(run.folder).rows() == (row(0.6), row(0.2, concept="rain"))
+    with Run.open("axbench", Config(), tmp_path) as run:
+        pass
+    assert run.rows() == (row(0.6), row(0.2, concept="rain"))  # nothing recorded, nothing taken away
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.record([row(0.7)])
+    assert run.rows() == (row(0.7),)
 
 
 def test_a_row_of_another_experiment_is_refused(tmp_path):
@@ -222,18 +269,18 @@ def full_disk(handle: int) -> None:
 
 def test_a_full_disk_is_one_clear_error_and_an_old_run_survives(tmp_path, monkeypatch):
     with Run.open("axbench", Config(), tmp_path) as run:
-        run.unit("a", lambda: 1)
+        run.unit("a", INPUTS, lambda: 1)
         run.record([row()])
     with monkeypatch.context() as disk, Run.open("axbench", Config(), tmp_path) as run:
         disk.setattr("workbench.runs.files.os.fsync", full_disk)
         with pytest.raises(StorageError, match=r"could not write .*results\.json"):
             run.record([row(0.6)])
         with pytest.raises(StorageError, match=r"could not write .*unit\.json: .*No space left on device"):
-            run.unit("b", lambda: 2)
+            run.unit("b", INPUTS, lambda: 2)
         disk.undo()
     with Run.open("axbench", Config(), tmp_path) as run:
-        assert run.unit("a", fail) == 1
-        assert run.unit("b", lambda: 2) == 2
+        assert run.unit("a", INPUTS, fail) == 1
+        assert run.unit("b", INPUTS, lambda: 2) == 2
         assert run.rows() == (row(),)
         assert not list(run.folder.rglob(".scratch-*"))
 

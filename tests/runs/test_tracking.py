@@ -81,6 +81,7 @@ def test_an_offline_run_holds_config_metrics_tables_artifacts_and_report(run):
         )
         tracker.log_artifact("sea of 日本", "vector", vector, {"site": "blocks.18.hook_resid_post"})
         tracker.log_artifact("all", "vectors", run.artifacts, {})
+        tracker.log_artifact("some", "vectors", run.artifacts.parent, {}, only=[vector])
         tracker.log_report(run.report)
 
     found = only(run.folder)
@@ -105,6 +106,7 @@ def test_an_offline_run_holds_config_metrics_tables_artifacts_and_report(run):
     assert (content.path, content.local_path) == ("sea.safetensors", str(vector))
     assert content.size == len("tensors")
     assert [item.path for item in found.artifacts["all"].manifest.contents] == ["sea.safetensors"]
+    assert [item.path for item in found.artifacts["some"].manifest.contents] == ["artifacts/sea.safetensors"]
     assert warnings_in(run) == []
 
 

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -79,3 +80,17 @@ def test_the_models_own_answers_are_kept(tmp_path: Any) -> None:
     (kept,) = tmp_path.glob("answers-*.json")
     kept.write_text(kept.read_text().replace('"', '"seen ', 1))
     assert objective.items(data)[0][1].response == f"seen {first[0][1].response}"
+
+
+def test_answers_of_another_length_or_chat_template_are_not_taken(tmp_path: Any) -> None:
+    data = read(folder=tmp_path)
+    assert data.through is not None
+    RePS(max_new_tokens=12).objective(data).items(data)
+    RePS(max_new_tokens=11).objective(data).items(data)
+    assert len(list(tmp_path.glob("answers-*.json"))) == 2
+    model = data.through.model
+    tokenizer = copy.deepcopy(model.tokenizer)
+    tokenizer.chat_template = f"!{tokenizer.chat_template}"
+    other = replace(data, through=Through(Model(model.module, tokenizer, model.name, model.digest), tmp_path))
+    RePS(max_new_tokens=12).objective(other).items(other)
+    assert len(list(tmp_path.glob("answers-*.json"))) == 3

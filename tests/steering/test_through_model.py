@@ -1,5 +1,6 @@
 """The trainer against a plain loop written from the description, and what must hold of many concepts at once."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,21 @@ def test_a_damaged_checkpoint_is_trained_again(tmp_path: Path, caplog: pytest.Lo
     kept.write_bytes(kept.read_bytes()[:100])
     assert torch.equal(train(objective, data)[0].parameters["direction"], first[0].parameters["direction"])
     assert "training from the start" in caplog.text
+
+
+def test_a_checkpoint_of_another_chat_template_or_of_other_labels_is_not_found(tmp_path: Path) -> None:
+    objective, data = LatentObjective(RECIPE, Site(1)), read(folder=tmp_path)[0]
+    assert data.through is not None
+    model = data.through.model
+    tokenizer = copy.deepcopy(model.tokenizer)
+    tokenizer.chat_template = f"!{tokenizer.chat_template}"
+    other = Through(Model(model.module, tokenizer, model.name, model.digest), tmp_path)
+    assert other.model.identity["chat_template"] != model.identity["chat_template"]
+    train(objective, [data])
+    for changed in (replace(data, through=other), replace(data, y=~data.y)):
+        before = set(tmp_path.glob("*.safetensors"))
+        train(objective, [changed])
+        assert len(set(tmp_path.glob("*.safetensors")) - before) == 1
 
 
 def test_the_live_model_is_needed() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from workbench.data import checks
-from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split, Target
+from workbench.data.items import FITTED, SPLITS, DataError, Item, Label, Relation, Split, Target
 from workbench.models.conversation import Conversation
 from workbench.runs.files import digest
 
@@ -202,13 +202,23 @@ class Dataset:
             }
         )
 
-    def digest_of(self, target: str | int, splits: Sequence[Split]) -> str:
-        """sha256 of all that a fit of this target on these splits reads: its items, their values and splits."""
+    def digest_of(self, target: str | int, splits: Sequence[Split] = FITTED) -> str:
+        """sha256 of a target and of the items that have a value of it in these splits, with their values, in order.
+
+        By default all that its fits read, so that it stays the same when other targets come and go. Hard negatives,
+        which are never fitted on, are left out.
+        """
         number = self.index(target)
-        column, kind = self.columns[number], self.targets[number]
-        rows = np.flatnonzero(present(kind, column) & np.isin(self.split, splits))
+        about, column = self.targets[number], self.columns[number]
+        used = present(about, column) & np.isin(self.split, splits)
+        rows = np.flatnonzero(used & (column != Label.HARD_NEGATIVE) if about.kind == "binary" else used)
         items = [[self.items[row].content, str(self.split[row])] for row in rows]
-        return digest([kind, items, _plain(column[rows])])
+        return digest([about, items, _plain(column[rows])])
+
+    @cached_property
+    def texts_digest(self) -> str:
+        """sha256 of all items with their splits, in order; targets are no part of it."""
+        return digest([[item.content, str(split)] for item, split in zip(self.items, self.split, strict=True)])
 
     def _repr_html_(self) -> str:
         """A table of the items of each target by split; of a binary one positives, negatives and hard negatives."""

@@ -20,6 +20,8 @@ Kind = Literal["binary", "class", "number", "token"]
 """What the values of a target are: Labels, numbers of classes, real numbers, or a number of a class a character."""
 GENRES: tuple[Genre, ...] = get_args(Genre)
 SPLITS: tuple[Split, ...] = get_args(Split)
+FITTED: tuple[Split, ...] = ("train", "validation")
+"""What a fit reads: training items, and validation items for units, thresholds and regularisation."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")

@@ -23,11 +23,14 @@ from workbench.models.positions import Layout
 from workbench.models.scoring import label_logits, labels
 from workbench.models.tokens import Row as TokenRow
 from workbench.models.tokens import Tokens
-from workbench.runs.files import digest
+from workbench.runs.files import JSON, digest, plain
 from workbench.runs.run import Run
+from workbench.runs.units import Inputs
 
 BLOCK = 64
 """Rows generated together: one unit of work."""
+NEUTRAL_TOKENS = 32
+"""Tokens of each neutral text on which the side effect of steering is measured."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,30 @@ def split_instructions(concepts: Dataset, count: int, seed: int) -> dict[str, tu
 
 
 def run_trials(
-    run: Run, stage: str, model: Model, trials: Sequence[Trial], planner: Planner, sampling: Sampling
+    run: Run,
+    stage: str,
+    inputs: Inputs,
+    model: Model,
+    trials: Sequence[Trial],
+    planner: Planner,
+    sampling: Sampling,
 ) -> dict[Trial, Sample]:
-    """Generate and score every trial, in blocks of rows of similar length; each block is a unit of the run."""
-    blocks = cut(model, trials, planner)
+    """Generate and score every trial, in blocks of rows of similar length; each block is a unit of the run.
+
+    `inputs` say what the planner depends on, such as digests of artifacts.
+    """
+    blocks, inputs = cut(model, trials, planner), {**inputs, **generation_inputs(model, sampling)}
     bar = tqdm(blocks, desc=f"generate ({stage})", unit="block", disable=None)
     values = [
-        run.unit(block_key(stage, block), lambda block=block: answer(model, block, planner, sampling)) for block in bar
+        run.unit(block_name(stage, block), inputs, lambda block=block: answer(model, block, planner, sampling))
+        for block in bar
     ]
     return samples_of(blocks, values)
+
+
+def generation_inputs(model: Model, sampling: Sampling) -> dict[str, JSON]:
+    """What the answers to a block's trials depend on, beside the trials and their plans."""
+    return {**model.identity, "sampling": plain(sampling), "version": 1}
 
 
 def cut(model: Model, trials: Sequence[Trial], planner: Planner) -> list[tuple[Trial, ...]]:
@@ -122,8 +140,8 @@ def cut(model: Model, trials: Sequence[Trial], planner: Planner) -> list[tuple[T
     return [tuple(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK)]
 
 
-def block_key(stage: str, block: Sequence[Trial]) -> str:
-    """The key of a block's unit."""
+def block_name(stage: str, block: Sequence[Trial]) -> str:
+    """The name of a block's unit, which says all that the trials say."""
     return f"generate/{stage}/{digest([asdict(trial) for trial in block])[:16]}"
 
 
@@ -195,6 +213,14 @@ def _best(scores: Mapping[float, Sequence[float]]) -> float:
     return choose_strength(np.array(list(scores.values())), list(scores))
 
 
+def neutral_texts(concepts: Dataset, count: int) -> list[tuple[str, str]]:
+    """Instruction and response of the first evaluation texts that are negative for a concept and positive for none."""
+    carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
+    without = ~carries & (concepts.labels == Label.NEGATIVE).any(1)
+    chosen = np.flatnonzero(without & (concepts.split == "evaluation"))[:count]
+    return [(concepts.items[row].instruction, concepts.items[row].response) for row in chosen]
+
+
 @dataclass(frozen=True, eq=False)
 class Neutral:
     """Texts that carry no concept, and what the unsteered model expects in them: for the side effect of steering."""
@@ -207,12 +233,9 @@ class Neutral:
     """Log-probabilities of the next token under the unsteered model, text by text."""
 
     @classmethod
-    def of(cls, model: Model, concepts: Dataset, count: int, max_tokens: int = 32) -> "Neutral":
-        """From the first `count` evaluation texts that are negative for a concept and positive for none."""
-        carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
-        plain = ~carries & (concepts.labels == Label.NEGATIVE).any(1)
-        chosen = [concepts.items[row] for row in np.flatnonzero(plain & (concepts.split == "evaluation"))]
-        asked, said = zip(*[(e.instruction, e.response) for e in chosen[:count]], strict=True)
+    def of(cls, model: Model, concepts: Dataset, count: int, max_tokens: int = NEUTRAL_TOKENS) -> "Neutral":
+        """From the first `count` neutral texts of a set, see `neutral_texts`."""
+        asked, said = zip(*neutral_texts(concepts, count), strict=True)
         expected, _ = _log_probabilities(model, _answers(model, asked, said, max_tokens))
         return cls(asked, said, max_tokens, expected)
 

@@ -25,7 +25,7 @@ from workbench.models.positions import ALL, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.environment import code_version
-from workbench.runs.files import canonical
+from workbench.runs.files import canonical, plain
 
 A = TypeVar("A", bound=Artifact)
 
@@ -61,6 +61,11 @@ class Method(ABC, Generic[A]):
     def title(self) -> str:
         """The label, and what its settings change where they are not the usual ones."""
         return self.label
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its artifacts depend on beside the data: class, settings and version, as JSON."""
+        return {"method": type(self).__qualname__, "settings": plain(self), "version": self.version}
 
     def reads(self, site: Site) -> ReadSpec:
         """What is read for a fit at a site: by default every token there but BOS and chat header."""

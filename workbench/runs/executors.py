@@ -1,6 +1,6 @@
 """Where units of work are done: here, in processes of this machine, or on a Ray cluster. The results are the same.
 
-A unit of work is a small value that can be pickled (`Work`): its key, and how to compute it in a `Context`, which holds
+Work is a small value that can be pickled: a name, what it depends on, and how to compute it in a `Context`, which holds
 everything heavy, such as a model. A worker makes its own context once, from the context's `recipe`, and writes each
 unit whole into the run's folder, which all workers share. So a unit that is done twice, or by another worker after the
 first one died, is the same unit.
@@ -19,15 +19,15 @@ from tqdm.auto import tqdm
 from workbench.runs.errors import RunError
 from workbench.runs.files import read_json
 from workbench.runs.run import Run
-from workbench.runs.units import Units
-from workbench.runs.workers import Answer, Crew, Lost, Processes, RayActors
+from workbench.runs.units import Inputs, Units
+from workbench.runs.workers import Answer, Processes, RayActors, WorkerLost, WorkerPool
 
 ATTEMPTS = 3
 """Workers that one unit may lose before it is given up: something in it kills them."""
 
 
 class UnitError(RunError):
-    """A unit failed in a worker; the message has the unit's key and the error, the note its traceback."""
+    """A unit failed in a worker; the message has the unit's name and the error, the note its traceback."""
 
 
 class Context(ABC):
@@ -52,16 +52,43 @@ C = TypeVar("C", bound=Context)
 
 
 class Work(ABC, Generic[C]):
-    """One unit of work; a frozen dataclass at the top level of a module, so that it can be pickled."""
+    """Work that is done in one go; a frozen dataclass at the top level of a module, so that it can be pickled.
+
+    Most work is one unit (`UnitWork`); fits that share work fill several.
+    """
 
     @property
     @abstractmethod
-    def key(self) -> str:
-        """Its name in the store: equal for equal work in one run."""
+    def name(self) -> str:
+        """Its name: equal for equal work in one run."""
+
+    @abstractmethod
+    def fresh(self, context: C) -> bool:
+        """Whether all of it is stored, whole and of the inputs it has in this context; else the log says why."""
+
+    @abstractmethod
+    def finish(self, context: C) -> Any:
+        """What is stored; what is not fresh is computed first, the same wherever and however often that is done."""
+
+
+class UnitWork(Work[C]):
+    """Work that is one unit of the store, of the same name."""
+
+    @abstractmethod
+    def inputs(self, context: C) -> Inputs:
+        """All that the value depends on; see workbench.runs.units."""
 
     @abstractmethod
     def compute(self, context: C) -> object:
-        """The value, as `Units.value` stores it; the same wherever and however often it is computed."""
+        """The value, as `Units.value` stores it."""
+
+    def fresh(self, context: C) -> bool:
+        """See Work."""
+        return context.units.fresh(self.name, self.inputs(context))
+
+    def finish(self, context: C) -> Any:
+        """See Work."""
+        return context.units.value(self.name, self.inputs(context), lambda: self.compute(context))
 
 
 class Executor(ABC):
@@ -69,7 +96,7 @@ class Executor(ABC):
 
     @abstractmethod
     def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
-        """The values of these units, in order; those that are not stored yet are computed first.
+        """What is stored of these works, in order; those that are not fresh are computed first.
 
         `what` names the work on the progress bar. Here an exception in a unit comes as it is; from a worker it comes as
         UnitError. Raises RunError when a unit loses its worker three times, when workers cannot start, and when a
@@ -94,71 +121,72 @@ class Local(Executor):
     def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
         """See Executor."""
         bar = tqdm(works, desc=what, unit="unit", disable=None)
-        return [_value(context, work) for work in bar]
+        return [work.finish(context) for work in bar]
 
 
 @dataclass(eq=False)
 class Pool(Executor):
     """Workers that hold one unit each; a unit whose worker dies goes to another."""
 
-    crew: Callable[[Callable[[], Any], int | None], Crew]
+    pool: Callable[[Callable[[], Any], int | None], WorkerPool]
     """Makes the workers' side from a recipe and the number of workers."""
     workers: int | None = None
-    """How many; None leaves it to the crew."""
-    _crew: Crew | None = None
+    """How many; None leaves it to the pool."""
+    _pool: WorkerPool | None = None
     _idle: list[Any] = field(default_factory=list)
     _busy: dict[Any, Work[Any] | None] = field(default_factory=dict)
     """Each busy worker's unit; None while it makes its context."""
 
     def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
         """See Executor."""
-        missing = {work.key: work for work in works if work.key not in context.units}
+        different = {work.name: work for work in works}.values()
+        missing = deque(work for work in different if not work.fresh(context))
         try:
-            found = self._finish(context, deque(missing.values()), what) if missing else {}
+            done = self._finish(context, missing, what) if missing else {}
         except BaseException:  # also Ctrl-C
             self.close()
             raise
-        return [found[work.key] if work.key in found else _value(context, work) for work in works]
+        return [done[work.name] if work.name in done else work.finish(context) for work in works]
 
     def close(self) -> None:
         """See Executor."""
-        crew, self._crew = self._crew, None
+        pool, self._pool = self._pool, None
         self._idle.clear()
         self._busy.clear()
-        if crew is not None:
-            crew.close()
+        if pool is not None:
+            pool.close()
 
     def _finish(self, context: Context, waiting: deque[Work[Any]], what: str) -> dict[str, Any]:
-        crew, lost, found, n = self._staff(context, len(waiting)), Counter[str](), {}, len(waiting)
+        pool, lost, done, n = self._staff(context, len(waiting)), Counter[str](), {}, len(waiting)
         with tqdm(total=n, desc=what, unit="unit", disable=None) as bar:
-            while len(found) < n:
+            while len(done) < n:
                 while waiting and self._idle:
                     worker, work = self._idle.pop(), waiting.popleft()
                     self._busy[worker] = work
-                    crew.give(worker, work)
-                worker, answer = crew.next()
+                    pool.submit(worker, work)
+                worker, answer = pool.next()
                 work = self._busy.pop(worker, None)
-                if isinstance(answer, Lost):
+                if isinstance(answer, WorkerLost):
                     self._idle = [other for other in self._idle if other is not worker]
-                    _count(lost, work, answer, crew.workers)
+                    _count(lost, work, answer, pool.workers)
                     waiting.extendleft([work] if work else [])
-                    self._busy[crew.start()] = None
+                    self._busy[pool.start()] = None
                     continue
                 self._idle.append(worker)
                 if work is None:
                     _check(_unpacked(answer, "the context of a worker"), context.fingerprint)
                 else:
-                    found[work.key] = _unpacked(answer, f"unit {work.key!r}")
+                    done[work.name] = _unpacked(answer, f"unit {work.name!r}")
                     bar.update()
-        return found
+        return done
 
-    def _staff(self, context: Context, n: int) -> Crew:
+    def _staff(self, context: Context, n: int) -> WorkerPool:
         """As many workers as there is work for, at most; those that are there stay."""
-        if self._crew is None:
-            self._crew = self.crew(context.recipe(), self.workers)
-        while len(self._idle) + len(self._busy) < min(self._crew.workers, n):
-            self._busy[self._crew.start()] = None
-        return self._crew
+        if self._pool is None:
+            self._pool = self.pool(context.recipe(), self.workers)
+        while len(self._idle) + len(self._busy) < min(self._pool.workers, n):
+            self._busy[self._pool.start()] = None
+        return self._pool
 
 
 class Joined(Run):
@@ -169,13 +197,13 @@ class Joined(Run):
         """The run in `folder`. Raises StorageError when it holds no readable config.json."""
         return cls(folder, read_json(folder / "config.json"))
 
-    def unit(self, key: str, compute: Callable[[], object]) -> Any:
+    def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
         """See Run.unit."""
-        return self.units.value(key, compute)
+        return self.units.value(name, inputs, compute)
 
-    def unit_file(self, key: str, write: Callable[[Path], object], suffix: str) -> Path:
+    def unit_file(self, name: str, inputs: Inputs, write: Callable[[Path], object], suffix: str) -> Path:
         """See Run.unit_file."""
-        return self.units.file(key, write, suffix)
+        return self.units.file(name, inputs, write, suffix)
 
 
 def choose(name: str, workers: int | None = None) -> Executor:
@@ -195,13 +223,9 @@ def choose(name: str, workers: int | None = None) -> Executor:
     return kinds[name]()
 
 
-def _value(context: C, work: Work[C]) -> Any:
-    return context.units.value(work.key, lambda: work.compute(context))
-
-
-def _count(lost: Counter[str], work: Work[Any] | None, answer: Lost, workers: int) -> None:
+def _count(lost: Counter[str], work: Work[Any] | None, answer: WorkerLost, workers: int) -> None:
     """Give up on what has cost too many workers."""
-    what = f"unit {work.key!r}" if work else "the context of a worker"
+    what = f"unit {work.name!r}" if work else "the context of a worker"
     lost[what] += 1
     if lost[what] >= (ATTEMPTS if work else ATTEMPTS * workers):
         raise RunError(

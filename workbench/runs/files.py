@@ -59,6 +59,17 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy atomically; a target that holds the same bytes stays as it is. Raises StorageError."""
+    try:
+        data = source.read_bytes()
+        same = target.exists() and target.read_bytes() == data
+    except OSError as error:
+        raise StorageError(f"could not copy {source} to {target}: {error}") from error
+    if not same:
+        write_bytes(target, data)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` atomically as indented JSON, keys sorted: equal values give equal bytes. Raises StorageError."""
     write_text(path, json.dumps(plain(value), sort_keys=True, allow_nan=False, indent=1) + "\n")

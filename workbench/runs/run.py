@@ -26,7 +26,7 @@ from workbench.runs.environment import differences, environment, now
 from workbench.runs.errors import RunError, StorageError
 from workbench.runs.files import JSON, locked, read_json, sweep, write_json
 from workbench.runs.rows import Row, merged, read_rows, write_rows
-from workbench.runs.units import Units
+from workbench.runs.units import Inputs, Units
 
 
 class Run:
@@ -71,20 +71,21 @@ class Run:
         except (KeyError, TypeError) as error:
             raise RunError(f"{folder / 'config.json'} describes no run: {error!r} is missing") from error
 
-    def unit(self, key: str, compute: Callable[[], object]) -> Any:
-        """Do one unit of work once in the life of the run: see Units.value. Raises RunError on a read-only run."""
+    def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
+        """Do one unit of work once for these inputs: see Units.value. Raises RunError on a read-only run."""
         self._require_open()
-        return self.units.value(key, compute)
+        return self.units.value(name, inputs, compute)
 
-    def unit_file(self, key: str, write: Callable[[Path], object], suffix: str) -> Path:
-        """Do one unit of work that makes a file once: see Units.file. Raises RunError on a read-only run."""
+    def unit_file(self, name: str, inputs: Inputs, write: Callable[[Path], object], suffix: str) -> Path:
+        """Do one unit of work that makes a file once for these inputs: see Units.file. Raises as `unit` does."""
         self._require_open()
-        return self.units.file(key, write, suffix)
+        return self.units.file(name, inputs, write, suffix)
 
     def record(self, rows: Iterable[Row]) -> None:
         """Add rows to results.json. Rows left by an earlier opening are replaced where they answer the same question.
 
-        Raises RunError for a row of another experiment, and when two rows recorded since the run was opened disagree.
+        The others stay until the run is settled, so that one which is interrupted keeps its table. Raises RunError for
+        a row of another experiment, and when two rows recorded since the run was opened disagree.
         """
         self._require_open()
         rows = tuple(rows)
@@ -95,6 +96,16 @@ class Run:
         fresh = {row.key for row in recorded}
         write_rows(self._results, merged(recorded, (row for row in self.rows() if row.key not in fresh)))
         self._recorded = recorded
+
+    def settle(self) -> None:
+        """Leave no row in results.json that was not recorded since the run was opened; for when all of them are.
+
+        Call it before the report is written: else that shows a concept which is no longer among the inputs. Without
+        any recorded row it changes nothing. `close` does it for a run that is finished.
+        """
+        self._require_open()
+        if self._recorded:
+            write_rows(self._results, self._recorded)
 
     def rows(self) -> tuple[Row, ...]:
         """All rows of results.json, none when there is none yet. Raises StorageError, RunError when it is damaged."""
@@ -114,7 +125,7 @@ class Run:
     @property
     def units(self) -> Units:
         """The finished units; workers on other processes may fill it (it needs no lock)."""
-        return Units(self.folder / "units")
+        return Units(self.folder / "units", self.log)
 
     @property
     def artifacts(self) -> Path:
@@ -141,11 +152,16 @@ class Run:
         return entries[-1].get("outcome", "unfinished") if entries else "unfinished"
 
     def close(self, outcome: str = "finished") -> None:
-        """Note how the run ended, detach the log, release the lock. Afterwards the run can still be read."""
+        """Note how the run ended, detach the log, release the lock. Afterwards the run can still be read.
+
+        A run that is finished is settled first, see `settle`.
+        """
         if self._resources is None:
             return
         with self._resources:
             try:
+                if outcome == "finished":
+                    self.settle()
                 self.note(ended=now(), outcome=outcome)
             finally:
                 self._resources = None
@@ -185,6 +201,8 @@ class Run:
         self.log.info("%s %s", "continued" if entries else "started", self.folder)
         for difference in differences(entries[-1], entry) if entries else ():
             self.log.warning("since this run was last opened, %s: finished units are from before", difference)
+        if earlier := self.units.earlier():
+            self.log.warning("%d units are of an earlier format, which held no inputs: they are done again", earlier)
 
 
 def _write_config(path: Path, described: dict[str, Any]) -> None:

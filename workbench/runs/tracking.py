@@ -66,15 +66,29 @@ class Tracker:
 
         self._send(f"log the table {name!r}", log)
 
-    def log_artifact(self, name: str, type: str, path: Path, metadata: Mapping[str, JSON]) -> None:
-        """Log a file or folder as the artifact `slug(name)`, without a copy. Raises RunError when it is not there."""
-        _require(path)
+    def log_artifact(
+        self,
+        name: str,
+        type: str,
+        path: Path,
+        metadata: Mapping[str, JSON],
+        only: Sequence[Path] | None = None,
+    ) -> None:
+        """Log a file or folder, or `only` some files of a folder, as the artifact `slug(name)`, without a copy.
+
+        Raises RunError for what is not there.
+        """
+        for asked in (path, *(only or ())):
+            _require(asked)
 
         def log(wandb: Any, run: Any) -> None:
             artifact = wandb.Artifact(slug(name), type, metadata=dict(metadata))
             # Mutable files would be copied to the user's home, which may be small or read-only; these never change.
-            add = artifact.add_dir if path.is_dir() else artifact.add_file
-            add(str(path), policy="immutable")
+            for file in only or ():
+                artifact.add_file(str(file), name=file.relative_to(path).as_posix(), policy="immutable")
+            if only is None:
+                add = artifact.add_dir if path.is_dir() else artifact.add_file
+                add(str(path), policy="immutable")
             run.log_artifact(artifact)
 
         self._send(f"log the artifact {name!r}", log)

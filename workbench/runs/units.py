@@ -1,77 +1,167 @@
-"""Units of work that are done once: each is stored whole, with its checksum, under a key."""
+"""Units of work that are done once: each is stored whole, with the inputs that it was computed from."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workbench.runs.errors import RunError, StorageError
-from workbench.runs.files import digest, file_digest, plain, read_json, replacing, slug, write_json
+from workbench.runs.files import JSON, digest, file_digest, plain, read_json, replacing, slug, write_json
 
 _LOG = logging.getLogger(__name__)
+
+Inputs = Mapping[str, JSON]
+"""All that a unit depends on, by name: small values, and digests of large ones.
+
+By convention `version` is a number that the unit's author raises when its meaning changes.
+"""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """The file of a unit, and the note that its writer left beside it."""
+
+    path: Path
+    note: Any
 
 
 @dataclass(frozen=True)
 class Units:
-    """The store of finished units in `folder`: `<slug of key>/unit.json`, and beside it the file of a file unit.
+    """The store of finished units in `folder`, one slot a name: `<slug of name>/unit.json`, and beside it its file.
 
-    It holds no lock and no state, so any number of workers may fill one store; a unit that two of them finish at once
-    is written whole by one after the other. A unit that is damaged (truncated, edited, of another key) is reported in
-    the log and done again.
+    A stored unit counts if it is whole and its inputs are the given ones. One that does not is done again, and the log
+    says why: it is damaged (truncated, edited, of another name), of the earlier format, which held no inputs, or some
+    of its inputs changed. The store holds no lock and no state, so any number of workers may fill it; a unit that two
+    of them finish at once is written whole by one after the other.
     """
 
     folder: Path
+    log: logging.Logger = field(default=_LOG, compare=False, repr=False)
 
-    def value(self, key: str, compute: Callable[[], object]) -> Any:
-        """The stored value of `key`, or that of `compute()`, stored first.
+    def value(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
+        """The stored value of a unit, or that of `compute()`, stored first.
 
         Always what was read back from disk, so that fresh and resumed runs see the same (tuples are lists, say).
-        Raises StorageError when the value cannot be JSON or cannot be written.
+        Raises StorageError when inputs or value cannot be JSON, or the unit cannot be written.
         """
-        index = self._index(key)
-        if not self._intact(index, key, _value_seal):
-            value = plain(compute(), f"the value of unit {key!r}")
-            write_json(index, {"key": key, "value": value, "sha256": digest([key, value])})
-        return read_json(index)["value"]
+        stored = self._find(name, inputs)
+        if stored is None:
+            self._write(name, inputs, compute())
+            stored = read_json(self._index(name))
+        return stored["value"]
 
-    def file(self, key: str, write: Callable[[Path], object], suffix: str) -> Path:
-        """The path of the file of `key`, made by `write(path)` unless it is there and whole.
+    def file(self, name: str, inputs: Inputs, write: Callable[[Path], object], suffix: str) -> Path:
+        """The path of a unit's file, made by `write(path)` unless it is there, whole and of these inputs.
 
         `suffix` is the file's ending with its dot. Raises StorageError when it cannot be written, RunError when `write`
         wrote nothing.
         """
-        index, data = self._index(key), self._index(key).with_name(f"data{suffix}")
-        if not self._intact(index, key, lambda key, _: digest([key, file_digest(data)])):
-            with replacing(data) as scratch:
-                write(scratch)
-                if not scratch.exists():
-                    raise RunError(f"unit {key!r}: its writer did not write to the path it was given, {scratch}")
-            write_json(index, {"key": key, "file": data.name, "sha256": digest([key, file_digest(data)])})
-        return data
 
-    def __contains__(self, key: str) -> bool:
-        return self._index(key).exists()
+        def write_one(paths: Mapping[str, Path]) -> dict[str, JSON]:
+            write(paths[name])
+            return {name: None}
+
+        return self.files({name: inputs}, write_one, suffix)[name].path
+
+    def files(
+        self,
+        inputs: Mapping[str, Inputs],
+        write: Callable[[Mapping[str, Path]], Mapping[str, JSON]],
+        suffix: str,
+    ) -> dict[str, StoredFile]:
+        """The files of several units that share work, by name; those that do not count are made by one `write(paths)`.
+
+        `write` gets a path for each name that is missing, and returns a note for each. Raises as `file` does.
+        """
+        file = f"data{suffix}"
+        missing = [name for name, its in inputs.items() if (self._find(name, its) or {}).get("file") != file]
+        if missing:
+            with ExitStack() as finished:
+                paths = {name: self._index(name).with_name(file) for name in missing}
+                scratch = {name: finished.enter_context(replacing(path)) for name, path in paths.items()}
+                notes = write(scratch)
+                for name, path in scratch.items():
+                    if not path.exists():
+                        raise RunError(f"unit {name!r}: its writer did not write to the path it was given, {path}")
+            for name in missing:
+                self._write(name, inputs[name], notes[name], file)
+        return {name: StoredFile(self._index(name).with_name(file), self._note(name)) for name in inputs}
+
+    def fresh(self, name: str, inputs: Inputs) -> bool:
+        """Whether the unit is stored, whole and of these inputs; if it is stored and is not, the log says why."""
+        return self._find(name, inputs) is not None
+
+    def earlier(self) -> int:
+        """How many units are of the earlier format, which held no inputs; none of them counts."""
+        return sum(_is_earlier(_read(index)) for index in self.folder.glob("*/unit.json"))
 
     def __len__(self) -> int:
         return sum(1 for _ in self.folder.glob("*/unit.json"))
 
-    def _index(self, key: str) -> Path:
-        return self.folder / slug(key) / "unit.json"
+    def _index(self, name: str) -> Path:
+        return self.folder / slug(name) / "unit.json"
 
-    def _intact(self, index: Path, key: str, seal: Callable[[str, dict[str, Any]], str]) -> bool:
+    def _note(self, name: str) -> Any:
+        return read_json(self._index(name))["value"]
+
+    def _write(self, name: str, inputs: Inputs, value: object, file: str | None = None) -> None:
+        record = {
+            "name": name,
+            "inputs": plain(inputs, f"the inputs of unit {name!r}"),
+            "value": plain(value, f"the value of unit {name!r}"),
+            "file": file,
+        }
+        index = self._index(name)
+        write_json(index, record | {"sha256": _checksum(record, index.parent)})
+
+    def _find(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+        """The record of a unit that counts."""
+        index, given = self._index(name), plain(inputs, f"the inputs of unit {name!r}")
         if not index.exists():
-            return False
-        try:
-            stored = read_json(index)
-            if stored["sha256"] == seal(key, stored):
-                return True
-            reason = "its checksum differs"
-        except (StorageError, KeyError, TypeError) as error:
-            reason = repr(error)
-        _LOG.warning("unit %r in %s is damaged and is done again: %s", key, index.parent, reason)
+            return None
+        stored = _read(index)
+        if _is_whole(stored, name, index.parent):
+            changed = _changed(stored["inputs"], given)
+            if not changed:
+                return stored
+            self.log.info("unit %r is done again: its %s changed", name, ", ".join(changed))
+        elif _is_earlier(stored):
+            self.log.info("unit %r is done again: it is of an earlier format, which held no inputs", name)
+        else:
+            self.log.warning("unit %r in %s is damaged and is done again", name, index.parent)
+        return None
+
+
+def _read(index: Path) -> Any:
+    """What a unit's file holds; None where it cannot be read."""
+    try:
+        return read_json(index)
+    except StorageError:
+        return None
+
+
+def _is_earlier(stored: Any) -> bool:
+    return isinstance(stored, dict) and "key" in stored and "inputs" not in stored
+
+
+def _is_whole(stored: Any, name: str, folder: Path) -> bool:
+    """Whether a record is of this name, and it and its file are as they were written."""
+    try:
+        return stored["name"] == name and stored["sha256"] == _checksum(stored, folder)
+    except (StorageError, KeyError, TypeError):
         return False
 
 
-def _value_seal(key: str, stored: dict[str, Any]) -> str:
-    return digest([key, stored["value"]])
+def _checksum(record: Mapping[str, Any], folder: Path) -> str:
+    """sha256 of all that a record says, and of its file."""
+    file = record["file"]
+    said = [record["name"], record["inputs"], record["value"], file]
+    return digest([*said, None if file is None else file_digest(folder / file)])
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names of the inputs that are not the same, or on one side only."""
+    there = before.keys() & now.keys()
+    return sorted((before.keys() ^ now.keys()) | {name for name in there if before[name] != now[name]})

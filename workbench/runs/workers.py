@@ -27,13 +27,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerLost:
     """A worker died, and what it was doing with it."""
 
     reason: str
 
 
-class Crew(ABC):
+class WorkerPool(ABC):
     """Workers that make a context each, and then take one unit at a time."""
 
     workers: int
@@ -44,11 +44,11 @@ class Crew(ABC):
         """Begin a worker; its first answer is its context's fingerprint."""
 
     @abstractmethod
-    def give(self, worker: Any, work: Any) -> None:
+    def submit(self, worker: Any, work: Any) -> None:
         """Have a worker do a unit."""
 
     @abstractmethod
-    def next(self) -> tuple[Any, Answer | Lost]:
+    def next(self) -> tuple[Any, Answer | WorkerLost]:
         """Wait for the next worker that has something to say."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Crew(ABC):
         """End all workers at once."""
 
 
-class Desk:
+class WorkerServer:
     """A worker's own side: its context, made when it is first asked something."""
 
     def __init__(self, recipe: bytes, threads: int):
@@ -70,7 +70,7 @@ class Desk:
 
     def do(self, work: Any) -> Answer:
         """Do a unit; its value is what was read back from disk."""
-        return _answer(lambda: self._context.units.value(work.key, lambda: work.compute(self._context)))
+        return _answer(lambda: work.finish(self._context))
 
     def _open(self) -> str:
         os.environ["OMP_NUM_THREADS"] = str(self._threads)  # for what is not imported yet
@@ -93,7 +93,7 @@ class _Worker:
     pipe: Any
 
 
-class Processes(Crew):
+class Processes(WorkerPool):
     """Fresh processes of this machine (spawned, never forked: a fork would share the model's locks).
 
     With GPUs there is one worker for each, which sees that one only; else one for four cores, and two at least. They
@@ -110,7 +110,7 @@ class Processes(Crew):
         self._started = 0
 
     def start(self) -> _Worker:
-        """See Crew."""
+        """See WorkerPool."""
         spawn = get_context("spawn")
         ours, theirs = spawn.Pipe()
         device = self._devices[self._started % len(self._devices)] if self._devices else None
@@ -121,15 +121,15 @@ class Processes(Crew):
         self._alive.append(_Worker(process, ours))
         return self._alive[-1]
 
-    def give(self, worker: _Worker, work: Any) -> None:
-        """See Crew."""
+    def submit(self, worker: _Worker, work: Any) -> None:
+        """See WorkerPool."""
         try:
             worker.pipe.send(work)
         except OSError:
             return  # it is dead, as `next` is about to find
 
-    def next(self) -> tuple[_Worker, Answer | Lost]:
-        """See Crew."""
+    def next(self) -> tuple[_Worker, Answer | WorkerLost]:
+        """See WorkerPool."""
         ready = connection.wait([worker.pipe for worker in self._alive])
         worker = next(worker for worker in self._alive if worker.pipe is ready[0])
         try:
@@ -137,10 +137,10 @@ class Processes(Crew):
         except (EOFError, OSError):
             self._alive.remove(worker)
             _end(worker)
-            return worker, Lost(f"process {worker.process.pid} ended with exit code {worker.process.exitcode}")
+            return worker, WorkerLost(f"process {worker.process.pid} ended with exit code {worker.process.exitcode}")
 
     def close(self) -> None:
-        """See Crew."""
+        """See WorkerPool."""
         for worker in self._alive:
             worker.process.terminate()
         while self._alive:
@@ -167,11 +167,11 @@ def _serve(pipe: Any, device: str | None, recipe: bytes, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    desk = Desk(recipe, threads)
+    server = WorkerServer(recipe, threads)
     try:
-        pipe.send(desk.open())
+        pipe.send(server.open())
         while True:
-            pipe.send(desk.do(pipe.recv()))
+            pipe.send(server.do(pipe.recv()))
     except (EOFError, OSError):
         return
 
@@ -183,7 +183,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-class RayActors(Crew):
+class RayActors(WorkerPool):
     """Actors on a Ray cluster: the one this process or RAY_ADDRESS is connected to, else one of this machine alone.
 
     One actor for each GPU, with that GPU; without GPUs one for each node. The CPUs of a node are divided among its
@@ -208,24 +208,24 @@ class RayActors(Crew):
         self.workers = workers or gpus or len(nodes)
         cpus = max(1, int(min(node["CPU"] for node in nodes)) // -(-self.workers // len(nodes)))
         threads = min(cpus, torch.get_num_threads())
-        self._actor: Any = ray.remote(num_cpus=cpus, num_gpus=1 if gpus else 0, max_restarts=0)(Desk)
+        self._actor: Any = ray.remote(num_cpus=cpus, num_gpus=1 if gpus else 0, max_restarts=0)(WorkerServer)
         self._arguments = pickle.dumps(recipe), threads
         self._pending: dict[Any, Any] = {}
         self._alive: list[Any] = []
 
     def start(self) -> Any:
-        """See Crew."""
+        """See WorkerPool."""
         actor = self._actor.remote(*self._arguments)
         self._alive.append(actor)
         self._pending[actor.open.remote()] = actor
         return actor
 
-    def give(self, worker: Any, work: Any) -> None:
-        """See Crew."""
+    def submit(self, worker: Any, work: Any) -> None:
+        """See WorkerPool."""
         self._pending[worker.do.remote(work)] = worker
 
-    def next(self) -> tuple[Any, Answer | Lost]:
-        """See Crew."""
+    def next(self) -> tuple[Any, Answer | WorkerLost]:
+        """See WorkerPool."""
         errors = self._ray.exceptions
         (ready,), _ = self._ray.wait(list(self._pending), num_returns=1)
         worker = self._pending.pop(ready)
@@ -234,10 +234,10 @@ class RayActors(Crew):
         except (errors.RayActorError, errors.ObjectLostError, errors.NodeDiedError) as error:
             self._alive.remove(worker)
             self._ray.kill(worker)
-            return worker, Lost(str(error).strip().rpartition("\n")[2])
+            return worker, WorkerLost(str(error).strip().rpartition("\n")[2])
 
     def close(self) -> None:
-        """See Crew."""
+        """See WorkerPool."""
         for worker in self._alive:
             self._ray.kill(worker)
         self._alive.clear()

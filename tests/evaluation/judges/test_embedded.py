@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, world
+from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
@@ -142,3 +143,18 @@ def test_on_real_texts_it_agrees_with_their_labels() -> None:
         carried = labels[rows, k] == Label.POSITIVE
         assert auroc(np.array([rating.concept for rating in ratings], dtype=float), carried) > 0.9
         assert np.mean([rating.instruction for rating in ratings]) > 1  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def test_its_ratings_depend_on_what_it_was_fitted_on_and_not_on_evaluation_texts(judge: EmbeddedJudge) -> None:
+    def identity(concepts: Dataset, fluent: np.ndarray = FLUENT) -> object:
+        return EmbeddedJudge.fit(concepts, WordEncoder(), fluent, BROKEN).identity
+
+    def edited(split: str) -> Dataset:
+        items, at = world().items, int((world().split == split).argmax())
+        changed = items[at].with_response(f"{items[at].response} And more.")
+        return replace(world(), items=(*items[:at], changed, *items[at + 1 :]))
+
+    assert identity(world()) == identity(edited("evaluation")) == judge.identity
+    assert identity(world(), FLUENT + 1) != judge.identity
+    assert identity(edited("train")) != judge.identity
+    assert identity(edited("validation")) != judge.identity

@@ -312,3 +312,10 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_the_name_says_model_and_host() -> None:
     assert EndpointJudge("https://api.example.com/v1", "gpt-x").name == "gpt-x at api.example.com"
+
+
+@pytest.mark.parametrize("change", [{"model": "n"}, {"temperature": 0.5}, {"max_tokens": 9}, {"base_url": "http://b"}])
+def test_its_ratings_depend_on_address_model_and_parameters(change: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {"base_url": "http://a", "model": "m"}
+    assert EndpointJudge(**settings).identity != EndpointJudge(**settings | change).identity
+    assert EndpointJudge(**settings).identity == EndpointJudge(**settings, concurrency=1, retries=0).identity

@@ -75,3 +75,10 @@ def test_a_real_model_answers_greedily_and_batches_change_nothing(llama: Any, mo
 
 def test_the_name_is_the_models(llama: Any) -> None:
     assert LocalJudge(llama).name == "tiny-llama (local)"
+
+
+def test_its_ratings_depend_on_the_model_and_the_room_for_an_answer(llama: Any) -> None:
+    found = LocalJudge(llama).identity
+    assert found.items() >= llama.identity.items()
+    assert found == LocalJudge(llama, batch_size=1).identity
+    assert found != LocalJudge(llama, max_new_tokens=4).identity

@@ -25,6 +25,10 @@ class WordEncoder(SentenceEncoder):
     def __init__(self) -> None:
         super().__init__(module=None, tokenizer=None)
 
+    @property
+    def digest(self) -> str:  # type: ignore[override]
+        return "words"
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self._encode(text) for text in texts])
 

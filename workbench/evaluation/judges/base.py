@@ -6,9 +6,11 @@ its instruction, is it fluent. A judge that could not rate says so: a failure is
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from workbench.runs.files import JSON
 
 MAX_RATING = 2.0
 
@@ -89,6 +91,14 @@ class Judge(Protocol):
     @property
     def name(self) -> str:
         """How tables and reports call this judge."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, JSON]:
+        """All that its ratings depend on beside the items: stored ratings count as long as it stays the same.
+
+        Equal in every process that sets up the same judge, whatever its threads round.
+        """
         ...
 
     def rate(self, items: Sequence[Item]) -> list[Rating]:

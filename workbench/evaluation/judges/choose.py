@@ -10,6 +10,7 @@ from workbench.evaluation.steering import perplexities, stream
 from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
+from workbench.runs.files import digest, plain
 from workbench.runs.run import Run
 
 YARDSTICKS = 64
@@ -25,7 +26,13 @@ def choose(name: str, judge_model: str, concepts: Dataset, model: Model, samplin
         from workbench.evaluation.judges.embedded import EmbeddedJudge
         from workbench.evaluation.judges.encoder import SentenceEncoder
 
-        fluent, broken = run.unit("judge/yardsticks", lambda: yardsticks(concepts, model, sampling))
+        inputs = {
+            **model.identity,
+            "sampling": plain(sampling),
+            "items": digest(_questions(concepts)),
+            "version": 1,
+        }
+        fluent, broken = run.unit("judge/yardsticks", inputs, lambda: yardsticks(concepts, model, sampling))
         return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), np.array(fluent), np.array(broken))
     if name.startswith("local:"):
         from workbench.evaluation.judges.local import LocalJudge
@@ -45,10 +52,14 @@ def yardsticks(concepts: Dataset, model: Model, sampling: Sampling) -> list[list
     """
     from workbench.evaluation.judges.fluency import broken
 
-    asked = list(dict.fromkeys(text.instruction for text in concepts.part("validation").items))[:YARDSTICKS]
+    asked = _questions(concepts)
     seeds = tuple(stream("yardstick", text) for text in asked)
     answers = [one.text for one in model.generate(asked, sampling=replace(sampling, row_seeds=seeds), batch_size=64)]
     said = [(question, answer) for question, answer in zip(asked, answers, strict=True) if answer.strip()]
     questions, answers = [question for question, _ in said], [answer for _, answer in said]
     pairs = [perplexities(model, questions, texts) for texts in (answers, broken(answers))]
     return [[value for value in values if value is not None] for values in pairs]
+
+
+def _questions(concepts: Dataset) -> list[str]:
+    return list(dict.fromkeys(text.instruction for text in concepts.part("validation").items))[:YARDSTICKS]

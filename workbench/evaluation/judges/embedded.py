@@ -20,6 +20,10 @@ from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, 
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
 from workbench.evaluation.judges.fluency import longest_run, rate_fluency, stuck, variety
 from workbench.evaluation.metrics import max_pool
+from workbench.runs.files import JSON, digest
+
+VERSION = 1
+"""Raised when the same texts and encoder come to give other ratings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +33,23 @@ class EmbeddedJudge:
     encoder: SentenceEncoder
     classifier: ConceptClassifier
     thresholds: Thresholds
+    fitted_on: str
+    """Digest of the texts and perplexities that classifier and thresholds come from."""
 
     @property
     def name(self) -> str:
         """How tables and reports call this judge."""
         return "embedded (MiniLM classifier, no LLM)"
+
+    @property
+    def identity(self) -> dict[str, JSON]:
+        """The encoder, and what classifier and thresholds were fitted on: their own last digits depend on threads."""
+        return {
+            "judge": "embedded",
+            "encoder": self.encoder.digest,
+            "fitted_on": self.fitted_on,
+            "version": VERSION,
+        }
 
     @classmethod
     def fit(
@@ -64,7 +80,8 @@ class EmbeddedJudge:
             variety=_variety_ramp(texts),
             run=_run_ramp(texts),
         )
-        return cls(encoder, classifier, thresholds)
+        given = [concepts.part("train").digest, held_out.digest, perplexities.tolist(), broken.tolist()]
+        return cls(encoder, classifier, thresholds, digest(given))
 
     def rate(self, items: Sequence[Item]) -> list[Rating]:
         """One rating for each item. Without a perplexity the fluency is missing.

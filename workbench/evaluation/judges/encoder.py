@@ -3,8 +3,10 @@
 Reimers & Gurevych 2019 (arXiv:1908.10084), Wang et al. 2020 (arXiv:2002.10957); 22 million parameters, Apache-2.0.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,15 @@ class SentenceEncoder:
         source = str(folder or encoder_folder())
         module = AutoModel.from_pretrained(source, dtype=torch.float32)
         return cls(module.eval(), AutoTokenizer.from_pretrained(source))
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the weights."""
+        total = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            total.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        return total.hexdigest()
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
         """One unit vector for each text, in order. Equal texts are encoded once; what follows token 256 is ignored."""

@@ -17,6 +17,7 @@ from workbench.evaluation.judges.base import Item, JudgeError, Rating
 from workbench.evaluation.judges.completions import Completion, Price, Usage
 from workbench.evaluation.judges.replies import Question, ReplyCache
 from workbench.evaluation.judges.rubric import Reply
+from workbench.runs.files import JSON
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -73,6 +74,12 @@ class EndpointJudge:
     def name(self) -> str:
         """Model and host."""
         return f"{self.model} at {urlsplit(self.base_url).netloc}"
+
+    @property
+    def identity(self) -> dict[str, JSON]:
+        """Address, model, parameters of the request, and the rubric."""
+        asked = {"base_url": self.base_url, "model": self.model, "parameters": self._parameters}
+        return {"judge": "endpoint", **asked, "rubric": rubric.DIGEST}
 
     @property
     def cost(self) -> float | None:

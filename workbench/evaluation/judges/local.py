@@ -9,6 +9,7 @@ from workbench.evaluation.judges.rubric import Reply
 from workbench.models.encoding import encode, encode_chat
 from workbench.models.generation import Sampling
 from workbench.models.model import Model
+from workbench.runs.files import JSON
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class LocalJudge:
     def name(self) -> str:
         """The model's name, marked as local."""
         return f"{self.model.name} (local)"
+
+    @property
+    def identity(self) -> dict[str, JSON]:
+        """The model, the rubric and the room for an answer."""
+        return {"judge": "local", **self.model.identity, "max_new_tokens": self.max_new_tokens, "rubric": rubric.DIGEST}
 
     def rate(self, items: Sequence[Item]) -> list[Rating]:
         """One rating for each item."""

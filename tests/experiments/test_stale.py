@@ -1,0 +1,63 @@
+"""The same command after something it reads was changed in place: what is stale is done again, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.experiments.stale import CHANGES, RUNS, Case, new_lines, redone, results, stamps, write_concepts
+from workbench.models.model import Model
+
+
+@pytest.fixture(scope="module", params=list(RUNS))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """An experiment that was run; each test leaves its run as the inputs are."""
+    case = Case.of(request.param, tmp_path_factory.mktemp(request.param))
+    case.run()
+    return case
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_what_was_changed_in_place_is_done_again(case: Case, change: str):
+    folder, before = case.folder, results(case.folder)
+    CHANGES[change](case.inputs)
+    with new_lines(folder) as said:
+        case.run()
+    after = results(folder)
+    assert after == pytest.approx(case.fresh(), abs=1e-6)
+    assert any(change in names for names in redone(said[0]).values())
+    same = after.keys() == before.keys() and after == pytest.approx(before, abs=1e-6)
+    assert not same or (case.name, change) == ("linear_hypothesis", "chat_template")  # it reads bare words
+
+
+def test_nothing_is_done_where_nothing_changed(case: Case, monkeypatch: pytest.MonkeyPatch):
+    folder = case.folder
+    before, found = stamps(folder), results(folder)
+    for name in ("read", "generate"):
+        monkeypatch.setattr(Model, name, lambda *_, **__: pytest.fail("the model was asked again"))
+    with new_lines(folder) as said:
+        case.run()
+    assert stamps(folder) == before
+    assert results(folder) == found
+    assert "done again" not in said[0]
+
+
+FITS = {"axbench": "fit-*", "directions": "fit-*", "erasure": "eraser-*"}
+
+
+@pytest.mark.parametrize("name", list(FITS))
+def test_another_concept_refits_nothing_and_leaves_no_row_when_it_goes(name: str, tmp_path: Path):
+    case = Case.of(name, tmp_path)
+    folder = case.run()
+    two, fits = results(folder), stamps(folder, FITS[name])
+    write_concepts(case.inputs.folder, "sea", "rain", "wind")
+    case.run()
+    now = stamps(folder, FITS[name])
+    assert {path: now[path] for path in fits} == fits
+    assert len(now) > len(fits)
+    three = results(folder)
+    assert three.keys() > two.keys()
+    assert three == pytest.approx(case.fresh(), abs=1e-5)
+    write_concepts(case.inputs.folder, "sea", "rain")
+    case.run()
+    assert results(folder) == pytest.approx(two, abs=1e-5)
+    assert {path: stamps(folder)[path] for path in fits} == fits
