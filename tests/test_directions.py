@@ -201,7 +201,7 @@ def test_a_killed_run_continues_to_the_same_dictionary(tmp_path: Path, on_disk: 
 def test_the_source_is_what_the_name_says(tmp_path: Path):
     assert len(choose("packaged", 3).targets) == 3
     folder = write_axbench(planted_set(3), tmp_path / "three")
-    assert [concept.description for concept in choose(str(folder), 2).concepts] == [
+    assert [concept.description for concept in choose(str(folder), 2).targets] == [
         "texts full of sign number 0",
         "texts full of sign number 1",
     ]

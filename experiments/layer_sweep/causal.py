@@ -119,7 +119,7 @@ def random_like(directions: Directions, seed: int) -> dict[int, Tensor]:
 
 def _drawn(dataset: Dataset, split: Split, n: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Texts of a split with the label and without it, equally many, at most n in all."""
-    rows = dataset.rows(split, 0)
+    rows = dataset.rows(0, split)
     label = dataset.column(0)[rows] == Label.POSITIVE
     each = min(n // 2, int(label.sum()), int((~label).sum()))
     return [rng.permutation(rows[label == value])[:each] for value in (True, False)]

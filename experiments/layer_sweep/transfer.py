@@ -67,5 +67,5 @@ def _means(dataset: Dataset, x: Tensor) -> tuple[Float[Tensor, "d"], Float[Tenso
 
 
 def _accuracy(dataset: Dataset, scores: Float[Tensor, "text"]) -> float:
-    rows = torch.from_numpy(dataset.rows("evaluation", 0))
+    rows = torch.from_numpy(dataset.rows(0, "evaluation"))
     return float(((scores[rows] > 0) == (torch.from_numpy(dataset.column(0).copy())[rows] == 1)).float().mean())

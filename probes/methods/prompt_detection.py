@@ -126,7 +126,7 @@ def _answered(model: Model, asked: Sequence[str]) -> Tokens:
 
 def _rubric(artifact: Prompt, text: Item) -> str:
     """The judges' question about the concept in a text."""
-    item = JudgedText(artifact.origin.concept, artifact.text, text.instruction, text.response, perplexity=torch.nan)
+    item = JudgedText(artifact.origin.label, artifact.text, text.instruction, text.response, perplexity=torch.nan)
     return rubric.prompts(item)[0]
 
 

@@ -53,7 +53,7 @@ def test_the_packaged_set_keeps_every_label(tmp_path: Path):
     data = packaged()
     again = read_axbench(write_axbench(data, tmp_path / "packaged"))
     assert labelled(again) == labelled(data)
-    assert [concept.genre for concept in again.concepts] == [concept.genre for concept in data.concepts]
+    assert [concept.genre for concept in again.targets] == [concept.genre for concept in data.targets]
     words = {(e.instruction, e.response): (e.word, e.sense) for e in data.items if e.word}
     assert {(e.instruction, e.response): (e.word, e.sense) for e in again.items if e.word} == words
 
@@ -155,7 +155,7 @@ def test_a_block_of_a_folder_holds_what_the_whole_holds(tmp_path: Path, numbers:
     whole = read_axbench(folder).select(numbers)
     block = AxBenchFolder(folder).read(numbers)
     kept = [row for row, example in enumerate(whole.items) if example.split != "evaluation"]
-    assert block.concepts == whole.concepts
+    assert block.targets == whole.targets
     assert block.items == tuple(whole.items[row] for row in kept)
     assert block.labels.tolist() == whole.labels[kept].tolist()
 

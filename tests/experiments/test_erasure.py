@@ -110,7 +110,7 @@ def test_every_eraser_makes_the_mean_texts_of_a_concept_equal(name: str) -> None
 
 def test_every_concept_has_random_controls_of_its_own() -> None:
     data = concept_set()
-    drawn = [controls(data, concept.name, [2, 1, 2], 3) for concept in data.concepts.targets]
+    drawn = [controls(data, concept.name, [2, 1, 2], 3) for concept in data.dataset.targets]
     assert [list(one) for one in drawn] == [[(rank, draw) for rank in (1, 2) for draw in range(3)]] * 3
     lines = torch.cat([one[1, draw].right for one in drawn for draw in range(3)])
     cosine = (lines @ lines.T).abs() - torch.eye(9, dtype=torch.float64)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from experiments.layer_sweep.datasets import Dataset, datasets, of_statements
 
 from experiments.layer_sweep import Config, run
 from experiments.layer_sweep.causal import QUESTIONS, Effect, edits_of, effect, random_like
@@ -17,7 +16,9 @@ from experiments.layer_sweep.cells import Columns, Measured, choose, measure
 from experiments.layer_sweep.sweep import Place, Sweep, Variant
 from experiments.layer_sweep.transfer import centred, directions, transfer
 from tests.tiny import tiny_folder, tiny_model
-from workbench.data.items import DataError
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, Item, Label, Target
+from workbench.data.named import datasets
 from workbench.data.statements import statements
 from workbench.evaluation.intervals import Interval
 from workbench.models.positions import Layout
@@ -32,9 +33,9 @@ SPLITS = np.array(["train"] * 240 + ["validation"] * 60 + ["evaluation"] * 100)
 def dataset(labels: np.ndarray, name: str = "planted") -> Dataset:
     """Texts whose last words are unlike, in 100 groups of four."""
     n, columns = labels.shape
-    texts = tuple((f"text number {at}", None) for at in range(n))
-    names = tuple(f"column{k}" for k in range(columns))
-    return Dataset(name, names, texts, labels.astype(np.int8), SPLITS[:n], np.arange(n) // 4)
+    items = [Item.bare(f"text number {at}") for at in range(n)]
+    targets = [Target(f"column{k}", f"column {k}") for k in range(columns)]
+    return Dataset.of_labels(name, items, targets, labels.astype(np.int8), SPLITS[:n], group=np.arange(n) // 4)
 
 
 def planted(seed: int, strength: float, columns: int = 2) -> tuple[Dataset, torch.Tensor, torch.Tensor]:
@@ -72,11 +73,11 @@ def test_columns_come_out_as_if_alone_and_absent_texts_are_never_seen() -> None:
     data, x, _ = planted(1, 1.0)
     labels = data.labels.copy()
     labels[::5, 1] = -1
-    data = replace(data, labels=labels)
+    data = data.with_labels(labels)
     spoiled = x.clone()
     grid = (1e-3, 1e-1)
     both = choose(x, Columns.of(data), grid).found
-    alone = choose(x, Columns.of(replace(data, columns=("column1",), labels=labels[:, 1:])), grid).found
+    alone = choose(x, Columns.of(dataset(labels[:, 1:])), grid).found
     assert both.C[1] == alone.C[0]
     torch.testing.assert_close(both.weight[:, 1], alone.weight[:, 0], atol=2e-3, rtol=1e-3)
     spoiled[data.split == "evaluation"] = 1e3  # no choice looks at evaluation texts
@@ -88,7 +89,7 @@ def test_c_and_loss_are_those_of_the_validation_texts() -> None:
     data, x, _ = planted(2, 0.3, columns=1)
     grid = (1e-4, 1e-2, 1e2)
     found = choose(x, Columns.of(data), grid).found
-    mine = torch.from_numpy(data.rows("validation", 0))
+    mine = torch.from_numpy(data.rows(0, "validation"))
     losses = []
     for C in grid:
         one = choose(x, Columns.of(data), (C,)).found
@@ -126,7 +127,7 @@ def test_a_direction_is_as_long_as_the_classes_are_apart_along_it() -> None:
 
 def test_adding_the_direction_of_an_answer_moves_the_answer() -> None:
     model = tiny_model("llama")
-    data = of_statements("cities", statements("cities"), "true")
+    data = statements("cities")
     question = QUESTIONS["true"]
     words = model.tokenize([question.yes, question.no], chat=False)
     yes, no = next(pair for pair in zip(*(row.ids for row in words), strict=False) if pair[0] != pair[1])
@@ -155,10 +156,9 @@ def test_probes_are_judged_at_the_layer_of_the_dataset_they_come_from() -> None:
 
 def test_the_model_is_asked_about_as_many_texts_of_both_labels_wherever_they_stand() -> None:
     model = tiny_model("llama")
-    data = of_statements("cities", statements("cities"), "true")
+    data = statements("cities")
     order = np.argsort(data.labels[:, 0], kind="stable")[::-1]  # all true statements first
-    texts = tuple(data.texts[row] for row in order)
-    data = replace(data, texts=texts, labels=data.labels[order], split=data.split[order], group=data.group[order])
+    data = data.take(order)
     step = torch.zeros(model.d_model)
     found = effect(model, data, {0: step}, texts=10, shots=2)
     assert found.added.n == found.removed.n == 5
@@ -203,11 +203,12 @@ def test_the_layer_is_chosen_on_validation_texts(monkeypatch: pytest.MonkeyPatch
 
 
 def test_another_file_of_the_same_name_is_another_dataset(tmp_path: Path) -> None:
-    found = statements("cities")[:40]
+    cities = statements("cities")
+    found = [(int(label), item.response) for item, label in zip(cities.items, cities.column(0), strict=True)]
 
     def written(folder: str, count: int) -> Path:
         (tmp_path / folder).mkdir()
-        lines = [f'{int(one.true)},"{one.text}"' for one in found[:count]]
+        lines = [f'{label},"{text}"' for label, text in found[:count]]
         (tmp_path / folder / "mine.csv").write_text("\n".join(["label,statement", *lines]), encoding="utf-8-sig")
         return tmp_path / folder / "mine.csv"
 
@@ -220,10 +221,8 @@ def test_another_file_of_the_same_name_is_another_dataset(tmp_path: Path) -> Non
 
 def test_a_column_needs_both_labels_in_every_split() -> None:
     data, x, _ = planted(7, 1.0, columns=1)
-    labels = data.labels.copy()
-    labels[data.split == "evaluation"] = 1
-    with pytest.raises(DataError, match=r"planted/column0 has 100 positive of 100 evaluation texts"):
-        choose(x, Columns.of(replace(data, labels=labels)), GRID)
+    with pytest.raises(DataError, match=r"planted/column0 has 0 positive of 0 validation texts"):
+        choose(x, Columns.of(data.part("train", "evaluation")), GRID)
 
 
 def test_there_is_no_indirect_effect_on_a_model_that_cannot_tell() -> None:
@@ -242,7 +241,7 @@ def test_the_first_token_of_a_text_without_bos_is_left_out(tmp_path: Path, folde
         place = Place(Variant(str(folder)), sweep.datasets[0], "mean")
         states = sweep.states(place, [1])[1]
         model = sweep.model(place.variant)
-        whole = model.read(place.dataset.tokens(model), Site(1), positions="all")
+        whole = model.read(model.encode(place.dataset.conversations), Site(1), positions="all")
     own = whole.x(Site(1))[whole.row == 0]
     torch.testing.assert_close(states[0], own[1:].mean(0), atol=1e-4, rtol=1e-4)
 
@@ -257,7 +256,7 @@ def test_random_directions_are_as_long_and_follow_the_seed() -> None:
 
 
 def test_statements_keep_their_subjects_in_one_split() -> None:
-    data = of_statements("cities", statements("cities"), "true")
+    data = statements("cities")
     for split in np.unique(data.split):
         inside = set(data.group[data.split == split])
         assert not inside & set(data.group[data.split != split])
@@ -266,17 +265,13 @@ def test_statements_keep_their_subjects_in_one_split() -> None:
 
 def test_hard_negatives_are_judged_and_never_trained_on() -> None:
     data = datasets(["packaged"], limit=2)[0]
-    counts = {split: [len(data.rows(split, k)) for k in range(2)] for split in ("train", "evaluation")}  # type: ignore[arg-type]
-    assert counts["evaluation"][0] > 0
-    from workbench.data.items import Label
-    from workbench.data.packaged import packaged
-
-    original = packaged().subset(2)
-    hard = original.labels == Label.HARD_NEGATIVE
-    judged = data.split == "evaluation"
-    assert (data.labels[judged][hard[judged]] == 0).all()
-    assert (data.labels[~judged][hard[~judged]] == -1).all()
+    hard, judged = data.labels == Label.HARD_NEGATIVE, data.split == "evaluation"
     assert hard[judged].any()
+    assert (data.plain_labels[hard] == 0).all()
+    moved = replace(data, targets=(), columns=(), split=np.full(len(data), "train"))
+    trained = replace(moved, targets=data.targets, columns=data.columns)
+    assert (trained.plain_labels[hard] == -1).all()
+    assert (trained.plain_labels[~hard] == data.labels[~hard]).all()
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ from transformers import PreTrainedTokenizerFast
 
 from experiments.command import parse
 from experiments.linear_hypothesis import NAME, PRESETS, Config, measure, run, study
-from experiments.linear_hypothesis.data import Contexts, about, contexts, word_pairs
+from experiments.linear_hypothesis.data import Contexts, about, contexts
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import CausalSpace
 from tests.tiny import tiny_module
 from workbench.data.items import DataError
+from workbench.data.word_pairs import kind_of, pairs_of, word_pairs
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.runs.rows import Row, read_rows
@@ -234,12 +235,14 @@ def test_without_contexts_of_a_concept_the_rest_is_reported(config: Config, tmp_
 
 def test_the_packaged_pairs_are_whole() -> None:
     packaged = word_pairs("packaged")
-    assert len(packaged) >= 15
-    for concept in packaged:
-        assert len(concept.pairs) >= 20
-        assert len(set(concept.pairs)) == len(concept.pairs)
-        assert all(base != target and base.strip() and target.strip() for base, target in concept.pairs)
-    names = [concept.name for concept in packaged]
+    assert len(packaged.relations) >= 15
+    for concept in packaged.relations:
+        pairs = pairs_of(packaged, concept)
+        assert len(pairs) >= 20
+        assert len(set(pairs)) == len(pairs)
+        assert all(base != target and base.strip() and target.strip() for base, target in pairs)
+    assert len({kind_of(packaged, concept) for concept in packaged.relations}) < len(packaged.relations)
+    names = [concept.name for concept in packaged.relations]
     for one in contexts("packaged"):
         assert about(one, names) == one.concept
         assert not set(one.base) & set(one.target)
@@ -275,9 +278,9 @@ def test_the_published_files(shared_data: Path) -> None:
     folder = shared_data / "linear_rep_geometry"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
-    pairs = {one.name: one for one in word_pairs(str(folder / "word_pairs"))}
-    assert len(pairs) == 27
-    assert pairs["male - female"].pairs[0] == ("actor", "actress")
+    pairs = word_pairs(str(folder / "word_pairs"))
+    assert len(pairs.relations) == 27
+    assert pairs_of(pairs, pairs.relation("male - female"))[0] == ("actor", "actress")
     french = next(one for one in contexts(str(folder / "paired_contexts")) if one.concept == "English - French")
     assert 200 < len(french.base) <= 264
     assert french.base[0].endswith("as many surviving")
