@@ -66,7 +66,7 @@ def sampled(concepts: Dataset, methods: tuple[Method, ...]) -> list[Pair]:
 def _score(data: States, methods: tuple[Method, ...]) -> None:
     fitted = {type(method).__name__: (method, method.fit_all(data)) for method in methods}
     for scores in text_scores(data, fitted).values():
-        detections(data, scores)
+        detections(data.dataset, scores)
 
 
 @torch.no_grad()

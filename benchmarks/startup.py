@@ -52,7 +52,7 @@ def detection_seconds() -> float:
     fitted = {name: (method, method.fit_all(data)) for name, method in quick.items()}
     start = time.perf_counter()
     for scores in text_scores(data, fitted).values():
-        detections(data, scores)
+        detections(concepts, scores)
     return time.perf_counter() - start
 
 

@@ -11,7 +11,8 @@ import torch
 from experiments.axbench import METHODS, Config
 from workbench.data.dataset import Dataset
 from workbench.data.named import dataset as choose_concepts
-from workbench.data.store import SHARD_ROWS, iterate, stored
+from workbench.data.states import States, Through
+from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose as choose_judge
 from workbench.evaluation.steering import (
@@ -28,11 +29,11 @@ from workbench.evaluation.steering import (
     split_instructions,
 )
 from workbench.methods.method import Method
-from workbench.models.activations import Activations
 from workbench.models.cache import cache_root
 from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
+from workbench.models.readspec import ReadSpec, union
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.executors import Context, Executor, Joined, Local, UnitWork
@@ -121,18 +122,20 @@ class Bench(Context):
         """Of every text of the set."""
         return self.concepts.texts_digest
 
-    @property
-    def sites(self) -> list[Site]:
-        """Where states are read."""
-        return [Site(layer) for layer in self.layers]
+    @cached_property
+    def spec(self) -> ReadSpec:
+        """All that some method reads at some layer."""
+        return union([method.reads(Site(layer)) for layer in self.layers for method in self.methods.values()])
 
     @cached_property
-    def states(self) -> Activations:
-        """The states of all examples at every layer, read once and kept on disk."""
+    def states(self) -> States:
+        """The states of all texts, read once for all methods and layers; they stay on disk."""
         if not isinstance(self.executor, Local):
             shards = [Read(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
             self.executor.finish(self, shards, "read")
-        return stored(self.model, self.tokens, self.sites, folder=_activations())
+        read = mapped(self.model, self.tokens, self.spec, folder=_activations())
+        through = Through(self.model, self.run.folder / "training")
+        return States(self.concepts, read, self.spec, self.model.name, self.model.digest, through)
 
     def answers(self, stage: str, trials: Sequence[Trial], layer: int | None = None) -> dict[Trial, Sample]:
         """Generate and score every trial at a layer, or unsteered; see workbench.evaluation.steering."""
@@ -192,12 +195,11 @@ class Read(UnitWork[Bench]):
     def inputs(self, context: Bench) -> Inputs:
         """See UnitWork."""
         items = digest([[row.prefix, row.response, row.ids] for row in self._tokens(context)])
-        sites = [str(site) for site in context.sites]
-        return {**context.model.identity, "sites": sites, "items": items, "version": 1}
+        return {**context.model.identity, "spec": str(context.spec), "items": items, "version": 1}
 
     def compute(self, context: Bench) -> None:
         """Read the shard unless it is there; the store is where it stays."""
-        list(iterate(context.model, self._tokens(context), context.sites, folder=_activations()))
+        list(iterate(context.model, self._tokens(context), context.spec, folder=_activations()))
 
     def _tokens(self, context: Bench) -> Tokens:
         return context.tokens[range(self.start, min(self.start + SHARD_ROWS, len(context.tokens)))]

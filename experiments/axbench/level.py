@@ -12,13 +12,12 @@ from jaxtyping import Float
 from experiments.axbench import NAME
 from experiments.axbench.bench import Bench
 from workbench.artifacts.artifact import Artifact
-from workbench.data.states import States, Through
+from workbench.data.states import States
 from workbench.evaluation.detecting import detections, text_scores
 from workbench.evaluation.steering import Plan, Trial
 from workbench.evaluation.summary import Measured, rows_of
 from workbench.methods.capabilities import Prompts, Steers, detects, runs_to_detect
 from workbench.methods.method import Method
-from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.executors import UnitWork, Work
 from workbench.runs.files import copy_file, digest, slug
@@ -52,12 +51,9 @@ class Level:
         """Where states are read and edited."""
         return Site(self.layer)
 
-    @cached_property
-    def data(self) -> States:
-        """The states of all texts at this layer, with their labels."""
-        through = Through(self.bench.model, self.bench.run.folder / "training")
-        model, spec = self.bench.model, ReadSpec((self.site,))
-        return States(self.bench.concepts, self.bench.states.at([self.site]), spec, model.name, model.digest, through)
+    def states(self, method: Method) -> States:
+        """The states of all texts at this layer, as a method reads them."""
+        return self.bench.states.at(method.reads(self.site))
 
     @cached_property
     def fits(self) -> dict[tuple[str, str], StoredFile]:
@@ -130,13 +126,18 @@ class Level:
     @cached_property
     def scores(self) -> dict[tuple[str, int], Float[np.ndarray, "text concept"]]:
         """The score of every text for every concept by each method that detects, and by each of its repeats."""
-        able = {
-            (name, at): (one, artifacts if at == 0 else one.fit_all(self.data))
-            for name, (method, artifacts) in self.fitted.items()
-            if detects(method) and not runs_to_detect(method)
-            for at, one in enumerate(method.repeats())
-        }
-        return text_scores(self.data, able) | {(name, 0): self._slow_scores(name) for name in self._slow}
+        found: dict[tuple[str, int], np.ndarray] = {(name, 0): self._slow_scores(name) for name in self._slow}
+        quick = {name: one for name, one in self.fitted.items() if detects(one[0]) and name not in self._slow}
+        for spec in dict.fromkeys(method.reads(self.site) for method, _ in quick.values()):
+            states = self.bench.states.at(spec)
+            able = {
+                (name, at): (one, artifacts if at == 0 else one.fit_all(states))
+                for name, (method, artifacts) in quick.items()
+                if method.reads(self.site) == spec
+                for at, one in enumerate(method.repeats())
+            }
+            found |= text_scores(states, able)
+        return found
 
     @property
     def _slow(self) -> list[str]:
@@ -152,7 +153,7 @@ class Level:
         """For each method that detects, the Detection of every concept, for each of its repeats."""
         found: dict[str, list] = {name: [] for name, (method, _) in self.fitted.items() if detects(method)}
         for (name, _), scores in self.scores.items():
-            found[name].append(detections(self.data, scores))
+            found[name].append(detections(self.bench.concepts, scores))
         return found
 
 
@@ -197,9 +198,10 @@ class Fit(Work[Bench]):
     def _fit(self, context: Bench, paths: Mapping[str, Path]) -> dict[str, dict[str, float]]:
         """Fit the concepts that are missing, together; the seconds are without saving, in equal shares."""
         mine = [concept for concept in self._concepts(context) if self._unit(concept) in paths]
-        data = context.levels[self.layer].data.select(mine)
+        method = context.methods[self.method]
+        data = context.levels[self.layer].states(method).select(mine)
         begun = perf_counter()
-        artifacts = context.methods[self.method].fit_all(data)
+        artifacts = method.fit_all(data)
         seconds = (perf_counter() - begun) / len(mine)
         for concept, artifact in zip(mine, artifacts, strict=True):
             artifact.save(paths[self._unit(concept)])
@@ -229,5 +231,5 @@ class Detect(UnitWork[Bench]):
         level = context.levels[self.layer]
         method, artifacts = level.fitted[self.method]
         one = artifacts[context.concepts.index(self.concept)]
-        (scores,) = text_scores(level.data, {self.method: (method, [one])}).values()
+        (scores,) = text_scores(level.states(method), {self.method: (method, [one])}).values()
         return [None if np.isnan(score) else float(score) for score in scores[:, 0]]

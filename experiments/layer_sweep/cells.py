@@ -154,7 +154,7 @@ def _less(task: CountStatistic, control: CountStatistic) -> CountStatistic:
 def _compression(dataset: Dataset, x: Float[Tensor, "text d"], columns: Columns, seed: int) -> Float[Tensor, "column"]:
     """Bits of the training texts' labels by the shares of the classes alone, by the bits of the online code."""
     rows = columns.train.any(1)
-    group = torch.from_numpy(dataset.group)[rows]
+    group = torch.tensor(dataset.group)[rows]
     used = (columns.train[rows] > 0).float()
     code = online_code(x[rows], columns.y[rows], used, group, seed=seed)
     return code.blind / code.length

@@ -46,7 +46,7 @@ def test_a_direction_of_a_lower_block_still_reads(default_data: States) -> None:
     method = MappedDiffMean()
     vectors = method.fit_all(default_data)
     scores = text_scores(default_data, {"mapped": (method, vectors)})["mapped"]
-    (found,) = detections(default_data, scores)
+    (found,) = detections(default_data.dataset, scores)
     assert found.auroc > 0.8
     own = DiffMean().fit(default_data[0])
     assert 0.6 < float(vectors[0].direction @ own.direction) < 0.99

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from workbench.artifacts.artifact import Artifact
+from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.data.states import States
 from workbench.evaluation.detection import ConceptScores, Detection, detection
@@ -55,9 +56,8 @@ def _read_texts(data: States, method: ScoresTexts, artifacts: Sequence[Artifact]
     return scores
 
 
-def detections(data: States, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:
+def detections(concepts: Dataset, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:
     """The detection numbers of each concept, from the scores of one method."""
-    concepts = data.dataset
     evaluation, validation = concepts.split == "evaluation", concepts.split == "validation"
     found = []
     for k in range(len(concepts.targets)):
