@@ -14,8 +14,8 @@ from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.data.labelled import Labelled
+from workbench.models.backend import Hook
 from workbench.models.edits import Edit, LowRank
-from workbench.models.hooks import Hook
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 

@@ -14,8 +14,8 @@ from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
 from workbench.methods import class_means
+from workbench.models.backend import Hook
 from workbench.models.edits import Clamp, Edit
-from workbench.models.hooks import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import ALL, CONTENT, Layout, Positions
 from workbench.models.reading import states_at

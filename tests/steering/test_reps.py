@@ -11,7 +11,7 @@ from steering.training.checkpoints import Checkpoints
 from steering.training.objective import Recipe
 from steering.training.trainer import train
 from tests.planted import concept_set
-from tests.tiny import FAMILIES, Family, tiny_model
+from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
 from workbench.data.labelled import Labelled, LabelledSet, Through
 from workbench.models.edits import Add
 from workbench.models.model import Model
@@ -32,7 +32,7 @@ def log_p(model: Model, text: Any) -> tuple[float, int]:
 
 def nulled(model: Model, w: Tensor, text: Any) -> tuple[float, int]:
     """The same with the component along a unit vector removed at block 1, where it is positive."""
-    block = model.module.get_submodule(model.architecture.blocks)[1]
+    block = blocks_of(model)[1]
     handle = block.register_forward_hook(lambda _m, _a, h: h - (h @ w).relu()[..., None] * w)
     try:
         return log_p(model, text)

@@ -14,7 +14,7 @@ from steering.training.checkpoints import Checkpoints, Course
 from steering.training.objective import Batch, Recipe
 from steering.training.trainer import train
 from tests.planted import concept_set, planted
-from tests.tiny import FAMILIES, Family, tiny_model
+from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
 from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
 from workbench.models.hooks import Hook
 from workbench.models.model import Model
@@ -86,7 +86,7 @@ def loop_loss(model: Model, rows: Any, objective: LatentObjective, w: Tensor, pr
         moved = there + (top.values.mean(1)[:, None] * w)[:, None]
         return h.scatter(1, places[..., None].expand(-1, -1, h.shape[-1]), moved)
 
-    blocks = model.module.get_submodule(model.architecture.blocks)
+    blocks = blocks_of(model)
     handle = blocks[objective.site.layer].register_forward_hook(edit)
     try:
         loss = model.module(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss

@@ -22,7 +22,7 @@ class WordEncoder(SentenceEncoder):
     """The normalised sum of fixed random vectors, one for each word; a short one for filler."""
 
     def __init__(self) -> None:
-        super().__init__(module=None, tokenizer=None)
+        super().__init__(network=None, tokenizer=None)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self._encode(text) for text in texts])
