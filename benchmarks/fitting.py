@@ -76,7 +76,8 @@ def _whole_model(model: Model, concepts: Dataset) -> tuple[torch.Tensor, torch.T
     states, rows = [], []
     for start in range(0, len(tokens), 6):
         layout = Layout.of(tokens, list(range(start, min(start + 6, len(tokens)))))
-        hidden = model.forward(layout, output_hidden_states=True).hidden_states[site.layer + 1]
+        found = model.module(layout.ids, layout.mask.long(), output_hidden_states=True, use_cache=False)
+        hidden = found.hidden_states[site.layer + 1]
         mask = CONTENT.mask(layout)
         states.append(hidden[mask].float())
         rows.append(layout.rows[:, None].expand_as(mask)[mask])

@@ -32,7 +32,6 @@ from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-from workbench.models.training import frozen
 
 OURS, PLAIN = "workbench", "plain loop"
 CONCEPTS = 4
@@ -182,7 +181,7 @@ def compare(model: Model, against: dict[str, Peer], layer: int, concepts: Datase
     data = list(States.read(concepts, model, Site(layer)))
     objective = LatentObjective(recipe, Site(layer), form="compat")
     one = typical(objective, model, data) if against else 0
-    with frozen(model.module):
+    with model.backend.with_weights({}):
         spent, trained = timed(lambda: train(objective, data))
         results = {OURS: (spent / len(data), trained[one].parameters["direction"])}
         for name, peer in against.items():

@@ -1,6 +1,7 @@
-"""The house has four floors, and imports point down."""
+"""The house has four floors, imports point down, and only `workbench/models` knows the network's modules."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,91 @@ def test_nothing_unpickles_or_runs_remote_code():
             assert "pickle" not in imported(path) or path == ROOT / MESSAGES, path
             assert "torch.load(" not in text, path
             assert "trust_remote_code=True" not in text, path
+
+
+MODULES = {"module", "get_submodule", "get_output_embeddings", "get_input_embeddings"}
+
+
+def test_nothing_above_models_touches_the_networks_modules():
+    for floor in FLOORS:
+        for path in (ROOT / floor).rglob("*.py"):
+            if path.is_relative_to(ROOT / "workbench" / "models"):
+                continue
+            touched = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+            assert not touched & MODULES, f"{path.relative_to(ROOT)} uses .{(touched & MODULES).pop()}; see Backend"
+
+
+KNOWN_CIRCLES = {
+    "axbench": ("__init__", "bench", "level", "report", "task"),
+    "erasure": ("__init__", "concepts", "report", "words"),
+    "layer_sweep": ("__init__", "evidence", "report", "sweep"),
+    "linear_hypothesis": ("__init__", "measure", "report", "study"),
+    "linear_origins": ("__init__", "report", "study"),
+}
+"""Files of experiments that import each other; they must not grow, and each is to be removed."""
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """The project's files that each of its files names in an import: at the top, in a function or for type checking."""
+    files = {path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")}
+    return {_name(path): {_name(other) for other in _targets(path, files)} for path in files}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _targets(path: Path, files: set[Path]) -> set[Path]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            place = ROOT.joinpath(*name.split("."))
+            tried = (place.with_suffix(".py"), place / "__init__.py", place.parent.with_suffix(".py"))
+            found |= {next((each for each in (*tried, place.parent / "__init__.py") if each in files), path)}
+    return found - {path}
+
+
+def circles(edges: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of files that all reach each other."""
+    reached = {start: _reached(start, edges) for start in edges}
+    every = {frozenset({start, *(other for other in reached[start] if start in reached[other])}) for start in edges}
+    return sorted((set(each) for each in every if len(each) > 1), key=sorted)
+
+
+def _reached(start: str, edges: dict[str, set[str]]) -> set[str]:
+    found, waiting = set(), [start]
+    while waiting:
+        new = edges[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"f"}, "f": {"e"}}) == [
+        {"a", "b", "c"},
+        {"e", "f"},
+    ]
+    edges = graph()
+    assert "workbench/models/core.py" in edges["workbench/models/reading.py"]  # at the top
+    assert "workbench/models/model.py" in edges["workbench/models/load.py"]
+    assert any(len(targets) > 5 for targets in edges.values())
+
+
+def test_no_files_import_each_other_but_those_known():
+    known = [{f"experiments/{name}/{file}.py" for file in files} for name, files in KNOWN_CIRCLES.items()]
+    for circle in circles(graph()):
+        assert any(circle <= each for each in known), f"a new circle of imports: {', '.join(sorted(circle))}"
+
+
+@pytest.mark.parametrize("package", ["workbench/models/", "workbench/data/"])
+def test_models_and_data_have_no_circle(package):
+    for circle in circles(graph()):
+        assert not any(name.startswith(package) for name in circle), f"{package} is in a circle: {sorted(circle)}"

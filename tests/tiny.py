@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from workbench.models.model import Model, wrap
+from workbench.models.places import Architecture
 
 Family = Literal["llama", "gpt2", "gemma3"]
 FAMILIES: tuple[Family, ...] = ("llama", "gpt2", "gemma3")
@@ -56,6 +57,11 @@ def tiny_module(family: Family, *, n_layers: int = 3, seed: int = 0) -> Any:
 def tiny_model(family: Family = "llama", **options: Any) -> Model:
     """A Model around a tiny module, with a tokenizer that uses BOS."""
     return wrap(tiny_module(family, **options), tiny_tokenizer(), f"tiny-{family}")
+
+
+def blocks_of(model: Model) -> Any:
+    """The blocks of the plain module."""
+    return model.module.get_submodule(Architecture.of(model.module).blocks)
 
 
 def tiny_folder(root: Path, context: int = 4096) -> Path:

@@ -1,12 +1,9 @@
 """What a probe finds before the model has computed anything: with random weights, and in the embeddings alone."""
 
-import copy
 from collections.abc import Sequence
 
-import torch
-
 from workbench.models.activations import Activations
-from workbench.models.model import Model, wrap
+from workbench.models.model import Model
 from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Positions
 from workbench.models.sites import Site
@@ -17,21 +14,14 @@ EMBEDDINGS = Site(0, "resid_pre")
 
 
 def random_model(model: Model, *, seed: int = 0) -> Model:
-    """The same architecture with weights that Hugging Face's own initialisation draws from `seed`.
+    """The same architecture with weights that its own initialisation (Hugging Face's) draws from `seed`.
 
     Precision, device and tokenizer are the model's; PyTorch's global generator is left as it was. Its embeddings are
     drawn too, so that words are told apart, but nothing that training taught is left (Conneau et al. 2018,
     arXiv:1805.01070).
     """
-    config = copy.deepcopy(model.module.config)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        module = type(model.module)(config)
-    module.to(model.device).eval()
-    trained = dict(model.module.named_parameters())
-    for name, parameter in module.named_parameters():  # one by one: module.to(dtype) would round rotary frequencies too
-        parameter.data = parameter.data.to(trained[name].dtype)
-    return wrap(module, model.tokenizer, f"{model.name} with random weights, seed {seed}")
+    backend = model.backend.randomised(seed)
+    return Model(backend, model.tokenizer, f"{model.name} with random weights, seed {seed}", backend.digest())
 
 
 def random_states(

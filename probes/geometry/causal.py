@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from workbench.models.hooks import hooked
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import Layout
+from workbench.models.reading import last_states
 from workbench.models.scoring import gives_logits
 from workbench.models.tokens import Tokens
 
@@ -83,13 +83,12 @@ def unembedding(model: Model) -> Float[Tensor, "vocab d"]:
 
     Rows beyond them only pad the matrix to a round size and are never trained.
     """
-    weight = model.module.get_output_embeddings().weight.detach()
-    return weight[: len(model.tokenizer)].cpu()
+    return model.backend.embeddings().output[: len(model.tokenizer)].cpu()
 
 
 def is_tied(model: Model) -> bool:
     """Whether words are read and written by one matrix, so that nothing about the two is evidence for the other."""
-    return model.module.get_output_embeddings().weight is model.module.get_input_embeddings().weight
+    return model.backend.embeddings().tied
 
 
 def token_of(tokenizer: Any, word: str) -> int | None:
@@ -182,21 +181,10 @@ def rotated_map(space: CausalSpace, seed: int) -> Float64[Tensor, "d d"]:
 @torch.no_grad()
 def read_contexts(model: Model, tokens: Tokens, budget: int = TOKEN_BUDGET) -> Float64[Tensor, "row d"]:
     """What the unembedding multiplies at the last token of each row: the state after the final norm."""
-    found: dict[int, Tensor] = {}
-    head = model.module.get_output_embeddings()
+    contexts = torch.empty(len(tokens), model.d_model, dtype=torch.float64)
     for rows in tokens.batches(budget):
-        layout = Layout.of(tokens, rows).to(model.device)
-        last = layout.index == torch.tensor(tokens[rows].lengths, device=model.device)[:, None] - 1
-        seen: list[Tensor] = []
-
-        def keep(h: Tensor, last: Tensor = last, seen: list[Tensor] = seen) -> Tensor:
-            seen.append(h[last].double().cpu())
-            return h[:, :1]  # the logits are not needed: compute few
-
-        with model.at(layout), hooked([((head, "hook_in"), keep)]):
-            model.forward(layout)
-        found.update(zip(rows, seen[0], strict=True))
-    return torch.stack([found[row] for row in range(len(tokens))])
+        contexts[rows] = last_states(model, Layout.of(tokens, rows).to(model.device)).double().cpu()
+    return contexts
 
 
 @torch.no_grad()
@@ -206,9 +194,8 @@ def require_linear_logits(model: Model, tokens: Tokens) -> None:
     Raises ValueError for an output with a bias, and where the logits are not what the unembedding gave out: capped, as
     Gemma 2 does (`final_logit_softcapping`), or scaled.
     """
-    head = model.module.get_output_embeddings()
     what = f"the logits of {model.name} are not the products of its states with its unembedding"
-    if getattr(head, "bias", None) is not None:
+    if model.backend.embeddings().bias is not None:
         raise ValueError(f"{what}: its output has a bias; choose a model without one")
     if not gives_logits(model, tokens):
         raise ValueError(

@@ -9,7 +9,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,11 +21,11 @@ from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, States, Through
 from workbench.methods.capabilities import NeedsModel, ScoresTexts
 from workbench.methods.method import Method
-from workbench.models.hooks import hooked
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions
+from workbench.models.reading import last_states
 from workbench.models.tokens import Tokens
-from workbench.models.training import Float32Attention, SharedPrefixCache, frozen, run_from_layer
+from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
 from workbench.runs.files import canonical
 
 Form = Literal["fixed", "compat"]
@@ -108,7 +108,7 @@ class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsMod
         # In `compat` the way begins with the chat header replaced as well, so that it cannot run once for all.
         kept = 0 if self.form == "compat" else min(row.prefix for row in tokens)
         shared_prefix = SharedPrefixCache.of(model, tokens, kept)
-        with frozen(model.module), Float32Attention():
+        with frozen(model):
             for rows in tokens.batches(TOKEN_BUDGET):
                 layout = Layout.of(tokens[rows], list(range(len(rows)))).after(shared_prefix.length).to(model.device)
                 scores = self._scores(
@@ -213,24 +213,8 @@ class _Suffix:
         assert old.length is not None
         layout = Layout(old.ids[text], old.index[text], old.prefix[text], old.response[text], old.length[text], text)
         with run_from_layer(self.model, self.head.site.layer, states.to(self.model.dtype)):
-            logits = self.head.logits(last_states(self.model, layout, **self.shared_prefix.options(layout)))
+            logits = self.head.logits(last_states(self.model, layout, **self.shared_prefix.options(layout)).float())
         return logits.softmax(1)[:, 1] if self.form == "compat" else logits[:, 1] - logits[:, 0]
-
-
-def last_states(model: Model, layout: Layout, **options: Any) -> Float[Tensor, "row d"]:
-    """The state of each row's last token after the final norm, in float32; differentiable, and without logits.
-
-    `options` go to the forward pass.
-    """
-    found: list[Tensor] = []
-
-    def hook(h: Tensor) -> Tensor:
-        found.append(h[torch.arange(len(h), device=h.device), layout.index.argmax(1)])
-        return h[:, :0]  # the unembedding gets nothing to do
-
-    with model.at(layout), hooked([((model.module.get_output_embeddings(), "hook_in"), hook)]):
-        model.forward(layout, **options)
-    return found[0].float()
 
 
 def train_head(
@@ -272,16 +256,16 @@ def _stream(*key: object) -> torch.Generator:
 
 @torch.no_grad()
 def _mean_embedding(model: Model, seed: int) -> Float[Tensor, "d"]:
-    table = model.module.get_input_embeddings()
-    ids = torch.randint(table.num_embeddings, (RANDOM_TOKENS,), generator=_stream(seed, "baseline"))
-    return table(ids.to(model.device)).float().mean(0).cpu()
+    n_tokens = len(model.backend.embeddings().input)
+    ids = torch.randint(n_tokens, (RANDOM_TOKENS,), generator=_stream(seed, "baseline"))
+    return model.backend.embed(ids.to(model.device)).float().mean(0).cpu()
 
 
 @torch.no_grad()
 def _read_last(model: Model, tokens: Tokens) -> Float[Tensor, "text d"]:
     found = torch.empty(len(tokens), model.d_model)
     for rows in tokens.batches(TOKEN_BUDGET):
-        found[rows] = last_states(model, Layout.of(tokens, rows).to(model.device)).cpu()
+        found[rows] = last_states(model, Layout.of(tokens, rows).to(model.device)).float().cpu()
     return found
 
 

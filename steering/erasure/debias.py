@@ -42,7 +42,7 @@ class WordVectors:
 
         In a vocabulary made by merging this is from frequent to rare. Pieces that begin words are among them.
         """
-        table = model.module.get_input_embeddings().weight.detach().double().cpu()
+        table = model.backend.embeddings().input.double().cpu()
         pieces = model.tokenizer.convert_ids_to_tokens(list(range(min(len(model.tokenizer), len(table)))))
         found = {piece[1:]: row for row, piece in enumerate(pieces) if re.fullmatch("[Ġ▁][a-z]+", piece)}
         return cls(tuple(found), table[list(found.values())])

@@ -14,9 +14,8 @@ from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.data.states import Labelled
 from workbench.methods.capabilities import Steers
+from workbench.models.backend import Hook, InputOutputHook
 from workbench.models.edits import Edit, LowRankMap
-from workbench.models.hooks import Hook, InputOutputHook
-from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 
@@ -40,9 +39,9 @@ class MapObjective(Objective):
         generator = torch.Generator().manual_seed(self.recipe.seed)
         found: dict[str, Tensor] = {}
         for k, site in enumerate(self.sites):
-            d_in, d_out = widths(live(data), site)
-            found[f"down.{k}"] = uniform((self.rank, d_in), d_in, generator)
-            found[f"up.{k}"] = torch.zeros((self.rank, d_out))
+            linear = live(data).backend.linear_map(site)
+            found[f"down.{k}"] = uniform((self.rank, linear.d_in), linear.d_in, generator)
+            found[f"up.{k}"] = torch.zeros((self.rank, linear.d_out))
         return found
 
     def items(self, data: Labelled) -> list[Group]:
@@ -69,16 +68,6 @@ class MapObjective(Objective):
             generator = torch.Generator().manual_seed(int(draw * 2**24) * len(self.sites) + k)
             keep[row, mask] = (torch.rand((int(mask.sum()), x.shape[2]), generator=generator) >= self.dropout).float()
         return x * keep.to(x) / (1 - self.dropout)
-
-
-def widths(model: Model, site: Site) -> tuple[int, int]:
-    """Input and output width of the linear map that reads `site`. Raises ValueError if no linear map does."""
-    module, side = model.architecture.locate(model.module, site)
-    weight = getattr(module, "weight", None)
-    if side != "hook_in" or not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise ValueError(f"no linear map of {model.name} reads {site}; LoRA wants one that does, such as z")
-    d_out, d_in = weight.shape
-    return (d_in, d_out) if isinstance(module, torch.nn.Linear) else (d_out, d_in)  # GPT-2 keeps its maps transposed
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.data.states import Labelled
 from workbench.methods.capabilities import SteersAsTrained
+from workbench.models.backend import Hook
 from workbench.models.edits import Edit, LowRank
-from workbench.models.hooks import Hook
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 

@@ -15,8 +15,8 @@ from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
 from workbench.methods.fitting import class_means
 from workbench.methods.readers import LinearReader, Reader
+from workbench.models.backend import Hook
 from workbench.models.edits import Clamp, Edit
-from workbench.models.hooks import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import ALL, CONTENT, Layout, Positions
 from workbench.models.reading import states_at

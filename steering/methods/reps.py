@@ -15,8 +15,8 @@ from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
 from workbench.methods.fitting import class_means, unit_of
+from workbench.models.backend import Hook
 from workbench.models.generation import Sampling
-from workbench.models.hooks import Hook
 from workbench.models.model import Model
 from workbench.models.positions import ALL
 from workbench.models.sites import Site

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from steering.training.checkpoints import Checkpoints, Course
 from steering.training.objective import Recipe
@@ -22,7 +23,7 @@ from workbench.models.model import Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import label_logits, labels
 from workbench.models.tokens import Tokens
-from workbench.models.training import Float32Attention, frozen
+from workbench.models.training import frozen
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class SFT(Method[Adapter], ChangesWeights[Adapter], NeedsModel):
         Raises DataError if the data do not carry the live model, ValueError if `weights` matches none.
         """
         model = live(data)
-        named = {name: weight for name, weight in model.module.named_parameters() if re.search(self.weights, name)}
+        named = {name: weight for name, weight in model.backend.parameters().items() if re.search(self.weights, name)}
         if not named:
             raise ValueError(f"no weight of {model.name} has a name in which {self.weights!r} is found")
         course = self.train(data, {name: weight.detach().float() for name, weight in named.items()})
@@ -76,44 +77,26 @@ class SFT(Method[Adapter], ChangesWeights[Adapter], NeedsModel):
         tokens = model.encode([text.conversation for text in texts(data, True)])
         n_steps = -(-len(tokens) // recipe.batch_size) * recipe.epochs
         course = Course(start, recipe.learning_rate, recipe.weight_decay, n_steps)
-        tuned = Model(_Reweighted(model.module, course.leaves), model.tokenizer, model.name, model.digest)
         streams = Checkpoints(None, self, recipe.seed, [data])
-        with frozen(model.module), Float32Attention():
-            for epoch in range(recipe.epochs):
-                order = torch.randperm(len(tokens), generator=streams.generator(0, epoch)).tolist()
-                for first in range(0, len(order), recipe.batch_size):
-                    if not course.stopped:
-                        loss = self._backward(tuned, tokens[order[first : first + recipe.batch_size]], model.device)
-                        course.step(loss, recipe.clip, lambda _: None)
+        for epoch in range(recipe.epochs):
+            order = torch.randperm(len(tokens), generator=streams.generator(0, epoch)).tolist()
+            for first in range(0, len(order), recipe.batch_size):
+                if not course.stopped:
+                    loss = self._backward(model, course.leaves, tokens[order[first : first + recipe.batch_size]])
+                    course.step(loss, recipe.clip, lambda _: None)
         return course
 
-    def _backward(self, tuned: Model, tokens: Tokens, device: torch.device) -> float:
-        """Add the gradients of one step; its loss."""
+    def _backward(self, model: Model, leaves: dict[str, Tensor], tokens: Tokens) -> float:
+        """Add the gradients of one step to the weights being trained; its loss."""
         n_labels = sum(len(row.ids) - row.response for row in tokens)
         total = 0.0
         for rows in tokens.batches(self.recipe.budget):
-            layout = Layout.of(tokens, rows).to(device)
+            layout = Layout.of(tokens, rows).to(model.device)
             label = labels(layout)
-            with torch.enable_grad():
-                logits = label_logits(tuned, layout, label).float()
+            with torch.enable_grad(), frozen(model, leaves):
+                logits = label_logits(model, layout, label).float()
                 target = layout.ids[:, 1:][label[:, 1:]]
-                loss = nn.functional.cross_entropy(logits, target, reduction="sum") / n_labels
+                loss = cross_entropy(logits, target, reduction="sum") / n_labels
                 loss.backward()
             total += float(loss.detach())
         return total
-
-
-class _Reweighted(nn.Module):
-    """A module with other weights in the place of some of its own in each forward pass, in its own precision."""
-
-    def __init__(self, module: Any, weights: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.module, self.weights = module, weights
-        self.training = module.training
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.module.get_output_embeddings()
-
-    def forward(self, **given: Any) -> Any:
-        own = {name: weight.to(self.module.get_parameter(name).dtype) for name, weight in self.weights.items()}
-        return torch.func.functional_call(self.module, own, (), given)

@@ -12,7 +12,7 @@ from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
 from workbench.data.states import Labelled
-from workbench.models.hooks import Hook
+from workbench.models.backend import Hook
 from workbench.models.sites import Site
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from workbench.data.items import Item
 from workbench.data.states import Labelled
-from workbench.models.hooks import Hook
+from workbench.models.backend import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.sites import Site

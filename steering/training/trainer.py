@@ -21,12 +21,11 @@ from steering.training.checkpoints import Checkpoints, Course
 from steering.training.objective import Batch, Group, Objective
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, Through
-from workbench.models.hooks import hooked
 from workbench.models.model import Model
 from workbench.models.positions import Layout, Positions
 from workbench.models.scoring import gives_logits, label_logits, label_nll, labels
 from workbench.models.tokens import Tokens
-from workbench.models.training import Float32Attention, SharedPrefixCache, frozen, run_from_layer
+from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +149,7 @@ class _Block:
     def run(self) -> list[Trained]:
         first = [self.kept.resume(at, course) for at, course in enumerate(self.courses)]
         if min(first) < self.objective.recipe.epochs:
-            with frozen(self.model.module), Float32Attention():
+            with frozen(self.model):
                 for epoch in range(min(first), self.objective.recipe.epochs):
                     self._epoch(epoch, [at for at, done in enumerate(first) if done <= epoch])
         return [Trained(course.values(), course.losses, course.stopped) for course in self.courses]
@@ -240,11 +239,8 @@ class _Block:
     def _nll(self, batch: Batch, stacked: dict[str, Tensor], penalty: Tensor) -> tuple[Tensor, Tensor]:
         """The summed negative log-likelihood of each row's labels under the edit, and how many those are."""
         layout, label = batch.layout, labels(batch.layout)
-        with self._from_states(batch):
-            hooks = self.objective.hooks(batch, stacked, penalty)
-            places = [(self.model.architecture.locate(self.model.module, site), hook) for site, hook in hooks]
-            with hooked(places):
-                losses = self._losses(layout, label, **self.shared_prefix.options(layout))
+        with self._from_states(batch), self.model.backend.hooked(self.objective.hooks(batch, stacked, penalty)):
+            losses = self._losses(layout, label, **self.shared_prefix.options(layout))
         owner = layout.rows[:, None].expand_as(label)[label]
         nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
         return nll, label.sum(1).float()

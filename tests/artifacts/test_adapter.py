@@ -30,12 +30,14 @@ def origin(model: Any) -> Origin:
 
 
 def lora(model: Any, streams: tuple[str, ...] = ("z",), rank: int = 3) -> Adapter:
-    from steering.methods.lora import widths
 
     parts = []
     for number, site in enumerate(Site(layer, stream) for layer in (0, 2) for stream in streams):
-        d_in, d_out = widths(model, site)
-        arrays = {"down": normal(rank, d_in, seed=number), "up": 0.1 * normal(rank, d_out, seed=number + 50)}
+        linear = model.backend.linear_map(site)
+        arrays = {
+            "down": normal(rank, linear.d_in, seed=number),
+            "up": 0.1 * normal(rank, linear.d_out, seed=number + 50),
+        }
         parts.append(Part("low_rank_map", site, arrays))
     return Adapter(origin(model), tuple(parts), unit=0.7)
 

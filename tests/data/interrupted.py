@@ -55,7 +55,7 @@ def main(root: Path) -> None:
     torch.set_num_threads(1)
     model, folder = tiny_model(), root / "store"
     # Looked up before the forks, because the look-up imports TransformerLens.
-    assert model.architecture.n_layers == 3
+    assert model.n_layers == 3
     # A shard syncs itself and its folder: the seventh sync is that of the fourth shard.
     killed = forked(lambda: (kill_at_sync(7), store(model, folder)))()
     left = sorted(path.name for path in folder.iterdir())

@@ -20,6 +20,7 @@ from workbench.data.moments import Moments
 from workbench.data.store import iterate, stored
 from workbench.models.activations import Activations
 from workbench.models.edits import Add
+from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
@@ -99,7 +100,7 @@ def test_sites_in_another_order_are_the_same_shards(llama: Model, tmp_path: Path
 def test_whatever_changes_the_result_changes_the_shard(tmp_path: Path, llama: Model) -> None:
     row = llama.tokenize(["some text"]).rows[0]
     other_weights = wrap(tiny_module("llama", seed=1), tiny_tokenizer(), llama.name)
-    low = Model(tiny_module("llama").to(torch.bfloat16), llama.tokenizer, llama.name, llama.digest)
+    low = Model(HuggingFaceBackend(tiny_module("llama").to(torch.bfloat16)), llama.tokenizer, llama.name, llama.digest)
     calls: list[tuple[Model, Row, str, dict[str, Any]]] = [
         (llama, row, SITES[0], {}),
         (other_weights, row, SITES[0], {}),

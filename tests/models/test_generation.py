@@ -7,6 +7,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from tests.tiny import blocks_of
 from workbench.models.edits import Add, ProjectOut, per_row
 from workbench.models.generation import Sampling, choose
 from workbench.models.positions import Layout, Positions
@@ -129,7 +130,7 @@ def test_rows_that_end_leave_the_batch_and_do_not_touch_the_others(model: Any, m
     stops = [free[0].ids[2], free[2].ids[5]]
     monkeypatch.setattr(model.module.generation_config, "eos_token_id", stops)
     sizes: list[int] = []
-    block = model.module.get_submodule(model.architecture.blocks)[0]
+    block = blocks_of(model)[0]
     handle = block.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     edit.touched.clear()
     found = model.generate(PROMPTS, edits=edit, sampling=LONG)

@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import FAMILIES, tiny_model, tiny_module, tiny_tokenizer
+from tests.tiny import FAMILIES, blocks_of, tiny_model, tiny_module, tiny_tokenizer
 from workbench.models.conversation import Conversation
 from workbench.models.edits import Add, Clamp, Edit, ProjectOut
 from workbench.models.generation import Sampling
 from workbench.models.model import wrap
-from workbench.models.places import SiteError
 from workbench.models.positions import Positions
-from workbench.models.sites import Site
+from workbench.models.sites import Site, SiteError
 
 TEXTS = ["hello world", "a", "a text much longer than its neighbours"]
 STREAMS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
@@ -39,7 +38,7 @@ def test_an_edit_equals_a_hook_by_hand(model: Any, stream: str, layer: int) -> N
     site, tokens = Site(layer, stream), model.tokenize(TEXTS)
     with model.edited(add(site=site, strength=2.0)):
         edited = model.logits(tokens, budget=1)
-    module, side = model.architecture.locate(model.module, site)
+    module, side = model.backend.architecture.locate(model.module, site)
     if side == "hook_in":
         handle = module.register_forward_pre_hook(lambda _, args: (args[0] + 2 * normal(32), *args[1:]))
     else:
@@ -112,7 +111,7 @@ def test_an_error_in_an_edit_leaves_the_model_as_it_was(model: Any, hook_count: 
 def test_an_error_in_the_model_leaves_it_as_it_was(model: Any, hook_count: Any) -> None:
     plain, count = model.logits(TEXTS), hook_count(model.module)
     calls = [lambda: model.read([TEXTS[0]], Site(2)), lambda: model.generate([TEXTS[0]]), lambda: model.logits(TEXTS)]
-    block = model.module.get_submodule(model.architecture.blocks)[1]
+    block = blocks_of(model)[1]
     theirs = block.register_forward_pre_hook(lambda *_: 1 / 0)
     for call in calls:
         with pytest.raises(ZeroDivisionError), model.edited(add(0)):
@@ -146,7 +145,7 @@ def test_a_generator_closed_early_takes_its_edits_along(model: Any) -> None:
 
 def test_hooks_of_the_user_stay_and_fire(model: Any, hook_count: Any) -> None:
     fired: list[int] = []
-    block = model.module.get_submodule(model.architecture.blocks)[1]
+    block = blocks_of(model)[1]
     handle = block.register_forward_hook(lambda *_: fired.append(1))
     count = hook_count(model.module)
     with model.edited(add()):
@@ -224,7 +223,7 @@ def test_the_digest_follows_the_weights_and_nothing_else(family: Any, tmp_path: 
 
 
 def test_a_module_in_training_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"thing is in training mode: .* call \.eval\(\) first"):
+    with pytest.raises(ValueError, match=r"GPT2LMHeadModel is in training mode: .* call \.eval\(\) first"):
         wrap(tiny_module("gpt2").train(), tiny_tokenizer(), "thing")
 
 

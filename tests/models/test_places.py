@@ -6,8 +6,8 @@ import transformers
 
 from tests.tiny import FAMILIES, tiny_model, tiny_module
 from workbench.models.edits import Add
-from workbench.models.places import Architecture, Place, SiteError
-from workbench.models.sites import Site
+from workbench.models.places import Architecture, Place
+from workbench.models.sites import Site, SiteError
 
 TEXT = "a text of some length"
 STREAMS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "mlp.hook_post")
@@ -45,7 +45,7 @@ def test_a_place_is_what_transformer_lens_calls_it(tiny: Any, bridged: Any, fami
 
 def test_streams_of_one_block_differ(llama: Any) -> None:
     """Else the comparison above could hold with every stream at one place."""
-    places = {llama.architecture.place(Site(1, stream)) for stream in STREAMS}
+    places = {llama.backend.architecture.place(Site(1, stream)) for stream in STREAMS}
     assert len(places) == len(STREAMS)
     assert Place("model.layers.1", "hook_out") in places
 
@@ -59,7 +59,7 @@ def test_a_layer_out_of_range_is_refused(model: Any, layer: int) -> None:
 @pytest.mark.parametrize("hook", ["attn.hook_pattern", "ln1.hook_scale", "hook_nothing", "nothing.hook_out", "attn"])
 def test_a_hook_inside_a_module_or_nowhere_is_refused(model: Any, hook: str) -> None:
     with pytest.raises(SiteError, match=r"is not a module's input or output on this model; read it with model\.bridge"):
-        model.architecture.place(Site(0, hook))
+        model.backend.architecture.place(Site(0, hook))
 
 
 class UnheardOf(transformers.LlamaForCausalLM):

@@ -5,12 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import tiny_model, tiny_module
+from tests.tiny import blocks_of, tiny_model, tiny_module
 from workbench.models.edits import Add
-from workbench.models.places import SiteError
 from workbench.models.pooling import Pool
 from workbench.models.positions import Positions
-from workbench.models.sites import Site
+from workbench.models.sites import Site, SiteError
 from workbench.models.tokens import Row, Tokens
 
 TEXTS = ["hello world", "a", "a text much longer than its neighbours", "   ", "naïve 🙂 日本", "hello world"]
@@ -23,10 +22,6 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 def norm_of(module: Any) -> Any:
     return getattr(module.base_model, "norm", None) or module.base_model.ln_f
-
-
-def blocks_of(model: Any) -> Any:
-    return model.module.get_submodule(model.architecture.blocks)
 
 
 @pytest.fixture(scope="module")

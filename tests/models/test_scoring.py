@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import FAMILIES, Family, tiny_model, tiny_module, tiny_tokenizer
+from tests.tiny import FAMILIES, Family, blocks_of, tiny_model, tiny_module, tiny_tokenizer
 from workbench.models.edits import Add
-from workbench.models.hooks import hooked
 from workbench.models.model import wrap
 from workbench.models.positions import Layout, Positions
 from workbench.models.scoring import ROWS, gives_logits, label_logits, label_nll, labels
@@ -75,7 +74,7 @@ def test_the_score_under_an_edit_equals_a_hook_by_hand(model: Any) -> None:
     plain = model.loss(tokens)
     with model.edited(Add(site=Site(1), direction=direction, strength=9.0)):
         edited = model.loss(tokens)
-    block = model.module.get_submodule(model.architecture.blocks)[1]
+    block = blocks_of(model)[1]
     handle = block.register_forward_hook(lambda _, __, h: h + 9 * direction)
     expected = torch.tensor([by_hand(model, row, row.response) for row in tokens])
     handle.remove()
@@ -128,7 +127,7 @@ def test_label_by_label_loss_and_gradient_are_those_of_all_logits_at_once(family
     layout = Layout.of(tokens, list(range(40)))
     label, weights = labels(layout), normal(int(labels(layout).sum()))
     assert len(weights) > 2 * ROWS
-    place, found = model.architecture.locate(model.module, Site(0)), []
+    found = []
     for losses in (
         lambda: label_nll(model, layout, label),
         lambda: torch.nn.functional.cross_entropy(
@@ -136,7 +135,7 @@ def test_label_by_label_loss_and_gradient_are_those_of_all_logits_at_once(family
         ),
     ):
         moved = torch.zeros(model.d_model, requires_grad=True)
-        with frozen(model.module), hooked([(place, lambda h, moved=moved: h + moved.to(h))]):
+        with frozen(model), model.backend.hooked([(Site(0), lambda h, moved=moved: h + moved.to(h))]):
             nll = losses()
             (nll * weights).sum().backward()
         found.append((nll.detach(), moved.grad))

@@ -5,7 +5,9 @@ import pytest
 import torch
 import transformers
 
+from tests.tiny import blocks_of
 from workbench.models.edits import Add
+from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.sites import Site
@@ -37,15 +39,15 @@ def test_edits_act_on_the_stored_states(model: Any) -> None:
     with run_from_layer(model, 1, states + direction):
         expected = model.forward(layout).logits
     edit = Add(site=Site(1), direction=direction)
-    with run_from_layer(model, 1, states), model.edited(edit), model.at(layout):
+    with run_from_layer(model, 1, states), model.edited(edit):
         torch.testing.assert_close(model.forward(layout).logits, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_blocks_come_back_after_an_error(model: Any) -> None:
-    blocks = list(model.module.get_submodule(model.architecture.blocks))
+    blocks = list(blocks_of(model))
     with pytest.raises(RuntimeError), run_from_layer(model, 2, torch.zeros(1, 2, 7)):
         model.forward(Layout.of(model.tokenize(TEXTS[:1]), [0]))
-    assert list(model.module.get_submodule(model.architecture.blocks)) == blocks
+    assert list(blocks_of(model)) == blocks
     with (
         pytest.raises(IndexError, match="there is no block 3; the model has blocks 0 to 2"),
         run_from_layer(model, 3, torch.zeros(1, 1, 1)),
@@ -64,10 +66,10 @@ def test_rows_behind_a_shared_beginning_get_the_logits_of_the_whole_rows(model: 
     states = torch.zeros(*layout.ids.shape, model.d_model)
     states[layout.mask] = model.read(tokens, Site(1), positions=ALL).arrays[Site(1)]
     late = replace(edit, positions=Positions(f"all-all[:{shared_prefix.length}]"))
-    with model.edited(late), model.at(layout):
+    with model.edited(late):
         whole = model.forward(layout).logits[:, shared_prefix.length :]
     for _ in range(2):  # the kept keys and values are not used up
-        with run_from_layer(model, 1, states[:, shared_prefix.length :]), model.edited(edit), model.at(rest):
+        with run_from_layer(model, 1, states[:, shared_prefix.length :]), model.edited(edit):
             found = model.forward(rest, **shared_prefix.options(rest)).logits
         torch.testing.assert_close(found[rest.mask], whole[rest.mask], atol=1e-5, rtol=1e-5)
 
@@ -86,7 +88,7 @@ def test_a_model_without_keys_and_values_runs_whole_rows() -> None:
         vocab_size=300, hidden_size=16, num_hidden_layers=2, state_size=4, num_heads=4, head_dim=8, n_groups=1
     )
     module = transformers.Mamba2ForCausalLM(config).eval()
-    model = Model(module, None, "mamba", "")
+    model = Model(HuggingFaceBackend(module), None, "mamba", "")
     assert SharedPrefixCache.of(model, Tokens((Row((1, 2, 3)), Row((1, 2, 4)))), 2).length == 0
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from probes.methods.attribution import HeadRecipe, InputXGradient, IntegratedGradients, last_states, train_head
 from tests.planted import planted
-from tests.tiny import tiny_model
+from tests.tiny import blocks_of, tiny_model
 from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.data.items import DataError, Item, Target
 from workbench.data.states import Labelled, Through
@@ -70,7 +70,7 @@ def final_state(model: Model, row: Row, states: Tensor | None) -> tuple[Tensor, 
         seen.append(own)
         return own if isinstance(output, Tensor) else (own, *output[1:])
 
-    handle = model.module.get_submodule(model.architecture.blocks)[SITE.layer].register_forward_hook(hook)
+    handle = blocks_of(model)[SITE.layer].register_forward_hook(hook)
     with torch.enable_grad():
         final = model.module.base_model(input_ids=torch.tensor([row.ids])).last_hidden_state[0, -1]
     handle.remove()

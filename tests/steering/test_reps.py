@@ -12,7 +12,7 @@ from steering.training.checkpoints import Checkpoints
 from steering.training.objective import Recipe
 from steering.training.trainer import train
 from tests.planted import concept_set
-from tests.tiny import FAMILIES, Family, tiny_model
+from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
 from workbench.data.states import Labelled, States, Through
 from workbench.models.edits import Add
 from workbench.models.model import Model
@@ -33,7 +33,7 @@ def log_p(model: Model, text: Any) -> tuple[float, int]:
 
 def nulled(model: Model, w: Tensor, text: Any) -> tuple[float, int]:
     """The same with the component along a unit vector removed at block 1, where it is positive."""
-    block = model.module.get_submodule(model.architecture.blocks)[1]
+    block = blocks_of(model)[1]
     handle = block.register_forward_hook(lambda _m, _a, h: h - (h @ w).relu()[..., None] * w)
     try:
         return log_p(model, text)
@@ -91,6 +91,6 @@ def test_answers_of_another_length_or_chat_template_are_not_taken(tmp_path: Any)
     model = data.through.model
     tokenizer = copy.deepcopy(model.tokenizer)
     tokenizer.chat_template = f"!{tokenizer.chat_template}"
-    other = replace(data, through=Through(Model(model.module, tokenizer, model.name, model.digest), tmp_path))
+    other = replace(data, through=Through(Model(model.backend, tokenizer, model.name, model.digest), tmp_path))
     RePS(max_new_tokens=12).objective(other).items(other)
     assert len(list(tmp_path.glob("answers-*.json"))) == 3

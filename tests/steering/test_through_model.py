@@ -15,10 +15,10 @@ from steering.training.checkpoints import Checkpoints, Course
 from steering.training.objective import Batch, Recipe
 from steering.training.trainer import train
 from tests.planted import concept_set, planted
-from tests.tiny import FAMILIES, Family, tiny_model
+from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
 from workbench.data.items import DataError
 from workbench.data.states import Labelled, States, Through
-from workbench.models.hooks import Hook
+from workbench.models.backend import Hook
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
@@ -88,7 +88,7 @@ def loop_loss(model: Model, rows: Any, objective: LatentObjective, w: Tensor, pr
         moved = there + (top.values.mean(1)[:, None] * w)[:, None]
         return h.scatter(1, places[..., None].expand(-1, -1, h.shape[-1]), moved)
 
-    blocks = model.module.get_submodule(model.architecture.blocks)
+    blocks = blocks_of(model)
     handle = blocks[objective.site.layer].register_forward_hook(edit)
     try:
         loss = model.module(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
@@ -214,7 +214,7 @@ def test_a_checkpoint_of_another_chat_template_or_of_other_labels_is_not_found(t
     model = data.through.model
     tokenizer = copy.deepcopy(model.tokenizer)
     tokenizer.chat_template = f"!{tokenizer.chat_template}"
-    other = Through(Model(model.module, tokenizer, model.name, model.digest), tmp_path)
+    other = Through(Model(model.backend, tokenizer, model.name, model.digest), tmp_path)
     assert other.model.identity["chat_template"] != model.identity["chat_template"]
     train(objective, [data])
     for changed in (replace(data, through=other), replace(data, y=~data.y)):

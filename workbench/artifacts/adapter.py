@@ -97,20 +97,16 @@ class Adapter(Artifact):
             raise ArtifactError(
                 f"the adapter for {self.origin.label!r} was trained on {self.origin.model}, not on {model.name}"
             )
-        kept = {}
-        weights = dict(model.module.named_parameters())
+        weights = model.backend.parameters()
         for name, change in self.changes.items():
             if name not in weights or weights[name].shape != change.shape:
                 raise ArtifactError(f"{model.name} has no weight {name} of shape {tuple(change.shape)}")
-        try:
-            for name, change in self.changes.items() if strength else ():
-                kept[name] = weights[name].data
-                moved = kept[name].float() + strength * change.to(kept[name].device).float()
-                weights[name].data = moved.to(kept[name].dtype)
+        moved = {
+            name: weights[name].detach().float() + strength * change.to(weights[name].device).float()
+            for name, change in (self.changes.items() if strength else ())
+        }
+        with model.backend.with_weights(moved):
             yield model
-        finally:
-            for name, value in kept.items():
-                weights[name].data = value
 
     def adopt(self, model_name: str, model_digest: str) -> "Adapter":
         """The same adapter for another model: says that you know that the two share their representation."""

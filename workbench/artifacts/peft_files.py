@@ -1,20 +1,20 @@
 """Exchange of LoRA adapters with the peft library's folder: adapter_config.json and adapter_model.safetensors."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.artifacts.adapter import Adapter, Part
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.file import ArtifactError
 from workbench.models.model import Model
-from workbench.models.places import SiteError
 from workbench.models.positions import ALL
-from workbench.models.sites import Site
+from workbench.models.sites import Site, SiteError
 from workbench.runs.errors import StorageError
 from workbench.runs.files import canonical, file_digest, read_json, write_bytes, write_json
 
@@ -46,13 +46,13 @@ def write_peft(adapter: Adapter, model: Model, folder: Path | str) -> Path:
             f"the adapter for {adapter.origin.label!r} cannot be written for peft: only low-rank additions to linear "
             "maps, of one rank and at all tokens, can"
         )
-    paths = [model.architecture.place(part.site).path for part in adapter.parts]
+    maps = [model.backend.linear_map(part.site) for part in adapter.parts]
+    paths = [one.name for one in maps]
     tensors: dict[str, Tensor] = {}
     for path, part in zip(paths, adapter.parts, strict=True):
         tensors[f"{_PREFIX}{path}.lora_A.weight"] = part.arrays["down"].contiguous()
         tensors[f"{_PREFIX}{path}.lora_B.weight"] = part.arrays["up"].mT.contiguous()
     rank = ranks.pop()
-    transposed = {not isinstance(model.module.get_submodule(path), nn.Linear) for path in paths}
     config = {
         **_PLAIN,
         "task_type": "CAUSAL_LM",
@@ -62,7 +62,7 @@ def write_peft(adapter: Adapter, model: Model, folder: Path | str) -> Path:
         "use_rslora": True,
         "lora_dropout": 0.0,
         "target_modules": paths,
-        "fan_in_fan_out": transposed == {True},
+        "fan_in_fan_out": all(one.transposed for one in maps),
         "inference_mode": True,
     }
     folder = Path(folder)
@@ -116,11 +116,6 @@ def _sites(model: Model) -> dict[str, Site]:
     """The site that each linear map in the model's blocks reads, by the map's path."""
     found: dict[str, Site] = {}
     for site in (Site(layer, stream) for layer in range(model.n_layers) for stream in MAPS):
-        try:
-            model.architecture.locate(model.module, site)
-        except SiteError:
-            continue
-        place = model.architecture.place(site)
-        if place.side == "hook_in":
-            found[place.path] = site
+        with suppress(SiteError):  # a stream that this architecture does not have
+            found[model.backend.linear_map(site).name] = site
     return found

@@ -1,18 +1,15 @@
 """Generation with a KV cache, one random stream for each row, and edits that may differ from row to row."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.models.backend import Cache
+from workbench.models.core import Core
 from workbench.models.positions import Layout
 from workbench.models.tokens import Tokens
-
-if TYPE_CHECKING:
-    from workbench.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Generation:
     ended: bool
 
 
-def generate(model: "Model", prompts: Tokens, sampling: Sampling, batch_size: int) -> list[Generation]:
+def generate(model: Core, prompts: Tokens, sampling: Sampling, batch_size: int) -> list[Generation]:
     """See `Model.generate`; edits are those in force on the model."""
     draws = sampling.draws(len(prompts)) if len(prompts) else torch.empty(0)
     order = sorted(range(len(prompts)), key=lambda row: (prompts.lengths[row], row))
@@ -116,15 +113,15 @@ def _cut(descending: Float[Tensor, "row item"], mass: float) -> Float[Tensor, "r
 class _Decoding:
     """The state of one batch: rows that have ended leave it."""
 
-    model: "Model"
+    model: Core
     layout: Layout
     written: dict[int, list[int]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.written = {row: [] for row in self.layout.rows.tolist()}
-        self.stops = _stops(self.model)
-        self.mask = self.layout.mask.long()
+        self.stops = self.model.backend.facts().end_ids | {self.model.tokenizer.eos_token_id}
+        self.attended = self.layout.mask
         self._forward(None)
 
     def step(self, chosen: Int[Tensor, "row"]) -> bool:
@@ -150,27 +147,19 @@ class _Decoding:
             self.layout = Layout(
                 self.pending[:, None], index, self.layout.prefix, self.layout.response, None, self.layout.rows
             )
-            self.mask = torch.cat([self.mask, torch.ones_like(index)], 1)
+            self.attended = torch.cat([self.attended, index >= 0], 1)
             self._forward(self.cache)
         return self._logits
 
-    def _forward(self, cache: Any) -> None:
-        padded = not bool(self.mask.all())
-        with self.model.at(self.layout):
-            output = self.model.forward(
-                self.layout,
-                use_cache=True,
-                past_key_values=cache,
-                attention_mask=self.mask if padded else None,
-                logits_to_keep=1,
-            )
-        self.cache, self._logits, self.pending = output.past_key_values, output.logits[:, -1], None
+    def _forward(self, cache: Cache | None) -> None:
+        output = self.model.forward(self.layout, attended=self.attended, cache=cache, keep_cache=True, n_logits=1)
+        self.cache, self._logits, self.pending = output.cache, output.logits[:, -1], None
 
     def _keep(self, at: Int[Tensor, "kept"]) -> None:
         """Drop the rows that have ended from the cache and the layout."""
-        if len(at):
-            self.cache.batch_select_indices(at)
-        self.mask = self.mask[at]
+        if len(at) and self.cache is not None:
+            self.cache.select(at)
+        self.attended = self.attended[at]
         old = self.layout
         self.layout = Layout(old.ids[at], old.index[at], old.prefix[at], old.response[at], None, old.rows[at])
 
@@ -181,10 +170,3 @@ class _Decoding:
             row: Generation(decode(ids, skip_special_tokens=True), tuple(ids), row in self.ended)
             for row, ids in self.written.items()
         }
-
-
-def _stops(model: "Model") -> set[int]:
-    """The ids that end a text: the model's own, or the tokenizer's."""
-    configured: int | Sequence[int] | None = model.module.generation_config.eos_token_id
-    stops = [configured] if isinstance(configured, int) else list(configured or ())
-    return {*stops, model.tokenizer.eos_token_id} - {None}

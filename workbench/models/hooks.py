@@ -1,31 +1,13 @@
 """PyTorch hooks that see one tensor at a module's input or output, and never outlive their `with`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from workbench.models.backend import Change, Hook, InputOutputHook
 from workbench.models.places import Side
-
-Change = Callable[[Tensor], Tensor | None]
-"""Sees the hidden state [batch, pos, d]; returns a new one to put in its place, or None to leave it."""
-
-
-@dataclass(frozen=True)
-class InputOutputHook:
-    """A hook at a module's input that changes the module's output, having seen both.
-
-    It sees the input as the module does, after all changes made to it.
-    """
-
-    change: Callable[[Tensor, Tensor], Tensor]
-    """From input [batch, pos, d_in] and output [batch, pos, d_out] to a new output."""
-
-
-Hook = Change | InputOutputHook
-"""What is done at a place in each forward pass."""
 
 
 @contextmanager

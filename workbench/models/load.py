@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
 from workbench.models.weights import hub_digest, resolve
 
@@ -44,7 +45,7 @@ def load(
     module: Any = AutoModelForCausalLM.from_pretrained(found.folder_or_id, dtype=wanted, **options)
     tokenizer = tokenizer or AutoTokenizer.from_pretrained(found.folder_or_id, **options)
     digest = found.digest or hub_digest(found.folder_or_id, module.config._commit_hash)
-    return Model(module.to(place).eval(), tokenizer, found.name, digest)
+    return Model(HuggingFaceBackend(module.to(place).eval()), tokenizer, found.name, digest)
 
 
 def choose_dtype(dtype: DType, device: torch.device) -> torch.dtype:

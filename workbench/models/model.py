@@ -1,9 +1,8 @@
-"""A language model whose named places can be read and edited while the plain Hugging Face module does the work."""
+"""A language model whose named places can be read and edited: what users call."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import torch
@@ -11,13 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.models.activations import Activations
-from workbench.models.conversation import Conversation, Prompt, as_conversation
-from workbench.models.edits import Edit, LowRankMap
-from workbench.models.encoding import encode, encode_chat, encode_conversations
+from workbench.models.core import TOKEN_BUDGET, Core, Inputs
+from workbench.models.edits import Edit
 from workbench.models.generation import GREEDY, Generation, Sampling, generate
-from workbench.models.hooks import Hook, InputOutputHook, hooked
-from workbench.models.identity import template_digest, tokenizer_digest
-from workbench.models.places import Architecture
+from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.reading import read
@@ -26,76 +22,25 @@ from workbench.models.scoring import Scored, score
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 
-TOKEN_BUDGET = 1024
-"""Padded tokens in one forward pass: keeps the working memory of a read under 100 MiB on the default model."""
 
-
-Inputs = Tokens | Sequence[Prompt]
-"""What a Model can read: rows of tokens, or what makes them."""
-
-
-@dataclass(eq=False)
-class Model:
-    """A causal language model with its tokenizer.
-
-    `module` is a Hugging Face causal language model in evaluation mode; it is never changed. `digest` identifies the
-    weights. `edited` is the only thing that acts on the module, through hooks that live inside its `with`.
-    """
-
-    module: Any
-    tokenizer: Any
-    name: str
-    digest: str
-    _layout: Layout | None = field(default=None, init=False, repr=False)
-    _edits: tuple[Edit, ...] = field(default=(), init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.module.training:
-            raise ValueError(f"{self.name} is in training mode: dropout would change every number; call .eval() first")
+class Model(Core):
+    """A causal language model with its tokenizer, to be read, edited, scored and continued."""
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.module.get_input_embeddings().weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision the residual stream is computed in."""
-        return self.module.dtype
-
-    @property
-    def edits(self) -> tuple[Edit, ...]:
-        """The edits in force, in order: none outside `edited`."""
-        return self._edits
-
-    @property
-    def n_layers(self) -> int:
-        """Number of blocks."""
-        return self.architecture.n_layers
-
-    @property
-    def d_model(self) -> int:
-        """Width of the residual stream."""
-        return self.module.config.get_text_config().hidden_size
-
-    @property
-    def context(self) -> int | None:
-        """The longest text the model was made for, in tokens, if its config says."""
-        return getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
-
-    @cached_property
-    def architecture(self) -> Architecture:
-        """Where TransformerLens' hook names lie in this module."""
-        return Architecture.of(self.module)
+    def module(self) -> Any:
+        """The plain Hugging Face module. Raises AttributeError where another backend does the work."""
+        if not isinstance(self.backend, HuggingFaceBackend):
+            raise AttributeError(f"{self.name} is run by {type(self.backend).__name__}, which has no torch module")
+        return self.backend.module
 
     @property
     def bridge(self) -> Any:
-        """A TransformerLens bridge over a structural copy that shares every parameter with `module`.
+        """A TransformerLens bridge that shares every parameter with the model.
 
-        For places inside a module, such as attention patterns: `model.bridge.run_with_cache(...)`. What an architecture
-        fuses, as GPT-2 does q, k and v, is copied. Edits do not act on it: raises RuntimeError inside `edited`.
+        For places inside a module, such as attention patterns: `model.bridge.run_with_cache(...)`. Edits do not act on
+        it: raises RuntimeError inside `edited`.
         """
-        if self._edits:
+        if self.edits:
             raise RuntimeError(
                 "edits act on the plain module, not on the bridge; leave `edited` before using the bridge"
             )
@@ -103,67 +48,7 @@ class Model:
 
     @cached_property
     def _bridge(self) -> Any:
-        import copy
-
-        from transformer_lens.model_bridge.sources import build_bridge_from_module
-
-        shared = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
-        twin = copy.deepcopy(self.module, shared)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # modules made for split parameters are initialised before they are filled
-            return build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config, model_name=self.name)
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What results depend on: digests of weights (`model`), `tokenizer` and `chat_template` ("none"), and `dtype`.
-
-        The template is looked at each time, as it may be set on the tokenizer; the rest is digested once.
-        """
-        return {
-            "model": self.digest,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "tokenizer": self._tokenizer_digest,
-            "chat_template": template_digest(getattr(self.tokenizer, "chat_template", None)),
-        }
-
-    @cached_property
-    def _tokenizer_digest(self) -> str:
-        return tokenizer_digest(self.tokenizer)
-
-    def site(self, depth: float = 0.6, stream: str = "resid_post") -> Site:
-        """The site at a fraction of this model's depth."""
-        return Site.at_depth(depth, self.n_layers, stream)
-
-    def encode(self, conversations: Sequence[Conversation]) -> Tokens:
-        """Conversations as Tokens, through the chat template unless they are bare text.
-
-        Raises ValueError as `encode_conversations`, and for a row longer than the model's context, naming it.
-        """
-        tokens = encode_conversations(self.tokenizer, conversations)
-        self._check_length(tokens, 0)
-        return tokens
-
-    def tokenize(
-        self, texts: Sequence[Prompt], responses: Sequence[str] | None = None, *, chat: bool | None = None
-    ) -> Tokens:
-        """Texts (and what follows each of them) as Tokens.
-
-        `chat=None` uses the chat template when the tokenizer has one and responses are given. Among the texts there may
-        be Conversations and lists of chat messages, which are encoded as `encode` does, if no responses are given.
-        Raises ValueError for an empty row or response, or a row longer than the model's context, naming it.
-        """
-        if isinstance(texts, str | Conversation):
-            raise ValueError("tokenize takes a list of texts; put the one text in a list")
-        plain = [text for text in texts if isinstance(text, str)]
-        if len(plain) < len(texts):
-            if responses is not None:
-                raise ValueError("a Conversation holds its own response; give responses with texts only")
-            return self.encode([as_conversation(text, chat=chat is True) for text in texts])
-        use_chat = chat if chat is not None else responses is not None and bool(self.tokenizer.chat_template)
-        tokens = (encode_chat if use_chat else encode)(self.tokenizer, plain, responses)
-        self._check_length(tokens, 0)
-        return tokens
+        return self.backend.bridge(self.name)
 
     @torch.no_grad()
     def read(
@@ -189,26 +74,7 @@ class Model:
             sites = ReadSpec.at(*many, positions=CONTENT if positions is None else positions, pool=pool)
         elif positions is not None or pool is not None:
             raise ValueError(f"positions and pool are part of the ReadSpec ({sites}); give them there only")
-        return read(self, self._tokens(tokens), sites, budget)
-
-    @contextmanager
-    def edited(self, edits: Edit | Sequence[Edit]) -> "Iterator[Model]":
-        """Apply edits, in order, in every forward pass inside the `with`.
-
-        Edits that speak about rows must have as many rows as each call's batch. Contexts nest: inner edits come after
-        outer ones. Raises SiteError for a place the model does not have, before anything is hooked.
-        """
-        new = (edits,) if isinstance(edits, Edit) else tuple(edits)
-        for edit in new:
-            self._check(edit)
-        places = [self.architecture.locate(self.module, edit.site) for edit in new]
-        outer = self._edits
-        with hooked([(place, self._hook(edit)) for place, edit in zip(places, new, strict=True)]):
-            self._edits = outer + new
-            try:
-                yield self
-            finally:
-                self._edits = outer
+        return read(self, self.rows(tokens), sites, budget)
 
     @torch.no_grad()
     def generate(
@@ -227,25 +93,24 @@ class Model:
         """
         if not isinstance(prompts, Tokens):
             prompts = self.tokenize(prompts, chat=bool(self.tokenizer.chat_template) if chat is None else chat)
-        self._check_length(prompts, sampling.max_new_tokens)
+        self.checked(prompts, sampling.max_new_tokens)
         with self.edited(edits):
-            self._check_rows(len(prompts))
+            self.check_rows(len(prompts))
             return generate(self, prompts, sampling, batch_size)
 
     @torch.no_grad()
     def logits(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET) -> list[Float[Tensor, "pos vocab"]]:
         """The logits at every token of each row, in the model's dtype."""
-        tokens, found = self._tokens(tokens), {}
+        tokens, found = self.rows(tokens), {}
         for rows in tokens.batches(budget):
-            with self.at(Layout.of(tokens, rows).to(self.device)) as layout:
-                logits = self.forward(layout).logits
+            logits = self.forward(Layout.of(tokens, rows).to(self.device)).logits
             found.update({row: logits[at, : tokens.lengths[row]].cpu() for at, row in enumerate(rows)})
         return [found[row] for row in range(len(tokens))]
 
     @torch.no_grad()
     def score(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:
         """The negative log-likelihood of each row's response given its prompt; of the whole row if it has none."""
-        return score(self, self._tokens(tokens), budget)
+        return score(self, self.rows(tokens), budget)
 
     def loss(self, tokens: Inputs) -> Float[Tensor, "row"]:
         """Mean negative log-likelihood per scored token of each row, in nats."""
@@ -255,91 +120,17 @@ class Model:
         """exp(loss) of each row."""
         return self.loss(tokens).exp()
 
-    @contextmanager
-    def at(self, layout: Layout) -> Iterator[Layout]:
-        """Tell edits where the columns of the next forward passes lie."""
-        outer, self._layout = self._layout, layout
-        try:
-            yield layout
-        finally:
-            self._layout = outer
-
-    def forward(self, layout: Layout, **options: Any) -> Any:
-        """One pass of the plain module over a layout, padding masked and positions counted from each row's start.
-
-        Gradients are recorded as PyTorch is set; `read`, `generate`, `logits` and `score` record none.
-        """
-        padded = not bool(layout.mask.all())
-        options.setdefault("use_cache", False)
-        return self.module(
-            input_ids=layout.ids,
-            attention_mask=options.pop("attention_mask", layout.mask.long() if padded else None),
-            position_ids=layout.index.clamp(min=0),
-            **options,
-        )
-
-    def _check(self, edit: Edit) -> None:
-        edit.n_rows()
-        if edit.model not in (None, self.digest):
-            raise ValueError(
-                f"the {type(edit).__name__} at {edit.site} comes from a fit on another model than {self.name}; "
-                "`adopt` the vector if the two share their representation"
-            )
-
-    def _hook(self, edit: Edit) -> Hook:
-        if isinstance(edit, LowRankMap):
-            return InputOutputHook(lambda source, h: edit.apply(h, self._where(), source))
-        return lambda h: edit.apply(h, self._where())
-
-    def _where(self) -> Layout:
-        if self._layout is None:
-            raise RuntimeError("inside `edited`, call the Model's own methods: they know which tokens are which")
-        return self._layout
-
-    def _tokens(self, tokens: Inputs) -> Tokens:
-        tokens = tokens if isinstance(tokens, Tokens) else self.tokenize(tokens)
-        self._check_length(tokens, 0)
-        self._check_rows(len(tokens))
-        return tokens
-
-    def _check_rows(self, n_rows: int) -> None:
-        for edit in self._edits:
-            if edit.n_rows() not in (None, n_rows):
-                kind, rows = type(edit).__name__, edit.n_rows()
-                raise ValueError(f"the {kind} at {edit.site} speaks about {rows} rows, this call has {n_rows}")
-
-    def _check_length(self, tokens: Tokens, room: int) -> None:
-        if self.context is None:
-            return
-        for number, length in enumerate(tokens.lengths):
-            if length + room > self.context:
-                more = f" and {room} new ones" if room else ""
-                raise ValueError(f"row {number} has {length} tokens{more}; {self.name} reads at most {self.context}")
-
     def _repr_html_(self) -> str:
-        from html import escape
-
         rows = [("layers", self.n_layers), ("d_model", self.d_model), ("dtype", self.dtype), ("device", self.device)]
         cells = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in rows)
         return f"<table><caption>{escape(self.name)}</caption>{cells}</table>"
 
 
-_INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")
-
-
 def wrap(module: nn.Module, tokenizer: Any, name: str | None = None) -> Model:
-    """A Model from a module and a tokenizer in memory.
+    """A Model from a module in evaluation mode and a tokenizer, both in memory.
 
-    Its digest is taken from the parameters' bytes and the config, without what changes when a model is saved, loaded or
-    used with another version of transformers.
+    Its digest is taken from the parameters' bytes and the config; see `HuggingFaceBackend.digest`.
     """
-    import hashlib
-    import json
-
-    config: Any = module.config
-    described = {key: value for key, value in config.to_dict().items() if key not in _INCIDENTAL}
-    total = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
-    for key, tensor in sorted(module.state_dict().items()):
-        total.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return Model(module, tokenizer, name or config.name_or_path or type(module).__name__, total.hexdigest())
+    backend = HuggingFaceBackend(module)
+    named = name or backend.module.config.name_or_path or type(module).__name__
+    return Model(backend, tokenizer, named, backend.digest())

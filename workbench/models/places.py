@@ -10,13 +10,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from workbench.models.sites import Site
+from workbench.models.sites import Site, SiteError
 
 Side = Literal["hook_in", "hook_out"]
-
-
-class SiteError(ValueError):
-    """A site that this model does not have, or that no module's input or output stands for."""
 
 
 @dataclass(frozen=True)

@@ -2,36 +2,32 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.models.activations import Activations
-from workbench.models.hooks import Hook, hooked
-from workbench.models.places import SiteError
+from workbench.models.backend import Hook
+from workbench.models.core import Core
 from workbench.models.pooling import Pool
 from workbench.models.positions import Layout, Positions
 from workbench.models.readspec import ReadSpec
-from workbench.models.sites import Site
+from workbench.models.sites import Site, SiteError
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache
-
-if TYPE_CHECKING:
-    from workbench.models.model import Model
 
 
 class _Stop(Exception):
     """Leaves a forward pass that has nothing more to give."""
 
 
-def read(model: "Model", tokens: Tokens, spec: ReadSpec, budget: int) -> Activations:
+def read(model: Core, tokens: Tokens, spec: ReadSpec, budget: int) -> Activations:
     """See `Model.read`."""
     sites, positions, pool = spec.sites, spec.positions, spec.pool
     if not len(tokens):
         raise ValueError("there are no rows to read")
-    places = {site: model.architecture.locate(model.module, site) for site in sites}
     layouts = [Layout.of(tokens, rows) for rows in tokens.batches(budget)]
     masks = [positions.mask(layout) for layout in layouts]
     counts = _counts(layouts, masks, positions)
@@ -41,10 +37,10 @@ def read(model: "Model", tokens: Tokens, spec: ReadSpec, budget: int) -> Activat
     store = _Store(counts, pool)
     for layout, mask in zip(layouts, masks, strict=True):
         waiting, batch = set(sites), store.batch(mask, layout.rows, model.device)
-        hooks = [(place, _hook(store, site, batch, waiting)) for site, place in places.items()]
-        with model.at(layout.to(model.device)) as here, hooked(hooks):
+        here = layout.to(model.device)
+        with model.backend.hooked([(site, _hook(store, site, batch, waiting)) for site in sites]):
             try:
-                model.forward(here, logits_to_keep=1, **shared_prefix.options(here))
+                model.forward(here, n_logits=1, **shared_prefix.options(here))
             except _Stop:
                 continue
         raise SiteError(f"the forward pass never reached {', '.join(sorted(map(str, waiting)))}")
@@ -52,7 +48,7 @@ def read(model: "Model", tokens: Tokens, spec: ReadSpec, budget: int) -> Activat
     return Activations({site: store.arrays[site] for site in sites}, store.row, len(tokens), position)
 
 
-def _shared_prefix(model: "Model", tokens: Tokens, masks: list[Tensor], budget: int) -> SharedPrefixCache:
+def _shared_prefix(model: Core, tokens: Tokens, masks: list[Tensor], budget: int) -> SharedPrefixCache:
     """What all rows begin with and nobody reads, such as a chat header, where running it once saves a batch or more."""
     if model.edits:
         return SharedPrefixCache()
@@ -60,18 +56,25 @@ def _shared_prefix(model: "Model", tokens: Tokens, masks: list[Tensor], budget: 
     return SharedPrefixCache.of(model, tokens, unread) if unread * len(tokens) > budget else SharedPrefixCache()
 
 
-def states_at(model: "Model", layout: Layout, site: Site, **options: Any) -> Float[Tensor, "batch pos d"]:
-    """What one forward pass over `layout` has at `site`, padding included; `options` go to the module."""
+def states_at(model: Core, layout: Layout, site: Site, **options: Any) -> Float[Tensor, "batch pos d"]:
+    """What one forward pass over `layout` has at `site`, padding included; `options` go to `Core.forward`."""
     found: list[Tensor] = []
 
     def hook(h: Tensor) -> None:
         found.append(h)
         raise _Stop
 
-    place = model.architecture.locate(model.module, site)
-    with torch.no_grad(), model.at(layout), hooked([(place, hook)]), suppress(_Stop):
-        model.forward(layout, logits_to_keep=1, **options)
+    with torch.no_grad(), model.backend.hooked([(site, hook)]), suppress(_Stop):
+        model.forward(layout, n_logits=1, **options)
     return found[0]
+
+
+def last_states(model: Core, layout: Layout, **options: Any) -> Float[Tensor, "row d"]:
+    """The state of each row's last token after the final norm, which the unembedding multiplies; differentiable.
+
+    No logits are computed; `options` go to `Core.forward`.
+    """
+    return model.final_states(layout, layout.index == layout.index.amax(1, keepdim=True), **options)
 
 
 def _hook(store: "_Store", site: Site, batch: "_Batch", waiting: set[Site]) -> Hook:

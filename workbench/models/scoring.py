@@ -1,19 +1,15 @@
 """Likelihood of given text: logits only where a label needs them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.models.hooks import hooked
+from workbench.models.core import Core
 from workbench.models.positions import Layout
 from workbench.models.tokens import Tokens
-
-if TYPE_CHECKING:
-    from workbench.models.model import Model
-
 
 ROWS = 128
 """Labels whose logits are in memory together, in `label_nll`."""
@@ -32,7 +28,7 @@ class Scored:
         return self.nll / self.n_tokens
 
 
-def score(model: "Model", tokens: Tokens, budget: int) -> Scored:
+def score(model: Core, tokens: Tokens, budget: int) -> Scored:
     """See `Model.score`."""
     nll, count = torch.zeros(len(tokens)), torch.zeros(len(tokens), dtype=torch.long)
     for rows in tokens.batches(budget):
@@ -48,11 +44,11 @@ def score(model: "Model", tokens: Tokens, budget: int) -> Scored:
 
 
 @torch.no_grad()
-def gives_logits(model: "Model", tokens: Tokens) -> bool:
+def gives_logits(model: Core, tokens: Tokens) -> bool:
     """Whether the logits are what the unembedding gave out, and not capped or scaled; on the first row of `tokens`."""
-    layout, given = Layout.of(tokens, [0]).to(model.device), []
-    with model.at(layout), hooked([((model.module.get_output_embeddings(), "hook_out"), given.append)]):
-        logits = model.forward(layout).logits
+    given: list[Tensor] = []
+    with model.backend.hooked([("unembed.hook_out", given.append)]):
+        logits = model.forward(Layout.of(tokens, [0]).to(model.device)).logits
     return torch.equal(given[0].float(), logits.float())
 
 
@@ -65,33 +61,31 @@ def labels(layout: Layout) -> Tensor:
     return layout.mask & (layout.index >= first.clamp(min=1))
 
 
-def label_logits(model: "Model", layout: Layout, label: Tensor, **options: Any) -> Float[Tensor, "item vocab"]:
+def label_logits(model: Core, layout: Layout, label: Tensor, **options: Any) -> Float[Tensor, "item vocab"]:
     """The logits that predict the `label` tokens, row by row: the unembedding sees no other position.
 
     `options` go to the forward pass.
     """
-    before = torch.zeros_like(label)
-    before[:, :-1] = label[:, 1:]
-    with model.at(layout), hooked([((model.module.get_output_embeddings(), "hook_in"), lambda h: h[before][None])]):
+    before = _before(label)
+    with model.backend.hooked([("unembed.hook_in", lambda h: h[before][None])]):
         return model.forward(layout, **options).logits[0]
 
 
-def label_nll(model: "Model", layout: Layout, label: Tensor, **options: Any) -> Float[Tensor, "item"]:
+def label_nll(model: Core, layout: Layout, label: Tensor, **options: Any) -> Float[Tensor, "item"]:
     """The negative log-likelihood of each `label` token, row by row, without all of their logits at once.
 
     Differentiable in the states, not in the unembedding's weights, whose product with a state the logits must be
     (`gives_logits`). `options` go to the forward pass.
     """
-    found: list[Tensor] = []
+    states, matrices = model.final_states(layout, _before(label), **options), model.backend.embeddings()
+    return _NegativeLogLikelihood.apply(states, matrices.output, matrices.bias, layout.ids[:, 1:][label[:, 1:]])
 
-    def hook(h: Tensor) -> Tensor:
-        found.append(h[:, :-1][label[:, 1:]])
-        return h[:, :0]  # the unembedding gets nothing to do
 
-    head = model.module.get_output_embeddings()
-    with model.at(layout), hooked([((head, "hook_in"), hook)]):
-        model.forward(layout, **options)
-    return _NegativeLogLikelihood.apply(found[0], head.weight, head.bias, layout.ids[:, 1:][label[:, 1:]])
+def _before(label: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+    """The token in front of each label: the one that predicts it."""
+    before = torch.zeros_like(label)
+    before[:, :-1] = label[:, 1:]
+    return before
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):

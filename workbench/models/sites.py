@@ -17,6 +17,10 @@ _HOOKS = {hook: stream for stream, hook in _STREAMS.items()}
 _NAME = re.compile(r"blocks\.(\d+)\.([A-Za-z_][\w.]*)")
 
 
+class SiteError(ValueError):
+    """A site that this model does not have, or that nothing it can be read or edited at stands for."""
+
+
 @dataclass(frozen=True, order=True)
 class Site:
     """A place in the model: the `stream` of block `layer` (0-based).

@@ -1,69 +1,43 @@
 """Forward passes with gradients: only the blocks above stored states, only the tokens behind a shared prefix."""
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from workbench.models.backend import Cache
+from workbench.models.core import Core
 from workbench.models.positions import Layout
 from workbench.models.tokens import Row, Tokens
 
-if TYPE_CHECKING:
-    from workbench.models.model import Model
+_NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
-class _Stored(nn.Module):
-    """Stands in for a block: whatever goes in, the stored states come out. None passes on what comes in."""
-
-    def __init__(self, states: Tensor | None) -> None:
-        super().__init__()
-        self.states = states
-
-    def forward(self, hidden: Tensor, *_args: Any, **_options: Any) -> Tensor:
-        return hidden if self.states is None else self.states
-
-
-@contextmanager
-def run_from_layer(model: "Model", layer: int, states: Float[Tensor, "batch pos d"]) -> Iterator[None]:
+def run_from_layer(model: Core, layer: int, states: Float[Tensor, "batch pos d"]) -> AbstractContextManager[None]:
     """Inside the `with`, forward passes take `states` as the output of block `layer` and run only the blocks above it.
 
     `states` are what `read` returns at `blocks.{layer}.hook_resid_post` for all tokens, padded as the pass is; the
     logits are then those of the whole model. Edits at `layer` and above act as usual. Raises IndexError for a layer
-    that the model does not have; the blocks are back in their places afterwards, whatever is raised.
+    that the model does not have.
     """
-    blocks = model.module.get_submodule(model.architecture.blocks)
-    assert isinstance(blocks, nn.ModuleList)
-    if not 0 <= layer < len(blocks):
-        raise IndexError(f"there is no block {layer}; the model has blocks 0 to {len(blocks) - 1}")
-    kept = list(blocks[: layer + 1])
-    try:
-        for number in range(layer):
-            blocks[number] = _Stored(None)
-        blocks[layer] = _Stored(states)
+    return model.backend.run_from_layer(layer, states)
+
+
+@contextmanager
+def frozen(model: Core, weights: Mapping[str, Tensor] = _NONE) -> Iterator[None]:
+    """Inside the `with`, gradients go through the model: no weight of its own asks for one, and attention is fast.
+
+    `weights` take the place of those of their names, and may ask for gradients; see `Backend.with_weights`.
+    """
+    with model.backend.with_weights(weights), Float32Attention():
         yield
-    finally:
-        for number, block in enumerate(kept):
-            blocks[number] = block
-
-
-class _Kept(Cache):
-    """Keys and values that forward passes read and leave as they are: what a block adds is dropped behind it."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        layer = copy.copy(self.layers[layer_idx])
-        assert isinstance(layer, DynamicLayer)
-        layer.batch_repeat_interleave(len(key_states))
-        return layer.update(key_states, value_states, *args, **kwargs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +49,7 @@ class SharedPrefixCache:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: "Model", tokens: Tokens, at_most: int) -> "SharedPrefixCache":
+    def of(cls, model: Core, tokens: Tokens, at_most: int) -> "SharedPrefixCache":
         """Run what the rows share, up to `at_most` tokens; nothing if they share none or the model keeps other states.
 
         No edit may act there later.
@@ -86,10 +60,9 @@ class SharedPrefixCache:
         if not ids:
             return cls()
         layout = Layout.of(Tokens((Row(ids),)), [0]).to(model.device)
-        made = getattr(model.forward(layout, use_cache=True, logits_to_keep=1), "past_key_values", None)
-        if type(made) is not DynamicCache or not all(isinstance(layer, DynamicLayer) for layer in made.layers):
-            return cls()
-        return cls(len(ids), _Kept(made.layers))
+        made = model.forward(layout, keep_cache=True, n_logits=1).cache
+        shared = None if made is None else made.shared()
+        return cls() if shared is None else cls(len(ids), shared)
 
     def options(self, layout: Layout, real: Bool[Tensor, "batch pos"] | None = None) -> dict[str, Any]:
         """What a forward pass over the columns behind the shared prefix needs to be as one over the whole rows.
@@ -97,9 +70,7 @@ class SharedPrefixCache:
         Only `real` tokens are attended to: those of the layout, unless others are given.
         """
         mask = layout.mask if real is None else real
-        mask = torch.cat([mask.new_ones(len(mask), self.length), mask], 1)
-        kept = {"past_key_values": self.cache, "use_cache": True} if self.length else {}
-        return kept | {"attention_mask": None if mask.all() else mask.long()}
+        return {"attended": torch.cat([mask.new_ones(len(mask), self.length), mask], 1), "cache": self.cache}
 
 
 class Float32Attention(TorchFunctionMode):
@@ -121,16 +92,3 @@ class Float32Attention(TorchFunctionMode):
         if mask is not None and mask.is_floating_point():
             kwargs = kwargs | {"attn_mask": mask.float()}
         return func(*wide, *args[3:], **kwargs).to(args[0].dtype)
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside the `with`, no parameter of the module asks for a gradient."""
-    wanted = [weight for weight in module.parameters() if weight.requires_grad]
-    for weight in wanted:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in wanted:
-            weight.requires_grad_(True)

