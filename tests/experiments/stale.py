@@ -101,13 +101,13 @@ CHANGES: dict[str, Callable[[Inputs], None]] = {
 """The input that a log names, and how it is changed."""
 
 
-def run_axbench(inputs: Inputs, root: Path) -> Path:
+def run_axbench(inputs: Inputs, root: Path, layers: tuple[int, ...] = (1,)) -> Path:
     config = replace(
         axbench.PRESETS["smoke"],
         model=inputs.model,
         concepts=inputs.concepts,
         limit=None,
-        layers=(1,),
+        layers=layers,
         methods=("diffmean", "random", "prompt_detection"),
         steered=("diffmean", "random"),
         strengths=(0.5,),

@@ -1,11 +1,23 @@
 """The same command after something it reads was changed in place: what is stale is done again, and nothing else."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.experiments.stale import CHANGES, RUNS, Case, new_lines, redone, results, stamps, write_concepts
+from tests.experiments.stale import (
+    CHANGES,
+    RUNS,
+    Case,
+    new_lines,
+    redone,
+    results,
+    run_axbench,
+    stamps,
+    write_concepts,
+)
 from workbench.models.model import Model
+from workbench.runs.rows import read_rows
 
 
 @pytest.fixture(scope="module", params=list(RUNS))
@@ -61,3 +73,17 @@ def test_another_concept_refits_nothing_and_leaves_no_row_when_it_goes(name: str
     case.run()
     assert results(folder) == pytest.approx(two, abs=1e-5)
     assert {path: stamps(folder)[path] for path in fits} == fits
+
+
+def test_every_layer_of_several_has_a_report_of_the_rows_of_this_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(RUNS, "axbench", lambda inputs, root: run_axbench(inputs, root, layers=(0, 1)))
+    case = Case.of("axbench", tmp_path)
+    folder = case.run()
+    pages = [folder / f"layer{layer}" / "report.html" for layer in (0, 1)]
+    assert all(re.search(r"\brain\b", page.read_text()) for page in pages)
+    write_concepts(case.inputs.folder, "sea")
+    case.run()
+    assert not any(re.search(r"\brain\b", page.read_text()) for page in pages)
+    assert {row.layer for row in read_rows(folder / "results.json")} == {0, 1}

@@ -46,9 +46,11 @@ class Content:
 def write_report(folder: Path, story: Story) -> Path:
     """Write the report of the run in `folder` and return the path of report.html; also story.json, to make it again.
 
-    Raises ReportError when rows and story do not fit together, StorageError when the folder is no run or not writable.
+    `folder` may lie inside the run's own folder: one layer of several has a folder to itself. Raises ReportError when
+    rows and story do not fit together, StorageError when the folder is no run or not writable.
     """
-    run = Run.load(folder)
+    inside = (folder.parent / "config.json").exists() and not (folder / "config.json").exists()
+    run = Run.load(folder.parent if inside else folder)
     content = gather(run, story)
     story.save(folder)
     told = {"told": story, "content": content, "origin": Origin.of(run)}
