@@ -23,7 +23,7 @@ from benchmarks.fitting import sparse, timed
 from benchmarks.timing import arguments
 from steering.methods.reft_r1 import LatentObjective
 from steering.training.checkpoints import Checkpoints
-from steering.training.objective import Recipe
+from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from workbench.data.dataset import Dataset
 from workbench.data.packaged import packaged
@@ -176,7 +176,9 @@ def typical(objective: LatentObjective, model: Model, data: list[Labelled]) -> i
     return chosen
 
 
-def compare(model: Model, against: dict[str, Peer], layer: int, concepts: Dataset, recipe: Recipe) -> dict[str, float]:
+def compare(
+    model: Model, against: dict[str, Peer], layer: int, concepts: Dataset, recipe: TrainingConfig
+) -> dict[str, float]:
     """Print and return seconds a concept; print how far the directions are from the plain loop's."""
     data = list(States.read(concepts, model, Site(layer)))
     objective = LatentObjective(recipe, Site(layer), form="compat")
@@ -201,11 +203,11 @@ def compare(model: Model, against: dict[str, Peer], layer: int, concepts: Datase
 def main() -> None:
     smoke, against = arguments(__doc__ or "").smoke, peers()
     if smoke:
-        compare(load(dtype="float32"), against, 28, sparse(packaged().subset(1), 12), Recipe(epochs=1))
+        compare(load(dtype="float32"), against, 28, sparse(packaged().subset(1), 12), TrainingConfig(epochs=1))
         return
     for layer in (12, 20):
-        full = compare(load(dtype="float32"), against, layer, packaged().subset(CONCEPTS), Recipe())
-        ours = compare(load(dtype="bfloat16"), {}, layer, packaged().subset(CONCEPTS), Recipe())[OURS]
+        full = compare(load(dtype="float32"), against, layer, packaged().subset(CONCEPTS), TrainingConfig())
+        ours = compare(load(dtype="bfloat16"), {}, layer, packaged().subset(CONCEPTS), TrainingConfig())[OURS]
         print(f"  in bfloat16 ours takes {ours / full[PLAIN]:.2f} of the plain loop's time in float32")
 
 

@@ -16,7 +16,7 @@ import torch
 from benchmarks.reading import peak, resident
 from benchmarks.timing import arguments
 from steering.methods.reft_r1 import LatentObjective
-from steering.training.objective import Recipe
+from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from workbench.data.items import Target
 from workbench.data.packaged import packaged
@@ -65,7 +65,7 @@ def measure(case: Case) -> Taken:
     for weight in model.module.parameters():  # mapped from the file, and resident only once they are touched
         weight.sum()
     data = [concept_data(model, number, case.texts) for number in range(case.concepts)]
-    objective = LatentObjective(Recipe(epochs=1, batch_size=case.texts, budget=case.tokens), model.site())
+    objective = LatentObjective(TrainingConfig(epochs=1, batch_size=case.texts, budget=case.tokens), model.site())
     start = resident()
     with peak() as found:
         train(objective, data)

@@ -19,7 +19,7 @@ from experiments.directions.fit import fit_dictionary
 from experiments.directions.source import InMemory, OnDisk, choose
 from steering.methods.diffmean import DiffMean
 from steering.methods.reft_r1 import ReFTr1
-from steering.training.objective import Recipe
+from steering.training.objective import TrainingConfig
 from tests.tiny import tiny_model
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
@@ -100,7 +100,7 @@ def test_the_block_changes_no_direction(tmp_path: Path, model: Model, concepts: 
 
 
 def test_reft_r1_fitted_in_blocks_is_that_of_fitting_alone(tmp_path: Path, model: Model, concepts: Dataset):
-    few, method = concepts.subset(4), ReFTr1(recipe=Recipe(epochs=1))
+    few, method = concepts.subset(4), ReFTr1(recipe=TrainingConfig(epochs=1))
     dictionary = fit(tmp_path, model, InMemory(few), block=3, method=method)
     for number in range(4):
         alone = method.fit(States.read(few.select([number]), model, SITE)[0])
@@ -194,7 +194,7 @@ def test_a_killed_run_continues_to_the_same_dictionary(tmp_path: Path, on_disk: 
     finally:
         torch.set_num_threads(threads)
     killed = Dictionary.load(tmp_path / "killed" / "out.safetensors")
-    assert killed.digest == Dictionary.load(whole).digest
+    assert killed.content_digest == Dictionary.load(whole).content_digest
     assert len(killed) == N
 
 

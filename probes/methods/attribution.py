@@ -37,7 +37,7 @@ RANDOM_TOKENS = 1000
 
 
 @dataclass(frozen=True)
-class HeadRecipe:
+class HeadConfig:
     """How the head is trained: AdamW whose learning rate falls linearly to 0."""
 
     epochs: int = 72
@@ -50,7 +50,7 @@ class HeadRecipe:
     seed: int = 0
 
 
-RECIPES: dict[Form, HeadRecipe] = {"fixed": HeadRecipe(), "compat": HeadRecipe(batch_size=144, learning_rate=8e-5)}
+RECIPES: dict[Form, HeadConfig] = {"fixed": HeadConfig(), "compat": HeadConfig(batch_size=144, learning_rate=8e-5)}
 """The usual recipe of each form; the published one gathers eight batches of 18 for a step."""
 
 
@@ -66,7 +66,7 @@ class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsMod
     source: ClassVar[str] = "arXiv:2501.17148"
 
     form: Form = "fixed"
-    recipe: HeadRecipe | None = None
+    recipe: HeadConfig | None = None
     """How the head is trained; None takes the usual one of the form."""
 
     @property
@@ -75,7 +75,7 @@ class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsMod
         return self.label if self.form == "fixed" else f"{self.label} (as published)"
 
     @property
-    def training(self) -> HeadRecipe:
+    def training(self) -> HeadConfig:
         """The recipe in use."""
         return self.recipe or RECIPES[self.form]
 
@@ -218,7 +218,7 @@ class _Suffix:
 
 
 def train_head(
-    x: Float[Tensor, "text d"], y: Bool[Tensor, "text"], recipe: HeadRecipe, name: str, *, soft: bool = False
+    x: Float[Tensor, "text d"], y: Bool[Tensor, "text"], recipe: HeadConfig, name: str, *, soft: bool = False
 ) -> tuple[Float[Tensor, "hidden d"], Float[Tensor, "hidden"], Float[Tensor, "2 hidden"], Float[Tensor, "2"]]:
     """Weights of d -> d/2 -> ReLU -> 2 that tell texts with the concept (class 1) from others, by cross-entropy.
 

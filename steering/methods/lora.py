@@ -1,13 +1,13 @@
 """LoRA: a low-rank addition to the output projection of attention at several layers (arXiv:2106.09685)."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from steering.methods.loreft import carried, uniform
-from steering.training.objective import Batch, Group, Objective, Recipe
+from steering.training.objective import Batch, D, Forward, Group, Objective, TrainingConfig
 from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
@@ -16,47 +16,61 @@ from workbench.data.states import Labelled
 from workbench.methods.capabilities import Steers
 from workbench.models.backend import Hook, InputOutputHook
 from workbench.models.edits import Edit, LowRankMap
+from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 
+T = TypeVar("T", bound="MapObjective[Any]")
+
 
 @dataclass(frozen=True)
-class MapObjective(Objective):
-    """Language modelling of the positive texts with W x + scale * B A dropout(x) in each map that reads a site."""
+class MapObjective(Objective[D]):
+    """W x + scale * B A dropout(x) in each map that reads a site; what texts and which loss, a subclass says."""
 
     sites: tuple[Site, ...] = ()
+    shapes: tuple[tuple[int, int], ...] = ()
+    """d_in and d_out of the maps."""
     rank: int = 4
     scale: float = 16.0
     dropout: float = 0.05
+
+    @classmethod
+    def on(cls: type[T], model: Model, method: "LoRA") -> T:
+        """With the maps of a model that a method adapts. Raises SiteError where none reads a site."""
+        layers = carried(method.layers, method.of_layers, model.n_layers)
+        sites = tuple(Site(layer, method.stream) for layer in layers)
+        maps = [model.backend.linear_map(site) for site in sites]
+        shapes = tuple((one.d_in, one.d_out) for one in maps)
+        return cls(method.recipe, sites[0], ALL, sites, shapes, method.rank, method.scale, method.dropout)
 
     @property
     def source(self) -> int | None:
         """The block below the first map."""
         return self.site.layer - 1 if self.site.layer else None
 
-    def start(self, data: Labelled) -> dict[str, Tensor]:
+    def start(self, data: D) -> dict[str, Tensor]:
         """A uniform within 1 / sqrt(d_in), B zero: training starts at the model as it is."""
         generator = torch.Generator().manual_seed(self.recipe.seed)
         found: dict[str, Tensor] = {}
-        for k, site in enumerate(self.sites):
-            linear = live(data).backend.linear_map(site)
-            found[f"down.{k}"] = uniform((self.rank, linear.d_in), linear.d_in, generator)
-            found[f"up.{k}"] = torch.zeros((self.rank, linear.d_out))
+        for k, (d_in, d_out) in enumerate(self.shapes):
+            found[f"down.{k}"] = uniform((self.rank, d_in), d_in, generator)
+            found[f"up.{k}"] = torch.zeros((self.rank, d_out))
         return found
 
-    def items(self, data: Labelled) -> list[Group]:
-        """Every positive text."""
-        return [(text,) for text in texts(data, True)]
-
-    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
+    def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
         """The addition to each map, with every row's own numbers."""
-        return [(site, self._hook(k, batch, self._edit(k, parameters, batch))) for k, site in enumerate(self.sites)]
+        return [(site, self._hook(k, batch, forward)) for k, site in enumerate(self.sites)]
 
-    def _edit(self, k: int, parameters: dict[str, Tensor], batch: Batch) -> LowRankMap:
-        down, up = (parameters[f"{name}.{k}"][batch.concept] for name in ("down", "up"))
-        return LowRankMap(site=self.sites[k], positions=self.positions, strength=self.scale, down=down, up=up)
+    def maps(self, parameters: dict[str, Tensor]) -> list[tuple[Site, dict[str, Tensor]]]:
+        """The arrays of the addition at each site: `down` [..., rank, d_in] and `up` [..., rank, d_out]."""
+        return [
+            (site, {name: parameters[f"{name}.{k}"] for name in ("down", "up")}) for k, site in enumerate(self.sites)
+        ]
 
-    def _hook(self, k: int, batch: Batch, edit: LowRankMap) -> Hook:
+    def _hook(self, k: int, batch: Batch, forward: Forward) -> Hook:
+        site, arrays = self.maps(forward.parameters)[k]
+        mine = {name: array[batch.concept] for name, array in arrays.items()}
+        edit = LowRankMap(site=site, positions=self.positions, strength=self.scale, **mine)
         return InputOutputHook(lambda x, h: edit.apply(h, batch.layout, self._dropped(x, batch, k)))
 
     def _dropped(self, x: Tensor, batch: Batch, k: int) -> Tensor:
@@ -68,6 +82,15 @@ class MapObjective(Objective):
             generator = torch.Generator().manual_seed(int(draw * 2**24) * len(self.sites) + k)
             keep[row, mask] = (torch.rand((int(mask.sum()), x.shape[2]), generator=generator) >= self.dropout).float()
         return x * keep.to(x) / (1 - self.dropout)
+
+
+@dataclass(frozen=True)
+class PositiveMapObjective(MapObjective[Labelled]):
+    """Language modelling of the positive texts."""
+
+    def items(self, data: Labelled) -> list[Group]:
+        """Every positive text."""
+        return [(text,) for text in texts(data, True)]
 
 
 @dataclass(frozen=True)
@@ -86,7 +109,7 @@ class LoRA(TrainedMethod[Adapter], Steers[Adapter]):
     layers: tuple[int, ...] = (5, 10, 15, 20)
     """Blocks whose map is adapted, in a model of `of_layers` blocks; carried to the model's own number."""
     of_layers: int = 26
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=12, batch_size=6, learning_rate=9e-4))
+    recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=12, batch_size=6, learning_rate=9e-4))
     """The published one takes 24 epochs of batches of 36: 48 steps with its 72 texts, too few with a set of 36."""
 
     def __post_init__(self) -> None:
@@ -104,16 +127,11 @@ class LoRA(TrainedMethod[Adapter], Steers[Adapter]):
         """The trained additions, times the strength."""
         return artifact.edits(strength, positions)
 
-    def objective(self, data: Labelled) -> MapObjective:
+    def objective(self, data: Labelled) -> PositiveMapObjective:
         """What is trained."""
-        layers = carried(self.layers, self.of_layers, live(data).n_layers)
-        sites = tuple(Site(layer, self.stream) for layer in layers)
-        return MapObjective(self.recipe, sites[0], ALL, sites, self.rank, self.scale, self.dropout)
+        return PositiveMapObjective.on(live(data), self)
 
-    def keep(self, data: Labelled, found: Trained) -> Adapter:
+    def to_artifact(self, data: Labelled, found: Trained) -> Adapter:
         """The trained maps."""
-        parts = [
-            Part("low_rank_map", site, {name: found.parameters[f"{name}.{k}"] for name in ("down", "up")})
-            for k, site in enumerate(self.objective(data).sites)
-        ]
+        parts = [Part("low_rank_map", *one) for one in self.objective(data).maps(found.parameters)]
         return Adapter(self.origin(data, self.recipe.seed), tuple(parts), unit=self.scale)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.training.objective import Batch, Group, Objective, Recipe
+from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
 from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
@@ -22,7 +22,7 @@ from workbench.models.sites import Site
 
 
 @dataclass(frozen=True)
-class SubspaceObjective(Objective):
+class SubspaceObjective(Objective[Labelled]):
     """Language modelling of the positive texts with h + R^T (W h + b - R h) at every site.
 
     R is the orthonormal form of a free matrix, so that its rows stay orthonormal whatever the optimiser does. The
@@ -47,7 +47,7 @@ class SubspaceObjective(Objective):
         """Every positive text."""
         return [(text,) for text in texts(data, True)]
 
-    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
+    def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
         """The edit of each site, with every row's own numbers."""
         return [(site, self._hook(batch, self._edit(k, parameters, batch))) for k, site in enumerate(self.sites)]
 
@@ -100,7 +100,7 @@ class LoReFT(TrainedMethod[Adapter], SteersAsTrained[Adapter]):
     of_layers: int = 26
     positions: str = "prompt[:5]+prompt[-5:]"
     """The tokens that are edited, in training and in steering."""
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=12, batch_size=6, learning_rate=9e-4))
+    recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=12, batch_size=6, learning_rate=9e-4))
     """The published one takes 24 epochs of batches of 36: 48 steps with its 72 texts, too few with a set of 36."""
 
     def edit(self, artifact: Adapter, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
@@ -115,7 +115,7 @@ class LoReFT(TrainedMethod[Adapter], SteersAsTrained[Adapter]):
         sites = tuple(Site(layer) for layer in carried(self.layers, self.of_layers, model.n_layers))
         return SubspaceObjective(self.recipe, sites[0], Positions.parse(self.positions), sites, self.rank)
 
-    def keep(self, data: Labelled, found: Trained) -> Adapter:
+    def to_artifact(self, data: Labelled, found: Trained) -> Adapter:
         """The trained edits."""
         sites = self.objective(data).sites
         parts = [

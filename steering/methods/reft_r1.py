@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.training.objective import Batch, Group, Objective, Recipe
+from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
 from steering.training.texts import balanced
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
@@ -29,7 +29,7 @@ Writing = Literal["add", "clamp"]
 
 
 @dataclass(frozen=True)
-class LatentObjective(Objective):
+class LatentObjective(Objective[Labelled]):
     """Language modelling with h + m w, m the mean of the k largest ReLU(h . w) of the text, under an L1 penalty.
 
     Where it clamps, h - (h . w) w + m w for w at unit norm: the component along w is brought to m, whatever its sign.
@@ -62,9 +62,9 @@ class LatentObjective(Objective):
         states, pad = with_pads(model, tokens, self.site, shared_prefix)
         return states, {"pad": pad}
 
-    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
+    def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
         """The rank-one edit at the site."""
-        w = parameters["direction"][batch.concept]  # [batch, d]
+        w = forward.parameters["direction"][batch.concept]  # [batch, d]
 
         def hook(h: Tensor) -> Tensor:
             latent = torch.einsum("bpd,bd->bp", h.float(), w).relu() * batch.content
@@ -76,11 +76,16 @@ class LatentObjective(Objective):
             count = n.clamp(max=k) if self.form == "fixed" else k
             mean = top.sum(1) / count
             rest = (latent.sum(1) - of_text) / (n + torch.finfo(latent.dtype).eps)
-            penalty.add_(batch.progress * self.l1 * rest / batch.n_items)
+            forward.kept["rest"] = rest
             moved = h.float() + self._added(h.float(), w, mean)
             return torch.where(batch.content[..., None], moved.to(h.dtype), h)
 
         return [(self.site, hook)]
+
+    def loss(self, batch: Batch, forward: Forward) -> Float[Tensor, "batch"]:
+        """The nll, and the penalty on what the latents outside the top k are per token."""
+        penalty = batch.progress * self.l1 * forward.kept["rest"] / batch.n_items
+        return super().loss(batch, forward) + penalty
 
     def _added(
         self, h: Float[Tensor, "batch pos d"], w: Float[Tensor, "batch d"], mean: Float[Tensor, "batch"]
@@ -118,7 +123,7 @@ class ReFTr1(TrainedVector):
     label: ClassVar[str] = "ReFT-r1"
     source: ClassVar[str] = "arXiv:2501.17148"
 
-    recipe: Recipe = field(default_factory=lambda: Recipe(learning_rate=0.001))
+    recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=0.001))
     """How long and how fast. An AdamW step moves a unit vector by up to learning_rate * sqrt(d). The published rate of
     0.01 is for a width of 2304 (`published`); 0.001 was chosen on validation texts of the default model, see
     docs/reproduction.md.
@@ -161,14 +166,14 @@ class ReFTr1(TrainedVector):
         """What is trained at the site of the data."""
         return LatentObjective(self.recipe, data.site, CONTENT, self.form, self.top_k, self.l1, self.writes)
 
-    def keep(self, data: Labelled, found: Trained) -> Vector:
+    def to_artifact(self, data: Labelled, found: Trained) -> Vector:
         """The trained direction."""
         return self.vector(data, found.parameters["direction"], seed=self.recipe.seed)
 
 
 def published() -> ReFTr1:
     """ReFT-r1 as its published code and recipe have it."""
-    return ReFTr1(form="compat", recipe=Recipe(learning_rate=0.01))
+    return ReFTr1(form="compat", recipe=TrainingConfig(learning_rate=0.01))
 
 
 def with_pads(

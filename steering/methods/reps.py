@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
-from steering.training.objective import Batch, Group, Objective, Recipe
+from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
 from steering.training.texts import texts
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
@@ -28,7 +28,7 @@ ADDED, NULLED = (0, 1), (2, 3)
 
 
 @dataclass(frozen=True)
-class PreferenceObjective(Objective):
+class PreferenceObjective(Objective[Labelled]):
     """Prefer the concept's answer where the vector is added, and the model's own where its component is removed.
 
     -log sigmoid(s log p(win) / |win| - log p(lose) / |lose|), s = max(1, beta (log p0(lose) - log p0(win))), with p0
@@ -78,11 +78,11 @@ class PreferenceObjective(Objective):
         scored = model.score(tokens)
         return {"nll": scored.nll, "n": scored.n_tokens.float(), "length": torch.tensor(tokens.lengths).float()}
 
-    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
+    def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
         """h + factor * unit * w in the first two places of an item; h - ReLU(h . w) w / |w|^2 in the others."""
-        w = parameters["direction"][batch.concept]  # [batch, d]
+        w = forward.parameters["direction"][batch.concept]  # [batch, d]
         factors = torch.tensor(self.factors, device=w.device)
-        factor = factors[(batch.draw * len(factors)).long()] * parameters["unit"][batch.concept]
+        factor = factors[(batch.draw * len(factors)).long()] * forward.parameters["unit"][batch.concept]
         added = torch.isin(batch.role, torch.tensor(ADDED, device=w.device))[:, None, None]
 
         def hook(h: Tensor) -> Tensor:
@@ -92,11 +92,11 @@ class PreferenceObjective(Objective):
 
         return [(self.site, hook)]
 
-    def losses(self, batch: Batch, nll: Float[Tensor, "batch"], n: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+    def loss(self, batch: Batch, forward: Forward) -> Float[Tensor, "batch"]:
         """The mean over an item's two preferences, then over the items of the step."""
-        size = n if self.form == "fixed" else batch.extra["length"]
-        scale = batch.extra["n"] if self.form == "fixed" else torch.ones_like(n)
-        log_p = (-nll / size).unflatten(0, (-1, 4))
+        size = forward.n if self.form == "fixed" else batch.extra["length"]
+        scale = batch.extra["n"] if self.form == "fixed" else torch.ones_like(forward.n)
+        log_p = (-forward.nll / size).unflatten(0, (-1, 4))
         before = (-batch.extra["nll"] / scale).unflatten(0, (-1, 4))
         each = [self._preference(log_p[:, pair], before[:, pair]) for pair in (ADDED, NULLED)]
         return torch.stack(each).mean(0).repeat_interleave(4) / 4 / batch.n_items
@@ -122,7 +122,7 @@ class RePS(TrainedVector):
     beta: float = 1.0
     max_new_tokens: int = 48
     """Length of the model's own answers."""
-    recipe: Recipe = field(default_factory=lambda: Recipe(learning_rate=0.004))
+    recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=0.004))
 
     @property
     def title(self) -> str:
@@ -133,7 +133,7 @@ class RePS(TrainedVector):
         """What is trained at the site of the data; edits act on every token, as in the published code."""
         return PreferenceObjective(self.recipe, data.site, ALL, self.factors, self.beta, self.max_new_tokens, self.form)
 
-    def keep(self, data: Labelled, found: Trained) -> Vector:
+    def to_artifact(self, data: Labelled, found: Trained) -> Vector:
         """The vector, its unit what factor 1 added in training."""
         w = found.parameters["direction"]
         unit = float(self.objective(data).constants(data)["unit"] * w.norm())

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from steering.training.objective import Batch, Group, Objective
+from steering.training.objective import Batch, Forward, Group, Objective
 from steering.training.texts import texts
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
@@ -17,7 +17,7 @@ from workbench.models.sites import Site
 
 
 @dataclass(frozen=True)
-class AddObjective(Objective):
+class AddObjective(Objective[Labelled]):
     """Language modelling of the positive texts with h + w at every token behind the prefix."""
 
     def start(self, data: Labelled) -> dict[str, Tensor]:
@@ -28,9 +28,9 @@ class AddObjective(Objective):
         """Every positive text."""
         return [(text,) for text in texts(data, True)]
 
-    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
+    def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
         """The addition at the site."""
-        w = parameters["direction"][batch.concept]  # [batch, d]
+        w = forward.parameters["direction"][batch.concept]  # [batch, d]
 
         def hook(h: Tensor) -> Tensor:
             return torch.where(batch.content[..., None], (h.float() + w[:, None]).to(h.dtype), h)
@@ -60,7 +60,7 @@ class SupervisedVector(TrainedVector):
         """What is trained at the site of the data."""
         return AddObjective(self.recipe, data.site)
 
-    def keep(self, data: Labelled, found: Trained) -> Vector:
+    def to_artifact(self, data: Labelled, found: Trained) -> Vector:
         """The trained direction."""
         w = found.parameters["direction"]
         vector = self.vector(data, w, seed=self.recipe.seed)

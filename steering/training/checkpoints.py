@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from workbench.data.states import Labelled
+from steering.training.objective import TrainingData
+from workbench.data.states import Through
 from workbench.runs.files import canonical, digest, write_bytes
 
 Constrain = Callable[[dict[str, Tensor]], None]
@@ -23,11 +24,14 @@ Constrain = Callable[[dict[str, Tensor]], None]
 VERSION = 1
 """Raised when the same settings come to train something else."""
 
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""What the optimiser keeps of each parameter."""
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class Course:
+class TrainingState:
     """One concept on its way through training."""
 
     leaves: dict[str, Tensor]
@@ -56,7 +60,7 @@ class Course:
         return {name: leaf.detach().cpu().clone() for name, leaf in self.leaves.items()}
 
     def step(self, loss: float, clip: float, constrain: Constrain) -> None:
-        """Clip, constrain, step, clear; a loss or gradient that is not finite stops the course before it does harm."""
+        """Clip, constrain, step, clear; a loss or gradient that is not finite stops it first."""
         norm = torch.nn.utils.clip_grad_norm_(self.leaves.values(), clip)
         if math.isfinite(loss) and math.isfinite(float(norm)):
             with torch.no_grad():
@@ -81,30 +85,29 @@ class Checkpoints:
     begins anew.
     """
 
-    folder: Path | None
+    through: Through
     settings: object
     """What is trained and how, as a dataclass: another one never finds this one's checkpoints."""
-    seed: int
-    data: Sequence[Labelled]
+    data: Sequence[TrainingData]
 
-    def generator(self, at: int, epoch: int) -> torch.Generator:
-        """The random stream of one concept's epoch: the same whatever else is trained, and after a resume."""
-        name = canonical([self.seed, self.data[at].target.name, epoch]).encode()
-        return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:6], "big"))
+    @property
+    def folder(self) -> Path | None:
+        """Where they are."""
+        return self.through.folder
 
-    def write(self, at: int, course: Course, epochs: int) -> None:
+    def write(self, at: int, state: TrainingState, epochs: int) -> None:
         """Keep the state of a concept after `epochs` epochs, atomically."""
         if self.folder is None:
             return
-        header = {"epochs": epochs, "losses": course.losses, "stopped": course.stopped}
-        tensors = {f"leaf.{name}": leaf.detach() for name, leaf in course.leaves.items()}
-        for name, leaf in course.leaves.items():
-            tensors |= {f"{key}.{name}": value for key, value in course.optimizer.state.get(leaf, {}).items()}
+        header = {"epochs": epochs, "losses": state.losses, "stopped": state.stopped}
+        tensors = {f"leaf.{name}": leaf.detach() for name, leaf in state.leaves.items()}
+        for name, leaf in state.leaves.items():
+            tensors |= {f"{key}.{name}": value for key, value in state.optimizer.state.get(leaf, {}).items()}
         whole = {name: value.cpu().contiguous() for name, value in tensors.items()}
-        write_bytes(self._path(at), save(whole, metadata={"course": canonical(header)}))
+        write_bytes(self._path(at), save(whole, metadata={"state": canonical(header)}))
 
-    def resume(self, at: int, course: Course) -> int:
-        """Bring a course to where its checkpoint stands; the epochs that are done, 0 without a checkpoint."""
+    def resume(self, at: int, state: TrainingState) -> int:
+        """Bring a state to where its checkpoint stands; the epochs that are done, 0 without a checkpoint."""
         if self.folder is None or not self._path(at).exists():
             return 0
         try:
@@ -112,25 +115,29 @@ class Checkpoints:
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             log.warning("%s cannot be read (%s): training from the start", self._path(at), error)
             return 0
-        course.losses, course.stopped = header["losses"], header["stopped"]
-        for name, leaf in course.leaves.items():
+        state.losses, state.stopped = header["losses"], header["stopped"]
+        for name, leaf in state.leaves.items():
             with torch.no_grad():
                 leaf.copy_(tensors.pop(f"leaf.{name}"))
-            ending = f".{name}"
-            state = {key.removesuffix(ending): value for key, value in tensors.items() if key.endswith(ending)}
-            course.optimizer.state[leaf] = {
-                key: value if key == "step" else value.to(leaf) for key, value in state.items()
+            moments = {key: tensors[f"{key}.{name}"] for key in ADAM if f"{key}.{name}" in tensors}
+            state.optimizer.state[leaf] = {
+                key: value if key == "step" else value.to(leaf) for key, value in moments.items()
             }
         return header["epochs"]
 
     def _path(self, at: int) -> Path:
         assert self.folder is not None
-        one = self.data[at]
-        model = one.model_digest if one.through is None else one.through.model.identity
-        trained = [VERSION, type(self.settings).__name__, self.settings, model, one.target.name, one.digest]
+        one, model = self.data[at], self.through.model.identity
+        trained = [VERSION, type(self.settings).__name__, self.settings, model, one.name, one.digest]
         return self.folder / f"{digest(trained)[:24]}.safetensors"
+
+
+def random_stream(seed: int, name: str, epoch: int) -> torch.Generator:
+    """The random numbers of one concept's epoch: the same whatever else is trained, and after a resume."""
+    key = canonical([seed, name, epoch]).encode()
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:6], "big"))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["course"])  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118

@@ -1,13 +1,14 @@
 """What is trained, and how: the parameters of one concept, the edit they make, and the loss."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.data.items import Item
-from workbench.data.states import Labelled
 from workbench.models.backend import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions
@@ -15,12 +16,30 @@ from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache
 
+
+@runtime_checkable
+class TrainingData(Protocol):
+    """What a training is told apart by; Labelled and Dataset are two."""
+
+    @property
+    def name(self) -> str:
+        """Of the concept: the order of its items is drawn from it."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of all that `Objective.start`, `constants` and `items` see."""
+        ...
+
+
+D = TypeVar("D", bound=TrainingData)
+
 Group = tuple[Item, ...]
 """Texts whose losses belong together: one, or for preferences the winning and the losing ones."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingConfig:
     """How long and how fast: AdamW whose learning rate falls linearly to 0."""
 
     epochs: int = 3
@@ -64,13 +83,34 @@ class Batch:
     """What `Objective.read` and `Objective.prepare` know of the row's text."""
 
 
-@dataclass(frozen=True)
-class Objective(ABC):
-    """What a method trains: the parameters of one concept, the edit they make, and the loss."""
+@dataclass(eq=False)
+class Forward:
+    """What goes into one forward pass and what it leaves, all of it differentiable."""
 
-    recipe: Recipe
+    parameters: dict[str, Tensor]
+    """Parameters and constants of the concepts in the batch, stacked [concept, ...]."""
+    states: dict[Site, Float[Tensor, "batch pos d"]] = field(default_factory=dict)
+    """The states at the sites that the objective observes, with all edits made."""
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    """What the objective's own hooks leave for its loss."""
+    nll: Float[Tensor, "batch"] = field(default_factory=lambda: torch.zeros(0))
+    """The summed negative log-likelihood of each row's labels."""
+    n: Float[Tensor, "batch"] = field(default_factory=lambda: torch.zeros(0))
+    """How many labels those are."""
+
+
+@dataclass(frozen=True)
+class Objective(ABC, Generic[D]):
+    """What is trained: the parameters of one concept, what they change, and the loss.
+
+    The loss sees the log-probabilities of the labels and the states at any sites (`observes`), under the change.
+    """
+
+    recipe: TrainingConfig
     site: Site
     positions: Positions = CONTENT
+    observes: tuple[Site, ...] = field(default=(), kw_only=True)
+    """The sites whose states the loss sees, none of them below `source`."""
 
     @property
     def source(self) -> int | None:
@@ -78,30 +118,34 @@ class Objective(ABC):
         return self.site.layer
 
     @abstractmethod
-    def start(self, data: Labelled) -> dict[str, Tensor]:
+    def start(self, data: D) -> dict[str, Tensor]:
         """The initial parameters of a concept, in float32."""
 
-    def constants(self, data: Labelled) -> dict[str, Tensor]:
+    def constants(self, data: D) -> dict[str, Tensor]:
         """Numbers of a concept that are not trained; hooks find them among the parameters."""
         return {}
 
     @abstractmethod
-    def items(self, data: Labelled) -> list[Group]:
+    def items(self, data: D) -> list[Group]:
         """The training texts of a concept."""
 
-    @abstractmethod
-    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
-        """The differentiable edits of one forward pass; parameters are stacked [concept, ...].
+    def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
+        """The differentiable edits of one forward pass, each row's with the parameters of its concept.
 
-        What the edit adds to each row's loss is added to `penalty` [batch], in place.
+        What the loss wants to know of an edit, the hook puts into `forward.kept`.
         """
+        return []
 
-    def losses(self, batch: Batch, nll: Float[Tensor, "batch"], n: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
-        """What each row contributes to its concept's loss, from the summed nll of its `n` label tokens.
+    def weights(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What stands in for the model's own weights of these names. No row can differ: concepts are trained alone."""
+        return {}
 
-        By default they add up to the mean over all label tokens of the concept's step.
+    def loss(self, batch: Batch, forward: Forward) -> Float[Tensor, "batch"]:
+        """What each row contributes to its concept's loss.
+
+        By default the rows add up to the mean nll over all label tokens of the concept's step.
         """
-        return nll / batch.n_labels
+        return forward.nll / batch.n_labels
 
     def read(
         self, model: Model, tokens: Tokens, shared_prefix: SharedPrefixCache
@@ -117,5 +161,5 @@ class Objective(ABC):
         """What else the loss needs to know of each text beforehand, as tensors [text, ...]."""
         return {}
 
-    def constrain(self, parameters: dict[str, Tensor]) -> None:  # noqa: B027 (nothing to do by default)
+    def constrain(self, parameters: dict[str, Tensor]) -> None:
         """Change one concept's parameters and their gradients in place, between clipping and the optimiser's step."""

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from steering.training.objective import Objective, Recipe
+from steering.training.objective import Objective, TrainingConfig
 from steering.training.trainer import Trained, train
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
@@ -17,22 +17,22 @@ A = TypeVar("A", bound=Artifact)
 
 @dataclass(frozen=True)
 class TrainedMethod(Method[A], NeedsModel):
-    """A method that says what is trained (`objective`) and what is kept of it (`keep`)."""
+    """A method that says what is trained (`objective`) and what is kept of it (`to_artifact`)."""
 
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: TrainingConfig = field(default_factory=TrainingConfig)
     """How long and how fast."""
 
     @abstractmethod
-    def objective(self, data: Labelled) -> Objective:
+    def objective(self, data: Labelled) -> Objective[Labelled]:
         """What is trained; the same for all concepts of a set."""
 
     @abstractmethod
-    def keep(self, data: Labelled, found: Trained) -> A:
+    def to_artifact(self, data: Labelled, found: Trained) -> A:
         """The artifact of a trained concept."""
 
     def fit(self, data: Labelled) -> A:
         """Train one concept. Raises DataError if the data do not carry the live model."""
-        return self.keep(data, train(self.objective(data), [data])[0])
+        return self.to_artifact(data, train(self.objective(data), [data])[0])
 
     def fit_all(self, data: States) -> list[A]:
         """Train all concepts, a block of them side by side; only the states of one block are in memory."""
@@ -41,7 +41,7 @@ class TrainedMethod(Method[A], NeedsModel):
         for start in range(0, len(data), size):
             block = [data[concept] for concept in range(start, min(start + size, len(data)))]
             trained = train(self.objective(block[0]), block)
-            found += [self.keep(one, left) for one, left in zip(block, trained, strict=True)]
+            found += [self.to_artifact(one, left) for one, left in zip(block, trained, strict=True)]
         return found
 
 

@@ -10,20 +10,22 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Generic
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from steering.training.checkpoints import Checkpoints, Course
-from steering.training.objective import Batch, Group, Objective
+from steering.training.checkpoints import Checkpoints, TrainingState, random_stream
+from steering.training.objective import Batch, D, Forward, Group, Objective
 from workbench.data.items import DataError, Item
 from workbench.data.states import Labelled, Through
+from workbench.models.backend import Hook
 from workbench.models.model import Model
 from workbench.models.positions import Layout, Positions
 from workbench.models.scoring import gives_logits, label_logits, label_nll, labels
+from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
 
@@ -41,23 +43,22 @@ class Trained:
     """Why training ended early, if it did; the parameters are then the last finite ones."""
 
 
-def train(objective: Objective, data: Sequence[Labelled]) -> list[Trained]:
+def train(objective: Objective[D], data: Sequence[D], through: Through | None = None) -> list[Trained]:
     """Train concepts side by side; each comes out as if it had been trained alone, up to rounding.
 
-    Raises DataError if the data do not carry the live model. A concept whose loss or gradient is not finite is
-    stopped, and reported in `Trained.stopped` and the log; the others go on.
+    The live model is that of `through`, or the one that the data carry; DataError if there is none. A concept whose
+    loss or gradient is not finite is stopped, and reported in `Trained.stopped` and the log; the others go on.
+    ValueError if the objective observes a site below the block that training starts from.
     """
-    found = _Block(objective, data, _shared(data)).run()
+    below = [str(site) for site in objective.observes if _below(site, objective.source)]
+    if below:
+        raise ValueError(f"{type(objective).__name__} starts from block {objective.source} and observes {below} below")
+    carried = [] if through else [_through(one) for one in data]
+    found = _Block(objective, data, through or carried[0]).run()
     for one, trained in zip(data, found, strict=True):
         if trained.stopped:
-            log.warning("%s of %r: %s", type(objective).__name__, one.target.name, trained.stopped)
+            log.warning("%s of %r: %s", type(objective).__name__, one.name, trained.stopped)
     return found
-
-
-def _shared(data: Sequence[Labelled]) -> Through:
-    """The live model of a block, all of whose data must carry one."""
-    every = [_through(one) for one in data]
-    return every[0]
 
 
 def live(data: Labelled) -> Model:
@@ -65,40 +66,43 @@ def live(data: Labelled) -> Model:
     return _through(data).model
 
 
-def _through(data: Labelled) -> Through:
-    if data.through is None:
-        what = f"training on {data.target.name!r}"
+def _through(data: object) -> Through:
+    what = f"training on {getattr(data, 'name', data)!r}"
+    through = getattr(data, "through", None)
+    if through is None:
         raise DataError(f"{what} needs the live model: give the data `through=Through(model)`")
-    if not data.items:
-        raise DataError(f"training on {data.target.name!r} needs the texts themselves: give the data `items`")
-    return data.through
+    if not getattr(data, "items", ()):
+        raise DataError(f"{what} needs the texts themselves: give the data `items`")
+    return through
+
+
+def _below(site: Site, source: int | None) -> bool:
+    return source is not None and site.layer <= source and site != Site(source)
 
 
 @dataclass(frozen=True)
 class _Job:
     """One item of one concept's step, waiting for its place in a forward pass."""
 
-    course: int
+    concept: int
     texts: tuple[int, ...]
     draw: float
 
 
 @dataclass(eq=False)
-class _Block:
+class _Block(Generic[D]):
     """Concepts that are trained side by side."""
 
-    objective: Objective
-    data: Sequence[Labelled]
+    objective: Objective[D]
+    data: Sequence[D]
     through: Through
-    courses: list[Course] = field(init=False)
-    linear: bool = field(init=False)
-    """Whether logits are the states times the unembedding, so that few of them need be there at once."""
+    concepts: list[TrainingState] = field(init=False)
 
     def __post_init__(self) -> None:
         recipe, device = self.objective.recipe, self.model.device
         self.items = [self.objective.items(one) for one in self.data]
-        self.courses = [
-            Course(
+        self.concepts = [
+            TrainingState(
                 {name: value.to(device) for name, value in self.objective.start(one).items()},
                 recipe.learning_rate,
                 recipe.weight_decay,
@@ -109,8 +113,7 @@ class _Block:
         self.constants = [
             {name: value.to(device) for name, value in self.objective.constants(one).items()} for one in self.data
         ]
-        self.kept = Checkpoints(self.through.folder, self.objective, recipe.seed, self.data)
-        self.linear = gives_logits(self.model, self.tokens)
+        self.kept = Checkpoints(self.through, self.objective, self.data)
 
     @property
     def model(self) -> Model:
@@ -125,6 +128,11 @@ class _Block:
     @cached_property
     def tokens(self) -> Tokens:
         return self.model.encode([text.conversation for text in self.numbers])
+
+    @cached_property
+    def linear(self) -> bool:
+        """Whether logits are the states times the unembedding, so that few of them need be there at once."""
+        return gives_logits(self.model, self.tokens)
 
     @cached_property
     def read(self) -> tuple[Float[Tensor, "token d"] | None, dict[str, Tensor]]:
@@ -147,12 +155,12 @@ class _Block:
         return [0, *kept.cumsum(0).tolist()]
 
     def run(self) -> list[Trained]:
-        first = [self.kept.resume(at, course) for at, course in enumerate(self.courses)]
+        first = [self.kept.resume(at, state) for at, state in enumerate(self.concepts)]
         if min(first) < self.objective.recipe.epochs:
             with frozen(self.model):
                 for epoch in range(min(first), self.objective.recipe.epochs):
                     self._epoch(epoch, [at for at, done in enumerate(first) if done <= epoch])
-        return [Trained(course.values(), course.losses, course.stopped) for course in self.courses]
+        return [Trained(state.values(), state.losses, state.stopped) for state in self.concepts]
 
     def _epoch(self, epoch: int, concepts: list[int]) -> None:
         plans = {at: self._batches(at, epoch) for at in concepts}
@@ -160,36 +168,36 @@ class _Block:
             jobs = [
                 job
                 for at, plan in plans.items()
-                if step < len(plan) and not self.courses[at].stopped
+                if step < len(plan) and not self.concepts[at].stopped
                 for job in plan[step]
             ]
             if jobs:
                 self._step(jobs)
         for at in concepts:
-            self.kept.write(at, self.courses[at], epoch + 1)
+            self.kept.write(at, self.concepts[at], epoch + 1)
 
     def _steps(self, items: list[Group]) -> int:
         return -(-len(items) // self.objective.recipe.batch_size)
 
     def _batches(self, at: int, epoch: int) -> list[list[_Job]]:
         """The jobs of each optimiser step of a concept's epoch, in an order drawn for concept and epoch alone."""
-        items, size = self.items[at], self.objective.recipe.batch_size
-        generator = self.kept.generator(at, epoch)
+        items, recipe = self.items[at], self.objective.recipe
+        generator = random_stream(recipe.seed, self.data[at].name, epoch)
         order = torch.randperm(len(items), generator=generator).tolist()
         draws = torch.rand(len(items), generator=generator).tolist()
         jobs = [_Job(at, tuple(self.numbers[text] for text in items[item]), draws[item]) for item in order]
-        return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        return [jobs[start : start + recipe.batch_size] for start in range(0, len(jobs), recipe.batch_size)]
 
     def _step(self, jobs: list[_Job]) -> None:
         """One optimiser step of every concept that has jobs."""
-        concepts = sorted({job.course for job in jobs})
-        facts = {at: self._facts([job for job in jobs if job.course == at]) for at in concepts}
+        concepts = sorted({job.concept for job in jobs})
+        facts = {at: self._facts([job for job in jobs if job.concept == at]) for at in concepts}
         sums = dict.fromkeys(concepts, 0.0)
         for part in self._parts(jobs):
             for at, value in self._backward(part, facts).items():
                 sums[at] += value
         for at in concepts:
-            self.courses[at].step(sums[at], self.objective.recipe.clip, self.objective.constrain)
+            self.concepts[at].step(sums[at], self.objective.recipe.clip, self.objective.constrain)
 
     def _facts(self, jobs: list[_Job]) -> tuple[float, float, int]:
         """Items, label tokens and the most edited tokens of a row, in one concept's step."""
@@ -224,29 +232,38 @@ class _Block:
 
     def _backward(self, jobs: list[_Job], facts: dict[int, tuple[float, float, int]]) -> dict[int, float]:
         """Add the gradients of some jobs to their concepts' parameters; what they contribute to each concept's loss."""
-        concepts = sorted({job.course for job in jobs})
+        concepts = sorted({job.concept for job in jobs})
         batch = self._batch(jobs, concepts, facts)
-        every = [self.courses[at].leaves | self.constants[at] for at in concepts]
-        stacked = {name: torch.stack([one[name] for one in every]) for name in every[0]}
+        every = [self.concepts[at].leaves | self.constants[at] for at in concepts]
+        forward = Forward({name: _stacked([one[name] for one in every]) for name in every[0]})
         with torch.enable_grad():
-            penalty = torch.zeros(len(batch.text), device=self.model.device)
-            nll, n = self._nll(batch, stacked, penalty)
-            rows = self.objective.losses(batch, nll, n) + penalty
+            self._run(batch, forward)
+            rows = self.objective.loss(batch, forward)
             rows.sum().backward()
         sums = torch.zeros(len(concepts)).index_add_(0, batch.concept.cpu(), rows.detach().float().cpu())
         return dict(zip(concepts, sums.tolist(), strict=True))
 
-    def _nll(self, batch: Batch, stacked: dict[str, Tensor], penalty: Tensor) -> tuple[Tensor, Tensor]:
-        """The summed negative log-likelihood of each row's labels under the edit, and how many those are."""
+    def _run(self, batch: Batch, forward: Forward) -> None:
+        """One forward pass under the objective's changes."""
         layout, label = batch.layout, labels(batch.layout)
-        with self._from_states(batch), self.model.backend.hooked(self.objective.hooks(batch, stacked, penalty)):
-            losses = self._losses(layout, label, **self.shared_prefix.options(layout))
+        weights = self.objective.weights(forward.parameters)
+        linear = not weights and self.linear
+        hooks = self.objective.hooks(batch, forward) + self._observing(forward)
+        with self._from_states(batch), self.model.backend.with_weights(weights), self.model.backend.hooked(hooks):
+            losses = self._losses(layout, label, linear, **self.shared_prefix.options(layout))
         owner = layout.rows[:, None].expand_as(label)[label]
-        nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
-        return nll, label.sum(1).float()
+        forward.nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
+        forward.n = label.sum(1).float()
 
-    def _losses(self, layout: Layout, label: Bool[Tensor, "batch pos"], **options: Any) -> Float[Tensor, "item"]:
-        if self.linear:
+    def _observing(self, forward: Forward) -> list[tuple[Site, Hook]]:
+        """Behind all edits, so that what is observed is what the blocks above see."""
+        return [(site, partial(forward.states.__setitem__, site)) for site in self.objective.observes]
+
+    def _losses(
+        self, layout: Layout, label: Bool[Tensor, "batch pos"], linear: bool, **options: Any
+    ) -> Float[Tensor, "item"]:
+        """The nll of each label; without `linear`, from all logits at once."""
+        if linear:
             return label_nll(self.model, layout, label, **options)
         logits = label_logits(self.model, layout, label, **options).float()
         return nn.functional.cross_entropy(logits, layout.ids[:, 1:][label[:, 1:]], reduction="none")
@@ -277,14 +294,14 @@ class _Block:
         return Batch(
             layout=layout,
             content=self.objective.positions.mask(layout),
-            concept=column([concepts.index(job.course) for job, _, _ in rows], torch.long),
+            concept=column([concepts.index(job.concept) for job, _, _ in rows], torch.long),
             role=column([role for _, role, _ in rows], torch.long),
             text=text,
             draw=column([job.draw for job, _, _ in rows]),
-            progress=column([self.courses[job.course].progress for job, _, _ in rows]),
-            n_items=column([facts[job.course][0] for job, _, _ in rows]),
-            n_labels=column([facts[job.course][1] for job, _, _ in rows]),
-            width=column([facts[job.course][2] for job, _, _ in rows], torch.long),
+            progress=column([self.concepts[job.concept].progress for job, _, _ in rows]),
+            n_items=column([facts[job.concept][0] for job, _, _ in rows]),
+            n_labels=column([facts[job.concept][1] for job, _, _ in rows]),
+            width=column([facts[job.concept][2] for job, _, _ in rows], torch.long),
             extra={name: values[text].to(device) for name, values in self.read[1].items()},
         )
 
@@ -294,3 +311,8 @@ def _busy(layout: Layout, edited: Positions) -> Bool[Tensor, "batch pos"]:
     busy = edited.mask(layout)
     busy[:, :-1] |= labels(layout)[:, 1:]
     return busy
+
+
+def _stacked(values: list[Tensor]) -> Tensor:
+    """[concept, ...]; one concept's own memory, where it is alone."""
+    return values[0][None] if len(values) == 1 else torch.stack(values)

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def test_negatives_of_a_whole_genre_are_shared_and_come_first(tmp_path: Path):
     rows: Any = pd.read_parquet(write_axbench(data, tmp_path) / TRAIN)
     shared = rows["concept_id"] == -1
     n_shared = int(shared.sum())
-    train = np.array([example.split != "evaluation" for example in data.items])
+    train = data.split != "evaluation"
     carried = np.isin(data.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
     assert n_shared == int((train & ~carried).sum()) > 0
     assert shared[:n_shared].all()
@@ -77,7 +76,7 @@ def test_a_negative_of_some_concepts_of_a_genre_is_not_shared_with_the_others(tm
     alone = int(data.rows("sea", "train", Label.NEGATIVE)[-1])
     labels[alone] = Label.ABSENT
     labels[alone, data.index("sea")] = Label.NEGATIVE
-    changed = replace(data, labels=labels)
+    changed = data.with_labels(labels)
     again = read_axbench(write_axbench(changed, tmp_path / "changed"))
     assert labelled(again) == labelled(changed)
 
@@ -89,7 +88,7 @@ def test_a_concept_that_most_negatives_of_its_genre_leave_out_gets_none_of_them(
     for split in ("train", "validation"):
         neutral = [row for row in data.rows(weather, split, Label.NEGATIVE) if not carried[row]]
         labels[neutral, weather] = Label.ABSENT  # the other concepts' positives are its negatives still
-    changed = replace(data, labels=labels)
+    changed = data.with_labels(labels)
     again = read_axbench(write_axbench(changed, tmp_path / "changed"))
     assert labelled(again) == labelled(changed)
 
@@ -117,7 +116,7 @@ def test_concept10_is_written_row_for_row_as_it_was(shared_data: Path, tmp_path:
     data = read_axbench(root)
     folder = write_axbench(data, tmp_path / name, refs)
     assert read_axbench(folder).digest == data.digest
-    kept = {(example.instruction, example.response) for example in data.items}
+    kept = {(item.instruction, item.response) for item in data.items}
     for file in (TRAIN, EVALUATION):
         original: Any = pd.read_parquet(root / file)
         ours: Any = pd.read_parquet(folder / file)
@@ -136,7 +135,7 @@ def folder_of_parts(tmp_path: Path) -> Path:
     """Rotated train files, and two train texts that stand in another concept's evaluation and validation."""
     train, evaluation = train_rows(), evaluation_rows()
     whole = read_axbench(write_folder(tmp_path / "draft", train, evaluation))
-    split = {example.instruction: example.split for example in whole.items}
+    split = {item.instruction: split for item, split in zip(whole.items, whole.split.tolist(), strict=True)}
     kept = [row for row in train if row["concept_id"] == 2 and split[row["input"]] == "train"]
     kept[0]["output"] = evaluation[0]["output"]
     kept[1]["output"] = next(
@@ -154,7 +153,7 @@ def test_a_block_of_a_folder_holds_what_the_whole_holds(tmp_path: Path, numbers:
     folder = folder_of_parts(tmp_path)
     whole = read_axbench(folder).select(numbers)
     block = AxBenchFolder(folder).read(numbers)
-    kept = [row for row, example in enumerate(whole.items) if example.split != "evaluation"]
+    kept = np.flatnonzero(whole.split != "evaluation").tolist()
     assert block.targets == whole.targets
     assert block.items == tuple(whole.items[row] for row in kept)
     assert block.labels.tolist() == whole.labels[kept].tolist()

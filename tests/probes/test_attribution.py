@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from probes.methods.attribution import HeadRecipe, InputXGradient, IntegratedGradients, last_states, train_head
+from probes.methods.attribution import HeadConfig, InputXGradient, IntegratedGradients, last_states, train_head
 from tests.planted import planted
 from tests.tiny import blocks_of, tiny_model
 from workbench.artifacts.classifier_head import ClassifierHead
@@ -177,7 +177,7 @@ def test_last_states_are_those_after_the_final_norm(model):
 def test_training_equals_a_plain_loop(soft):
     data = planted()
     x, y = data.x[::6], data.row_y
-    recipe = HeadRecipe(epochs=20, batch_size=len(x), learning_rate=0.01, dropout=0.0)
+    recipe = HeadConfig(epochs=20, batch_size=len(x), learning_rate=0.01, dropout=0.0)
     inner, outer = nn.utils.skip_init(nn.Linear, 32, 16), nn.utils.skip_init(nn.Linear, 16, 2)
     start = train_head(x, y, replace(recipe, learning_rate=0.0), "planted")
     network = nn.Sequential(inner, nn.ReLU(), outer)
@@ -197,7 +197,7 @@ def test_training_equals_a_plain_loop(soft):
 
 def test_dropout_seed_and_concept_change_the_head():
     data = planted()
-    x, y, recipe = data.x[::6], data.row_y, HeadRecipe(epochs=2)
+    x, y, recipe = data.x[::6], data.row_y, HeadConfig(epochs=2)
     first = train_head(x, y, recipe, "planted")[0]
     assert torch.equal(first, train_head(x, y, recipe, "planted")[0])
     assert not torch.equal(first, train_head(x, y, recipe, "another")[0])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steering.training.objective import Recipe
+from steering.training.objective import TrainingConfig
 from steering.training.texts import texts
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Target
@@ -48,7 +48,7 @@ def positive(data: Labelled) -> tuple[list[str], list[str]]:
     return [text.instruction for text in found], [text.response for text in found]
 
 
-def by_hand(module: Any, weights: list[Any], tokens: Tokens, recipe: Recipe) -> list[float]:
+def by_hand(module: Any, weights: list[Any], tokens: Tokens, recipe: TrainingConfig) -> list[float]:
     """Train the weights of a module row by row, every text in every step; the loss of each step."""
     optimizer, losses = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.0), []
     for step in range(recipe.epochs):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from steering.methods.lora import LoRA, MapObjective
-from steering.training.objective import Batch, Recipe
+from steering.training.objective import Batch, TrainingConfig
 from steering.training.trainer import train
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_module
@@ -18,7 +18,7 @@ from workbench.models.edits import Add, LowRankMap, per_row
 from workbench.models.generation import Sampling
 from workbench.models.sites import Site
 
-METHOD = LoRA(recipe=Recipe(epochs=3, batch_size=2, learning_rate=5e-3))
+METHOD = LoRA(recipe=TrainingConfig(epochs=3, batch_size=2, learning_rate=5e-3))
 ASKED = ["why?", "how do waves come about", "a"]
 
 
@@ -98,7 +98,7 @@ def test_a_site_that_no_linear_map_reads_is_refused_and_leaves_no_hook(llama: An
 def test_training_makes_the_positive_texts_likelier(tiny: Callable[[str], Any], family: str) -> None:
     model = tiny(family)
     data = concept_texts(model, concepts=1)[0]
-    method = replace(METHOD, recipe=Recipe(epochs=12, batch_size=3, learning_rate=5e-3))
+    method = replace(METHOD, recipe=TrainingConfig(epochs=12, batch_size=3, learning_rate=5e-3))
     adapter = method.fit(data)
     tokens = model.tokenize(*positive(data))
     plain = model.score(tokens)
@@ -154,7 +154,7 @@ def test_training_equals_pefts(llama: Any, seeded: None, layers: tuple[int, ...]
     import peft
 
     data = concept_texts(llama, concepts=1)[0]
-    recipe = Recipe(epochs=3, batch_size=3, learning_rate=5e-3)
+    recipe = TrainingConfig(epochs=3, batch_size=3, learning_rate=5e-3)
     method = replace(METHOD, dropout=0.0, layers=layers, recipe=recipe)
     objective = method.objective(data)
     trained = train(objective, [data])[0]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steering.methods.loreft import LoReFT, carried, orthonormal
-from steering.training.objective import Recipe
+from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from tests.steering.adapting import concept_texts, positive, without_cache
 from workbench.artifacts.adapter import Adapter
@@ -16,7 +16,7 @@ from workbench.models.generation import Sampling
 from workbench.models.positions import Layout
 from workbench.models.sites import Site
 
-METHOD = LoReFT(recipe=Recipe(epochs=3, batch_size=2, learning_rate=5e-3))
+METHOD = LoReFT(recipe=TrainingConfig(epochs=3, batch_size=2, learning_rate=5e-3))
 ASKED = ["why?", "how do waves come about", "a"]
 
 
@@ -53,7 +53,7 @@ def test_orthonormal_rows_do_not_jump_when_an_entry_crosses_0() -> None:
 def test_training_makes_the_positive_texts_likelier(tiny: Callable[[str], Any], family: str) -> None:
     model = tiny(family)
     data = concept_texts(model, concepts=1)[0]
-    method = replace(METHOD, recipe=Recipe(epochs=12, batch_size=3, learning_rate=5e-3))
+    method = replace(METHOD, recipe=TrainingConfig(epochs=12, batch_size=3, learning_rate=5e-3))
     adapter = method.fit(data)
     tokens = model.tokenize(*positive(data))
     plain = model.score(tokens)
@@ -69,7 +69,7 @@ def test_training_makes_the_positive_texts_likelier(tiny: Callable[[str], Any], 
 def test_the_loss_in_training_is_the_loss_under_the_edit(llama: Any, layers: tuple[int, ...]) -> None:
     """At a learning rate of 0 the parameters stay at their start."""
     data = concept_texts(llama, concepts=1)[0]
-    method = replace(METHOD, layers=layers, recipe=Recipe(epochs=2, batch_size=3, learning_rate=0.0))
+    method = replace(METHOD, layers=layers, recipe=TrainingConfig(epochs=2, batch_size=3, learning_rate=0.0))
     losses = train(method.objective(data), [data])[0].losses
     tokens = llama.tokenize(*positive(data))
     with llama.edited(method.edit(method.fit(data), 1.0)):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from steering.methods.reft_r1 import LatentObjective, ReFTr1, Writing, published
-from steering.training.objective import Batch, Recipe
+from steering.training.objective import Batch, Forward, TrainingConfig
 from steering.training.trainer import train
 from tests.planted import D, planted
 from tests.steering.adapting import concept_texts
@@ -38,8 +38,8 @@ def batch() -> Batch:
 
 def trained_edit(writes: Writing, w: Tensor, h: Tensor) -> Tensor:
     """What training makes of the states."""
-    objective = LatentObjective(Recipe(), SITE, top_k=TOP_K, writes=writes)
-    ((site, hook),) = objective.hooks(batch(), {"direction": w}, torch.zeros(3))
+    objective = LatentObjective(TrainingConfig(), SITE, top_k=TOP_K, writes=writes)
+    ((site, hook),) = objective.hooks(batch(), Forward({"direction": w}))
     assert site == SITE
     assert callable(hook)
     found = hook(h)
@@ -91,7 +91,9 @@ def test_strength_0_changes_nothing(writes: Writing) -> None:
 
 def test_training_with_clamping_lowers_the_loss(llama: Any) -> None:
     data = concept_texts(llama, concepts=1)[0]
-    whole = Recipe(epochs=12, batch_size=64, learning_rate=0.01)  # every text in every step: losses can be compared
+    whole = TrainingConfig(
+        epochs=12, batch_size=64, learning_rate=0.01
+    )  # every text in every step: losses can be compared
     found, idle = (
         train(ReFTr1(recipe=replace(whole, learning_rate=rate), l1=0.0, writes="clamp").objective(data), [data])[0]
         for rate in (0.01, 0.0)
@@ -102,6 +104,6 @@ def test_training_with_clamping_lowers_the_loss(llama: Any) -> None:
 
 
 def test_the_published_form_has_the_published_rate_and_the_default_a_smaller_one() -> None:
-    assert published() == ReFTr1(form="compat", recipe=Recipe(learning_rate=0.01))
+    assert published() == ReFTr1(form="compat", recipe=TrainingConfig(learning_rate=0.01))
     assert published().title == "ReFT-r1 (as published)"
-    assert ReFTr1().recipe == Recipe(learning_rate=0.001)
+    assert ReFTr1().recipe == TrainingConfig(learning_rate=0.001)

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from steering.methods.reps import PreferenceObjective, RePS
 from steering.training.checkpoints import Checkpoints
-from steering.training.objective import Recipe
+from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from tests.planted import concept_set
 from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
@@ -51,7 +51,7 @@ def test_the_first_loss_equals_one_worked_out_by_hand(family: Family) -> None:
     data = read(family)
     assert data.through is not None
     model = data.through.model
-    objective = PreferenceObjective(Recipe(epochs=1, batch_size=1), Site(1), ALL, max_new_tokens=12)
+    objective = PreferenceObjective(TrainingConfig(epochs=1, batch_size=1), Site(1), ALL, max_new_tokens=12)
     items = objective.items(data)
     stream = Checkpoints(None, objective, 0, [data]).generator(0, 0)
     first = int(torch.randperm(len(items), generator=stream)[0])
@@ -68,7 +68,7 @@ def test_the_first_loss_equals_one_worked_out_by_hand(family: Family) -> None:
 
 
 def test_training_widens_the_preference() -> None:
-    data, method = read(), RePS(max_new_tokens=12, recipe=Recipe(epochs=6, learning_rate=0.02))
+    data, method = read(), RePS(max_new_tokens=12, recipe=TrainingConfig(epochs=6, learning_rate=0.02))
     losses = train(method.objective(data), [data])[0].losses
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
 

@@ -9,7 +9,8 @@ import transformers
 from torch import Tensor
 
 from steering.methods.sft import SFT
-from steering.training.objective import Recipe
+from steering.training.objective import TrainingConfig
+from steering.training.trainer import train
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_tokenizer
 from workbench.artifacts.adapter import Adapter
@@ -17,7 +18,7 @@ from workbench.data.items import DataError
 from workbench.models.generation import Sampling
 from workbench.models.model import Model, wrap
 
-METHOD = SFT(precision="float32", recipe=Recipe(epochs=3, batch_size=3, learning_rate=1e-3))
+METHOD = SFT(precision="float32", recipe=TrainingConfig(epochs=3, batch_size=3, learning_rate=1e-3))
 ASKED = ["why?", "how do waves come about", "a"]
 
 
@@ -52,7 +53,7 @@ def test_training_equals_a_loop_by_hand_and_leaves_the_model_alone(tiny: Callabl
     weights = list(twin.parameters())
     losses = by_hand(twin, weights, model.tokenize(*positive(data)), METHOD.recipe)
     start = {name: weight.detach().float() for name, weight in model.module.named_parameters()}
-    assert METHOD.train(data, start).losses == pytest.approx(losses, abs=1e-4)
+    assert train(METHOD.objective(data), [data])[0].losses == pytest.approx(losses, abs=1e-4)
     assert adapter.changes.keys() == start.keys()
     for name, weight in twin.named_parameters():
         moved = weight.detach() - before[name]
@@ -117,7 +118,7 @@ def test_in_bfloat16_the_training_is_done_in_float32(llama: Any) -> None:
     module = copy.deepcopy(llama.module).bfloat16()
     model = wrap(module, llama.tokenizer, "half")
     data = concept_texts(model, concepts=1)[0]
-    adapter = replace(METHOD, recipe=Recipe(epochs=2, batch_size=3, learning_rate=1e-6)).fit(data)
+    adapter = replace(METHOD, recipe=TrainingConfig(epochs=2, batch_size=3, learning_rate=1e-6)).fit(data)
     change = adapter.changes["model.layers.1.mlp.up_proj.weight"]
     assert change.dtype == torch.float32
     assert 1e-7 < float(change.abs().mean()) < 1e-5

@@ -11,19 +11,18 @@ from torch import Tensor
 
 from steering.methods.reft_r1 import LatentObjective, ReFTr1
 from steering.methods.ssv import AddObjective, SupervisedVector
-from steering.training.checkpoints import Checkpoints, Course
-from steering.training.objective import Batch, Recipe
+from steering.training.checkpoints import TrainingState, random_stream
+from steering.training.objective import Batch, Forward, TrainingConfig
 from steering.training.trainer import train
 from tests.planted import concept_set, planted
 from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
 from workbench.data.items import DataError
 from workbench.data.states import Labelled, States, Through
-from workbench.models.backend import Hook
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 
-RECIPE = Recipe(epochs=2, batch_size=5, learning_rate=0.02)
+RECIPE = TrainingConfig(epochs=2, batch_size=5, learning_rate=0.02)
 
 
 def read(family: Family = "llama", folder: Path | None = None) -> list[Labelled]:
@@ -44,9 +43,8 @@ def plain_loop(objective: LatentObjective, data: Labelled) -> tuple[list[float],
     n_steps = recipe.epochs * -(-len(tokens) // recipe.batch_size)
     optimizer = torch.optim.AdamW([w], lr=recipe.learning_rate, weight_decay=0.0)
     losses: list[float] = []
-    streams = Checkpoints(None, objective, recipe.seed, [data])
     for epoch in range(recipe.epochs):
-        order = torch.randperm(len(tokens), generator=streams.generator(0, epoch)).tolist()
+        order = torch.randperm(len(tokens), generator=random_stream(recipe.seed, data.name, epoch)).tolist()
         for start in range(0, len(order), recipe.batch_size):
             step = len(losses)
             for group in optimizer.param_groups:
@@ -135,7 +133,7 @@ def test_all_concepts_are_fitted_a_block_at_a_time() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_makes_the_concept_likelier(family: Family) -> None:
     data = read(family)[0]
-    vector = SupervisedVector(recipe=Recipe(epochs=8, learning_rate=0.05)).fit(data)
+    vector = SupervisedVector(recipe=TrainingConfig(epochs=8, learning_rate=0.05)).fit(data)
     assert data.through is not None
     model = data.through.model
     positives = [data.items[row] for row in data.row[data.y].unique().tolist()]
@@ -155,10 +153,9 @@ class Breaking(AddObjective):
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
         return {"broken": torch.tensor([self.broken in model.tokenizer.decode(row.ids) for row in tokens])}
 
-    def hooks(self, batch: Batch, parameters: dict[str, Tensor], penalty: Tensor) -> list[tuple[Site, Hook]]:
+    def loss(self, batch: Batch, forward: Forward) -> Tensor:
         bad = batch.extra["broken"] & (batch.progress > 0.3)
-        penalty.add_(torch.where(bad, torch.nan, 0.0))
-        return super().hooks(batch, parameters, penalty)
+        return super().loss(batch, forward) + torch.where(bad, torch.nan, 0.0)
 
 
 def test_a_concept_that_diverges_does_not_hurt_its_neighbours(caplog: pytest.LogCaptureFixture) -> None:
@@ -179,15 +176,15 @@ def test_a_killed_training_continues_to_the_same_vectors(
 ) -> None:
     objective = LatentObjective(RECIPE, Site(1))
     whole, data = train(objective, read()), read(folder=tmp_path)
-    left, step = iter(range(steps)), Course.step
+    left, step = iter(range(steps)), TrainingState.step
 
-    def dying(course: Course, *values: Any) -> None:
+    def dying(state: TrainingState, *values: Any) -> None:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        step(course, *values)
+        step(state, *values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Course, "step", dying)
+        patch.setattr(TrainingState, "step", dying)
         with pytest.raises(KeyboardInterrupt):
             train(objective, data)
     assert len(list(tmp_path.glob("*.safetensors"))) == (3 if steps > 15 else 0)

@@ -84,6 +84,11 @@ class Labelled:
             raise DataError(f"{name!r}: all tokens have the same hidden state; nothing can be told apart")
 
     @property
+    def name(self) -> str:
+        """Of the target."""
+        return self.target.name
+
+    @property
     def d(self) -> int:
         """Width of the hidden state."""
         return self.x.shape[1]
