@@ -1,22 +1,15 @@
-"""What all layers of the comparison share."""
+"""The bench: the material, and what is fitted and generated at each layer, computed here or by workers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-
-from experiments.axbench import METHODS, Config
-from workbench.data.dataset import Dataset
-from workbench.data.named import dataset as choose_concepts
-from workbench.data.states import States, Through
-from workbench.data.store import SHARD_ROWS, iterate, mapped
-from workbench.evaluation.judges.base import Judge
-from workbench.evaluation.judges.choose import choose as choose_judge
+from experiments.axbench.config import Config
+from experiments.axbench.level import Level
+from experiments.axbench.material import Material
 from workbench.evaluation.steering import (
-    Neutral,
     Plan,
     Planner,
     Sample,
@@ -28,114 +21,23 @@ from workbench.evaluation.steering import (
     samples_of,
     split_instructions,
 )
-from workbench.methods.method import Method
-from workbench.models.cache import cache_root
-from workbench.models.generation import Sampling
-from workbench.models.load import load
-from workbench.models.model import Model
-from workbench.models.readspec import ReadSpec, union
-from workbench.models.sites import Site
-from workbench.models.tokens import Tokens
-from workbench.runs.executors import Context, Executor, Joined, Local, UnitWork
+from workbench.runs.executors import Joined, UnitWork
 from workbench.runs.files import digest
-from workbench.runs.run import Run
-from workbench.runs.units import Inputs, Units
-
-if TYPE_CHECKING:
-    from experiments.axbench.level import Level
+from workbench.runs.units import Inputs
 
 
 @dataclass(frozen=True, eq=False)
-class Bench(Context):
-    """What all layers share: the model, the concepts, the methods and the judge; the context of the run's units."""
-
-    run: Run
-    config: Config
-    executor: Executor = field(default_factory=Local)
-    """Who does the units of work; a worker does its own."""
-
-    @property
-    def units(self) -> Units:
-        """The finished units."""
-        return self.run.units
-
-    @property
-    def fingerprint(self) -> str:
-        """The model with its tokenizer and chat template, its device and torch: unequal results do not mix."""
-        model = ", ".join(f"{name} {value}" for name, value in self.model.identity.items())
-        return f"{model}, on {self.model.device.type} with torch {torch.__version__}"
+class Bench(Material):
+    """The context of the run's units: the material, with every method's fits and answers at every layer."""
 
     def recipe(self) -> "Recipe":
         """How a worker makes its own bench."""
         return Recipe(self.run.folder, self.config)
 
     @cached_property
-    def model(self) -> Model:
-        """The model that is read and edited."""
-        return load(self.config.model, dtype=self.config.dtype)
-
-    @cached_property
-    def concepts(self) -> Dataset:
-        """What is looked for."""
-        return choose_concepts(self.config.concepts, self.config.limit)
-
-    @cached_property
-    def methods(self) -> dict[str, Method]:
-        """The methods by name, in the order of the report."""
-        return {name: METHODS[name].make() for name in self.config.methods}
-
-    @cached_property
-    def layers(self) -> tuple[int, ...]:
-        """The blocks that are compared."""
-        return self.config.layers or (self.model.site().layer,)
-
-    @cached_property
-    def levels(self) -> "dict[int, Level]":
+    def levels(self) -> dict[int, Level]:
         """The comparison at each layer."""
-        from experiments.axbench.level import Level
-
         return {layer: Level(self, layer) for layer in self.layers}
-
-    @cached_property
-    def sampling(self) -> Sampling:
-        """How answers are sampled."""
-        return Sampling(self.config.max_new_tokens, self.config.temperature, self.config.top_p)
-
-    @cached_property
-    def judge(self) -> Judge:
-        """Who rates the answers."""
-        config = self.config
-        return choose_judge(config.judge, config.judge_model, self.concepts, self.model, self.sampling, self.run)
-
-    @cached_property
-    def tokens(self) -> Tokens:
-        """Every text of the set."""
-        return self.model.encode(self.concepts.conversations)
-
-    @cached_property
-    def concept_digests(self) -> dict[str, str]:
-        """By concept, of what its fits read of the set."""
-        return {concept.name: self.concepts.digest_of(concept.name) for concept in self.concepts.targets}
-
-    @cached_property
-    def text_digest(self) -> str:
-        """Of every text of the set."""
-        return self.concepts.texts_digest
-
-    @cached_property
-    def spec(self) -> ReadSpec:
-        """All that some method reads at some layer."""
-        return union([method.reads(Site(layer)) for layer in self.layers for method in self.methods.values()])
-
-    @cached_property
-    def states(self) -> States:
-        """The states of all texts, read once for all methods and layers; they stay on disk."""
-        if not isinstance(self.executor, Local):
-            shards = [Read(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
-            self.executor.finish(self, shards, "read")
-        read = mapped(self.model, self.tokens, self.spec, folder=_activations())
-        through = Through(self.model, self.run.folder / "training")
-        return States(self.concepts, read, self.spec, self.model.name, self.model.digest, through)
 
     def answers(self, stage: str, trials: Sequence[Trial], layer: int | None = None) -> dict[Trial, Sample]:
         """Generate and score every trial at a layer, or unsteered; see workbench.evaluation.steering."""
@@ -161,11 +63,6 @@ class Bench(Context):
         )
         return {(trial.instruction, trial.seed): sample.text for trial, sample in samples.items()}
 
-    @cached_property
-    def neutral(self) -> Neutral:
-        """The texts on which the side effect of steering is measured."""
-        return Neutral.of(self.model, self.concepts, self.config.neutral)
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -178,31 +75,6 @@ class Recipe:
     def __call__(self) -> Bench:
         """The bench; the model and all else are loaded when they are first needed."""
         return Bench(Joined.of(self.folder), self.config)
-
-
-@dataclass(frozen=True)
-class Read(UnitWork[Bench]):
-    """A unit of work: one shard of states, into the store that the workers share."""
-
-    start: int
-    """The shard's first text."""
-
-    @property
-    def name(self) -> str:
-        """See Work."""
-        return f"read/{self.start}"
-
-    def inputs(self, context: Bench) -> Inputs:
-        """See UnitWork."""
-        items = digest([[row.prefix, row.response, row.ids] for row in self._tokens(context)])
-        return {**context.model.identity, "spec": str(context.spec), "items": items, "version": 1}
-
-    def compute(self, context: Bench) -> None:
-        """Read the shard unless it is there; the store is where it stays."""
-        list(iterate(context.model, self._tokens(context), context.spec, folder=_activations()))
-
-    def _tokens(self, context: Bench) -> Tokens:
-        return context.tokens[range(self.start, min(self.start + SHARD_ROWS, len(context.tokens)))]
 
 
 @dataclass(frozen=True)
@@ -230,7 +102,3 @@ class Generate(UnitWork[Bench]):
     def compute(self, context: Bench) -> list[dict[str, Any]]:
         """The samples of the block."""
         return answer(context.model, self.block, context.planner(self.layer), context.sampling)
-
-
-def _activations() -> Path:
-    return cache_root() / "activations"

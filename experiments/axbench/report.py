@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from experiments.axbench.detection import DetectionTask
 from experiments.axbench.level import Level
 from experiments.axbench.task import PARTS, SteeringTask
 from workbench.artifacts.attention import AttentionReadout
@@ -36,34 +37,34 @@ NOTES = (
 )
 
 
-def report(task: SteeringTask, tracker: Tracker) -> None:
+def report(detection: DetectionTask, task: SteeringTask, tracker: Tracker) -> None:
     """Write the report into the run's folder, or one a layer into folders of their own; send everything to W&B."""
     level = task.level
-    run = level.bench.run
-    several = len(level.bench.layers) > 1
-    path = write_report(run.folder / f"layer{level.layer}" if several else run.folder, tell(task))
-    exchange(task)
+    run = task.bench.run
+    several = len(task.bench.layers) > 1
+    path = write_report(run.folder / f"layer{task.layer}" if several else run.folder, tell(task))
+    exchange(detection, task)
     tracker.log_metrics(run.rows())
     columns = ["method", "concept", "instruction", "strength", "text", *(f"rated {name}" for name in RATED)]
     tracker.log_table("generations", columns, [_cells(task, trial) for trial in task.reported])
-    about: dict[str, JSON] = {"model": level.bench.model.name}
-    tracker.log_artifact(f"vectors-layer{level.layer}", "vectors", run.artifacts, about, list(level.paths.values()))
+    about: dict[str, JSON] = {"model": task.bench.model.name}
+    tracker.log_artifact(f"vectors-layer{task.layer}", "vectors", run.artifacts, about, list(level.paths.values()))
     tracker.log_report(path)
 
 
-def exchange(task: SteeringTask) -> None:
+def exchange(detection: DetectionTask, task: SteeringTask) -> None:
     """The results as AxBench's own files, in `axbench/`: a folder for each layer and seed."""
-    level, bench = task.level, task.level.bench
+    level, bench = task.level, task.bench
     whole = {name for name, (method, _) in level.fitted.items() if not runs_to_detect(method)}
-    scores = {name: found for (name, repeat), found in level.scores.items() if repeat == 0 and name in whole}
+    scores = {name: found for (name, repeat), found in detection.scores.items() if repeat == 0 and name in whole}
     for seed in bench.config.seeds:
-        folder = bench.run.folder / "axbench" / f"layer{level.layer}-seed{seed}"
+        folder = bench.run.folder / "axbench" / f"layer{task.layer}-seed{seed}"
         write_latent(folder, bench.concepts, scores)
         write_steering(folder, _rated(task, task.selecting, seed), _rated(task, task.reported, seed))
 
 
 def _rated(task: SteeringTask, found: dict[Trial, tuple[Sample, Rating]], seed: int) -> Rated:
-    level, bench = task.level, task.level.bench
+    level, bench = task.level, task.bench
     halves = split_instructions(bench.concepts, bench.config.instructions, seed)
     asked = {concept: [*first, *second] for concept, (first, second) in halves.items()}
     mine = {trial: one for trial, one in found.items() if trial.seed == seed}
@@ -72,24 +73,24 @@ def _rated(task: SteeringTask, found: dict[Trial, tuple[Sample, Rating]], seed: 
 
 def _unit(level: Level, trial: Trial) -> float | None:
     """Activation units of strength 1, for a method that adds a vector."""
-    artifact = level.fitted[trial.method][1][level.bench.concepts.index(trial.concept)]
+    artifact = level.fitted[trial.method][1][level.material.concepts.index(trial.concept)]
     return artifact.unit if isinstance(artifact, Vector | AttentionReadout) else None
 
 
 def tell(task: SteeringTask) -> Story:
     """Everything on the page that is not a row of results.json."""
     level = task.level
-    bench, config, n = level.bench, level.bench.config, len(level.bench.concepts.targets)
+    bench, config, n = task.bench, task.bench.config, len(task.bench.concepts.targets)
     return Story(
         title="Reading and writing concepts",
         lead=f"How well do {len(bench.methods)} methods find {n} concepts in text (detection), and how well do those "
         f"that can write bring them into the answers of {bench.model.name} (steering)? All read and edit the residual "
-        f"stream after block {level.layer} of {bench.model.n_layers}.",
+        f"stream after block {task.layer} of {bench.model.n_layers}.",
         methods=tuple(_note(level, name) for name in bench.methods),
-        command=level.bench.run.command,
+        command=task.bench.run.command,
         judge=bench.judge.name,
         baseline=config.baseline if config.baseline in config.steered else None,
-        layer=level.layer,
+        layer=task.layer,
         facts=(
             ("Model", bench.model.name),
             ("Precision", str(bench.model.dtype).removeprefix("torch.")),
@@ -106,13 +107,13 @@ def tell(task: SteeringTask) -> Story:
 
 
 def _note(level: Level, name: str) -> MethodNote:
-    method = level.bench.methods[name]
+    method = level.material.methods[name]
     limits = []
     if not detects(method):
         limits.append("Steers only.")
     if not steers(method):
         limits.append("Detects only.")
-    elif name not in level.bench.config.steered:
+    elif name not in level.material.config.steered:
         limits.append("Not asked to steer in this run.")
     arxiv = method.source.removeprefix("arXiv:")
     url = None if arxiv == method.source else f"https://arxiv.org/abs/{arxiv}"
@@ -129,8 +130,8 @@ def _generations(task: SteeringTask) -> tuple[Generation, ...]:
     level = task.level
     texts = [[trial.concept, trial.instruction, task.reported[trial][0].text] for trial in chosen]
     reader = [found for (method, _), found in level.fit_digests.items() if method == _reader(level)]
-    inputs = {**level.bench.model.identity, "artifacts": digest(reader), "items": digest(texts), "version": 1}
-    shades = level.bench.run.unit(f"shade/{level.layer}", inputs, lambda: _shades(task, chosen))
+    inputs = {**task.bench.model.identity, "artifacts": digest(reader), "items": digest(texts), "version": 1}
+    shades = task.bench.run.unit(f"shade/{task.layer}", inputs, lambda: _shades(task, chosen))
     return tuple(_generation(task, trial, *shade) for trial, shade in zip(chosen, shades, strict=True))
 
 
@@ -150,7 +151,7 @@ def _generation(task: SteeringTask, trial: Trial, tokens: list[str], scores: lis
 
 def _shades(task: SteeringTask, trials: list[Trial]) -> list[tuple[list[str], list[float]]]:
     """The tokens of each text and their projections on the concept's direction, read in the unsteered model."""
-    level, model = task.level, task.level.bench.model
+    level, model = task.level, task.bench.model
     reader = _reader(level)
     texts = {trial: task.reported[trial][0].text for trial in trials}
     written = [trial for trial in trials if texts[trial].strip()]
@@ -161,7 +162,7 @@ def _shades(task: SteeringTask, trials: list[Trial]) -> list[tuple[list[str], li
     states = model.read(tokens, level.site, positions="response")
     found = {}
     for at, (trial, row) in enumerate(zip(written, tokens, strict=True)):
-        vector = level.fitted[reader][1][level.bench.concepts.index(trial.concept)]
+        vector = level.fitted[reader][1][task.bench.concepts.index(trial.concept)]
         assert isinstance(vector, Vector)
         scores = vector.detect(states.x(level.site)[states.row == at]) / vector.unit
         found[trial] = ([model.tokenizer.decode([token]) for token in row.ids[row.response :]], scores.tolist())
@@ -181,7 +182,7 @@ def _failures(task: SteeringTask) -> tuple[str, ...]:
     if empty := {trial for trial, (sample, _) in task.reported.items() if not sample.text.strip()}:
         methods = ", ".join(sorted({trial.method for trial in empty}))
         found.append(f"{len(empty)} of {n} reported generations are empty ({methods}).")
-    top = max(task.level.bench.config.strengths)
+    top = max(task.bench.config.strengths)
     if edge := sorted({method for (method, _, _), strength in task.choices.items() if strength == top}):
         found.append(f"Some strength chosen is the largest that was tried, for: {', '.join(edge)}.")
     return tuple(found)

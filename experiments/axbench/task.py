@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from experiments.axbench import NAME
 from experiments.axbench.bench import Bench
-from experiments.axbench.level import Level
+from experiments.axbench.config import NAME
 from workbench.evaluation.judges.base import Item, Rating, check_missing
 from workbench.evaluation.steering import (
     BLOCK,
@@ -36,7 +35,8 @@ PARTS = ("concept", "instruction", "fluency")
 class SteeringTask:
     """Steering by every method that steers; `run` fills in the choices and the reported trials."""
 
-    level: Level
+    bench: Bench
+    layer: int
     choices: dict[Place, float] = field(default_factory=dict)
     """The strength chosen for each method, concept and seed."""
     reported: dict[Trial, tuple[Sample, Rating]] = field(default_factory=dict)
@@ -44,9 +44,14 @@ class SteeringTask:
     selecting: dict[Trial, tuple[Sample, Rating]] = field(default_factory=dict)
     """Those of the first look at the strengths, at the same strengths everywhere: what curves are drawn from."""
 
+    @property
+    def level(self) -> Level:
+        """The fitted methods."""
+        return self.bench.levels[self.layer]
+
     def run(self) -> list[Row]:
         """Rows of the curves, the reported half, win rates, differences and side effects."""
-        layer, baseline = self.level.layer, self.level.bench.config.baseline
+        layer, baseline = self.layer, self.bench.config.baseline
         measured = [*self._select(), *self._report()]
         scores = [one for one in measured if one.metric == "steering.score"]
         measured += [*wins(scores, baseline), *self._side_effects()]
@@ -57,7 +62,7 @@ class SteeringTask:
 
         A coarse search has curves of its first look only: the second sees a strength only where it looked promising.
         """
-        config, methods = self.level.bench.config, self.level.bench.methods
+        config, methods = self.bench.config, self.bench.methods
         places = [place for place in self._places() if has_strength(methods[place[0]])]
         self.choices.update(search_strengths(places, config.strengths, config.search, self._look))
         curves = {"overall": "curve"} | {part: f"curve_{part}" for part in PARTS}
@@ -101,7 +106,7 @@ class SteeringTask:
 
     def _side_effects(self) -> list[Measured]:
         """KL to the unsteered model on neutral text, at the chosen strengths."""
-        bench, layer, places = self.level.bench, self.level.layer, self._places()
+        bench, layer, places = self.bench, self.layer, self._places()
         works = [SideEffect(layer, place, self.choices.get(place)) for place in places]
         found = bench.executor.finish(bench, works, f"side effects ({layer})")
         return gather(
@@ -111,7 +116,7 @@ class SteeringTask:
 
     def _places(self) -> list[Place]:
         """Every method that steers, with every concept and seed."""
-        bench = self.level.bench
+        bench = self.bench
         return [
             (name, concept.name, seed)
             for seed in bench.config.seeds
@@ -121,12 +126,12 @@ class SteeringTask:
 
     def _trials(self, half: int, strengths: Mapping[Place, Sequence[float | None]]) -> list[Trial]:
         """The trials of the selecting half (0) or of the reported half (1), at the strengths of each place."""
-        bench = self.level.bench
+        bench = self.bench
         split = {
             seed: split_instructions(bench.concepts, bench.config.instructions, seed) for seed in bench.config.seeds
         }
         return [
-            Trial(name, concept, text, strength, self.level.layer, seed)
+            Trial(name, concept, text, strength, self.layer, seed)
             for (name, concept, seed), chosen in strengths.items()
             for strength in chosen
             for text in split[seed][concept][half]
@@ -134,8 +139,8 @@ class SteeringTask:
 
     def _rate(self, stage: str, trials: list[Trial]) -> dict[Trial, tuple[Sample, Rating]]:
         """Generate every trial and have the judge rate it; more than 5 % missing ratings end the run."""
-        bench, place = self.level.bench, f"{stage}/{self.level.layer}"
-        samples = bench.answers(place, trials, self.level.layer)
+        bench, place = self.bench, f"{stage}/{self.layer}"
+        samples = bench.answers(place, trials, self.layer)
         blocks = [tuple(trials[start : start + BLOCK]) for start in range(0, len(trials), BLOCK)]
         works = [Rate(place, block, tuple(self._item(trial, samples[trial]) for trial in block)) for block in blocks]
         stored = bench.executor.finish(bench, works, f"judge ({place})")
@@ -145,14 +150,14 @@ class SteeringTask:
 
     def _item(self, trial: Trial, sample: Sample) -> Item:
         """What the judge is shown of a trial."""
-        concepts = self.level.bench.concepts
+        concepts = self.bench.concepts
         return Item(
             concept=trial.concept,
             description=concepts.targets[concepts.index(trial.concept)].description,
             instruction=trial.instruction,
             text=sample.text,
             perplexity=_number(sample.perplexity),
-            references=(self.level.bench.references[trial.instruction, trial.seed],),
+            references=(self.bench.references[trial.instruction, trial.seed],),
         )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from experiments.erasure import NAME, Config
+from experiments.erasure.config import NAME, Config
 from experiments.erasure.methods import METHODS
 from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
 from steering.erasure.amnesic import effects

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from experiments.erasure import NAME, Config
 from experiments.erasure.concepts import Bench
+from experiments.erasure.config import NAME, Config
 from experiments.erasure.readers import Part, Parts, clusters, edit_share, fresh, linear, network
 from steering.erasure import ERASURES
 from steering.erasure.debias import WordVectors, direct_bias, hard_debias, pair_direction

@@ -4,66 +4,11 @@ Each text becomes one state a layer. Probes are fitted on training texts, C and 
 texts, and everything reported is measured on evaluation texts that no choice has seen.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-NAME = "layer_sweep"
-Pooling = Literal["last", "mean"]
+from experiments.layer_sweep.config import NAME, PRESETS, Config
 
-
-@dataclass(frozen=True)
-class Config:
-    """Linear probes at every layer for every concept at once, with controls that say whether to believe them."""
-
-    models: tuple[str, ...] = ("smollm2-135m-instruct",)
-    """Built-in names, local folders, .gguf files or Hugging Face ids."""
-    data: tuple[str, ...] = ("packaged", "truth")
-    """`packaged`, `truth` (all families of statements and their negations), one family (`cities`, `neg_cities`), a
-    concept set (an AxBench folder, .jsonl, .csv), statements (.csv with `statement,label`) or sentiment (.tsv)."""
-    limit: int | None = None
-    """Use only the first concepts of a set."""
-    layers: tuple[int, ...] = ()
-    """Blocks whose output is probed; -1 is what enters the first one; none means all of these."""
-    positions: tuple[Pooling, ...] = ("mean", "last")
-    """How the tokens of a text become one state: their mean, or the last one. The first one is used for transfer."""
-    random_model: bool = True
-    """Whether the same architecture with random weights is probed too, on the states of the first kind."""
-    grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    """Inverse strengths C of the penalty on standardised states, chosen for each concept on validation texts."""
-    description_length: bool = True
-    """Whether the online code is measured; it takes most of the time."""
-    causal_blocks: int = 6
-    """The causal check edits this many blocks, up to the best one; 0 leaves it out."""
-    seed: int = 0
-    """Of splits, control labels, orders and random directions."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
-
-    def __post_init__(self) -> None:
-        if not self.models or not self.data or not self.positions or not self.grid:
-            raise ValueError("models, data, positions and grid each need at least one entry")
-        if (
-            min(self.grid) <= 0
-            or list(self.grid) != sorted(set(self.grid))
-            or min(self.layers, default=0) < -1
-            or self.causal_blocks < 0
-        ):
-            raise ValueError("C must rise from above 0, layers be at least -1 and causal_blocks at least 0")
-
-
-PRESETS = {
-    "default": Config(),
-    "packaged": Config(data=("packaged",), positions=("mean",), random_model=False, causal_blocks=0),
-    "smoke": Config(
-        data=("packaged", "cities"),
-        limit=2,
-        layers=(-1, 9, 19),
-        positions=("mean",),
-        grid=(1e-3, 1e-2),
-        causal_blocks=2,
-    ),
-}
+__all__ = ["NAME", "PRESETS", "Config", "main", "run"]
 
 
 def run(config: Config, root: Path = Path("runs")) -> Path:

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from experiments.layer_sweep import NAME, Config, Pooling
 from experiments.layer_sweep.causal import QUESTIONS, Effect, effect, random_like
 from experiments.layer_sweep.cells import Measured, measure
+from experiments.layer_sweep.config import NAME, Config, Pooling
 from experiments.layer_sweep.transfer import directions, transfer
 from probes.controls.baselines import EMBEDDINGS, random_model
 from workbench.data.dataset import Dataset

@@ -5,44 +5,11 @@ right angles to unrelated concepts, to tell contexts apart that call for one wor
 to come without changing other concepts.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-NAME = "linear_hypothesis"
+from experiments.linear_hypothesis.config import NAME, PRESETS, Config
 
-
-@dataclass(frozen=True)
-class Config:
-    """Are concepts directions of the unembedding, and does the causal inner product part them (arXiv:2311.03658)?"""
-
-    model: str = "smollm2-135m-instruct"
-    """A built-in name, a local folder, a .gguf file or a Hugging Face id."""
-    pairs: str = "packaged"
-    """`packaged`, or a folder of word pairs in the published format: `[base - target].txt`, parted by tabs."""
-    contexts: str = "packaged"
-    """`packaged`, or a folder of contexts in the published format: .jsonl with word0, word1, contexts0, contexts1."""
-    least: int = 8
-    """Concepts with fewer pairs of single tokens are dropped, and named in the report."""
-    random_pairs: int = 100_000
-    """Random pairs of tokens that a concept's pairs are compared with."""
-    random_concepts: int = 200
-    """Concepts of random pairs that readings and leave-one-out projections are compared with."""
-    effects: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
-    """How far writing moves the log-odds of the concept's own pairs on average, in nats."""
-    seed: int = 0
-    """Of everything random."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Of the model; statistics are float64 in any case."""
-
-    def __post_init__(self) -> None:
-        if self.least < 2 or self.random_pairs < 2 or self.random_concepts < 2:
-            raise ValueError("least, random_pairs and random_concepts must each be at least 2")
-        if not self.effects or min(self.effects) < 0:
-            raise ValueError("at least one effect of 0 or more is needed")
-
-
-PRESETS = {"default": Config(), "smoke": Config(random_pairs=1000, random_concepts=20, effects=(0.0, 4.0))}
+__all__ = ["NAME", "PRESETS", "Config", "main", "run"]
 
 
 def run(config: Config, root: Path = Path("runs")) -> Path:

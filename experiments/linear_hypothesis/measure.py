@@ -5,12 +5,13 @@ Each returns plain values that a unit of the run can keep; the dataclasses of th
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.linear_hypothesis.material import Concept, Material
 from probes.geometry.causal import (
     concept_direction,
     cosines,
@@ -22,9 +23,6 @@ from probes.geometry.causal import (
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.metrics import auroc
 from workbench.runs.rows import spread
-
-if TYPE_CHECKING:
-    from experiments.linear_hypothesis.study import Concept, Study
 
 Fields = dict[str, Any]
 PAIRS = 20
@@ -149,71 +147,73 @@ def told(method: str, metric: str, found: Interval, concept: str | None = None) 
     return {"method": method, "metric": metric, "concept": concept, **spread(found)}
 
 
-def subspace(study: "Study") -> Fields:
+def subspace(material: Material) -> Fields:
     """Held-out projections of every concept under every inner product, against random pairs."""
     projections, aurocs, spread = {}, {}, 0.0
-    for way, by in study.maps.items():
-        onto = by @ torch.stack([concept_direction(one.differences @ by) for one in study.concepts]).T
-        at_random = random_projections(study.words, onto, study.config.random_pairs, study.config.seed)
-        held_out = [held_out_projections(one.differences @ by, one.pairs) for one in study.concepts]
+    for way, by in material.maps.items():
+        onto = by @ torch.stack([concept_direction(one.differences @ by) for one in material.concepts]).T
+        at_random = random_projections(material.words, onto, material.config.random_pairs, material.config.seed)
+        held_out = [held_out_projections(one.differences @ by, one.pairs) for one in material.concepts]
         projections[way] = [values.tolist() for values in held_out]
         aurocs[way] = [_area(own, other) for own, other in zip(held_out, at_random.T, strict=True)]
         spread = float(at_random.std()) if way == "causal" else spread
-    names, given = [one.name for one in study.concepts], [len(one.given) for one in study.concepts]
-    random = [float(held_out_projections(one).mean()) for one in _random_differences(study) @ study.space.whitening]
+    names, given = [one.name for one in material.concepts], [len(one.given) for one in material.concepts]
+    random = [
+        float(held_out_projections(one).mean()) for one in _random_differences(material) @ material.space.whitening
+    ]
     return vars(Subspace(names, given, projections, aurocs, random, spread))
 
 
-def angles(study: "Study") -> Fields:
+def angles(material: Material) -> Fields:
     """Cosines between concept directions, and between those of random pairs, under every inner product."""
-    means = torch.stack([one.differences.mean(0) for one in study.concepts])  # [concept, d]
-    at_random = _random_differences(study).mean(1)  # [random, d]
-    found = {way: cosines(means @ by).tolist() for way, by in study.maps.items()}
-    related = [[one.related(other) for other in study.concepts] for one in study.concepts]
+    means = torch.stack([one.differences.mean(0) for one in material.concepts])  # [concept, d]
+    at_random = _random_differences(material).mean(1)  # [random, d]
+    found = {way: cosines(means @ by).tolist() for way, by in material.maps.items()}
+    related = [[one.related(other) for other in material.concepts] for one in material.concepts]
     others = ~np.eye(len(at_random), dtype=bool)
     random = {
-        way: _mean_where(cosines(at_random @ by).abs().numpy(), others).tolist() for way, by in study.maps.items()
+        way: _mean_where(cosines(at_random @ by).abs().numpy(), others).tolist() for way, by in material.maps.items()
     }
-    return vars(Angles([one.name for one in study.concepts], found, related, random))
+    return vars(Angles([one.name for one in material.concepts], found, related, random))
 
 
-def reading(study: "Study") -> list[Fields]:
+def reading(material: Material) -> list[Fields]:
     """Which concepts' directions tell the contexts of a set apart: products of contexts and unembedding directions."""
-    directions = torch.stack([one.differences.mean(0) for one in study.concepts])  # [concept, d]
-    at_random = _random_differences(study).mean(1)  # [random, d]
+    directions = torch.stack([one.differences.mean(0) for one in material.concepts])  # [concept, d]
+    at_random = _random_differences(material).mean(1)  # [random, d]
     found = []
-    for number, contexts in study.asked:
-        states = read_contexts(study.model, study.model.tokenize([*contexts.base, *contexts.target]))
+    for number, contexts in material.asked:
+        states = read_contexts(material.model, material.model.tokenize([*contexts.base, *contexts.target]))
         positive = np.arange(len(states)) >= len(contexts.base)
         scores = (states @ directions.T).numpy()
         random = auroc((states @ at_random.T).numpy(), positive)
         level = float(np.quantile(np.maximum(random, 1 - random), QUANTILE))
         own = vars(bootstrap_stratified(scores[:, number], positive))
         areas = auroc(scores, positive).tolist()
-        found.append(vars(Reading(study.concepts[number].name, len(states), own, areas, level)))
+        found.append(vars(Reading(material.concepts[number].name, len(states), own, areas, level)))
     return found
 
 
-def writing(study: "Study") -> list[Fields]:
+def writing(material: Material) -> list[Fields]:
     """Move base contexts along the concept they lack; look at its own pairs, held out, and at unrelated concepts'."""
     found = []
-    for number, contexts in study.asked:
-        own = study.concepts[number]
-        others = [one for one in study.concepts if not own.related(one)]
-        tokens = study.model.tokenize(list(contexts.base))
-        states = read_contexts(study.model, tokens)
-        ways = {way: _written(states, own, others, by, study.config.effects) for way, by in study.maps.items()}
+    for number, contexts in material.asked:
+        own = material.concepts[number]
+        others = [one for one in material.concepts if not own.related(one)]
+        tokens = material.model.tokenize(list(contexts.base))
+        states = read_contexts(material.model, tokens)
+        ways = {way: _written(states, own, others, by, material.config.effects) for way, by in material.maps.items()}
         parts: dict[str, Any] = {
             part: {way: each[part] for way, each in ways.items()} for part in ("prefer", "changed", "moved")
         }
-        top = _top_words(study, own, states[0])
-        effects = list(study.config.effects)
+        top = _top_words(material, own, states[0])
+        effects = list(material.config.effects)
         found.append(vars(Writing(own.name, len(states), effects, **parts, example=contexts.base[0], top=top)))
     return found
 
 
 def _written(
-    states: Tensor, own: "Concept", others: list["Concept"], by: Tensor, effects: tuple[float, ...]
+    states: Tensor, own: Concept, others: list[Concept], by: Tensor, effects: tuple[float, ...]
 ) -> Mapping[str, Any]:
     """Logits are linear in the state, see `writing`: log-odds at an effect are those before plus steps times rate."""
     mapped = own.differences @ by
@@ -230,30 +230,30 @@ def _written(
     return {"prefer": prefer, "changed": changed, "moved": moved}
 
 
-def _changed(states: Tensor, concept: "Concept", along: Tensor, step: float) -> float:
+def _changed(states: Tensor, concept: Concept, along: Tensor, step: float) -> float:
     before = states @ concept.differences.T  # [row, pair]
     after = before + step * (concept.differences @ along)
     return float(((before > 0) != (after > 0)).double().mean())
 
 
-def _top_words(study: "Study", concept: "Concept", state: Tensor) -> list[str]:
+def _top_words(material: Material, concept: Concept, state: Tensor) -> list[str]:
     """The likeliest next token at each effect of the causal direction, fitted on all pairs."""
-    whitened = study.space.whiten(concept.differences)
+    whitened = material.space.whiten(concept.differences)
     rate = float(held_out_projections(whitened, concept.pairs).mean())
     if rate <= 0:
         return []
-    along = study.space.to_states(concept_direction(whitened))
-    states = torch.stack([state + effect / rate * along for effect in study.config.effects])
-    best = (states.to(study.words.dtype) @ study.words.T).argmax(1).tolist()
-    return [study.model.tokenizer.decode([token]) for token in best]
+    along = material.space.to_states(concept_direction(whitened))
+    states = torch.stack([state + effect / rate * along for effect in material.config.effects])
+    best = (states.to(material.words.dtype) @ material.words.T).argmax(1).tolist()
+    return [material.model.tokenizer.decode([token]) for token in best]
 
 
-def _random_differences(study: "Study") -> Tensor:
+def _random_differences(material: Material) -> Tensor:
     """Concepts made of random pairs of tokens: unembedding differences [concept, pair, d]."""
-    n = study.config.random_concepts
+    n = material.config.random_concepts
     # Another seed than the pairs that concepts are compared with.
-    pairs = random_pairs(len(study.words), n * PAIRS, study.config.seed + 1)
-    words = study.words[pairs].double()  # [concept x pair, 2, d]
+    pairs = random_pairs(len(material.words), n * PAIRS, material.config.seed + 1)
+    words = material.words[pairs].double()  # [concept x pair, 2, d]
     return (words[:, 1] - words[:, 0]).reshape(n, PAIRS, -1)
 
 

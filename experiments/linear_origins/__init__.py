@@ -4,61 +4,11 @@ The simulation of Jiang et al. 2024 (arXiv:2403.03867). The next token's distrib
 has a known floor: a seed that does not reach it has learnt something else, is counted, and is left out of every claim.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-NAME = "linear_origins"
-RECORDS = 20
-"""How often a run is looked at while it trains."""
+from experiments.linear_origins.config import NAME, PRESETS, RECORDS, Config
 
-
-@dataclass(frozen=True)
-class Config:
-    """Train lookup tables to predict in a world of binary concepts, and measure how linear the concepts become."""
-
-    concepts: tuple[int, ...] = (3, 5)
-    """Numbers m of binary concepts; there are 3^m contexts and 2^m tokens."""
-    extra: tuple[int, ...] = (0,)
-    """Dimensions of the tables beyond the number of concepts."""
-    dependence: tuple[Literal["independent", "chain"], ...] = ("independent",)
-    """How concepts hang together; in a chain each depends on the one before it."""
-    optimiser: tuple[Literal["adam", "momentum"], ...] = ("adam",)
-    """Full-batch Adam, or gradient descent with momentum 0.9."""
-    init: tuple[float, ...] = (0.1,)
-    """Standard deviation of the first tables."""
-    weight_decay: tuple[float, ...] = (0.0,)
-    """Decoupled: every step shrinks the tables by this times the learning rate."""
-    seeds: int = 20
-    """Repetitions, each with chances and first tables of its own."""
-    steps: int = 4000
-    """A multiple of 20."""
-    adam_rate: float = 0.01
-    """Learning rate of Adam."""
-    momentum_rate: float = 2.0
-    """Learning rate of gradient descent."""
-    converged: float = 1e-3
-    """The largest excess of the loss over its floor, in nats, with which a seed counts as converged."""
-
-    def __post_init__(self) -> None:
-        if not all((self.concepts, self.extra, self.dependence, self.optimiser, self.init, self.weight_decay)):
-            raise ValueError("every list needs at least one entry")
-        if not all(2 <= m <= 8 for m in self.concepts) or min(self.extra) < 0:
-            raise ValueError(f"concepts are {self.concepts} and extra {self.extra}; 2 to 8 concepts, 0 or more extra")
-        if min(self.init) <= 0 or min(self.weight_decay) < 0 or min(self.adam_rate, self.momentum_rate) <= 0:
-            raise ValueError("init and learning rates must be above 0, weight_decay 0 or more")
-        if self.seeds < 1 or self.steps < RECORDS or self.steps % RECORDS:
-            raise ValueError(f"seeds is {self.seeds} and steps {self.steps}; 1 or more, and a multiple of {RECORDS}")
-
-
-PRESETS = {
-    "default": Config(),
-    "smoke": Config(concepts=(3,), seeds=6, steps=2000),
-    "wide": Config(
-        concepts=(5,), extra=(5,), optimiser=("adam", "momentum"), init=(0.1, 0.001), weight_decay=(0.0, 0.01)
-    ),
-    "chain": Config(dependence=("independent", "chain"), extra=(0, 2)),
-}
+__all__ = ["NAME", "PRESETS", "RECORDS", "Config", "main", "run"]
 
 
 def run(config: Config, root: Path = Path("runs")) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.linear_origins import RECORDS, Config
+from experiments.linear_origins.config import RECORDS, Config
 from experiments.linear_origins.measures import by_chance
 from experiments.linear_origins.study import Found
 from workbench.report.results import Estimate

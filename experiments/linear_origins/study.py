@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from experiments.linear_origins import NAME, RECORDS, Config
+from experiments.linear_origins.config import NAME, RECORDS, Config
 from experiments.linear_origins.measures import alignment, excess, measure
 from experiments.linear_origins.training import Optimiser, train
 from experiments.linear_origins.world import Dependence, conditional, entropy, joint

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from experiments.axbench import METHODS, PRESETS, WRITERS, bench, run
+from experiments.axbench import METHODS, PRESETS, WRITERS, material, run
 from tests.tiny import tiny_folder
 from workbench.evaluation.judges.base import Item, Rating
 from workbench.runs.rows import read_rows
@@ -30,7 +30,7 @@ class ByLength:
 
 def test_every_method_of_the_paper_is_compared(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr(bench, "choose_judge", lambda *_: ByLength())
+    monkeypatch.setattr(material, "choose_judge", lambda *_: ByLength())
     config = replace(
         PRESETS["paper"],
         model=str(folder),

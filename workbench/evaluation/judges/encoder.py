@@ -49,7 +49,7 @@ class SentenceEncoder:
     def digest(self) -> str:
         """sha256 of the weights."""
         total = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
+        for name, tensor in sorted(self.network.state_dict().items()):
             total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             total.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return total.hexdigest()

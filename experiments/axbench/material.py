@@ -1,0 +1,155 @@
+"""What all of the comparison is made from: the model, the concepts, the methods, the judge and the states."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from experiments.axbench.config import METHODS, Config
+from workbench.data.dataset import Dataset
+from workbench.data.named import dataset as choose_concepts
+from workbench.data.states import States, Through
+from workbench.data.store import SHARD_ROWS, iterate, mapped
+from workbench.evaluation.judges.base import Judge
+from workbench.evaluation.judges.choose import choose as choose_judge
+from workbench.evaluation.steering import (
+    Neutral,
+)
+from workbench.methods.capabilities import ChangesWeights, steers
+from workbench.methods.method import Method
+from workbench.models.cache import cache_root
+from workbench.models.generation import Sampling
+from workbench.models.load import load
+from workbench.models.model import Model
+from workbench.models.readspec import ReadSpec, union
+from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+from workbench.runs.executors import Context, Executor, Local, UnitWork
+from workbench.runs.files import digest
+from workbench.runs.run import Run
+from workbench.runs.units import Inputs, Units
+
+
+@dataclass(frozen=True, eq=False)
+class Material(Context):
+    """The model, the concepts, the methods, the judge and the states; each is made when it is first asked for."""
+
+    run: Run
+    config: Config
+    executor: Executor = field(default_factory=Local)
+    """Who does the units of work; a worker does its own."""
+
+    @property
+    def units(self) -> Units:
+        """The finished units."""
+        return self.run.units
+
+    @property
+    def fingerprint(self) -> str:
+        """The model with its tokenizer and chat template, its device and torch: unequal results do not mix."""
+        model = ", ".join(f"{name} {value}" for name, value in self.model.identity.items())
+        return f"{model}, on {self.model.device.type} with torch {torch.__version__}"
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that is read and edited."""
+        return load(self.config.model, dtype=self.config.dtype)
+
+    @cached_property
+    def concepts(self) -> Dataset:
+        """What is looked for."""
+        return choose_concepts(self.config.concepts, self.config.limit)
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """The methods by name, in the order of the report. Raises ValueError for those that this cannot compare."""
+        made = {name: METHODS[name].make() for name in self.config.methods}
+        for name, method in made.items():
+            if isinstance(method, ChangesWeights):
+                raise ValueError(
+                    f"{name} changes the model's weights, and rows of one batch could not differ: leave it out"
+                )
+            if name in self.config.steered and not steers(method):
+                raise ValueError(f"{name} only reads and cannot steer: leave it out of --steered")
+        return made
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """The blocks that are compared."""
+        return self.config.layers or (self.model.site().layer,)
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """How answers are sampled."""
+        return Sampling(self.config.max_new_tokens, self.config.temperature, self.config.top_p)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Who rates the answers."""
+        config = self.config
+        return choose_judge(config.judge, config.judge_model, self.concepts, self.model, self.sampling, self.run)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Every text of the set."""
+        return self.model.encode(self.concepts.conversations)
+
+    @cached_property
+    def concept_digests(self) -> dict[str, str]:
+        """By concept, of what its fits read of the set."""
+        return {concept.name: self.concepts.digest_of(concept.name) for concept in self.concepts.targets}
+
+    @cached_property
+    def text_digest(self) -> str:
+        """Of every text of the set."""
+        return self.concepts.texts_digest
+
+    @cached_property
+    def spec(self) -> ReadSpec:
+        """All that some method reads at some layer."""
+        return union([method.reads(Site(layer)) for layer in self.layers for method in self.methods.values()])
+
+    @cached_property
+    def states(self) -> States:
+        """The states of all texts, read once for all methods and layers; they stay on disk."""
+        if not isinstance(self.executor, Local):
+            shards = [Read(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
+            self.executor.finish(self, shards, "read")
+        read = mapped(self.model, self.tokens, self.spec, folder=_activations())
+        through = Through(self.model, self.run.folder / "training")
+        return States(self.concepts, read, self.spec, self.model.name, self.model.digest, through)
+
+    @cached_property
+    def neutral(self) -> Neutral:
+        """The texts on which the side effect of steering is measured."""
+        return Neutral.of(self.model, self.concepts, self.config.neutral)
+
+
+@dataclass(frozen=True)
+class Read(UnitWork[Material]):
+    """A unit of work: one shard of states, into the store that the workers share."""
+
+    start: int
+    """The shard's first text."""
+
+    @property
+    def name(self) -> str:
+        """See Work."""
+        return f"read/{self.start}"
+
+    def inputs(self, context: Material) -> Inputs:
+        """See UnitWork."""
+        items = digest([[row.prefix, row.response, row.ids] for row in self._tokens(context)])
+        return {**context.model.identity, "spec": str(context.spec), "items": items, "version": 1}
+
+    def compute(self, context: Material) -> None:
+        """Read the shard unless it is there; the store is where it stays."""
+        list(iterate(context.model, self._tokens(context), context.spec, folder=_activations()))
+
+    def _tokens(self, context: Material) -> Tokens:
+        return context.tokens[range(self.start, min(self.start + SHARD_ROWS, len(context.tokens)))]
+
+
+def _activations() -> Path:
+    return cache_root() / "activations"

@@ -1,0 +1,48 @@
+"""The settings of the experiment, and its presets."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+NAME = "erasure"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Take concepts out of hidden states and word vectors: what is left, what it costs, what the model loses."""
+
+    model: str = "smollm2-135m-instruct"
+    """A built-in name, a local folder, a .gguf file or a Hugging Face id."""
+    concepts: str = "packaged"
+    """`packaged`, a folder made by AxBench, or a .jsonl or .csv file."""
+    limit: int | None = None
+    """Use only the first concepts."""
+    layer: int | None = None
+    """The block whose output is erased; none means the one at 0.6 of the depth."""
+    methods: tuple[str, ...] = ("leace", "leace_texts", "mean_projection", "inlp")
+    """Which erasers are fitted; see experiments.erasure.methods."""
+    draws: int = 5
+    """Random subspaces that stand against each eraser on the live model."""
+    texts: int = 8
+    """Evaluation texts with the concept, and as many without, on which the live model predicts."""
+    max_tokens: int = 48
+    """Tokens of each text's response that count there."""
+    vectors: str = "model"
+    """Word vectors: `model` for the model's input embeddings, or a text file in word2vec's format."""
+    vocabulary: int = 10_000
+    """Use the first words only: the most frequent ones, in most files."""
+    leaning: int = 500
+    """Words on each side of the gender direction that count as leaning to it."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
+
+    def __post_init__(self) -> None:
+        if min(self.draws, self.texts, self.max_tokens) < 1:
+            raise ValueError(f"draws {self.draws}, texts {self.texts}, max_tokens {self.max_tokens}: at least 1 each")
+        if self.leaning < 20:
+            raise ValueError(f"leaning is {self.leaning}; words are split in five parts, which takes at least 20")
+
+
+PRESETS = {
+    "default": Config(),
+    "smoke": Config(limit=2, draws=2, texts=2, max_tokens=16, leaning=50),
+}
