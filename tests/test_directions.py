@@ -25,9 +25,10 @@ from workbench.artifacts.dictionary import Dictionary
 from workbench.data.axbench import AxBenchFolder, read_axbench
 from workbench.data.concepts import Concept, ConceptSet, Example, Label, Split
 from workbench.data.labelled import LabelledSet, tokens_of
-from workbench.evaluation.metrics import auroc, max_pool
+from workbench.evaluation.metrics import auroc
 from workbench.exchange.axbench_files import write_axbench
 from workbench.models.model import Model
+from workbench.models.pooling import pool_rows
 from workbench.models.sites import Site
 from workbench.runs.run import Run
 
@@ -73,8 +74,8 @@ def test_planted_concepts_are_detected(tmp_path: Path, model: Model, concepts: C
     assert dictionary.names == tuple(concept.name for concept in concepts.concepts)
     held_out = concepts.split("evaluation")
     states = model.read(tokens_of(held_out, model), SITE)
-    tokens = dictionary.detect(states.x(SITE).float()).numpy()
-    scores = max_pool(tokens, states.row.numpy(), len(held_out.examples))
+    tokens = dictionary.detect(states.x(SITE).float())
+    scores = pool_rows(tokens, states.row, len(held_out.examples), "max").numpy()
     areas = auroc(scores, held_out.labels.astype(np.int64))
     assert areas.mean() > 0.95
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
@@ -18,8 +17,8 @@ from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.vector import Vector
 from workbench.data.concepts import Example
 from workbench.data.labelled import DataError, Labelled, LabelledSet, Through
-from workbench.evaluation.metrics import max_pool
 from workbench.models.edits import Edit
+from workbench.models.pooling import pool_rows
 from workbench.models.positions import ALL, Positions
 from workbench.runs.files import canonical
 
@@ -79,7 +78,7 @@ class Method(ABC, Generic[A]):
         For a method that scores hidden states; one that pools in a way of its own overrides it. Raises ValueError for
         a text without tokens.
         """
-        return torch.from_numpy(max_pool(self.detect(artifact, x).numpy(), row.numpy(), n_texts))
+        return pool_rows(self.detect(artifact, x), row, n_texts, "max")
 
     def detect_texts(
         self, artifact: A, texts: Sequence[Example], through: Through | None = None
@@ -173,6 +172,5 @@ def text_mean(data: Labelled, positive: bool) -> Float[Tensor, "d"]:
 
 def mean_states(x: Float[Tensor, "token d"], row: Int[Tensor, "token"]) -> Float64[Tensor, "text d"]:
     """Each text's mean over its tokens, in the order of the row numbers that occur."""
-    _, text, count = row.unique(return_inverse=True, return_counts=True)
-    sums = torch.zeros((len(count), x.shape[1]), dtype=torch.float64).index_add_(0, text, x.double())
-    return sums / count[:, None]
+    numbers, text = row.unique(return_inverse=True)
+    return pool_rows(x.double(), text, len(numbers), "mean")

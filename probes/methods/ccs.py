@@ -12,7 +12,8 @@ from torch import Tensor
 
 from workbench.artifacts.vector import Vector
 from workbench.data.labelled import DataError, Labelled
-from workbench.methods import AdditiveMethod, class_means, mean_states
+from workbench.methods import AdditiveMethod, class_means
+from workbench.models.pooling import pool_rows
 
 Sides = Literal["alternate", "order"]
 Pooling = Literal["mean", "last"]
@@ -146,8 +147,5 @@ class CCS(AdditiveMethod):
 
     def _texts(self, data: Labelled) -> Float[Tensor, "text d"]:
         """One state a text, in the order of the row numbers that occur, in float64."""
-        if self.pooling == "mean":
-            return mean_states(data.x, data.row)
-        _, text, count = data.row.unique(return_inverse=True, return_counts=True)
-        last = torch.zeros_like(count).scatter_reduce_(0, text, torch.arange(len(text)), "amax")
-        return data.x[last].double()
+        numbers, text = data.row.unique(return_inverse=True)
+        return pool_rows(data.x.double(), text, len(numbers), self.pooling)

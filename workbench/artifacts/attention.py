@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
 from workbench.artifacts.vector import Vector
+from workbench.models.pooling import softmax_pool
 from workbench.models.sites import Site
 
 
@@ -37,7 +38,7 @@ class Attention(Artifact):
         if len(counts) != n_texts or not bool(counts.all()):
             raise ArtifactError(f"{n_texts} texts cannot be scored from tokens of {int((counts > 0).sum())} texts")
         x = x.float()
-        return pooled((x @ self.query)[:, None], (x @ self.direction)[:, None], row, n_texts)[:, 0] + self.bias
+        return softmax_pool(x @ self.query, x @ self.direction, row, n_texts) + self.bias
 
     def tensors(self) -> dict[str, Tensor]:
         """Query and direction."""
@@ -52,21 +53,3 @@ class Attention(Artifact):
         """The artifact from its file."""
         arrays = (tensors["query"], tensors["direction"])
         return cls(origin, Site.parse(header["site"]), *arrays, header["bias"], header["unit"])
-
-
-def pooled(
-    logits: Float[Tensor, "token column"],
-    values: Float[Tensor, "token column"],
-    row: Int[Tensor, "token"],
-    n_texts: int,
-) -> Float[Tensor, "text column"]:
-    """The mean of each text's values under the softmax of its logits; differentiable in both.
-
-    `row` says which of `n_texts` texts each token belongs to, in any order; each must have a token.
-    """
-    each = row[:, None].expand_as(logits)
-    top = torch.full((n_texts, logits.shape[1]), -torch.inf, dtype=logits.dtype)
-    top = top.scatter_reduce(0, each, logits.detach(), "amax")
-    weight = (logits - top[row]).exp()
-    total = torch.zeros_like(top).index_add(0, row, weight)
-    return torch.zeros_like(top).index_add(0, row, weight * values) / total

@@ -12,8 +12,8 @@ from workbench.artifacts.vector import Vector
 from workbench.data.concepts import Label
 from workbench.data.labelled import LabelledSet
 from workbench.evaluation.detection import ConceptScores, Detection, detection
-from workbench.evaluation.metrics import max_pool
 from workbench.methods import Method
+from workbench.models.pooling import pool_rows
 
 K = TypeVar("K", bound=Hashable)
 
@@ -60,13 +60,10 @@ def _vectors(method: Method, artifacts: Sequence[Artifact]) -> list[Vector]:
 def _projected(data: LabelledSet, vectors: Mapping[K, Sequence[Vector]]) -> dict[K, np.ndarray]:
     every = [vector for group in vectors.values() for vector in group]
     directions = torch.stack([vector.direction for vector in every], 1)  # [d, vector]
-    pooled = _pooled(data, data.x @ directions + torch.tensor([vector.bias for vector in every]))
+    scores = data.x @ directions + torch.tensor([vector.bias for vector in every])  # [token, vector]
+    pooled = pool_rows(scores, data.row, len(data.concepts.examples), "max").numpy()
     columns = np.cumsum([len(group) for group in vectors.values()])[:-1]
     return dict(zip(vectors, np.split(pooled, columns, axis=1), strict=True))
-
-
-def _pooled(data: LabelledSet, scores: torch.Tensor) -> np.ndarray:
-    return max_pool(scores.numpy(), data.row.numpy(), len(data.concepts.examples))
 
 
 def detections(data: LabelledSet, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:
