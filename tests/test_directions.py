@@ -27,9 +27,10 @@ from workbench.data.axbench import AxBenchFolder, read_axbench
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Label, Split, Target
 from workbench.data.states import States
-from workbench.evaluation.metrics import auroc, max_pool
+from workbench.evaluation.metrics import auroc
 from workbench.exchange.axbench_files import write_axbench
 from workbench.models.model import Model
+from workbench.models.pooling import pool_rows
 from workbench.models.sites import Site
 from workbench.runs.run import Run
 
@@ -76,8 +77,8 @@ def test_planted_concepts_are_detected(tmp_path: Path, model: Model, concepts: D
     assert dictionary.names == tuple(concept.name for concept in concepts.targets)
     held_out = concepts.part("evaluation")
     states = model.read(model.encode(held_out.conversations), SITE)
-    tokens = dictionary.detect(states.x(SITE).float()).numpy()
-    scores = max_pool(tokens, states.row.numpy(), len(held_out.items))
+    tokens = dictionary.detect(states.x(SITE).float())
+    scores = pool_rows(tokens, states.row, len(held_out.items), "max").numpy()
     areas = auroc(scores, held_out.labels.astype(np.int64))
     assert areas.mean() > 0.95
 

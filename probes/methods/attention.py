@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from workbench.artifacts.attention import AttentionReadout, pooled
+from workbench.artifacts.attention import AttentionReadout
 from workbench.data.items import DataError, Label
 from workbench.data.states import Labelled, States
 from workbench.methods.capabilities import ScoresStates, Steers
@@ -18,6 +18,7 @@ from workbench.methods.fitting import unit_of
 from workbench.methods.method import Method
 from workbench.methods.readers import AttentionReader, Reader
 from workbench.models.edits import Edit
+from workbench.models.pooling import softmax_pool
 from workbench.models.positions import ALL, Positions
 
 EVERY = 5
@@ -55,7 +56,7 @@ class _Texts:
         self, query: Float[Tensor, "d concept"], direction: Float[Tensor, "d concept"], bias: Float[Tensor, "concept"]
     ) -> Float[Tensor, "concept"]:
         """Log-loss of each concept, both classes counting the same."""
-        scores = pooled(self.x @ query, self.x @ direction, self.row, len(self.y)) + bias
+        scores = softmax_pool(self.x @ query, self.x @ direction, self.row, len(self.y)) + bias
         losses = binary_cross_entropy_with_logits(scores, self.y, reduction="none")
         positive, negative = self.use * self.y, self.use * (1 - self.y)
         return (losses * (positive / positive.sum(0) + negative / negative.sum(0))).sum(0) / 2

@@ -13,8 +13,9 @@ from torch import Tensor
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
 from workbench.data.states import Labelled
-from workbench.methods.fitting import class_means, mean_states
+from workbench.methods.fitting import class_means
 from workbench.methods.method import AdditiveMethod
+from workbench.models.pooling import pool_rows
 
 Sides = Literal["alternate", "order"]
 Pooling = Literal["mean", "last"]
@@ -148,8 +149,5 @@ class CCS(AdditiveMethod):
 
     def _texts(self, data: Labelled) -> Float[Tensor, "text d"]:
         """One state a text, in the order of the row numbers that occur, in float64."""
-        if self.pooling == "mean":
-            return mean_states(data.x, data.row)
-        _, text, count = data.row.unique(return_inverse=True, return_counts=True)
-        last = torch.zeros_like(count).scatter_reduce_(0, text, torch.arange(len(text)), "amax")
-        return data.x[last].double()
+        numbers, text = data.row.unique(return_inverse=True)
+        return pool_rows(data.x.double(), text, len(numbers), self.pooling)

@@ -49,7 +49,9 @@ class SubspaceObjective(Objective[Labelled]):
 
     def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
         """The edit of each site, with every row's own numbers."""
-        return [(site, self._hook(batch, self._edit(k, forward.parameters, batch))) for k, site in enumerate(self.sites)]
+        return [
+            (site, self._hook(batch, self._edit(k, forward.parameters, batch))) for k, site in enumerate(self.sites)
+        ]
 
     def _edit(self, k: int, parameters: dict[str, Tensor], batch: Batch) -> LowRank:
         rotation, weight, bias = (array[batch.concept] for array in arrays_of(k, parameters).values())

@@ -15,8 +15,6 @@ from workbench.evaluation.metrics import (
     confusion,
     harmonic_mean,
     imbalanced_f1,
-    max_pool,
-    mean_pool,
     win_rate,
     wins,
     youden_threshold,
@@ -112,42 +110,6 @@ def test_auroc_keeps_apart_neighbouring_float32_scores() -> None:
 def test_auroc_names_what_is_wrong(scores: np.ndarray, labels: np.ndarray, message: str) -> None:
     with pytest.raises(MetricError, match=message):
         auroc(scores, labels)
-
-
-# --- pooling
-
-
-def test_pools_take_the_largest_and_the_mean_of_each_text() -> None:
-    scores = np.array([[1.0, -5], [3, -4], [-2, 0], [2, -6]])
-    row = np.array([1, 1, 0, 1])
-    np.testing.assert_array_equal(max_pool(scores, row, 2), [[-2, 0], [3, -4]])
-    np.testing.assert_array_equal(mean_pool(scores, row, 2), [[-2, 0], [2, -5]])
-
-
-def test_pools_ignore_the_order_of_tokens(rng: np.random.Generator) -> None:
-    scores, row = rng.normal(size=200), np.append(np.arange(30), rng.integers(0, 30, 170))
-    for pool in (max_pool, mean_pool):
-        order = rng.permutation(200)
-        np.testing.assert_allclose(pool(scores[order], row[order], 30), pool(scores, row, 30), atol=1e-12)
-
-
-def test_mean_pool_does_not_accumulate_in_half_precision() -> None:
-    assert mean_pool(np.ones(70_000, dtype=np.float16), np.zeros(70_000, dtype=int), 1)[0] == 1.0
-
-
-@pytest.mark.parametrize(
-    ("row", "n_rows", "message"),
-    [
-        ([0, 2], 3, r"texts without tokens have no score: rows \[1\] of 3"),
-        ([0, 3], 3, r"must lie in 0\.\.2; got 0\.\.3"),
-        ([-1, 0], 1, r"must lie in 0\.\.0; got -1\.\.0"),
-        ([0], 1, r"2 token scores need as many row ids; got shape \(1,\)"),
-        ([0, 0], 0, "row ids"),
-    ],
-)
-def test_pools_name_what_is_wrong(row: list[int], n_rows: int, message: str) -> None:
-    with pytest.raises(MetricError, match=message):
-        max_pool(np.ones(2), np.array(row), n_rows)
 
 
 # --- thresholds

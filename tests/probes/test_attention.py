@@ -10,7 +10,7 @@ from probes.methods.mass_mean import MassMean
 from steering.methods.diffmean import DiffMean
 from tests.planted import D, concept_set, planted, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
-from workbench.artifacts.attention import AttentionReadout, pooled
+from workbench.artifacts.attention import AttentionReadout
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Item
 from workbench.data.packaged import packaged
@@ -60,22 +60,6 @@ def test_reads_the_token_that_tells_where_a_mean_cannot():
     assert float(auroc(by_token, truth_of_texts)) < 0.8
     assert float(attention.direction @ truth(0)) > 0.8
     assert float(attention.query @ marker() / attention.query.norm()) > 0.8
-
-
-def test_pooling_is_a_softmax_over_the_tokens_of_each_text():
-    generator = torch.Generator().manual_seed(0)
-    lengths, order = [1, 4, 2], torch.randperm(7, generator=generator)
-    logits, values = (5 * torch.randn(7, 3, generator=generator) for _ in range(2))
-    row = torch.tensor([0, 1, 1, 1, 1, 2, 2])
-    expected = torch.stack(
-        [
-            (logit.softmax(0) * value).sum(0)
-            for logit, value in zip(logits.split(lengths), values.split(lengths), strict=True)
-        ]
-    )
-    torch.testing.assert_close(pooled(logits, values, row, 3), expected)
-    torch.testing.assert_close(pooled(logits[order], values[order], row[order], 3), expected)
-    torch.testing.assert_close(pooled(logits + 1000, values, row, 3), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_without_a_query_a_text_is_the_mean_of_its_tokens():

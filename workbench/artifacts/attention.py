@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError, Contents
 from workbench.artifacts.vector import Vector
+from workbench.models.pooling import softmax_pool
 from workbench.models.sites import Site
 
 
@@ -38,8 +39,8 @@ class AttentionReadout(Artifact):
         if len(counts) != n_texts or not bool(counts.all()):
             raise ArtifactError(f"{n_texts} texts cannot be scored from tokens of {int((counts > 0).sum())} texts")
         x = x.float()
-        logits, values = ((x @ column.to(x))[:, None] for column in (self.query, self.direction))  # [token, 1] each
-        return pooled(logits, values, row, n_texts)[:, 0] + self.bias
+        logits, values = (x @ column.to(x) for column in (self.query, self.direction))
+        return softmax_pool(logits, values, row, n_texts) + self.bias
 
     def tensors(self) -> dict[str, Tensor]:
         """Query and direction."""
@@ -54,21 +55,3 @@ class AttentionReadout(Artifact):
         """The artifact from its file."""
         bias, unit = contents.number("bias"), contents.number("unit")
         return cls(origin, contents.site(), **contents.arrays(cls), bias=bias, unit=unit)
-
-
-def pooled(
-    logits: Float[Tensor, "token column"],
-    values: Float[Tensor, "token column"],
-    row: Int[Tensor, "token"],
-    n_texts: int,
-) -> Float[Tensor, "text column"]:
-    """The mean of each text's values under the softmax of its logits; differentiable in both.
-
-    `row` says which of `n_texts` texts each token belongs to, in any order; each must have a token.
-    """
-    each = row[:, None].expand_as(logits)
-    top = torch.full((n_texts, logits.shape[1]), -torch.inf, dtype=logits.dtype)
-    top = top.scatter_reduce(0, each, logits.detach(), "amax")
-    weight = (logits - top[row]).exp()
-    total = torch.zeros_like(top).index_add(0, row, weight)
-    return torch.zeros_like(top).index_add(0, row, weight * values) / total

@@ -78,42 +78,6 @@ def _areas(scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return above / (n_positive * n_negative)
 
 
-def max_pool(
-    token_scores: Float[np.ndarray, "token *column"], row: Int[np.ndarray, " token_row"], n_rows: int
-) -> Float[np.ndarray, "row *column"]:
-    """The largest score of each text's tokens: how AxBench's code pools (arXiv:2501.17148, eq. 2).
-
-    `row[t]` is the text of token t, in any order. Raises MetricError for a row id outside 0..n_rows-1 or a text
-    without tokens, which has no score.
-    """
-    ordered, starts, _ = _by_row(token_scores, row, n_rows)
-    return np.maximum.reduceat(ordered, starts, axis=0)
-
-
-def mean_pool(
-    token_scores: Float[np.ndarray, "token *column"], row: Int[np.ndarray, " token_row"], n_rows: int
-) -> Float[np.ndarray, "row *column"]:
-    """The mean score of each text's tokens, in float64: how AxBench's section 5.1 says it pools. As `max_pool`."""
-    ordered, starts, counts = _by_row(token_scores, row, n_rows)
-    totals = np.add.reduceat(ordered, starts, axis=0, dtype=np.float64)
-    return totals / counts.reshape(-1, *[1] * (ordered.ndim - 1))
-
-
-def _by_row(token_scores: np.ndarray, row: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens grouped by text, where each text starts, and how many tokens it has."""
-    if row.shape != token_scores.shape[:1]:
-        raise MetricError(f"pooling: {len(token_scores)} token scores need as many row ids; got shape {row.shape}")
-    if len(row) and not 0 <= row.min() <= row.max() < n_rows:
-        raise MetricError(f"pooling: row ids must lie in 0..{n_rows - 1}; got {row.min()}..{row.max()}")
-    counts = np.bincount(row, minlength=n_rows)
-    if n_rows < 1 or not counts.all():
-        empty = np.flatnonzero(counts == 0)[:8].tolist()
-        raise MetricError(f"pooling: texts without tokens have no score: rows {empty} of {n_rows}; drop these texts")
-    in_order = (np.diff(row) >= 0).all()
-    ordered = token_scores if in_order else token_scores[np.argsort(row, kind="stable")]
-    return ordered, np.cumsum(counts) - counts, counts
-
-
 @dataclass(frozen=True)
 class Threshold:
     """Where detection begins (`score >= value`), with the F1 and Youden's J it has on the data that chose it."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.models.pooling import Pool, pool_rows
 from workbench.models.sites import Site
 
 
@@ -106,17 +106,13 @@ class Activations:
         arrays = {site: array[items] for site, array in self.arrays.items()}
         return Activations(arrays, row, len(chosen), None if self.position is None else self.position[items])
 
-    def pooled(self, how: Literal["mean", "last", "max"]) -> "Activations":
+    def pooled(self, how: Pool) -> "Activations":
         """One float32 vector for each row: the mean, the last or the elementwise maximum of its items.
 
-        The same as `Model.read(..., pool=how)`, up to rounding. Raises ValueError naming a row without items.
+        The same as `Model.read(..., pool=how)`, up to rounding. Raises ValueError as `pool_rows`, for example naming
+        the rows without items.
         """
-        if how not in ("mean", "last", "max"):
-            raise ValueError(f"pooled({how!r}): expected 'mean', 'last' or 'max'")
-        counts = self.counts
-        if bool((counts == 0).any()):
-            raise ValueError(f"row {int((counts == 0).nonzero()[0])} has no items to pool; select the rows that do")
-        arrays = {site: _pool(array.float(), self.row, counts, how) for site, array in self.arrays.items()}
+        arrays = {site: pool_rows(array.float(), self.row, self.n_rows, how) for site, array in self.arrays.items()}
         return Activations(arrays, torch.arange(self.n_rows), self.n_rows)
 
     def __repr__(self) -> str:
@@ -143,14 +139,3 @@ def _spans(counts: Int[Tensor, "row"], chosen: Int[Tensor, "new"]) -> tuple[Int[
     new_row = torch.arange(len(chosen)).repeat_interleave(lengths)
     shift = (counts.cumsum(0) - counts)[chosen] - (lengths.cumsum(0) - lengths)  # from new place to old place
     return torch.arange(len(new_row)) + shift[new_row], new_row
-
-
-def _pool(
-    x: Float[Tensor, "item d"], row: Int[Tensor, "item"], counts: Int[Tensor, "row"], how: str
-) -> Float[Tensor, "row d"]:
-    if how == "last":
-        return x[counts.cumsum(0) - 1]
-    if how == "max":
-        lowest = x.new_full((len(counts), x.shape[1]), -torch.inf)
-        return lowest.scatter_reduce(0, row[:, None].expand_as(x), x, "amax")
-    return x.new_zeros((len(counts), x.shape[1])).index_add(0, row, x) / counts[:, None]

@@ -31,7 +31,10 @@ def pool_rows(
 
 
 def softmax_pool(
-    logits: Float[Tensor, "item *column"], values: Float[Tensor, "item *column"], row: Int[Tensor, "item"], n_rows: int
+    logits: Float[Tensor, "item *column"],
+    values: Float[Tensor, "item *column"],
+    row: Int[Tensor, "row_item"],
+    n_rows: int,
 ) -> Float[Tensor, "n_rows *column"]:
     """The mean of each row's values under the softmax of its logits; differentiable in both. Otherwise as `pool_rows`.
 
@@ -57,7 +60,7 @@ def check_rows(row: Int[Tensor, "row_item"], n_items: int, n_rows: int) -> Int[T
     counts = torch.bincount(row, minlength=n_rows)
     if n_rows < 1 or bool((counts == 0).any()):
         empty = (counts == 0).nonzero()[:8, 0].tolist()
-        raise ValueError(f"row {empty} of {n_rows} rows has no items to pool; leave rows without items out")
+        raise ValueError(f"there are no items to pool in rows {empty} of {n_rows}; leave rows without items out")
     return counts
 
 

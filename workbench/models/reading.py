@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.models.activations import Activations
 from workbench.models.backend import Hook
 from workbench.models.core import Core
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pool, pool_rows
 from workbench.models.positions import Layout, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site, SiteError
@@ -102,8 +102,11 @@ def _counts(layouts: list[Layout], masks: list[Tensor], positions: Positions) ->
 class _Batch:
     """Where the chosen tokens of one forward pass lie, and where they go; worked out once for all sites."""
 
-    mask: Bool[Tensor, "batch pos"]
     source: Int[Tensor, "token"]
+    """Among all tokens of the pass."""
+    row: Int[Tensor, "token"]
+    """Which row of the pass each is of."""
+    n_rows: int
     target: Int[Tensor, "item"]
 
 
@@ -124,13 +127,13 @@ class _Store:
     def batch(self, mask: Bool[Tensor, "batch pos"], rows: Int[Tensor, "batch"], device: torch.device) -> _Batch:
         """The tokens that `mask` chooses of some rows."""
         mask = mask.to(device)
-        return _Batch(mask, mask.flatten().nonzero()[:, 0], self._items(rows))
+        return _Batch(mask.flatten().nonzero()[:, 0], mask.nonzero()[:, 0], len(rows), self._items(rows))
 
     def put(self, site: Site, h: Tensor, batch: _Batch) -> None:
         """Keep what is chosen of one batch."""
-        chosen = (
-            h.flatten(0, 1).index_select(0, batch.source) if self.pool is None else _pooled(h, batch.mask, self.pool)
-        )
+        chosen = h.flatten(0, 1).index_select(0, batch.source)
+        if self.pool:
+            chosen = pool_rows(chosen.float(), batch.row, batch.n_rows, self.pool)
         if site not in self.arrays:
             n_items = len(self.counts) if self.pool else int(self.counts.sum())
             self.arrays[site] = torch.empty((n_items, chosen.shape[-1]), dtype=chosen.dtype)
@@ -149,13 +152,3 @@ class _Store:
             return rows
         starts = self.counts.cumsum(0) - self.counts
         return torch.cat([torch.arange(int(starts[row]), int(starts[row] + self.counts[row])) for row in rows])
-
-
-def _pooled(h: Tensor, mask: Bool[Tensor, "batch pos"], pool: Pool) -> Float[Tensor, "batch d"]:
-    if pool == "last":
-        last = (mask.long() * torch.arange(1, mask.shape[1] + 1, device=h.device)).argmax(1)
-        return h[torch.arange(len(h), device=h.device), last].float()
-    if pool == "max":
-        return h.float().masked_fill(~mask[..., None], -torch.inf).amax(1)
-    weight = mask.float() / mask.sum(1, keepdim=True)  # [batch, pos]
-    return (weight[:, None] @ h.float())[:, 0]

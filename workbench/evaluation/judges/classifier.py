@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
 
@@ -12,7 +13,7 @@ from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
-from workbench.evaluation.metrics import max_pool
+from workbench.models.pooling import pool_rows
 
 C = 10.0
 """Inverse penalty of the regressions, chosen on validation texts (docs/judges.md)."""
@@ -57,14 +58,15 @@ class ConceptClassifier:
         """The mean of the log-odds of the whole text and of its most telling sentence.
 
         A concept may be in one sentence only, where the whole text hides it; a sentence alone lacks its surroundings.
-        `vectors` holds the texts and their `sentences`. Raises MetricError without texts.
+        `vectors` holds the texts and their `sentences`. Raises ValueError without texts.
         """
         parts = [sentences(text) for text in texts]
         row = np.repeat(np.arange(len(texts)), [len(several) for several in parts])
         whole, telling = (
             self._odds(some, vectors) for some in (texts, [part for several in parts for part in several])
         )
-        return (whole + max_pool(telling, row, len(texts))) / 2
+        most = pool_rows(torch.from_numpy(telling), torch.from_numpy(row), len(texts), "max")
+        return (whole + most.numpy()) / 2
 
     def _odds(self, texts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, "text concept"]:
         return np.stack([vectors[text] for text in texts]) @ self.weight.T + self.bias

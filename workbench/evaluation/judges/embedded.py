@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from workbench.data.dataset import Dataset
@@ -19,7 +20,7 @@ from workbench.evaluation.judges.calibration import Ramp, Thresholds
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
 from workbench.evaluation.judges.fluency import longest_run, rate_fluency, stuck, variety
-from workbench.evaluation.metrics import max_pool
+from workbench.models.pooling import pool_rows
 from workbench.runs.files import JSON, digest
 
 VERSION = 1
@@ -134,7 +135,8 @@ def _instruction_ramp(held_out: Dataset, vectors: Vectors) -> Ramp:
     owner = np.repeat(np.arange(len(topics)), [len(texts) for texts in topics.values()])
     about = np.stack([vectors[text] for text in chain.from_iterable(topics.values())])
     said = np.stack([vectors[example.response] for example in carrying])
-    similarity = max_pool(about @ said.T, owner, len(topics))  # [instruction, text]
+    cosines = torch.from_numpy(about @ said.T)
+    similarity = pool_rows(cosines, torch.from_numpy(owner), len(topics), "max").numpy()  # [instruction, text]
     matched = np.array([[example.instruction == topic for example in carrying] for topic in topics])
     return Ramp.between(similarity[~matched], similarity[matched])
 

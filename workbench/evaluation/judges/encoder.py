@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from transformers import AutoModel, AutoTokenizer
 
+from workbench.models.pooling import pool_rows
 from workbench.models.tokens import Row, Tokens
 from workbench.models.weights import encoder_folder
 
@@ -75,7 +76,6 @@ class SentenceEncoder:
     @torch.inference_mode()
     def _embed(self, tokens: Tokens) -> Float[np.ndarray, "text d"]:
         padded = tokens.pad("right", self.tokenizer.pad_token_id)
-        mask = padded.mask.long()  # [text, pos]
-        states = self.network(input_ids=padded.ids, attention_mask=mask).last_hidden_state  # [text, pos, d]
-        totals = (states * mask[..., None]).sum(1)
-        return torch.nn.functional.normalize(totals, dim=-1).numpy()
+        states = self.network(input_ids=padded.ids, attention_mask=padded.mask.long()).last_hidden_state
+        means = pool_rows(states[padded.mask], padded.mask.nonzero()[:, 0], len(tokens), "mean")
+        return torch.nn.functional.normalize(means, dim=-1).numpy()
