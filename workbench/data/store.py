@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.pooling import Pool
-from workbench.models.positions import CONTENT, Layout, Positions
+from workbench.models.positions import CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
@@ -174,7 +174,7 @@ def iterate(
         sites = ReadSpec(tuple(Site.parse(site) for site in many), Positions.parse(positions), pool)
     if shard_rows < 1 or len(tokens) == 0:
         raise ValueError(f"cannot store {len(tokens)} texts in shards of {shard_rows}; both must be at least 1")
-    _check_positions(tokens, sites.positions, budget)
+    sites.positions.counts(tokens, budget)  # hours of reading must not end at a row without any
     reading = _Reading(model, sites.sites, sites.positions, sites.pool, budget, folder)
     return _parts(reading, tokens, shard_rows)
 
@@ -196,14 +196,6 @@ def _joined(parts: list[Activations]) -> Activations:
     starts = np.cumsum([0, *(part.n_rows for part in parts)]).tolist()
     row = torch.cat([part.row + start for part, start in zip(parts, starts, strict=False)])
     return Activations(arrays, row, starts[-1], torch.cat(positions) if positions else None)
-
-
-def _check_positions(tokens: Tokens, positions: Positions, budget: int) -> None:
-    """Before hours of reading, and by the row's number among all rows."""
-    for rows in tokens.batches(budget):
-        empty = ~positions.mask(Layout.of(tokens, rows)).any(1)
-        if bool(empty.any()):
-            raise ValueError(f"positions '{positions}' select no token of row {rows[int(empty.nonzero()[0])]}")
 
 
 @dataclass(frozen=True)
