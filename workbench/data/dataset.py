@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from workbench.data import checks
-from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split, Target
+from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split, Target, named_relation
 from workbench.models.conversation import Conversation
 from workbench.runs.files import digest
 
@@ -135,11 +135,7 @@ class Dataset:
 
     def relation(self, name: str) -> Relation:
         """A relation by name. Raises DataError if there is none."""
-        for relation in self.relations:
-            if relation.name == name:
-                return relation
-        names = ", ".join(relation.name for relation in self.relations) or "none"
-        raise DataError(f"set {self.name!r} has no relation {name!r}; it has {names}")
+        return named_relation(self.relations, name, f"set {self.name!r}")
 
     @property
     def conversations(self) -> list[Conversation]:
@@ -197,18 +193,20 @@ class Dataset:
                 "columns": [_plain(column) for column in self.columns],
                 "split": self.split.tolist(),
                 "group": self.group.tolist(),
-                "relations": [[one.name, list(one.roles), one.members.tolist()] for one in self.relations],
+                "relations": [relation.content for relation in self.relations],
                 "instructions": list(self.instructions),
             }
         )
 
     def digest_of(self, target: str | int, splits: Sequence[Split]) -> str:
-        """sha256 of all that a fit of this target on these splits reads: its items, their values and splits."""
+        """sha256 of all that a fit of this target on these splits reads: its items with their values and splits, and
+        their relations."""
         number = self.index(target)
         column, kind = self.columns[number], self.targets[number]
         rows = np.flatnonzero(present(kind, column) & np.isin(self.split, splits))
         items = [[self.items[row].content, str(self.split[row])] for row in rows]
-        return digest([kind, items, _plain(column[rows])])
+        relations = [relation.taken(rows, len(self.items)).content for relation in self.relations]
+        return digest([kind, items, _plain(column[rows]), relations])
 
     def _repr_html_(self) -> str:
         """A table of the items of each target by split; of a binary one positives, negatives and hard negatives."""

@@ -75,6 +75,8 @@ class Shards:
     def select(self, rows: Sequence[int] | Int[np.ndarray, "chosen"] | Int[Tensor, "chosen"]) -> Activations:
         """The items of some rows, in memory, in the order given and renumbered from 0. Errors as Activations.select."""
         chosen = torch.as_tensor(rows)
+        if chosen.dtype == torch.bool:
+            raise ValueError("select takes row numbers, not a mask")
         outside = chosen[(chosen < 0) | (chosen >= self.n_rows)]
         if not len(chosen) or len(outside):
             what = f"row {int(outside[0])}" if len(outside) else "no rows"
@@ -101,6 +103,9 @@ class Shards:
 
     def pooled(self, how: Pool) -> Activations:
         """One vector a row, in memory. Errors as Activations.pooled."""
+        empty = torch.cat([part.counts for part in self.local]) == 0
+        if bool(empty.any()):
+            raise ValueError(f"row {int(empty.nonzero()[0])} has no items to pool; select the rows that do")
         return _joined([part.pooled(how) for part in self.local])
 
 
