@@ -9,6 +9,7 @@ from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.eraser import ConceptEraser, Eraser
+from workbench.artifacts.linear_readout import LinearReadout
 from workbench.artifacts.prompt import Prompt
 from workbench.artifacts.vector import Vector
 from workbench.models.positions import Positions
@@ -39,6 +40,7 @@ def examples() -> dict[str, Artifact]:
         Adapter(ORIGIN, parts, Positions("prompt"), 2.0, {"lm_head.weight": normal(5, 4)}),
         ConceptEraser(ORIGIN, SITE, Eraser.orthogonal(torch.eye(4, dtype=torch.float64)[:1], double(4))),
         AttentionReadout(ORIGIN, SITE, normal(4), normal(4, seed=1), 0.5, 2.0),
+        LinearReadout(ORIGIN, SITE, normal(4, 2), normal(2), "class", names),
         ClassifierHead(ORIGIN, SITE, *head),
         BagOfWordsWeights(ORIGIN, ("sea", "land"), double(2), 0.5),
         Prompt(ORIGIN, "Write about the sea."),

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from steering.methods.reps import PreferenceObjective, RePS
-from steering.training.checkpoints import Checkpoints
+from steering.training.checkpoints import random_stream
 from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from tests.planted import concept_set
@@ -53,7 +53,7 @@ def test_the_first_loss_equals_one_worked_out_by_hand(family: Family) -> None:
     model = data.through.model
     objective = PreferenceObjective(TrainingConfig(epochs=1, batch_size=1), Site(1), ALL, max_new_tokens=12)
     items = objective.items(data)
-    stream = Checkpoints(None, objective, 0, [data]).generator(0, 0)
+    stream = random_stream(0, data.name, 0)
     first = int(torch.randperm(len(items), generator=stream)[0])
     factor = objective.factors[int(torch.rand(len(items), generator=stream)[first] * len(objective.factors))]
     win, own, *_ = items[first]

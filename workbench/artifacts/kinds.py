@@ -8,6 +8,7 @@ ARTIFACTS = {
     "adapter": Entry("workbench.artifacts.adapter:Adapter"),
     "eraser": Entry("workbench.artifacts.eraser:ConceptEraser"),
     "attention": Entry("workbench.artifacts.attention:AttentionReadout"),
+    "linear_readout": Entry("workbench.artifacts.linear_readout:LinearReadout"),
     "head": Entry("workbench.artifacts.classifier_head:ClassifierHead"),
     "lexicon": Entry("workbench.artifacts.bag_of_words:BagOfWordsWeights"),
     "prompt": Entry("workbench.artifacts.prompt:Prompt"),

@@ -67,7 +67,7 @@ def check_shapes(
 
 
 def check_values(targets: Sequence[Target], columns: Sequence[np.ndarray], items: Sequence[Item], where: Where) -> None:
-    """Labels of a binary target, numbers of its classes of the others, and a class a character of a token target."""
+    """Labels of a binary target, classes that there are (one a character of a token target), finite numbers or NaN."""
     for target, column in zip(targets, columns, strict=True):
         if target.kind == "binary":
             _check_known(target, column, [int(label) for label in Label], where, "; use one of " + _known())
@@ -81,6 +81,14 @@ def check_values(targets: Sequence[Target], columns: Sequence[np.ndarray], items
                         f"{where(row)} has {len(value)} values of {target.name!r} for a text of "
                         f"{len(items[row].response)} characters; give one a character, or None for no values"
                     )
+                if value is not None and not np.isin(value, range(-1, len(target.classes))).all():
+                    raise DataError(
+                        f"{where(row)} has values of {target.name!r} that are no class; use 0 to "
+                        f"{len(target.classes) - 1}, or -1 for none"
+                    )
+        elif target.kind == "number" and np.isinf(column).any():
+            row = int(np.isinf(column).argmax())
+            raise DataError(f"{where(row)} has an infinite {target.name!r}; write a number, or NaN for none")
 
 
 def _check_known(target: Target, column: np.ndarray, known: Sequence[int], where: Where, remedy: str) -> None:

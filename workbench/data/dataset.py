@@ -10,7 +10,17 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from workbench.data import checks
-from workbench.data.items import FITTED, SPLITS, DataError, Item, Label, Relation, Split, Target
+from workbench.data.items import (
+    FITTED,
+    SPLITS,
+    DataError,
+    Item,
+    Label,
+    Relation,
+    Split,
+    Target,
+    named_relation,
+)
 from workbench.models.conversation import Conversation
 from workbench.runs.files import digest
 
@@ -135,11 +145,7 @@ class Dataset:
 
     def relation(self, name: str) -> Relation:
         """A relation by name. Raises DataError if there is none."""
-        for relation in self.relations:
-            if relation.name == name:
-                return relation
-        names = ", ".join(relation.name for relation in self.relations) or "none"
-        raise DataError(f"set {self.name!r} has no relation {name!r}; it has {names}")
+        return named_relation(self.relations, name, f"set {self.name!r}")
 
     @property
     def conversations(self) -> list[Conversation]:
@@ -197,13 +203,13 @@ class Dataset:
                 "columns": [_plain(column) for column in self.columns],
                 "split": self.split.tolist(),
                 "group": self.group.tolist(),
-                "relations": [[one.name, list(one.roles), one.members.tolist()] for one in self.relations],
+                "relations": [relation.content for relation in self.relations],
                 "instructions": list(self.instructions),
             }
         )
 
     def digest_of(self, target: str | int, splits: Sequence[Split] = FITTED) -> str:
-        """sha256 of a target and of the items that have a value of it in these splits, with their values, in order.
+        """sha256 of a target and of the items that have a value of it in these splits, with values and relations.
 
         By default all that its fits read, so that it stays the same when other targets come and go. Hard negatives,
         which are never fitted on, are left out.
@@ -213,7 +219,8 @@ class Dataset:
         used = present(about, column) & np.isin(self.split, splits)
         rows = np.flatnonzero(used & (column != Label.HARD_NEGATIVE) if about.kind == "binary" else used)
         items = [[self.items[row].content, str(self.split[row])] for row in rows]
-        return digest([about, items, _plain(column[rows])])
+        relations = [relation.taken(rows, len(self.items)).content for relation in self.relations]
+        return digest([about, items, _plain(column[rows]), relations])
 
     @cached_property
     def texts_digest(self) -> str:

@@ -161,12 +161,26 @@ class Relation:
             raise DataError(f"relation {self.name!r} has no role {role!r}; it has {', '.join(self.roles)}")
         return self.members[:, self.roles.index(role)]
 
+    @property
+    def content(self) -> list[object]:
+        """Everything about the relation, as JSON: what digests are taken of."""
+        return [self.name, list(self.roles), self.members.tolist()]
+
     def taken(self, kept: Int[np.ndarray, " item"], n_items: int) -> "Relation":
         """The groups whose members are all among the `kept` items, renumbered as these are."""
         number = np.full(n_items, -1)
         number[kept] = np.arange(len(kept))
         members = number[self.members]
         return Relation(self.name, self.roles, members[(members >= 0).all(1)])
+
+
+def named_relation(relations: Sequence[Relation], name: str, what: str) -> Relation:
+    """The one of the relations of `what` that has a name. Raises DataError, listing them, if there is none."""
+    for relation in relations:
+        if relation.name == name:
+            return relation
+    names = ", ".join(relation.name for relation in relations) or "none"
+    raise DataError(f"{what} has no relation {name!r}; it has {names}")
 
 
 def text_key(text: str) -> str:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from workbench.data.dataset import Dataset
-from workbench.data.items import DataError, Item, Label, Split, Target
+from workbench.data.dataset import Dataset, present
+from workbench.data.items import DataError, Item, Label, Relation, Split, Target, named_relation
 from workbench.data.store import Shards, mapped
 from workbench.data.token_labels import token_classes
 from workbench.models.activations import Activations
-from workbench.models.model import Model
+from workbench.models.model import TOKEN_BUDGET, Model
+from workbench.models.pooling import pool_rows
 from workbench.models.positions import Layout
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
@@ -42,7 +43,15 @@ class Samples:
     y: Tensor
     """[item]: bool of a binary target, the class (int64) of a class or token target, or a number (float64)."""
     row: Int[Tensor, "item"]
-    """Which item of the dataset each state belongs to, ascending: states of one text are resampled together."""
+    """Which item of the dataset each state belongs to, ascending."""
+    group: Int[Tensor, "item"]
+    """Which group of the dataset's items: states of one group, without groups those of one text, are resampled
+    together."""
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of states and values, and of which are of one text."""
+        return _digest_of(self.x.float(), self.y, self.row.unique(return_inverse=True)[1]).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +77,8 @@ class Labelled:
     """The live model; methods that need it raise DataError without it."""
     others: Mapping[Site, Float[Tensor, "token _"]] = field(default_factory=dict)
     """The states of the same tokens at the other sites that were read."""
+    relations: tuple[Relation, ...] = ()
+    """Which of the texts belong together, by their numbers in `items`; see `related`."""
 
     def __post_init__(self) -> None:
         name = self.target.name
@@ -101,6 +112,20 @@ class Labelled:
             raise DataError(f"{self.target.name!r}: {site} was not read; there are {', '.join(map(str, every))}")
         return every[site]
 
+    def related(self, relation: str) -> dict[str, Float64[Tensor, "group d"]]:
+        """For each role of a relation the states of the texts that have it, group by group, in float64.
+
+        A text is the mean of its tokens. Groups of which some text is not here (in another split, say) are left out.
+        Raises DataError for a relation that there is not, and where no group is whole.
+        """
+        what = f"the data of {self.target.name!r}"
+        texts, text = self.row.unique(return_inverse=True)
+        whole = named_relation(self.relations, relation, what).taken(texts.numpy(), len(self.items))
+        if not len(whole.members):
+            raise DataError(f"{what} have all texts of no group of relation {relation!r}")
+        means = pool_rows(self.x.double(), text, len(texts), "mean")
+        return {role: means[torch.tensor(whole.role(role))] for role in whole.roles}
+
     @cached_property
     def row_y(self) -> Bool[Tensor, "row"]:
         """The label of each text, in the order of the row numbers that occur."""
@@ -111,12 +136,13 @@ class Labelled:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of states, labels and texts, wherever in a dataset these stand."""
-        total, (rows, order) = hashlib.sha256(), self.row.unique(return_inverse=True)
-        for tensor in (self.x.float(), self.y, order):
-            total.update(tensor.contiguous().numpy().tobytes())
+        """sha256 of states, labels, texts and their relations, wherever in a dataset these stand."""
+        rows, order = self.row.unique(return_inverse=True)
+        total = _digest_of(self.x.float(), self.y, order)
         for row in rows.tolist() if self.items else ():
             total.update(repr(self.items[row].content).encode())
+        for relation in self.relations:
+            total.update(repr(relation.taken(rows.numpy(), len(self.items)).content).encode())
         return total.hexdigest()
 
     def _repr_html_(self) -> str:
@@ -190,7 +216,10 @@ class States:
         kind = self.dataset.targets[number].kind
         if kind != "binary":
             name = self.dataset.targets[number].name
-            raise DataError(f"{name!r} is of kind {kind}; `samples` gives its states, here binary targets are wanted")
+            raise DataError(
+                f"{name!r} is of kind {kind}, and methods of one concept take binary targets; fit a TargetProbe, which "
+                "takes any, or get its states and values by `samples`"
+            )
         held = self._labelled(number, "validation", None) if "validation" in self.dataset.splits else None
         return self._labelled(number, "train", held)
 
@@ -216,11 +245,12 @@ class States:
         Raises DataError for a site that was not read, positions that were not, and pooling of what is pooled already.
         """
         spec = spec if isinstance(spec, ReadSpec) else replace(self.spec, sites=(Site.parse(spec),))
-        missing = [str(site) for site in spec.sites if site not in self.spec.sites]
-        if missing or (self.spec.pool not in (None, spec.pool)):
+        elsewhere = spec.positions != self.spec.positions
+        pooled = self.spec.pool is not None and (elsewhere or spec.pool != self.spec.pool)
+        if pooled or not {*spec.sites} <= {*self.spec.sites}:
             raise DataError(f"{spec} cannot be had from what was read: {self.spec}")
         found = self.activations.at(spec.sites)
-        if self.spec.pool is None and spec.positions != self.spec.positions:
+        if elsewhere:
             found = found.where(self._chosen(spec))
         if self.spec.pool is None and spec.pool is not None:
             found = found.pooled(spec.pool)
@@ -232,8 +262,8 @@ class States:
         if len(chosen) == len(self.dataset):
             return replace(self, dataset=chosen)
         columns = [self.dataset.index(target) for target in targets]
-        used = np.flatnonzero((self.dataset.labels[:, columns] != Label.ABSENT).any(1))
-        return replace(self, dataset=chosen, activations=self.activations.select(used))
+        used = np.any([present(self.dataset.targets[k], self.dataset.columns[k]) for k in columns], axis=0)
+        return replace(self, dataset=chosen, activations=self.activations.select(np.flatnonzero(used)))
 
     def row_labels(self, split: Split) -> Int[Tensor, "row target"]:
         """The Label of each item for each target, ABSENT outside the split."""
@@ -256,12 +286,14 @@ class States:
             raise DataError(f"{about.name!r} has no items in split {split!r}")
         found = self.activations.select(rows)
         row = torch.from_numpy(rows)[found.row]
-        x = found.x(site or self.site)
+        x, group = found.x(site or self.site), torch.from_numpy(self.dataset.group[row.numpy()])
         if about.kind == "token":
             y = self._token_classes(found, rows, column)
-            return Samples(about, x[y >= 0], y[y >= 0], row[y >= 0])
-        values = torch.from_numpy(column[row.numpy()].copy())
-        return Samples(about, x, values == Label.POSITIVE if about.kind == "binary" else values, row)
+            if not bool((y >= 0).any()):
+                raise DataError(f"no state read at {self.spec.positions} has a class of {about.name!r} in {split!r}")
+            return Samples(about, x[y >= 0], y[y >= 0], row[y >= 0], group[y >= 0])
+        values = torch.from_numpy(column[row.numpy()])
+        return Samples(about, x, values == Label.POSITIVE if about.kind == "binary" else values, row, group)
 
     def _labelled(self, number: int, split: Split, held_out: Labelled | None) -> Labelled:
         target, column = self.dataset.targets[number], self.dataset.columns[number]
@@ -280,6 +312,7 @@ class States:
             held_out=held_out,
             through=self.through,
             others={site: found.x(site) for site in self.spec.sites[1:]},
+            relations=self.dataset.relations,
         )
 
     @property
@@ -294,12 +327,15 @@ class States:
 
     def _chosen(self, spec: ReadSpec) -> Bool[Tensor, "item"]:
         """Which states lie at the positions of a spec."""
-        chosen = []
+        masks = []
         for part in self.activations.parts:
             if part.position is None:
-                raise DataError(f"{spec} needs the positions of the states, which pooled ones do not have")
-            chosen.append(spec.positions.mask(_layout(self._tokens, part.row, part.position))[:, 0])
-        return torch.cat(chosen)
+                raise DataError(f"{spec} needs the positions of the states, which these do not have")
+            masks.append(spec.positions.mask(_layout(self._tokens, part.row, part.position))[:, 0])
+        chosen, wanted = torch.cat(masks), spec.positions.counts(self._tokens, TOKEN_BUDGET)
+        if int(chosen.sum()) < int(wanted.sum()):
+            raise DataError(f"{spec} takes tokens that were not read; read were {self.spec}")
+        return chosen
 
     def _token_classes(self, found: Activations, rows: np.ndarray, column: np.ndarray) -> Int[Tensor, "item"]:
         if found.position is None:
@@ -310,6 +346,13 @@ class States:
         return torch.tensor(
             [classes[row][at] for row, at in zip(found.row.tolist(), found.position.tolist(), strict=True)]
         )
+
+
+def _digest_of(*tensors: Tensor) -> "hashlib._Hash":
+    total = hashlib.sha256()
+    for tensor in tensors:
+        total.update(tensor.contiguous().numpy().tobytes())
+    return total
 
 
 def _layout(tokens: Tokens, row: Int[Tensor, "item"], position: Int[Tensor, "item"]) -> Layout:

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.pooling import Pool
-from workbench.models.positions import CONTENT, Layout, Positions
+from workbench.models.positions import CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
@@ -75,6 +75,8 @@ class Shards:
     def select(self, rows: Sequence[int] | Int[np.ndarray, "chosen"] | Int[Tensor, "chosen"]) -> Activations:
         """The items of some rows, in memory, in the order given and renumbered from 0. Errors as Activations.select."""
         chosen = torch.as_tensor(rows)
+        if chosen.dtype == torch.bool:
+            raise ValueError("select takes row numbers, not a mask")
         outside = chosen[(chosen < 0) | (chosen >= self.n_rows)]
         if not len(chosen) or len(outside):
             what = f"row {int(outside[0])}" if len(outside) else "no rows"
@@ -101,6 +103,9 @@ class Shards:
 
     def pooled(self, how: Pool) -> Activations:
         """One vector a row, in memory. Errors as Activations.pooled."""
+        empty = torch.cat([part.counts for part in self.local]) == 0
+        if bool(empty.any()):
+            raise ValueError(f"row {int(empty.nonzero()[0])} has no items to pool; select the rows that do")
         return _joined([part.pooled(how) for part in self.local])
 
 
@@ -174,7 +179,7 @@ def iterate(
         sites = ReadSpec(tuple(Site.parse(site) for site in many), Positions.parse(positions), pool)
     if shard_rows < 1 or len(tokens) == 0:
         raise ValueError(f"cannot store {len(tokens)} texts in shards of {shard_rows}; both must be at least 1")
-    _check_positions(tokens, sites.positions, budget)
+    sites.positions.counts(tokens, budget)  # hours of reading must not end at a row without any
     reading = _Reading(model, sites.sites, sites.positions, sites.pool, budget, folder)
     return _parts(reading, tokens, shard_rows)
 
@@ -196,14 +201,6 @@ def _joined(parts: list[Activations]) -> Activations:
     starts = np.cumsum([0, *(part.n_rows for part in parts)]).tolist()
     row = torch.cat([part.row + start for part, start in zip(parts, starts, strict=False)])
     return Activations(arrays, row, starts[-1], torch.cat(positions) if positions else None)
-
-
-def _check_positions(tokens: Tokens, positions: Positions, budget: int) -> None:
-    """Before hours of reading, and by the row's number among all rows."""
-    for rows in tokens.batches(budget):
-        empty = ~positions.mask(Layout.of(tokens, rows)).any(1)
-        if bool(empty.any()):
-            raise ValueError(f"positions '{positions}' select no token of row {rows[int(empty.nonzero()[0])]}")
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ def token_classes(
     """
     found = []
     for number, (row, text, classes) in enumerate(zip(tokens, texts, values, strict=True)):
-        spans = _spans(tokenizer, text, row.ids[row.response if row.response < len(row.ids) else row.prefix :], number)
+        start = row.response if row.response < len(row.ids) else row.prefix
+        spans = _spans(tokenizer, text, row.ids[start:], number)
         labels = np.full(len(row.ids), NONE)
         if classes is not None:
-            begins = [next((at for at in range(start, end) if not text[at].isspace()), NONE) for start, end in spans]
-            labels[len(row.ids) - len(spans) :] = [NONE if at == NONE else classes[at] for at in begins]
+            begins = [next((at for at in range(*span) if not text[at].isspace()), NONE) for span in spans]
+            labels[start : start + len(spans)] = [NONE if at == NONE else classes[at] for at in begins]
         found.append(labels)
     return found
 
@@ -35,7 +36,7 @@ def _spans(tokenizer: Any, text: str, ids: Sequence[int], number: int) -> list[t
     if not getattr(tokenizer, "is_fast", False):
         raise DataError("a class a token needs a fast tokenizer, which says which characters each token stands for")
     cut = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    if list(cut["input_ids"]) != list(ids):
+    if list(cut["input_ids"]) != list(ids[: len(cut["input_ids"])]):  # behind it a turn that is closed has an end
         raise DataError(
             f"row {number}: the tokenizer cuts {text[:60]!r} by itself in another way than within its conversation, so "
             "that its tokens have no certain characters"

@@ -144,6 +144,7 @@ def bootstrap_clusters(
 
     For items that share a source (a template, a subject): n counts the groups. All statistics see the same draws. One
     for which a statistic is NaN, such as one that misses a class, is left out; with one group there is no interval.
+    Where it is NaN for the items as they are, the value is None.
     """
     _check(level, draws)
     labels, place = np.unique(groups, return_inverse=True)
@@ -155,14 +156,19 @@ def bootstrap_clusters(
         for spread, statistic in zip(found, statistics, strict=True):
             spread.append(statistic(count))
     return [
-        Interval(float(statistic(everything)[0]), *_percentiles(_numbers(spread), level), len(labels), 0, level)
+        Interval(_number(statistic(everything)), *_percentiles(_numbers(spread), level), len(labels), 0, level)
         for spread, statistic in zip(found, statistics, strict=True)
     ]
 
 
+def _number(value: np.ndarray) -> float | None:
+    return None if np.isnan(value[0]) else float(value[0])
+
+
 def _numbers(spread: list[np.ndarray]) -> list[np.ndarray] | None:
     """Without NaN; None for no draws."""
-    return [part[~np.isnan(part)] for part in spread] or None
+    there = [part[~np.isnan(part)] for part in spread]
+    return there if any(map(len, there)) else None
 
 
 def class_mean(values: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
@@ -181,13 +187,15 @@ def class_mean(values: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " 
 
 def pair_share(scores: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
     """AUROC as a statistic for `bootstrap_clusters`; NaN where a draw misses a class."""
-    above = scores[positive][:, None] - scores[~positive]
-    won = (above > 0) + (above == 0) / 2  # [positive, negative]
+    order = np.argsort(scores, kind="stable")
+    _, starts = np.unique(scores[order], return_index=True)  # of each distinct score, from low to high
 
     def statistic(count: np.ndarray) -> np.ndarray:
-        with_it, without = count[:, positive], count[:, ~positive]
+        sides = (np.where(side, count, 0)[:, order] for side in (positive, ~positive))
+        with_it, without = (np.add.reduceat(side, starts, axis=1) for side in sides)  # [draw, score]
+        below = without.cumsum(1) - without / 2
         with np.errstate(invalid="ignore", divide="ignore"):
-            return ((with_it @ won) * without).sum(1) / (with_it.sum(1) * without.sum(1))
+            return (with_it * below).sum(1) / (with_it.sum(1) * without.sum(1))
 
     return statistic
 

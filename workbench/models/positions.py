@@ -146,6 +146,18 @@ class Positions:
             chosen = chosen | term.mask(layout) if term.sign else chosen & ~term.mask(layout)
         return chosen
 
+    def counts(self, tokens: Tokens, budget: int) -> Int[Tensor, "row"]:
+        """How many tokens of each row are selected, found in rectangles of at most `budget` padded tokens.
+
+        Raises ValueError naming a row in which none is.
+        """
+        counts = torch.zeros(len(tokens), dtype=torch.long)
+        for rows in tokens.batches(budget):
+            counts[rows] = self.mask(Layout.of(tokens, rows)).sum(1)
+            if not bool(counts[rows].all()):
+                raise ValueError(f"positions '{self}' select no token of row {rows[int(counts[rows].argmin())]}")
+        return counts
+
 
 def _term(found: re.Match[str]) -> _Term:
     sign = found[1] != "-"
