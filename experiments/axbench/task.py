@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.axbench.bench import Bench
 from experiments.axbench.config import NAME
+from experiments.axbench.level import Level
 from workbench.evaluation.judges.base import Item, Rating, check_missing
 from workbench.evaluation.steering import (
     BLOCK,
