@@ -69,8 +69,8 @@ class MapObjective(Objective[D]):
 
     def _hook(self, k: int, batch: Batch, forward: Forward) -> Hook:
         site, arrays = self.maps(forward.parameters)[k]
-        mine = {name: array[batch.concept] for name, array in arrays.items()}
-        edit = LowRankMap(site=site, positions=self.positions, strength=self.scale, **mine)
+        down, up = arrays["down"][batch.concept], arrays["up"][batch.concept]
+        edit = LowRankMap(site=site, positions=self.positions, strength=self.scale, down=down, up=up)
         return InputOutputHook(lambda x, h: edit.apply(h, batch.layout, self._dropped(x, batch, k)))
 
     def _dropped(self, x: Tensor, batch: Batch, k: int) -> Tensor:

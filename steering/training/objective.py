@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.data.dataset import Dataset
 from workbench.data.items import Item
+from workbench.data.states import Labelled
 from workbench.models.backend import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions
@@ -16,21 +18,8 @@ from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache
 
-
-@runtime_checkable
-class TrainingData(Protocol):
-    """What a training is told apart by; Labelled and Dataset are two."""
-
-    @property
-    def name(self) -> str:
-        """Of the concept: the order of its items is drawn from it."""
-        ...
-
-    @property
-    def digest(self) -> str:
-        """Of all that `Objective.start`, `constants` and `items` see."""
-        ...
-
+TrainingData = Labelled | Dataset
+"""One concept's states, or a whole set: the name draws the order of the items, the digest names checkpoints."""
 
 D = TypeVar("D", bound=TrainingData)
 

@@ -202,7 +202,7 @@ class Case:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("WANDB_MODE", "disabled")
             patched.setenv("WORKBENCH_CACHE", str(self.root / f"{where}-cache"))
-            patched.setattr("experiments.axbench.bench.choose_judge", lambda *_: ByLength())
+            patched.setattr("experiments.axbench.material.choose_judge", lambda *_: ByLength())
             return RUNS[self.name](self.inputs, self.root / where)
 
     def fresh(self) -> Results:

@@ -18,6 +18,9 @@ def folder(tmp_path: Path) -> Path:
     return tiny_folder(tmp_path)
 
 
+COMPARED = tuple(name for name in METHODS if name != "sft")
+
+
 class ByLength:
     """Rates an answer by its words: a random model writes nothing that a real judge can be set up on."""
 
@@ -28,13 +31,22 @@ class ByLength:
         return [Rating(2.0 * (len(item.text) % 2), 1.0, 1.0) for item in items]
 
 
+@pytest.mark.parametrize(
+    ("steered", "says"), [("sft", "sft changes the model's weights"), ("bag_of_words", "bag_of_words only reads")]
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_loaded(tmp_path: Path, steered: str, says: str) -> None:
+    config = replace(PRESETS["smoke"], model="no such model", methods=("diffmean", steered), steered=(steered,))
+    with pytest.raises(ValueError, match=says):
+        run(config, tmp_path)
+
+
 def test_every_method_of_the_paper_is_compared(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(material, "choose_judge", lambda *_: ByLength())
     config = replace(
         PRESETS["paper"],
         model=str(folder),
-        methods=tuple(METHODS),
+        methods=COMPARED,
         limit=2,
         layers=(1,),
         strengths=(0.5,),
@@ -47,7 +59,7 @@ def test_every_method_of_the_paper_is_compared(folder: Path, tmp_path: Path, mon
     rows = read_rows(found / "results.json")
     detected = {row.method for row in rows if row.metric == "detection.auroc" and row.concept is None}
     steered = {row.method for row in rows if row.metric == "steering.score" and row.concept is None}
-    assert detected == set(METHODS) - {"prompt", "loreft", "lora"}
+    assert detected == set(COMPARED) - {"prompt", "loreft", "lora"}
     assert steered == set(WRITERS)
     assert "Published numbers" in (found / "report.html").read_text()
     assert list((found / "axbench" / "layer1-seed0").rglob("steering_data.parquet"))

@@ -94,7 +94,7 @@ def test_c_and_loss_are_those_of_the_validation_texts() -> None:
     for C in grid:
         one = choose(x, Columns.of(data), (C,)).found
         logits = x[mine] @ one.weight[:, 0] + one.intercept[0]
-        y = torch.from_numpy(data.labels[:, 0])[mine].float()
+        y = torch.tensor(data.labels[:, 0])[mine].float()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
         losses.append(float(loss[y > 0].mean() + loss[y == 0].mean()) / 2)
     assert float(found.C[0]) == pytest.approx(grid[int(np.argmin(losses))])

@@ -17,6 +17,7 @@ from workbench.data.packaged import packaged
 from workbench.data.states import Labelled, States
 from workbench.evaluation.detecting import text_scores
 from workbench.evaluation.metrics import auroc
+from workbench.methods.readers import LinearReader
 from workbench.models.edits import Add
 
 TOKENS = 10
@@ -144,11 +145,18 @@ def test_text_scores_pool_each_method_in_its_own_way():
         np.testing.assert_allclose(found["mean"][:, k], largest, atol=1e-5)
 
 
+class LastReader(LinearReader):
+    """A text's last token is its score."""
+
+    def texts(self, x, row, n_texts):
+        return self.tokens(x).unflatten(0, (n_texts, -1))[:, -1]
+
+
 class LastToken(MassMean):
     """A method that leaves vectors and pools in a way of its own."""
 
-    def score_texts(self, artifact, x, row, n_texts):
-        return self.detect(artifact, x).unflatten(0, (n_texts, -1))[:, -1]
+    def reader(self, artifact):
+        return LastReader(artifact)
 
 
 def test_vectors_are_not_pooled_over_the_head_of_their_method():

@@ -218,14 +218,19 @@ class Dataset:
         about, column = self.targets[number], self.columns[number]
         used = present(about, column) & np.isin(self.split, splits)
         rows = np.flatnonzero(used & (column != Label.HARD_NEGATIVE) if about.kind == "binary" else used)
-        items = [[self.items[row].content, str(self.split[row])] for row in rows]
         relations = [relation.taken(rows, len(self.items)).content for relation in self.relations]
-        return digest([about, items, _plain(column[rows]), relations])
+        return digest([about, "".join(self._item_digests[rows]), _plain(column[rows]), relations])
 
     @cached_property
     def texts_digest(self) -> str:
         """sha256 of all items with their splits, in order; targets are no part of it."""
-        return digest([[item.content, str(split)] for item, split in zip(self.items, self.split, strict=True)])
+        return digest("".join(self._item_digests))
+
+    @cached_property
+    def _item_digests(self) -> np.ndarray:
+        """Of each item and its split, [item], so that thousands of targets do not read every text again."""
+        every = zip(self.items, self.split.tolist(), strict=True)
+        return np.array([digest([item.content, split]) for item, split in every], dtype=object)
 
     def _repr_html_(self) -> str:
         """A table of the items of each target by split; of a binary one positives, negatives and hard negatives."""

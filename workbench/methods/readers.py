@@ -67,13 +67,14 @@ def read_texts(
 ) -> dict[K, Float[Tensor, "text reader"]]:
     """The scores of each text by every reader, a column a reader: all linear ones share one matrix product.
 
-    Raises ValueError for a text without tokens.
+    A reader of a class of its own, even of one below LinearReader, is asked itself. Raises ValueError for a text
+    without tokens.
     """
-    linear = [reader for group in readers.values() for reader in group if isinstance(reader, LinearReader)]
+    linear = [reader for group in readers.values() for reader in group if type(reader) is LinearReader]
     columns = iter(_linear(linear, x, row, n_texts).T if linear else ())
     return {
         name: torch.stack(
-            [next(columns) if isinstance(one, LinearReader) else one.texts(x, row, n_texts) for one in group], 1
+            [next(columns) if type(one) is LinearReader else one.texts(x, row, n_texts) for one in group], 1
         )
         for name, group in readers.items()
     }
