@@ -7,7 +7,6 @@ python -m benchmarks.fitting --dtype bfloat16
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -28,6 +27,7 @@ from workbench.models.activations import Activations
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.positions import CONTENT, Layout
+from workbench.models.readspec import ReadSpec
 
 T = TypeVar("T")
 Pair = tuple[Method, int]
@@ -42,7 +42,7 @@ def sparse(concepts: Dataset, every: int) -> Dataset:
     labels = concepts.labels.copy()
     labels[carries & (labels == Label.NEGATIVE)] = Label.ABSENT
     labels[np.arange(len(labels)) % every > 0] = Label.ABSENT
-    return replace(concepts, labels=labels).select(range(len(concepts)))
+    return concepts.with_labels(labels).select(range(len(concepts.targets)))
 
 
 def ours(model: Model, concepts: Dataset, methods: tuple[Method, ...]) -> None:
@@ -54,12 +54,13 @@ def one_by_one(model: Model, concepts: Dataset, pairs: Sequence[Pair]) -> None:
     """For each pair the whole model runs over the concept's texts, in batches of six, unembedding included."""
     for method, concept in pairs:
         alone = concepts.select([concept])
-        _score(States(alone, *_whole_model(model, alone), model.site(), model.name, model.digest), (method,))
+        read, spec = _whole_model(model, alone), ReadSpec((model.site(),))
+        _score(States(alone, read, spec, model.name, model.digest), (method,))
 
 
 def sampled(concepts: Dataset, methods: tuple[Method, ...]) -> list[Pair]:
     """One pair of each method, with concepts spread evenly over the set."""
-    spread = np.linspace(0, len(concepts) - 1, len(methods)).round().astype(int)
+    spread = np.linspace(0, len(concepts.targets) - 1, len(methods)).round().astype(int)
     return list(zip(methods, spread.tolist(), strict=True))
 
 
@@ -70,10 +71,10 @@ def _score(data: States, methods: tuple[Method, ...]) -> None:
 
 
 @torch.no_grad()
-def _whole_model(model: Model, concepts: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    """The states of every token behind the prefix, and the text of each."""
-    tokens, site = tokens_of(concepts, model), model.site()
-    states, rows = [], []
+def _whole_model(model: Model, concepts: Dataset) -> Activations:
+    """The states of every token behind the prefix, as plain Hugging Face gives them."""
+    tokens, site = model.encode(concepts.conversations), model.site()
+    states, rows, positions = [], [], []
     for start in range(0, len(tokens), 6):
         layout = Layout.of(tokens, list(range(start, min(start + 6, len(tokens)))))
         found = model.module(layout.ids, layout.mask.long(), output_hidden_states=True, use_cache=False)
@@ -81,8 +82,8 @@ def _whole_model(model: Model, concepts: Dataset) -> tuple[torch.Tensor, torch.T
         mask = CONTENT.mask(layout)
         states.append(hidden[mask].float())
         rows.append(layout.rows[:, None].expand_as(mask)[mask])
-    found = Activations({site: torch.cat(states)}, torch.cat(rows), len(tokens), None)
-    return found.arrays[site], found.row
+        positions.append(layout.index[mask])
+    return Activations({site: torch.cat(states)}, torch.cat(rows), len(tokens), torch.cat(positions))
 
 
 def timed(run: Callable[[], T]) -> tuple[float, T]:
@@ -94,9 +95,10 @@ def timed(run: Callable[[], T]) -> tuple[float, T]:
 
 def compare(model: Model, concepts: Dataset, methods: tuple[Method, ...]) -> None:
     """Both do the same fits and scores, the peer a sample of them."""
-    pairs, everything = sampled(concepts, methods), len(methods) * len(concepts)
-    alone = [tokens_of(concepts.select([k]), model) for k in range(len(concepts))]
-    sizes, texts = [sum(tokens.lengths) for tokens in alone], sum(map(len, alone)) / len(concepts)
+    n_concepts = len(concepts.targets)
+    pairs, everything = sampled(concepts, methods), len(methods) * n_concepts
+    alone = [model.encode(concepts.select([k]).conversations) for k in range(n_concepts)]
+    sizes, texts = [sum(tokens.lengths) for tokens in alone], sum(map(len, alone)) / n_concepts
     once, _ = timed(lambda: ours(model, concepts, methods))
     sample, _ = timed(lambda: one_by_one(model, concepts, pairs))
     scale, share = everything / len(pairs), np.mean([sizes[k] for _, k in pairs]) / np.mean(sizes)

@@ -49,9 +49,8 @@ class Labelled:
 
     @classmethod
     def of(cls, concepts: Dataset) -> "Labelled":
-        pairs = [
-            (row, k) for k in range(len(concepts)) for kind in Label for row in concepts.rows(k, "evaluation", kind)
-        ]
+        numbers = range(len(concepts.targets))
+        pairs = [(row, k) for k in numbers for kind in Label for row in concepts.rows(k, "evaluation", kind)]
         pairs = [(row, k) for row, k in pairs if concepts.labels[row, k] != Label.ABSENT]
         plain = _plain_answers(concepts)
         items = [_item(concepts, row, k, plain) for row, k in pairs]
@@ -128,7 +127,7 @@ def share_rows(name: str, of: str, kinds: dict[str, np.ndarray]) -> None:
 
 def fluency_rows(name: str, concepts: Dataset, judge: EmbeddedJudge, model: Model, sampling: Sampling) -> None:
     """The model's own answers to evaluation instructions: as they are, with words replaced, and stuck in a loop."""
-    asked = list(dict.fromkeys(example.instruction for example in concepts.part("evaluation").examples))[:64]
+    asked = list(dict.fromkeys(example.instruction for example in concepts.part("evaluation").items))[:64]
     answers = [answer.text for answer in model.generate(asked, sampling=sampling)]
     kinds: dict[str, Callable[[list[str]], list[str]]] = {
         "as they are": list,

@@ -22,9 +22,8 @@ from workbench.models.tokens import Row, Tokens
 
 def random_tokens(model: Model, n_rows: int, length: int) -> Tokens:
     """Rows of random ids: a forward pass costs the same whatever they say."""
-    ids = torch.randint(
-        100, model.module.config.vocab_size, (n_rows, length), generator=torch.Generator().manual_seed(0)
-    )
+    vocabulary = len(model.backend.embeddings().input)
+    ids = torch.randint(100, vocabulary, (n_rows, length), generator=torch.Generator().manual_seed(0))
     return Tokens(tuple(Row(tuple(row)) for row in ids.tolist()))
 
 
@@ -97,7 +96,7 @@ def peak() -> Iterator[list[float]]:
 def pooled_memory(model: Model, lengths: list[int]) -> None:
     """The peak of resident memory beyond the model while reading more and more texts, pooled."""
     model.read(random_tokens(model, 4, 16), model.site(), pool="mean")
-    for weight in model.module.parameters():  # mapped from the file, and resident only once they are touched
+    for weight in model.backend.parameters().values():  # mapped from the file, and resident only once they are touched
         weight.sum()
     start = resident()
     for n_texts in lengths:

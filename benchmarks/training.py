@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks.fitting import sparse, timed
 from benchmarks.timing import arguments
 from steering.methods.reft_r1 import LatentObjective
-from steering.training.checkpoints import Checkpoints
+from steering.training.checkpoints import random_stream
 from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from workbench.data.dataset import Dataset
@@ -134,15 +134,14 @@ def alone(peer: Peer, objective: LatentObjective, data: Labelled) -> Tensor:
     """Train a concept by itself; returns its direction."""
     assert data.through is not None
     model, recipe = data.through.model, objective.recipe
-    texts = [item[0] for item in objective.items(data)]
-    tokens = model.tokenize([text.instruction for text in texts], [text.response for text in texts])
+    tokens = model.encode([text.conversation for (text,) in objective.items(data)])
     w = torch.nn.Parameter(torch.full((data.d,), 0.01))
     forward, n_steps = peer(objective, model, w), recipe.epochs * -(-len(tokens) // recipe.batch_size)
     optimizer = torch.optim.AdamW([w], lr=recipe.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=n_steps)
-    streams, step = Checkpoints(None, objective, recipe.seed, [data]), 0
+    step = 0
     for epoch in range(recipe.epochs):
-        order = torch.randperm(len(tokens), generator=streams.generator(0, epoch)).tolist()
+        order = torch.randperm(len(tokens), generator=random_stream(recipe.seed, data.name, epoch)).tolist()
         for start in range(0, len(order), recipe.batch_size):
             batch = Padded.of(model, tokens[order[start : start + recipe.batch_size]])
             nll, rest = forward(batch)
@@ -167,8 +166,7 @@ def peers() -> dict[str, Peer]:
 
 def typical(objective: LatentObjective, model: Model, data: list[Labelled]) -> int:
     """The concept with the most usual number of tokens; prints how usual."""
-    texts = [[item[0] for item in objective.items(one)] for one in data]
-    tokens = [model.tokenize([one.instruction for one in each], [one.response for one in each]) for each in texts]
+    tokens = [model.encode([text.conversation for (text,) in objective.items(one)]) for one in data]
     sizes = torch.tensor([float(sum(each.lengths)) for each in tokens])
     share = sizes / sizes.mean()
     chosen = int((share - 1).abs().argmin())

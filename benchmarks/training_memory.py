@@ -51,9 +51,9 @@ def concept_data(model: Model, number: int, n_texts: int) -> Labelled:
         x=torch.randn(n_texts, model.d_model, generator=torch.Generator().manual_seed(number)),
         y=torch.arange(n_texts) % 2 == 0,
         row=torch.arange(n_texts),
-        concept=Target(f"concept-{number}", "any", "text"),
+        target=Target(f"concept-{number}", "any", "text"),
         site=model.site(),
-        examples=packaged().examples[number::MOST][:n_texts],
+        items=packaged().items[number::MOST][:n_texts],
         through=Through(model),
     )
 
@@ -62,7 +62,7 @@ def measure(case: Case) -> Taken:
     """To be called in a fresh process."""
     torch.set_num_threads(2)
     model = load(dtype="float32")
-    for weight in model.module.parameters():  # mapped from the file, and resident only once they are touched
+    for weight in model.backend.parameters().values():  # mapped from the file, and resident only once they are touched
         weight.sum()
     data = [concept_data(model, number, case.texts) for number in range(case.concepts)]
     objective = LatentObjective(TrainingConfig(epochs=1, batch_size=case.texts, budget=case.tokens), model.site())
@@ -70,7 +70,7 @@ def measure(case: Case) -> Taken:
     with peak() as found:
         train(objective, data)
     texts = [text for one in data for text in one.items]
-    stored = sum(model.tokenize([text.instruction for text in texts], [text.response for text in texts]).lengths)
+    stored = sum(model.encode([text.conversation for text in texts]).lengths)
     return Taken(found[0] - start, stored * model.d_model * 4 / 2**20)
 
 

@@ -1,4 +1,4 @@
-"""The house has four floors, imports point down, and only `workbench/models` knows the network's modules."""
+"""There are four layers, imports point down, and only `workbench/models` knows the network's modules."""
 
 import ast
 from functools import cache
@@ -108,6 +108,21 @@ def test_circles_are_found():
     assert "workbench/models/core.py" in edges["workbench/models/reading.py"]  # at the top
     assert "workbench/models/model.py" in edges["workbench/models/load.py"]
     assert any(len(targets) > 5 for targets in edges.values())
+
+
+PACKAGES = ("runs", "models", "data", "artifacts", "methods", "evaluation", "report", "exchange")
+
+
+def test_the_packages_of_the_workbench_import_downwards():
+    place = {f"workbench/{name}": number for number, name in enumerate(PACKAGES)}
+    seen = 0
+    for path, targets in graph().items():
+        for target in targets:
+            here, there = (place.get("/".join(each.split("/")[:2])) for each in (path, target))
+            if here is not None and there is not None:
+                assert there <= here, f"{path} imports {target}"
+                seen += here != there
+    assert seen > 100
 
 
 def test_no_files_import_each_other():

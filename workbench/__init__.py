@@ -1,1 +1,1 @@
-"""The bench: models, concepts, activations, artifacts, evaluation, runs and reports."""
+"""The bench: models, data, artifacts, methods, evaluation, runs, reports and exchange."""

@@ -20,7 +20,7 @@ def packaged() -> Dataset:
     neutral texts are shared by all. In train and validation a concept's negatives are the neutral texts of its genre
     and the other concepts' positives there, so that what all positives share (a theme woven into an answer) is not
     taken for the concept. In evaluation they are the neutral texts of every genre, as AxBench mixes them
-    (arXiv:2501.17148, section 3). `data/README.md` says how the set was written.
+    (arXiv:2501.17148, section 3). `texts/README.md` says how the set was written.
     """
     instructions = {record["id"]: record for _, record in _read("instructions.jsonl")}
     targets = [
