@@ -44,7 +44,7 @@ def marked(seed: int, n_texts: int) -> Labelled:
         told + (torch.where(y, 2.0, -2.0) + 0.5 * torch.randn(n_texts, generator=generator))[:, None] * concept
     )
     rows = text.repeat_interleave(TOKENS)
-    return replace(planted(), x=x.flatten(0, 1), y=y.repeat_interleave(TOKENS), row=rows, held_out=None)
+    return replace(planted(), x=x.flatten(0, 1), y=y.repeat_interleave(TOKENS), row=rows, items=(), held_out=None)
 
 
 def test_reads_the_token_that_tells_where_a_mean_cannot():

@@ -158,7 +158,7 @@ def test_the_planted_token_comes_first(tiny):
 
 
 def test_a_text_scores_alone_as_among_others(llama):
-    data, test = read(llama), (*texts(3, 1), replace(texts(1, 2)[0], response="a much longer text than any other one."))
+    data, test = read(llama), (*texts(3, 1), texts(1, 2)[0].with_response("a much longer text than any other one."))
     for method in (IntegratedGradients(steps=3), InputXGradient()):
         head = method.fit(data)
         together = method.detect_texts(head, test, data.through)

@@ -25,7 +25,7 @@ def labelled(one: Tensor, other: Tensor, true: Tensor) -> Labelled:
     """A text of one token for each statement, its negation right behind it."""
     x = torch.stack([one, other], 1).flatten(0, 1)
     y = torch.stack([true, ~true], 1).flatten()
-    return replace(planted(), x=x, y=y, row=torch.arange(len(x)), held_out=None)
+    return replace(planted(), x=x, y=y, row=torch.arange(len(x)), items=(), held_out=None)
 
 
 def by_hand(positive: Tensor, negative: Tensor, weight: Tensor, intercept: float, penalty: float) -> float:

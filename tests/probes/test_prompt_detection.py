@@ -117,7 +117,7 @@ def test_as_published_the_rating_is_parsed_and_a_missing_one_counts(caplog):
     data, model = planted(), rater()
     method = PromptDetection(form="compat", max_new_tokens=20)
     artifact = method.fit(data)
-    texts = (data.items[0], replace(data.items[1], response="no room " * 600), data.items[2])
+    texts = (data.items[0], data.items[1].with_response("no room " * 600), data.items[2])
     assert method.ratings(artifact, texts, model).nan_to_num(nan=9.0).tolist() == [2.0, 9.0, 2.0]
     with caplog.at_level(logging.WARNING):
         assert method.detect_texts(artifact, texts, Through(model)).tolist() == [2.0, -1.0, 2.0]

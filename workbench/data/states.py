@@ -88,6 +88,8 @@ class Labelled:
             raise DataError(
                 f"{name!r} has {int(self.y.sum())} positive of {len(self.y)} tokens; both classes are needed"
             )
+        if self.items and int(self.row.max()) >= len(self.items):
+            raise DataError(f"{name!r}: row {int(self.row.max())} has no text; there are {len(self.items)} items")
         if not bool(torch.isfinite(self.x).all()):
             bad = int((~torch.isfinite(self.x).all(1)).nonzero()[0])
             raise DataError(f"{name!r}: token {bad} (row {int(self.row[bad])}) has a value that is not finite")

@@ -105,7 +105,8 @@ class Shards:
         """One vector a row, in memory. Errors as Activations.pooled."""
         empty = torch.cat([part.counts for part in self.local]) == 0
         if bool(empty.any()):
-            raise ValueError(f"row {int(empty.nonzero()[0])} has no items to pool; select the rows that do")
+            rows = empty.nonzero()[:8, 0].tolist()
+            raise ValueError(f"there are no items to pool in rows {rows}; leave rows without items out")
         return _joined([part.pooled(how) for part in self.local])
 
 
