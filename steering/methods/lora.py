@@ -61,15 +61,13 @@ class MapObjective(Objective[D]):
         """The addition to each map, with every row's own numbers."""
         return [(site, self._hook(k, batch, forward)) for k, site in enumerate(self.sites)]
 
-    def maps(self, parameters: dict[str, Tensor]) -> list[tuple[Site, dict[str, Tensor]]]:
-        """The arrays of the addition at each site: `down` [..., rank, d_in] and `up` [..., rank, d_out]."""
-        return [
-            (site, {name: parameters[f"{name}.{k}"] for name in ("down", "up")}) for k, site in enumerate(self.sites)
-        ]
+    def maps(self, parameters: dict[str, Tensor]) -> list[tuple[Site, Tensor, Tensor]]:
+        """The addition at each site: `down` [..., rank, d_in] and `up` [..., rank, d_out]."""
+        return [(site, parameters[f"down.{k}"], parameters[f"up.{k}"]) for k, site in enumerate(self.sites)]
 
     def _hook(self, k: int, batch: Batch, forward: Forward) -> Hook:
-        site, arrays = self.maps(forward.parameters)[k]
-        down, up = arrays["down"][batch.concept], arrays["up"][batch.concept]
+        site, *arrays = self.maps(forward.parameters)[k]
+        down, up = (array[batch.concept] for array in arrays)
         edit = LowRankMap(site=site, positions=self.positions, strength=self.scale, down=down, up=up)
         return InputOutputHook(lambda x, h: edit.apply(h, batch.layout, self._dropped(x, batch, k)))
 
@@ -133,5 +131,8 @@ class LoRA(TrainedMethod[Adapter], Steers[Adapter]):
 
     def to_artifact(self, data: Labelled, found: Trained) -> Adapter:
         """The trained maps."""
-        parts = [Part("low_rank_map", *one) for one in self.objective(data).maps(found.parameters)]
+        parts = [
+            Part("low_rank_map", site, {"down": down, "up": up})
+            for site, down, up in self.objective(data).maps(found.parameters)
+        ]
         return Adapter(self.origin(data, self.recipe.seed), tuple(parts), unit=self.scale)

@@ -54,7 +54,7 @@ def test_one_role_moves_away_from_another_and_a_third_is_kept() -> None:
     for keep in (0.1, 0.0):
         objective = replace(Separate.on(model, method), keep=keep, observes=SITES)
         leaves = train(objective, [data], Through(model))[0].parameters
-        with model.edited([LowRankMap(site=site, strength=16.0, **one) for site, one in objective.maps(leaves)]):
+        with model.edited([LowRankMap(site=s, strength=16.0, down=a, up=b) for s, a, b in objective.maps(leaves)]):
             found[keep] = measure()
     assert all(bool((found[keep][0] < found[-1.0][0] - 0.1).all()) for keep in (0.1, 0.0))
     assert found[0.1][1] < found[-1.0][1] + 0.05 < found[0.0][1]
