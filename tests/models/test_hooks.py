@@ -35,7 +35,7 @@ def block(request: pytest.FixtureRequest) -> nn.Module:
 
 @pytest.mark.parametrize(("side", "seen", "after"), [("hook_out", 2 * H, 2 * H + 1), ("hook_in", H, 2 * (H + 1))])
 @pytest.mark.parametrize("keyword", [False, True])
-def test_a_tap_sees_the_whole_batch_and_replaces_it(
+def test_a_hook_sees_the_whole_batch_and_replaces_it(
     block: nn.Module, side: Literal["hook_in", "hook_out"], seen: Tensor, after: Tensor, keyword: bool
 ) -> None:
     given = []
@@ -53,13 +53,13 @@ def test_a_tap_sees_the_whole_batch_and_replaces_it(
 
 
 @pytest.mark.parametrize("side", ["hook_out", "hook_in"])
-def test_a_tap_that_returns_none_leaves_the_state(block: nn.Module, side: Literal["hook_in", "hook_out"]) -> None:
+def test_a_hook_that_returns_none_leaves_the_state(block: nn.Module, side: Literal["hook_in", "hook_out"]) -> None:
     with hooked([((block, side), lambda _: None)]):
         assert torch.equal(state(block(H)), 2 * H)
         assert torch.equal(state(block(hidden_states=H)), 2 * H)
 
 
-def test_taps_on_one_module_act_in_order() -> None:
+def test_hooks_on_one_module_act_in_order() -> None:
     block = Bare()
     with hooked([((block, "hook_out"), lambda h: h + 1), ((block, "hook_out"), lambda h: h * 10)]):
         assert torch.equal(block(H), (2 * H + 1) * 10)

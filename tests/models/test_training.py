@@ -57,7 +57,7 @@ def test_the_blocks_come_back_after_an_error(model: Any) -> None:
 
 @pytest.mark.parametrize("at_most", [2, 100])
 @torch.no_grad()
-def test_rows_behind_a_shared_beginning_get_the_logits_of_the_whole_rows(model: Any, at_most: int) -> None:
+def test_rows_behind_a_shared_prefix_get_the_logits_of_the_whole_rows(model: Any, at_most: int) -> None:
     tokens = model.tokenize([f"they all begin with this, and go on {text}" for text in TEXTS])
     layout, edit = Layout.of(tokens, [0, 1, 2]), Add(site=Site(1), direction=torch.ones(model.d_model))
     shared_prefix = SharedPrefixCache.of(model, tokens, at_most)
@@ -72,6 +72,13 @@ def test_rows_behind_a_shared_beginning_get_the_logits_of_the_whole_rows(model: 
         with run_from_layer(model, 1, states[:, shared_prefix.length :]), model.edited(edit):
             found = model.forward(rest, **shared_prefix.options(rest)).logits
         torch.testing.assert_close(found[rest.mask], whole[rest.mask], atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_is_shared_under_edits(llama: Any) -> None:
+    tokens = llama.tokenize(["they all begin with this", "they all begin so"])
+    with llama.edited(Add(site=Site(1), direction=torch.ones(2, 32))):
+        assert SharedPrefixCache.of(llama, tokens, 5).length == 0
+    assert SharedPrefixCache.of(llama, tokens, 5).length == 5
 
 
 def test_rows_that_share_nothing_run_as_they_are(model: Any) -> None:

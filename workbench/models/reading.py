@@ -50,8 +50,6 @@ def read(model: Core, tokens: Tokens, spec: ReadSpec, budget: int) -> Activation
 
 def _shared_prefix(model: Core, tokens: Tokens, masks: list[Tensor], budget: int) -> SharedPrefixCache:
     """What all rows begin with and nobody reads, such as a chat header, where running it once saves a batch or more."""
-    if model.edits:
-        return SharedPrefixCache()
     unread = min(int(mask.any(0).int().argmax()) for mask in masks)
     return SharedPrefixCache.of(model, tokens, unread) if unread * len(tokens) > budget else SharedPrefixCache()
 

@@ -52,12 +52,12 @@ class SharedPrefixCache:
     def of(cls, model: Core, tokens: Tokens, at_most: int) -> "SharedPrefixCache":
         """Run what the rows share, up to `at_most` tokens; nothing if they share none or the model keeps other states.
 
-        No edit may act there later.
+        Nothing either under edits, which may differ from row to row; and none may act there later.
         """
         columns = zip(*(row.ids for row in tokens), strict=False)
         shared = takewhile(lambda column: len(set(column)) == 1, islice(columns, at_most))
         ids = tuple(column[0] for column in shared)
-        if not ids:
+        if not ids or model.edits:
             return cls()
         layout = Layout.of(Tokens((Row(ids),)), [0]).to(model.device)
         made = model.forward(layout, keep_cache=True, n_logits=1).cache
