@@ -11,7 +11,7 @@ test: .venv/ready  ## style, types and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
 
 bench: .venv/ready  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.reading
