@@ -14,30 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from experiments import axbench, directions, erasure, layer_sweep, linear_hypothesis
-from tests.experiments.test_axbench_all import ByLength
+from tests.experiments.small import ByLength, write_concepts
 from tests.experiments.test_linear_hypothesis import write_data, write_model
 from tests.tiny import tiny_folder
 from workbench.artifacts.dictionary import Dictionary
 from workbench.runs.rows import read_rows
 
-CONCEPTS = {"sea": "waves and ships", "rain": "drops and clouds", "wind": "gales and sails"}
-SPLITS = {"train": 8, "validation": 4, "evaluation": 6}
 Results = Mapping[tuple, float | None]
-
-
-def write_concepts(folder: Path, *names: str) -> None:
-    """A .jsonl file of these concepts, each with texts of its own."""
-    rows = [
-        {"concept": name, "category": category, "instruction": f"{name} {split} {i}?", "response": text, "split": split}
-        for name in names
-        for split, count in SPLITS.items()
-        for i in range(count)
-        for category, text in (
-            ("positive", f"{CONCEPTS[name]} {split} {i}"),
-            ("negative", f"nothing {name} {i} {split}"),
-        )
-    ]
-    (folder / "concepts.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
 def write_vectors(folder: Path) -> None:

@@ -1,15 +1,13 @@
 """Every method that can be compared, through the whole comparison on a tiny model."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from experiments.axbench import METHODS, PRESETS, WRITERS, material, run
+from tests.experiments.small import ByLength, write_concepts
 from tests.tiny import tiny_folder
-from workbench.evaluation.judges.base import Item, Rating
 from workbench.runs.rows import read_rows
 
 
@@ -19,16 +17,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 COMPARED = tuple(name for name in METHODS if name != "sft")
-
-
-class ByLength:
-    """Rates an answer by its words: a random model writes nothing that a real judge can be set up on."""
-
-    name = "words"
-    identity: ClassVar[dict[str, str]] = {"judge": "words"}
-
-    def rate(self, items: Sequence[Item]) -> list[Rating]:
-        return [Rating(2.0 * (len(item.text) % 2), 1.0, 1.0) for item in items]
 
 
 @pytest.mark.parametrize(
@@ -43,11 +31,12 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_loaded(tmp_path: 
 def test_every_method_of_the_paper_is_compared(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(material, "choose_judge", lambda *_: ByLength())
+    write_concepts(tmp_path, "sea", "rain")
     config = replace(
         PRESETS["paper"],
         model=str(folder),
+        concepts=str(tmp_path / "concepts.jsonl"),
         methods=COMPARED,
-        limit=2,
         layers=(1,),
         strengths=(0.5,),
         instructions=2,

@@ -1,0 +1,36 @@
+"""What small experiments are made of: a few short texts, and a judge that any text can be shown."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from workbench.evaluation.judges.base import Item, Rating
+
+CONCEPTS = {"sea": "waves and ships", "rain": "drops and clouds", "wind": "gales and sails"}
+SPLITS = {"train": 8, "validation": 4, "evaluation": 6}
+
+
+def write_concepts(folder: Path, *names: str) -> None:
+    """A .jsonl file of these concepts, each with texts of its own."""
+    rows = [
+        {"concept": name, "category": category, "instruction": f"{name} {split} {i}?", "response": text, "split": split}
+        for name in names
+        for split, count in SPLITS.items()
+        for i in range(count)
+        for category, text in (
+            ("positive", f"{CONCEPTS[name]} {split} {i}"),
+            ("negative", f"nothing {name} {i} {split}"),
+        )
+    ]
+    (folder / "concepts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+class ByLength:
+    """Rates an answer by its words: a random model writes nothing that a real judge can be set up on."""
+
+    name = "words"
+    identity: ClassVar[dict[str, str]] = {"judge": "words"}
+
+    def rate(self, items: Sequence[Item]) -> list[Rating]:
+        return [Rating(2.0 * (len(item.text) % 2), 1.0, 1.0) for item in items]
