@@ -15,8 +15,9 @@ import torch
 
 from tests.data.fingerprint import fingerprint
 from tests.tiny import tiny_model
-from workbench.data.store import stored
+from workbench.data.store import mapped
 from workbench.models.model import Model
+from workbench.models.readspec import ReadSpec
 from workbench.runs.files import read_json, write_json
 
 TEXTS = [f"text {'x' * (7 * number % 31)} {number}" for number in range(23)]
@@ -46,7 +47,7 @@ def kill_at_sync(last: int) -> None:
 
 
 def store(model: Model, folder: Path, result: Path | None = None) -> None:
-    held = stored(model, TEXTS, SITES, folder=folder, shard_rows=5)
+    held = mapped(model, TEXTS, ReadSpec.at(*SITES), folder=folder, shard_rows=5).whole()
     if result is not None:
         write_json(result, fingerprint(held))
 

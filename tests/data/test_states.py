@@ -184,7 +184,7 @@ def test_selected_targets_of_any_kind_keep_their_samples(states: States) -> None
 
 
 def test_shards_select_as_activations_in_memory_do(llama: Model, tmp_path: Path) -> None:
-    shards = mapped(llama, llama.encode(dataset().conversations), [Site(0), Site(1)], folder=tmp_path, shard_rows=3)
+    shards = mapped(llama, dataset().conversations, ReadSpec.at(Site(0), Site(1)), folder=tmp_path, shard_rows=3)
     parts = shards.parts
     arrays = {site: torch.cat([part.arrays[site] for part in parts]) for site in shards.sites}
     whole = Activations(

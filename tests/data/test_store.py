@@ -17,16 +17,18 @@ from tests.data.fingerprint import fingerprint
 from tests.data.interrupted import SITES, TEXTS
 from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.data.moments import Moments
-from workbench.data.store import iterate, stored
+from workbench.data.store import iterate, mapped
 from workbench.models.activations import Activations
 from workbench.models.edits import Add
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
+from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 from workbench.runs.errors import StorageError
 
 SHARD_ROWS = 5
+SPEC = ReadSpec.at(*SITES)
 N_SHARDS = 5
 
 
@@ -44,7 +46,9 @@ def reads(llama: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def keep(model: Model, folder: Path, **options: Any) -> Activations:
-    return stored(model, options.pop("texts", TEXTS), SITES, folder=folder, shard_rows=SHARD_ROWS, **options)
+    how = {name: options.pop(name) for name in ("positions", "pool") if name in options}
+    texts, spec = options.pop("texts", TEXTS), ReadSpec.at(*SITES, **how)
+    return mapped(model, texts, spec, folder=folder, shard_rows=SHARD_ROWS, **options).whole()
 
 
 def shards(folder: Path) -> list[Path]:
@@ -75,7 +79,7 @@ def test_a_second_call_reads_nothing_and_returns_the_same_bits(llama: Model, tmp
 
 def test_bfloat16_survives_bit_by_bit(tmp_path: Path) -> None:
     low = wrap(tiny_module("llama").to(torch.bfloat16), tiny_tokenizer(), "low")
-    held, expected = stored(low, TEXTS, SITES, folder=tmp_path), low.read(TEXTS, SITES)
+    held, expected = mapped(low, TEXTS, SPEC, folder=tmp_path).whole(), low.read(TEXTS, SITES)
     for site in held.sites:
         assert held.arrays[site].dtype == torch.bfloat16
         assert torch.equal(held.arrays[site].view(torch.int16), expected.arrays[site].view(torch.int16))
@@ -90,8 +94,8 @@ def test_a_longer_list_of_texts_reuses_the_full_shards(llama: Model, tmp_path: P
 
 
 def test_sites_in_another_order_are_the_same_shards(llama: Model, tmp_path: Path, reads: list[int]) -> None:
-    one = stored(llama, TEXTS, SITES, folder=tmp_path)
-    two = stored(llama, TEXTS, SITES[::-1], folder=tmp_path)
+    one = mapped(llama, TEXTS, SPEC, folder=tmp_path).whole()
+    two = mapped(llama, TEXTS, ReadSpec.at(*SITES[::-1]), folder=tmp_path).whole()
     assert len(reads) == 1
     assert two.sites == one.sites[::-1]
     assert all(torch.equal(one.x(site), two.x(site)) for site in SITES)
@@ -114,7 +118,7 @@ def test_whatever_changes_the_result_changes_the_shard(tmp_path: Path, llama: Mo
         (llama, row, SITES[0], {"pool": "mean"}),
     ]
     for number, (model, changed, site, options) in enumerate(calls):
-        stored(model, Tokens((changed,)), site, folder=tmp_path, **options)
+        mapped(model, Tokens((changed,)), ReadSpec.at(site, **options), folder=tmp_path)
         assert len(shards(tmp_path)) == number + 1
 
 
@@ -186,7 +190,7 @@ def test_a_full_disk_is_a_storage_error(llama: Model, tmp_path: Path, monkeypatc
 
 
 def test_parts_keep_the_texts_numbers_and_make_up_the_whole(llama: Model, tmp_path: Path) -> None:
-    parts = list(iterate(llama, TEXTS, SITES, folder=tmp_path, shard_rows=SHARD_ROWS))
+    parts = list(iterate(llama, TEXTS, SPEC, folder=tmp_path, shard_rows=SHARD_ROWS))
     assert [part.row.unique().tolist() for part in parts[::4]] == [[0, 1, 2, 3, 4], [20, 21, 22]]
     assert {part.n_rows for part in parts} == {len(TEXTS)}
     whole = keep(llama, tmp_path)
@@ -195,7 +199,7 @@ def test_parts_keep_the_texts_numbers_and_make_up_the_whole(llama: Model, tmp_pa
 
 def test_moments_of_the_stream_equal_those_of_the_whole(llama: Model, tmp_path: Path) -> None:
     moments = Moments.empty(llama.d_model)
-    for part in iterate(llama, TEXTS, SITES[0], folder=tmp_path, shard_rows=SHARD_ROWS):
+    for part in iterate(llama, TEXTS, ReadSpec.at(SITES[0]), folder=tmp_path, shard_rows=SHARD_ROWS):
         moments = moments.update(part.x(SITES[0]))
     x = keep(llama, tmp_path).x(SITES[0]).double()
     torch.testing.assert_close(moments.covariance, torch.cov(x.T, correction=0), rtol=1e-10, atol=1e-10)
@@ -203,7 +207,7 @@ def test_moments_of_the_stream_equal_those_of_the_whole(llama: Model, tmp_path: 
 
 def test_changing_what_was_returned_does_not_change_what_is_stored(llama: Model, tmp_path: Path) -> None:
     before = fingerprint(keep(llama, tmp_path))
-    for part in iterate(llama, TEXTS, SITES, folder=tmp_path, shard_rows=SHARD_ROWS):
+    for part in iterate(llama, TEXTS, SPEC, folder=tmp_path, shard_rows=SHARD_ROWS):
         part.arrays[Site.parse(SITES[0])].zero_()
     assert fingerprint(keep(llama, tmp_path)) == before
 
@@ -220,14 +224,14 @@ def test_progress_is_shown_on_a_terminal_only(
 
 def test_no_part_is_kept(llama: Model, tmp_path: Path) -> None:
     alive: list[weakref.ref[torch.Tensor]] = []
-    for part in iterate(llama, TEXTS, SITES, folder=tmp_path, shard_rows=SHARD_ROWS):
+    for part in iterate(llama, TEXTS, SPEC, folder=tmp_path, shard_rows=SHARD_ROWS):
         assert sum(ref() is not None for ref in alive) <= 1
         alive.append(weakref.ref(part.arrays[Site.parse(SITES[0])]))
     assert len(alive) == N_SHARDS
 
 
 def test_stopping_early_stores_what_was_read(llama: Model, tmp_path: Path, reads: list[int]) -> None:
-    parts: Iterator[Activations] = iterate(llama, TEXTS, SITES, folder=tmp_path, shard_rows=SHARD_ROWS)
+    parts: Iterator[Activations] = iterate(llama, TEXTS, SPEC, folder=tmp_path, shard_rows=SHARD_ROWS)
     next(parts)
     next(parts)
     del parts
@@ -237,7 +241,7 @@ def test_stopping_early_stores_what_was_read(llama: Model, tmp_path: Path, reads
 
 
 def test_edited_activations_are_never_stored(llama: Model, tmp_path: Path) -> None:
-    parts = iterate(llama, TEXTS, SITES, folder=tmp_path, shard_rows=SHARD_ROWS)
+    parts = iterate(llama, TEXTS, SPEC, folder=tmp_path, shard_rows=SHARD_ROWS)
     next(parts)
     with llama.edited(Add(site=Site(0), direction=torch.ones(32))):
         with pytest.raises(ValueError, match="is being edited"):
@@ -251,14 +255,14 @@ def test_errors_speak_of_the_text_among_all_texts_and_come_first(
     llama: Model, tmp_path: Path, reads: list[int]
 ) -> None:
     with pytest.raises(ValueError, match=r"'at\(20\)' select no token of row 0"):
-        iterate(llama, TEXTS, SITES, folder=tmp_path, positions="at(20)")
+        iterate(llama, TEXTS, ReadSpec.at(*SITES, positions="at(20)"), folder=tmp_path)
     short = [*(["long enough for all"] * 13), "x"]
     with pytest.raises(ValueError, match="select no token of row 13"):
         keep(llama, tmp_path, texts=short, positions="at(5)")
     with pytest.raises(ValueError, match="0 texts in shards of 5"):
         keep(llama, tmp_path, texts=[])
     with pytest.raises(ValueError, match="23 texts in shards of 0"):
-        stored(llama, TEXTS, SITES, folder=tmp_path, shard_rows=0)
+        mapped(llama, TEXTS, SPEC, folder=tmp_path, shard_rows=0)
     assert reads == []
 
 

@@ -15,7 +15,7 @@ class Moments:
     offset costs no precision. A weight counts as that many copies of its item.
 
         moments = Moments.empty(d)
-        for part in iterate(model, tokens, site, folder=folder):
+        for part in iterate(model, tokens, ReadSpec.at(site), folder=folder):
             moments = moments.update(part.x(site))
     """
 

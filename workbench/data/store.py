@@ -28,9 +28,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from workbench.models.activations import Activations
+from workbench.models.core import Inputs
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.pooling import Pool
-from workbench.models.positions import CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
@@ -101,6 +101,10 @@ class Shards:
         each = chosen.split([len(part.row) for part in self.local])
         return replace(self, local=tuple(part.where(mine) for part, mine in zip(self.local, each, strict=True)))
 
+    def whole(self) -> Activations:
+        """All of it, in memory."""
+        return _joined(list(self.local))
+
     def pooled(self, how: Pool) -> Activations:
         """One vector a row, in memory. Errors as Activations.pooled."""
         empty = torch.cat([part.counts for part in self.local]) == 0
@@ -110,44 +114,21 @@ class Shards:
         return _joined([part.pooled(how) for part in self.local])
 
 
-def stored(
-    model: Model,
-    tokens: Tokens | Sequence[str],
-    sites: Sequence[Site | str] | Site | str | ReadSpec,
-    *,
-    folder: Path,
-    positions: Positions | str = CONTENT,
-    pool: Pool | None = None,
-    shard_rows: int = SHARD_ROWS,
-    budget: int = TOKEN_BUDGET,
-) -> Activations:
-    """What `model.read` returns, in memory, read from `folder` where it is there and stored there where it is not.
-
-    Raises what `iterate` raises.
-    """
-    shards = mapped(
-        model, tokens, sites, folder=folder, positions=positions, pool=pool, shard_rows=shard_rows, budget=budget
-    )
-    return _joined(list(shards.local))
-
-
 def mapped(
     model: Model,
-    tokens: Tokens | Sequence[str],
-    sites: Sequence[Site | str] | Site | str | ReadSpec,
+    tokens: Inputs,
+    spec: ReadSpec,
     *,
     folder: Path,
-    positions: Positions | str = CONTENT,
-    pool: Pool | None = None,
     shard_rows: int = SHARD_ROWS,
     budget: int = TOKEN_BUDGET,
 ) -> Shards:
-    """The same, left in the files: memory does not grow with the number of texts. Raises what `iterate` raises."""
-    parts = iterate(
-        model, tokens, sites, folder=folder, positions=positions, pool=pool, shard_rows=shard_rows, budget=budget
-    )
+    """What `model.read` returns, left in files of `folder`, which are written where they are not there.
+
+    Memory does not grow with the number of texts; `Shards.whole` takes all of it. Raises what `iterate` raises.
+    """
     local, starts, start = [], [], 0
-    for part in parts:
+    for part in iterate(model, tokens, spec, folder=folder, shard_rows=shard_rows, budget=budget):
         n_rows = min(shard_rows, part.n_rows - start)
         local.append(Activations(part.arrays, part.row - start, n_rows, part.position))
         starts.append(start)
@@ -157,32 +138,26 @@ def mapped(
 
 def iterate(
     model: Model,
-    tokens: Tokens | Sequence[str],
-    sites: Sequence[Site | str] | Site | str | ReadSpec,
+    tokens: Inputs,
+    spec: ReadSpec,
     *,
     folder: Path,
-    positions: Positions | str = CONTENT,
-    pool: Pool | None = None,
     shard_rows: int = SHARD_ROWS,
     budget: int = TOKEN_BUDGET,
 ) -> Iterator[Activations]:
-    """The same, one shard of `shard_rows` consecutive texts at a time: memory does not grow with their number.
+    """The same, one shard of `shard_rows` consecutive texts at a time.
 
     Each part holds the items of its own texts, which keep their numbers among all texts: `labels[part.row]` are the
     labels of its items. A shard that is damaged or of another origin is reported in the log and read again.
 
-    Raises ValueError when there are no texts, `positions` select nothing in one of them (before anything is read), or
+    Raises ValueError when there are no texts, the positions select nothing in one of them (before anything is read), or
     `model` is being edited; StorageError when `folder` cannot be read or written; and what `Model.read` raises.
     """
     tokens = tokens if isinstance(tokens, Tokens) else model.tokenize(tokens)
-    if not isinstance(sites, ReadSpec):
-        many = [sites] if isinstance(sites, Site | str) else sites
-        sites = ReadSpec(tuple(Site.parse(site) for site in many), Positions.parse(positions), pool)
     if shard_rows < 1 or len(tokens) == 0:
         raise ValueError(f"cannot store {len(tokens)} texts in shards of {shard_rows}; both must be at least 1")
-    sites.positions.counts(tokens, budget)  # hours of reading must not end at a row without any
-    reading = _Reading(model, sites.sites, sites.positions, sites.pool, budget, folder)
-    return _parts(reading, tokens, shard_rows)
+    spec.positions.counts(tokens, budget)  # hours of reading must not end at a row without any
+    return _parts(_Reading(model, spec, budget, folder), tokens, shard_rows)
 
 
 def _parts(reading: "_Reading", tokens: Tokens, shard_rows: int) -> Iterator[Activations]:
@@ -209,9 +184,7 @@ class _Reading:
     """All that is the same for the shards of one call."""
 
     model: Model
-    sites: tuple[Site, ...]
-    positions: Positions
-    pool: Pool | None
+    spec: ReadSpec
     budget: int
     folder: Path
 
@@ -229,17 +202,17 @@ class _Reading:
             tensors = _load(path, key)
         if tensors is None:
             raise StorageError(f"{path} is not what was just written to it; check the disk, or choose another folder")
-        arrays = {site: tensors[str(site)] for site in self.sites}
+        arrays = {site: tensors[str(site)] for site in self.spec.sites}
         return Activations(arrays, tensors["row"], len(tokens), tensors.get("position"))
 
     def _key(self, tokens: Tokens) -> str:
         rows = json.dumps([[row.prefix, row.response, row.ids] for row in tokens])
-        what = {"format": FORMAT, "model": self.model.digest, "dtype": str(self.model.dtype), "pool": self.pool}
-        where = {"sites": sorted(map(str, self.sites)), "positions": str(self.positions)}
+        what = {"format": FORMAT, "model": self.model.digest, "dtype": str(self.model.dtype), "pool": self.spec.pool}
+        where = {"sites": sorted(map(str, self.spec.sites)), "positions": str(self.spec.positions)}
         return digest({**what, **where, "rows": hashlib.sha256(rows.encode()).hexdigest()})
 
     def _read(self, tokens: Tokens) -> dict[str, Tensor]:
-        read = self.model.read(tokens, self.sites, positions=self.positions, pool=self.pool, budget=self.budget)
+        read = self.model.read(tokens, self.spec, budget=self.budget)
         tensors = {str(site): array for site, array in read.arrays.items()} | {"row": read.row}
         return tensors if read.position is None else tensors | {"position": read.position}
 
