@@ -26,8 +26,9 @@ from steering.training.checkpoints import random_stream
 from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from workbench.data.dataset import Dataset
+from workbench.data.labelled import Labelled
 from workbench.data.packaged import packaged
-from workbench.data.states import Labelled, States
+from workbench.data.states import States
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site

@@ -19,8 +19,8 @@ from steering.methods.reft_r1 import LatentObjective
 from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from workbench.data.items import Target
+from workbench.data.labelled import Labelled, ModelAccess
 from workbench.data.packaged import packaged
-from workbench.data.states import Labelled, Through
 from workbench.models.load import load
 from workbench.models.model import Model
 
@@ -54,7 +54,7 @@ def concept_data(model: Model, number: int, n_texts: int) -> Labelled:
         target=Target(f"concept-{number}", "any", "text"),
         site=model.site(),
         items=packaged().items[number::MOST][:n_texts],
-        through=Through(model),
+        through=ModelAccess(model),
     )
 
 

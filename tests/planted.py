@@ -10,7 +10,8 @@ from torch import Tensor
 from tests.tiny import tiny_model
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Target
-from workbench.data.states import Labelled, States, Through
+from workbench.data.labelled import Labelled, ModelAccess
+from workbench.data.states import States
 from workbench.models.activations import Activations
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
@@ -21,9 +22,9 @@ CONCEPT = Target(name="planted", description="a planted concept", genre="text")
 
 
 @cache
-def through() -> Through:
+def through() -> ModelAccess:
     """A tiny model as wide as the planted states, for methods that are trained through one."""
-    return Through(tiny_model())
+    return ModelAccess(tiny_model())
 
 
 def truth(seed: int = 0) -> Float[Tensor, "d"]:

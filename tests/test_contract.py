@@ -18,7 +18,7 @@ from tests.planted import CONCEPT, D, concept_set, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.evaluation.detecting import text_scores
 from workbench.evaluation.metrics import auroc
 from workbench.methods.capabilities import (

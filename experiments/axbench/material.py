@@ -8,8 +8,9 @@ import torch
 
 from experiments.axbench.config import METHODS, Config
 from workbench.data.dataset import Dataset
+from workbench.data.labelled import ModelAccess
 from workbench.data.named import dataset as choose_concepts
-from workbench.data.states import States, Through
+from workbench.data.states import States
 from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose as choose_judge
@@ -117,7 +118,7 @@ class Material(Context):
             shards = [Read(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
             self.executor.finish(self, shards, "read")
         read = mapped(self.model, self.tokens, self.spec, folder=_activations())
-        through = Through(self.model, self.run.folder / "training")
+        through = ModelAccess(self.model, self.run.folder / "training")
         return States(self.concepts, read, self.spec, self.model.name, self.model.digest, through)
 
     @cached_property

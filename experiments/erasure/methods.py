@@ -5,7 +5,7 @@ from typing import Any
 
 from steering.erasure import ERASURES
 from workbench.artifacts.eraser import ConceptEraser
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.fitting import mean_states
 
 

@@ -12,7 +12,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from workbench.artifacts.attention import AttentionReadout
 from workbench.data.items import DataError, Label
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.methods.capabilities import ScoresStates, Steers
 from workbench.methods.fitting import unit_of
 from workbench.methods.method import Method

@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy, linear
 
 from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.data.items import DataError, Item
-from workbench.data.states import Labelled, States, Through
+from workbench.data.labelled import Labelled, ModelAccess
+from workbench.data.states import States
 from workbench.methods.capabilities import NeedsModel, ScoresTexts
 from workbench.methods.method import Method
 from workbench.models.model import TOKEN_BUDGET, Model
@@ -88,13 +89,13 @@ class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsMod
         return self._fit(list(data))
 
     def detect_texts(
-        self, artifact: ClassifierHead, texts: Sequence[Item], through: Through | None = None
+        self, artifact: ClassifierHead, texts: Sequence[Item], through: ModelAccess | None = None
     ) -> Float[Tensor, "text"]:
         """The largest score of any token of each text. Raises DataError without the live model, or for another one."""
         return torch.stack([scores.max() for scores in self.attribute(artifact, texts, through)])
 
     def attribute(
-        self, artifact: ClassifierHead, texts: Sequence[Item], through: Through | None = None
+        self, artifact: ClassifierHead, texts: Sequence[Item], through: ModelAccess | None = None
     ) -> list[Float[Tensor, "_"]]:
         """The score of each token of each text, BOS and chat header apart, in float32.
 
@@ -273,9 +274,9 @@ def _tokens(model: Model, texts: Sequence[Item]) -> Tokens:
     return model.encode([text.conversation for text in texts])
 
 
-def _live(through: Through | None, concept: str) -> Model:
+def _live(through: ModelAccess | None, concept: str) -> Model:
     if through is None:
-        raise DataError(f"attribution for {concept!r} needs the live model: pass `through=Through(model)`")
+        raise DataError(f"attribution for {concept!r} needs the live model: pass `through=ModelAccess(model)`")
     return through.model
 
 

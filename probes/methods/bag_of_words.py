@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.data.items import DataError, Item
-from workbench.data.states import Labelled, Through
+from workbench.data.labelled import Labelled, ModelAccess
 from workbench.methods.capabilities import ScoresTexts
 from workbench.methods.method import Method
 
@@ -44,7 +44,7 @@ class BagOfWords(Method[BagOfWordsWeights], ScoresTexts[BagOfWordsWeights]):
         return BagOfWordsWeights(self.origin(data), words, weights, bias)
 
     def detect_texts(
-        self, artifact: BagOfWordsWeights, texts: Sequence[Item], through: Through | None = None
+        self, artifact: BagOfWordsWeights, texts: Sequence[Item], through: ModelAccess | None = None
     ) -> Float[Tensor, "text"]:
         """The log-odds of each text."""
         counts = CountVectorizer(vocabulary=list(artifact.words)).transform([_words(text) for text in texts])

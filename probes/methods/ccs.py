@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means
 from workbench.methods.method import AdditiveMethod
 from workbench.models.pooling import pool_rows

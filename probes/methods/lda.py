@@ -8,7 +8,7 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from workbench.artifacts.vector import Vector
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.method import AdditiveMethod
 
 

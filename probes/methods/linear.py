@@ -12,7 +12,8 @@ from probes.solvers.logistic import Fitted
 from probes.solvers.paths import Chosen, balanced, chosen, logistic_path
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Label
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod
 
 Marked = tuple[Tensor, Tensor]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.artifacts.vector import Vector
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means
 from workbench.methods.method import AdditiveMethod
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.artifacts.prompt import Prompt
 from workbench.data.items import DataError, Item
-from workbench.data.states import Labelled, Through
+from workbench.data.labelled import Labelled, ModelAccess
 from workbench.evaluation.judges import rubric
 from workbench.evaluation.judges.base import Item as JudgedText
 from workbench.methods.capabilities import NeedsModel, ScoresTexts
@@ -54,7 +54,7 @@ class PromptDetection(Method[Prompt], ScoresTexts[Prompt], NeedsModel):
         return Prompt(self.origin(data), data.target.description)
 
     def detect_texts(
-        self, artifact: Prompt, texts: Sequence[Item], through: Through | None = None
+        self, artifact: Prompt, texts: Sequence[Item], through: ModelAccess | None = None
     ) -> Float[Tensor, "text"]:
         """The log-odds, or the rating, of each text.
 

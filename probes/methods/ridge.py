@@ -14,7 +14,8 @@ from torch import Tensor
 
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Label
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod
 
 _RANK = 1e-12

@@ -15,7 +15,8 @@ from probes.solvers.paths import logistic_path
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.linear_readout import LinearReadout
 from workbench.data.items import DataError, Kind
-from workbench.data.states import Samples, States
+from workbench.data.labelled import Samples
+from workbench.data.states import States
 from workbench.runs.environment import code_version
 from workbench.runs.files import canonical
 

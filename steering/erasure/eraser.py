@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from workbench.artifacts.eraser import ConceptEraser, Eraser
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import Steers
 from workbench.methods.method import Method
 from workbench.models.edits import Edit

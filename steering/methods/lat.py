@@ -8,7 +8,7 @@ import torch
 from steering.methods.pca import PCA, first_component
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import Steers
 from workbench.models.backend import Hook, InputOutputHook
 from workbench.models.edits import Edit, LowRankMap

@@ -13,7 +13,7 @@ from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
 from workbench.artifacts.adapter import Adapter, Part
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import SteersAsTrained
 from workbench.models.backend import Hook
 from workbench.models.edits import Edit, LowRank

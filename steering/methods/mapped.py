@@ -17,7 +17,8 @@ from torch import Tensor
 from probes.methods.ridge import ridge_path
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.methods.capabilities import NeedsModel
 from workbench.methods.fitting import mean_states
 from workbench.methods.method import AdditiveMethod

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from workbench.artifacts.prompt import Prompt
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import Prompts
 from workbench.methods.method import Method
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from workbench.artifacts.vector import Vector
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means, unit_of
 from workbench.methods.method import AdditiveMethod
 

@@ -12,7 +12,7 @@ from steering.training.texts import balanced
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means
 from workbench.methods.readers import LinearReader, Reader
 from workbench.models.backend import Hook

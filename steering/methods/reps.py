@@ -13,7 +13,7 @@ from steering.training.texts import texts
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means, unit_of
 from workbench.models.backend import Hook
 from workbench.models.generation import Sampling

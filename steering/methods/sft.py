@@ -13,7 +13,7 @@ from steering.training.objective import Group, Objective, TrainingConfig
 from steering.training.texts import texts
 from steering.training.trainer import live, train
 from workbench.artifacts.adapter import Adapter
-from workbench.data.states import Labelled, Through
+from workbench.data.labelled import Labelled, ModelAccess
 from workbench.methods.capabilities import ChangesWeights, NeedsModel
 from workbench.methods.method import Method
 from workbench.models.model import Model
@@ -72,7 +72,7 @@ class SFT(Method[Adapter], ChangesWeights[Adapter], NeedsModel):
         Raises DataError if the data do not carry the live model, ValueError if `weights` matches none.
         """
         objective = self.objective(data)
-        found = train(objective, [data], Through(live(data)))[0].parameters
+        found = train(objective, [data], ModelAccess(live(data)))[0].parameters
         kept: torch.dtype = getattr(torch, self.precision)
         changes = {name: (found[name] - weight.cpu()).to(kept) for name, weight in objective.start(data).items()}
         return Adapter(self.origin(data, self.recipe.seed), changes=changes)

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from steering.training.objective import TrainingData
-from workbench.data.states import Through
+from workbench.data.labelled import ModelAccess
 from workbench.runs.files import canonical, digest, write_bytes
 
 Constrain = Callable[[dict[str, Tensor]], None]
@@ -85,7 +85,7 @@ class Checkpoints:
     begins anew.
     """
 
-    through: Through
+    through: ModelAccess
     settings: object
     """What is trained and how, as a dataclass: another one never finds this one's checkpoints."""
     data: Sequence[TrainingData]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.models.backend import Hook
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout, Positions

@@ -3,7 +3,7 @@
 import hashlib
 
 from workbench.data.items import Item
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 
 
 def texts(data: Labelled, positive: bool) -> list[Item]:

@@ -8,7 +8,8 @@ from steering.training.objective import Objective, TrainingConfig
 from steering.training.trainer import Trained, train
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.methods.capabilities import NeedsModel
 from workbench.methods.method import AdditiveMethod, Method
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from steering.training.checkpoints import Checkpoints, TrainingState, random_stream
 from steering.training.objective import Batch, D, Forward, Group, Objective
 from workbench.data.items import DataError, Item
-from workbench.data.states import Labelled, Through
+from workbench.data.labelled import Labelled, ModelAccess
 from workbench.models.backend import Hook
 from workbench.models.model import Model
 from workbench.models.positions import Layout, Positions
@@ -43,7 +43,7 @@ class Trained:
     """Why training ended early, if it did; the parameters are then the last finite ones."""
 
 
-def train(objective: Objective[D], data: Sequence[D], through: Through | None = None) -> list[Trained]:
+def train(objective: Objective[D], data: Sequence[D], through: ModelAccess | None = None) -> list[Trained]:
     """Train concepts side by side; each comes out as if it had been trained alone, up to rounding.
 
     The live model is that of `through`, or the one that the data carry; DataError if there is none. A concept whose
@@ -66,11 +66,11 @@ def live(data: Labelled) -> Model:
     return _through(data).model
 
 
-def _through(data: object) -> Through:
+def _through(data: object) -> ModelAccess:
     what = f"training on {getattr(data, 'name', data)!r}"
     through = getattr(data, "through", None)
     if through is None:
-        raise DataError(f"{what} needs the live model: give the data `through=Through(model)`")
+        raise DataError(f"{what} needs the live model: give the data `through=ModelAccess(model)`")
     if not getattr(data, "items", ()):
         raise DataError(f"{what} needs the texts themselves: give the data `items`")
     return through
@@ -95,7 +95,7 @@ class _Block(Generic[D]):
 
     objective: Objective[D]
     data: Sequence[D]
-    through: Through
+    through: ModelAccess
     concepts: list[TrainingState] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,8 @@ import torch
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Item, Relation, Target
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.data.store import Shards, mapped
 from workbench.models.activations import Activations
 from workbench.models.conversation import Conversation

@@ -7,7 +7,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, mean_squared_error, roc_auc_score
 
 from workbench.data.items import Kind, Target
-from workbench.data.states import Samples
+from workbench.data.labelled import Samples
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.metrics import MetricError
 from workbench.evaluation.targets import correlation, explained, judge, mean_recall, weighted_mean

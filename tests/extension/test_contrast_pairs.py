@@ -12,7 +12,8 @@ from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.artifacts.vector import Vector
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Relation, Target
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod
 from workbench.models.edits import Add
 from workbench.models.model import wrap

@@ -12,7 +12,7 @@ from steering.training.trainer import train
 from tests.tiny import tiny_model
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Relation
-from workbench.data.states import Through
+from workbench.data.labelled import ModelAccess
 from workbench.models.edits import LowRankMap
 from workbench.models.pooling import pool_rows
 from workbench.models.positions import ALL
@@ -53,7 +53,7 @@ def test_one_role_moves_away_from_another_and_a_third_is_kept() -> None:
     found = {-1.0: measure()}
     for keep in (0.1, 0.0):
         objective = replace(Separate.on(model, method), keep=keep, observes=SITES)
-        leaves = train(objective, [data], Through(model))[0].parameters
+        leaves = train(objective, [data], ModelAccess(model))[0].parameters
         with model.edited([LowRankMap(site=s, strength=16.0, down=a, up=b) for s, a, b in objective.maps(leaves)]):
             found[keep] = measure()
     assert all(bool((found[keep][0] < found[-1.0][0] - 0.1).all()) for keep in (0.1, 0.0))

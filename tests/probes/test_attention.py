@@ -13,8 +13,9 @@ from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.attention import AttentionReadout
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Item
+from workbench.data.labelled import Labelled
 from workbench.data.packaged import packaged
-from workbench.data.states import Labelled, States
+from workbench.data.states import States
 from workbench.evaluation.detecting import text_scores
 from workbench.evaluation.metrics import auroc
 from workbench.methods.readers import LinearReader

@@ -14,7 +14,7 @@ from tests.planted import planted
 from tests.tiny import blocks_of, tiny_model
 from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.data.items import DataError, Item, Target
-from workbench.data.states import Labelled, Through
+from workbench.data.labelled import Labelled, ModelAccess
 from workbench.evaluation.metrics import auroc
 from workbench.models.model import Model
 from workbench.models.positions import Layout
@@ -53,7 +53,7 @@ def read(model: Model, n: int = 20, seed: int = 0) -> Labelled:
         model=model.name,
         model_digest=model.digest,
         items=examples,
-        through=Through(model),
+        through=ModelAccess(model),
     )
 
 
@@ -217,7 +217,7 @@ def test_what_is_missing_or_strange_is_refused(llama):
     with pytest.raises(DataError, match=r"block's output, not from blocks\.1\.hook_mlp_out"):
         method.fit(replace(data, site=Site(1, "mlp_out")))
     with pytest.raises(DataError, match="trained on tiny-llama"):
-        method.detect_texts(head, data.items, Through(tiny_model(seed=1)))
+        method.detect_texts(head, data.items, ModelAccess(tiny_model(seed=1)))
 
 
 def test_titles_say_what_is_unusual():

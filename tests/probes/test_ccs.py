@@ -7,7 +7,7 @@ from torch import Tensor
 from probes.methods.ccs import CCS, fit_ccs
 from tests.planted import TOKENS, D, planted, truth
 from workbench.data.items import DataError
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.evaluation.metrics import auroc
 
 

@@ -6,7 +6,7 @@ import torch
 from probes.methods.linear import LinearProbe
 from probes.solvers.paths import logistic_path
 from tests.planted import concept_set, planted
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 
 
 def noisy(few: int = 5, seed: int = 0) -> Labelled:

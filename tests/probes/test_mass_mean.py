@@ -7,7 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from probes.methods.mass_mean import MassMean, within_covariance
 from tests.planted import D, planted, truth
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means
 
 

@@ -14,7 +14,7 @@ from probes.methods.prompt_detection import PromptDetection, answers
 from tests.planted import planted, through
 from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
 from workbench.data.items import DataError, Item, Target
-from workbench.data.states import Through
+from workbench.data.labelled import ModelAccess
 from workbench.evaluation.metrics import auroc
 from workbench.models.model import Model, wrap
 
@@ -36,7 +36,7 @@ def final_states(model: Model, texts: tuple[Item, ...]) -> torch.Tensor:
 
 def test_log_odds_equal_the_next_token_of_hugging_face(model):
     data = planted()
-    found = METHOD.detect_texts(METHOD.fit(data), data.items[:5], Through(model))
+    found = METHOD.detect_texts(METHOD.fit(data), data.items[:5], ModelAccess(model))
     byte = {letter: model.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in "YyNn"}
     for score, text in zip(found, data.items, strict=False):
         with torch.no_grad():
@@ -54,7 +54,7 @@ def test_a_model_that_knows_the_answer_is_believed():
     with torch.no_grad():
         model.module.get_output_embeddings().weight[yes] = direction
         model.module.get_output_embeddings().weight[no] = -direction
-    scores = METHOD.detect_texts(METHOD.fit(data), test.items, Through(model))
+    scores = METHOD.detect_texts(METHOD.fit(data), test.items, ModelAccess(model))
     assert auroc(scores.numpy(), test.row_y.numpy()) > 0.95
 
 
@@ -79,7 +79,7 @@ def test_without_a_chat_template_the_answer_follows_a_cue():
     model = wrap(tiny_module("llama"), tiny_tokenizer(chat=False))
     data = planted()
     method = PromptDetection(question="{text}|{concept}")
-    found = method.detect_texts(method.fit(data), data.items[:1], Through(model))
+    found = method.detect_texts(method.fit(data), data.items[:1], ModelAccess(model))
     asked = f"{data.items[0].response}|a planted concept\nAnswer:"
     logits = model.logits([asked])[0][-1]
     yes, no = answers(model.tokenizer)
@@ -120,10 +120,10 @@ def test_as_published_the_rating_is_parsed_and_a_missing_one_counts(caplog):
     texts = (data.items[0], data.items[1].with_response("no room " * 600), data.items[2])
     assert method.ratings(artifact, texts, model).nan_to_num(nan=9.0).tolist() == [2.0, 9.0, 2.0]
     with caplog.at_level(logging.WARNING):
-        assert method.detect_texts(artifact, texts, Through(model)).tolist() == [2.0, -1.0, 2.0]
+        assert method.detect_texts(artifact, texts, ModelAccess(model)).tolist() == [2.0, -1.0, 2.0]
     assert "1 of 3 texts got no rating" in caplog.text
     short = replace(method, max_new_tokens=5)
-    assert short.detect_texts(artifact, texts, Through(model)).tolist() == [-1.0, -1.0, -1.0]
+    assert short.detect_texts(artifact, texts, ModelAccess(model)).tolist() == [-1.0, -1.0, -1.0]
 
 
 def test_without_the_live_model_nobody_can_be_asked():

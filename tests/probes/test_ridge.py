@@ -6,7 +6,7 @@ from torch import Tensor
 
 from probes.methods.ridge import RidgeProbe, ridge_path
 from tests.planted import concept_set, planted
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 
 LAMBDAS = (1e-2, 1e-1, 1.0)
 

@@ -9,7 +9,8 @@ from steering.training.objective import TrainingConfig
 from steering.training.texts import texts
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Target
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.models.model import Model
 from workbench.models.tokens import Row, Tokens
 

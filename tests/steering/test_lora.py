@@ -13,7 +13,7 @@ from steering.training.trainer import train
 from tests.steering.adapting import by_hand, concept_texts, positive, without_cache
 from tests.tiny import tiny_module
 from workbench.artifacts.adapter import Adapter
-from workbench.data.states import Through
+from workbench.data.labelled import ModelAccess
 from workbench.models.edits import Add, LowRankMap, per_row
 from workbench.models.generation import Sampling
 from workbench.models.sites import Site
@@ -122,7 +122,7 @@ def test_a_training_that_is_interrupted_ends_the_same(
     llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, hooks = concept_texts(llama, concepts=1)[0], MapObjective.hooks
-    kept = replace(data, through=Through(llama, tmp_path))
+    kept = replace(data, through=ModelAccess(llama, tmp_path))
 
     def interrupted(self: MapObjective, batch: Batch, *given: Any) -> Any:
         if bool((batch.progress > 0.5).any()):

@@ -9,8 +9,9 @@ from steering.methods.diffmean import DiffMean
 from steering.methods.mapped import MappedDiffMean, carried
 from tests.planted import planted
 from workbench.data.items import DataError
+from workbench.data.labelled import Labelled
 from workbench.data.packaged import packaged
-from workbench.data.states import Labelled, States
+from workbench.data.states import States
 from workbench.evaluation.detecting import detections, text_scores
 
 

@@ -13,7 +13,8 @@ from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from tests.planted import concept_set
 from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
-from workbench.data.states import Labelled, States, Through
+from workbench.data.labelled import Labelled, ModelAccess
+from workbench.data.states import States
 from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.positions import ALL
@@ -22,7 +23,7 @@ from workbench.models.sites import Site
 
 def read(family: Family = "llama", **through: Any) -> Labelled:
     model = tiny_model(family)
-    return replace(States.read(concept_set().dataset, model, Site(1))[0], through=Through(model, **through))
+    return replace(States.read(concept_set().dataset, model, Site(1))[0], through=ModelAccess(model, **through))
 
 
 def log_p(model: Model, text: Any) -> tuple[float, int]:
@@ -91,6 +92,6 @@ def test_answers_of_another_length_or_chat_template_are_not_taken(tmp_path: Any)
     model = data.through.model
     tokenizer = copy.deepcopy(model.tokenizer)
     tokenizer.chat_template = f"!{tokenizer.chat_template}"
-    other = replace(data, through=Through(Model(model.backend, tokenizer, model.name, model.digest), tmp_path))
+    other = replace(data, through=ModelAccess(Model(model.backend, tokenizer, model.name, model.digest), tmp_path))
     RePS(max_new_tokens=12).objective(other).items(other)
     assert len(list(tmp_path.glob("answers-*.json"))) == 3

@@ -17,7 +17,8 @@ from steering.training.trainer import train
 from tests.planted import concept_set, planted
 from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
 from workbench.data.items import DataError
-from workbench.data.states import Labelled, States, Through
+from workbench.data.labelled import Labelled, ModelAccess
+from workbench.data.states import States
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
@@ -29,7 +30,7 @@ def read(family: Family = "llama", folder: Path | None = None) -> list[Labelled]
     """Three planted concepts, really read from a tiny model at block 1 of 3."""
     data = list(States.read(concept_set().dataset, tiny_model(family), Site(1)))
     assert data[0].through is not None
-    return [replace(one, through=Through(data[0].through.model, folder)) for one in data]
+    return [replace(one, through=ModelAccess(data[0].through.model, folder)) for one in data]
 
 
 def plain_loop(objective: LatentObjective, data: Labelled) -> tuple[list[float], Tensor]:
@@ -211,7 +212,7 @@ def test_a_checkpoint_of_another_chat_template_or_of_other_labels_is_not_found(t
     model = data.through.model
     tokenizer = copy.deepcopy(model.tokenizer)
     tokenizer.chat_template = f"!{tokenizer.chat_template}"
-    other = Through(Model(model.backend, tokenizer, model.name, model.digest), tmp_path)
+    other = ModelAccess(Model(model.backend, tokenizer, model.name, model.digest), tmp_path)
     assert other.model.identity["chat_template"] != model.identity["chat_template"]
     train(objective, [data])
     for changed in (replace(data, through=other), replace(data, y=~data.y)):

@@ -1,163 +1,26 @@
 """The hidden states that a model has on a dataset's texts, and the view of them that one target takes."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from html import escape
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.data.dataset import Dataset, present
-from workbench.data.items import DataError, Item, Label, Relation, Split, Target, named_relation
+from workbench.data.items import DataError, Label, Split
+from workbench.data.labelled import Labelled, ModelAccess, Samples
 from workbench.data.store import Shards, mapped
 from workbench.data.token_labels import token_classes
 from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
-from workbench.models.pooling import pool_rows
 from workbench.models.positions import Layout
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-
-
-@dataclass(frozen=True, eq=False)
-class Through:
-    """The live model, for methods that are trained through it."""
-
-    model: Model
-    folder: Path | None = None
-    """Where their checkpoints go; without one, a training that is killed starts again."""
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """States with the value of one target for each: of its kind, and of any number of texts."""
-
-    target: Target
-    x: Float[Tensor, "item d"]
-    y: Tensor
-    """[item]: bool of a binary target, the class (int64) of a class or token target, or a number (float64)."""
-    row: Int[Tensor, "item"]
-    """Which item of the dataset each state belongs to, ascending."""
-    group: Int[Tensor, "item"]
-    """Which group of the dataset's items: states of one group, without groups those of one text, are resampled
-    together."""
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of states and values, and of which are of one text."""
-        return _digest_of(self.x.float(), self.y, self.row.unique(return_inverse=True)[1]).hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Tokens of texts that carry a binary target (`y`) and of texts that do not, from one site of one model.
-
-    Raises DataError for an empty class, values that are not finite, or fields that disagree in length.
-    """
-
-    x: Float[Tensor, "token d"]
-    y: Bool[Tensor, "token"]
-    row: Int[Tensor, "token"]
-    """Which text each token belongs to."""
-    target: Target
-    site: Site
-    model: str = "unknown"
-    model_digest: str = "unknown"
-    items: tuple[Item, ...] = ()
-    """The texts, indexed by `row`; methods that read words need them."""
-    held_out: "Labelled | None" = None
-    """Validation data: for units, thresholds and regularisation, never for fitting."""
-    through: Through | None = None
-    """The live model; methods that need it raise DataError without it."""
-    others: Mapping[Site, Float[Tensor, "token _"]] = field(default_factory=dict)
-    """The states of the same tokens at the other sites that were read."""
-    relations: tuple[Relation, ...] = ()
-    """Which of the texts belong together, by their numbers in `items`; see `related`."""
-
-    def __post_init__(self) -> None:
-        name = self.target.name
-        if not len(self.x) == len(self.y) == len(self.row):
-            raise DataError(f"{name!r}: {len(self.x)} tokens, {len(self.y)} labels and {len(self.row)} row numbers")
-        if not 0 < int(self.y.sum()) < len(self.y):
-            raise DataError(
-                f"{name!r} has {int(self.y.sum())} positive of {len(self.y)} tokens; both classes are needed"
-            )
-        if self.items and int(self.row.max()) >= len(self.items):
-            raise DataError(f"{name!r}: row {int(self.row.max())} has no text; there are {len(self.items)} items")
-        if not bool(torch.isfinite(self.x).all()):
-            bad = int((~torch.isfinite(self.x).all(1)).nonzero()[0])
-            raise DataError(f"{name!r}: token {bad} (row {int(self.row[bad])}) has a value that is not finite")
-        if bool((self.x == self.x[0]).all()):
-            raise DataError(f"{name!r}: all tokens have the same hidden state; nothing can be told apart")
-
-    @property
-    def name(self) -> str:
-        """Of the target."""
-        return self.target.name
-
-    @property
-    def d(self) -> int:
-        """Width of the hidden state."""
-        return self.x.shape[1]
-
-    def at(self, site: Site | str) -> Float[Tensor, "token d_there"]:
-        """The states of the same tokens at one of the sites that were read. Raises DataError for another."""
-        every = {self.site: self.x, **self.others}
-        site = Site.parse(site)
-        if site not in every:
-            raise DataError(f"{self.target.name!r}: {site} was not read; there are {', '.join(map(str, every))}")
-        return every[site]
-
-    def related(self, relation: str) -> dict[str, Float64[Tensor, "group d"]]:
-        """For each role of a relation the states of the texts that have it, group by group, in float64.
-
-        A text is the mean of its tokens. Groups of which some text is not here (in another split, say) are left out.
-        Raises DataError for a relation that there is not, and where no group is whole.
-        """
-        what = f"the data of {self.target.name!r}"
-        texts, text = self.row.unique(return_inverse=True)
-        whole = named_relation(self.relations, relation, what).taken(texts.numpy(), len(self.items))
-        if not len(whole.members):
-            raise DataError(f"{what} have all texts of no group of relation {relation!r}")
-        means = pool_rows(self.x.double(), text, len(texts), "mean")
-        return {role: means[torch.tensor(whole.role(role))] for role in whole.roles}
-
-    @cached_property
-    def row_y(self) -> Bool[Tensor, "row"]:
-        """The label of each text, in the order of the row numbers that occur."""
-        _, inverse = self.row.unique(return_inverse=True)
-        label = torch.zeros(int(inverse.max()) + 1, dtype=torch.bool)
-        label[inverse[self.y]] = True
-        return label
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of states, labels, texts and their relations, wherever in a dataset these stand."""
-        rows, order = self.row.unique(return_inverse=True)
-        total = _digest_of(self.x.float(), self.y, order)
-        for row in rows.tolist() if self.items else ():
-            total.update(repr(self.items[row].content).encode())
-        for relation in self.relations:
-            total.update(repr(relation.taken(rows.numpy(), len(self.items)).content).encode())
-        return total.hexdigest()
-
-    def _repr_html_(self) -> str:
-        n_rows, positive = len(self.row_y), int(self.row_y.sum())
-        facts = {
-            "target": self.target.description,
-            "site": f"{self.site} of {self.model}",
-            "texts": f"{positive} with it, {n_rows - positive} without",
-            "tokens": f"{int(self.y.sum())} and {int((~self.y).sum())}, width {self.d}",
-            "held out": "none" if self.held_out is None else f"{len(self.held_out.row_y)} texts",
-        }
-        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
-        return f"<table><caption>Labelled</caption>{rows}</table>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +38,7 @@ class States:
     spec: ReadSpec
     model: str = "unknown"
     model_digest: str = "unknown"
-    through: Through | None = None
+    through: ModelAccess | None = None
     """The live model, for methods that are trained through it."""
 
     def __post_init__(self) -> None:
@@ -201,7 +64,7 @@ class States:
             spec = ReadSpec((Site.parse(spec or model.site()),))
         tokens = model.encode(dataset.conversations)
         read = model.read(tokens, spec) if store is None else mapped(model, tokens, spec, folder=store)
-        return cls(dataset, read, spec, model.name, model.digest, Through(model, folder))
+        return cls(dataset, read, spec, model.name, model.digest, ModelAccess(model, folder))
 
     def __len__(self) -> int:
         return len(self.dataset.targets)
@@ -348,13 +211,6 @@ class States:
         return torch.tensor(
             [classes[row][at] for row, at in zip(found.row.tolist(), found.position.tolist(), strict=True)]
         )
-
-
-def _digest_of(*tensors: Tensor) -> "hashlib._Hash":
-    total = hashlib.sha256()
-    for tensor in tensors:
-        total.update(tensor.contiguous().numpy().tobytes())
-    return total
 
 
 def _layout(tokens: Tokens, row: Int[Tensor, "item"], position: Int[Tensor, "item"]) -> Layout:

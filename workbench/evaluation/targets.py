@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import log_softmax
 from torch import Tensor
 
-from workbench.data.states import Samples
+from workbench.data.labelled import Samples
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters, pair_share
 from workbench.evaluation.metrics import MetricError
 

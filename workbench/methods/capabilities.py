@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact
 from workbench.data.items import Item
-from workbench.data.states import Through
+from workbench.data.labelled import ModelAccess
 from workbench.methods.readers import Reader
 from workbench.models.edits import Edit
 from workbench.models.model import Model
@@ -44,7 +44,9 @@ class ScoresTexts(ABC, Generic[A]):
     """Scores whole texts instead of hidden states."""
 
     @abstractmethod
-    def detect_texts(self, artifact: A, texts: Sequence[Item], through: Through | None = None) -> Float[Tensor, "text"]:
+    def detect_texts(
+        self, artifact: A, texts: Sequence[Item], through: ModelAccess | None = None
+    ) -> Float[Tensor, "text"]:
         """The score of each text; methods that need the live model raise DataError without `through`."""
 
 

@@ -3,7 +3,7 @@
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from workbench.data.states import Labelled
+from workbench.data.labelled import Labelled
 from workbench.models.pooling import pool_rows
 
 

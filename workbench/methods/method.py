@@ -16,7 +16,8 @@ from torch import Tensor
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
-from workbench.data.states import Labelled, States
+from workbench.data.labelled import Labelled
+from workbench.data.states import States
 from workbench.methods.capabilities import OPERATIONS, ScoresStates, Steers
 from workbench.methods.fitting import unit_of
 from workbench.methods.readers import LinearReader, Reader
