@@ -9,9 +9,9 @@ import torch
 
 from benchmarks.timing import arguments, race, table
 from workbench.models.edits import Add
-from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
+from workbench.models.sampling import Sampling
 from workbench.models.tokens import Tokens
 
 PROMPTS = [

@@ -9,9 +9,9 @@ from benchmarks.generation import hugging_face
 from benchmarks.timing import arguments, race, table
 from workbench.data.packaged import packaged
 from workbench.models.edits import Add
-from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
+from workbench.models.sampling import Sampling
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
 

@@ -32,9 +32,9 @@ from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.evaluation.judges.fluency import broken, stuck
 from workbench.evaluation.metrics import auroc
 from workbench.evaluation.steering import perplexities
-from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
+from workbench.models.sampling import Sampling
 
 THERE = 1.0
 

@@ -20,10 +20,10 @@ from workbench.evaluation.steering import (
 from workbench.methods.capabilities import ChangesWeights, steers
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
-from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec, union
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.executors import Context, Executor, Local, UnitWork

@@ -17,9 +17,9 @@ from workbench.evaluation.judges.base import Item as JudgedText
 from workbench.methods.capabilities import NeedsModel, ScoresTexts
 from workbench.methods.method import Method
 from workbench.models.encoding import encode, encode_chat
-from workbench.models.generation import Sampling
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import Layout
+from workbench.models.sampling import Sampling
 from workbench.models.scoring import label_logits, labels
 from workbench.models.tokens import Row, Tokens
 

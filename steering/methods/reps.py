@@ -16,9 +16,9 @@ from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means, unit_of
 from workbench.models.backend import Hook
-from workbench.models.generation import Sampling
 from workbench.models.model import Model
 from workbench.models.positions import ALL
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.files import digest, read_json, write_json

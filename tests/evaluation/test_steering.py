@@ -16,7 +16,7 @@ from workbench.evaluation.steering import (
     split_instructions,
 )
 from workbench.models.edits import Add
-from workbench.models.generation import Sampling
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.runs.run import Run
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.models.edits import Add, Clamp, Edit, LowRank, Patch, ProjectOut, Replace, per_row, stack
+from workbench.models.edits import Add, Bound, Clamp, Edit, LowRank, Patch, ProjectOut, Replace
 from workbench.models.positions import Layout, Positions
 from workbench.models.sites import Site
+from workbench.models.stacking import per_row, stack
 from workbench.models.tokens import Row, Tokens
 
 D, LENGTHS = 6, (4, 2, 3)
@@ -28,9 +29,11 @@ SHARED: dict[str, Callable[[], Edit]] = {
     "add": lambda: Add(site=SITE, direction=normal(D)),
     "project": lambda: ProjectOut(site=SITE, direction=normal(D)),
     "clamp": lambda: Clamp(site=SITE, direction=normal(D), target=3.0),
-    "clamp at least": lambda: Clamp(site=SITE, direction=normal(D), target=0.2, at_least=True),
+    "clamp at least": lambda: Clamp(site=SITE, direction=normal(D), target=0.2, bound="at_least"),
+    "clamp at most": lambda: Clamp(site=SITE, direction=normal(D), target=0.2, bound="at_most"),
     "replace": lambda: Replace(site=SITE, value=normal(D)),
     "low rank": lambda: LowRank(site=SITE, rotation=ROTATION, weight=normal(2, D), bias=normal(2)),
+    "part": lambda: Add(site=SITE.coordinate(4, 1), direction=normal(2)),
 }
 BY_ROW: dict[str, Callable[[], Edit]] = {
     "add": lambda: Add(site=SITE, direction=normal(3, D)),
@@ -72,10 +75,25 @@ def test_clamp_reaches_its_target_and_moves_nothing_else(target: float | Tensor)
     torch.testing.assert_close(moved - (moved @ unit)[..., None] * unit, H - (H @ unit)[..., None] * unit)
 
 
-def test_clamp_at_least_leaves_what_is_larger() -> None:
+@pytest.mark.parametrize(("bound", "limit"), [("at_least", {"min": 0.2}), ("at_most", {"max": 0.2})])
+def test_caps_and_floors_leave_what_keeps_to_them(bound: Bound, limit: dict[str, float]) -> None:
     unit = torch.eye(D)[0]
-    moved = Clamp(site=SITE, direction=5 * unit, target=0.2, at_least=True).apply(H, LAYOUT)
-    torch.testing.assert_close((moved @ unit)[LAYOUT.mask], (H @ unit).clamp(min=0.2)[LAYOUT.mask])
+    moved = Clamp(site=SITE, direction=5 * unit, target=0.2, bound=bound).apply(H, LAYOUT)
+    torch.testing.assert_close((moved @ unit)[LAYOUT.mask], (H @ unit).clamp(**limit)[LAYOUT.mask])
+    kept = (moved == H).all(-1) & LAYOUT.mask
+    assert 0 < kept.sum() < LAYOUT.mask.sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_edit_that_keeps_the_norm_turns_the_state(dtype: torch.dtype) -> None:
+    h, direction = H.to(dtype), normal(D)
+    moved = Add(site=SITE, direction=direction, strength=3.0, keep_norm=True).apply(h, LAYOUT)
+    plain = (H.to(dtype) + (3 * direction).to(dtype)).float()
+    expected = plain * (h.float().norm(dim=-1, keepdim=True) / plain.norm(dim=-1, keepdim=True))
+    assert moved.dtype == dtype
+    torch.testing.assert_close(moved.float()[LAYOUT.mask], expected[LAYOUT.mask], atol=1e-6, rtol=2**-7)
+    zero = torch.zeros_like(h)
+    assert torch.equal(ProjectOut(site=SITE, direction=direction, keep_norm=True).apply(zero, LAYOUT), zero)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -181,9 +199,9 @@ def test_patches_of_one_row_stack() -> None:
 def test_per_row_gives_each_row_its_own_edits_in_its_own_order() -> None:
     """Add then project differs from project then add; rows also differ in number, kind, site and settings."""
     add, project = Add(site=SITE, direction=normal(D)), ProjectOut(site=SITE, direction=normal(D, seed=1) + normal(D))
-    floor = Clamp(site=SITE, direction=normal(D), target=0.2, at_least=True)
+    floor = Clamp(site=SITE, direction=normal(D), target=0.2, bound="at_least")
     other = ProjectOut(site=SITE, direction=normal(D, seed=2) + normal(D))
-    rows = [[add, project, add], [project, other, add], [replace(floor, at_least=False), floor]]
+    rows = [[add, project, add], [project, other, add], [replace(floor, bound="exactly"), floor]]
     batch = per_row(rows)
     moved = H
     for edit in batch:
@@ -211,7 +229,7 @@ DIFFERENT: dict[str, list[Edit]] = {
     "site": [Add(**ADD), Add(site=Site(2), direction=normal(D))],
     "width": [Add(**ADD), Add(site=SITE, direction=normal(D + 1))],
     "model": [Add(**ADD, model="a"), Add(**ADD, model="b")],
-    "setting": [Clamp(**ADD, target=1.0), Clamp(**ADD, target=1.0, at_least=True)],
+    "setting": [Clamp(**ADD, target=1.0), Clamp(**ADD, target=1.0, bound="at_least")],
 }
 
 

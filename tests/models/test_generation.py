@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor
 
 from tests.tiny import blocks_of
-from workbench.models.edits import Add, ProjectOut, per_row
-from workbench.models.generation import Sampling, choose
+from workbench.models.edits import Add, ProjectOut
 from workbench.models.positions import Layout, Positions
+from workbench.models.sampling import Sampling, choose
 from workbench.models.sites import Site
+from workbench.models.stacking import per_row
 from workbench.models.tokens import Row, Tokens
 
 PROMPTS = ["hello world", "hi", "a much longer text than the others", "   ", "🙂"]
@@ -56,7 +58,7 @@ def test_greedy_text_equals_hugging_face(model: Any, batch_size: int) -> None:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Oracle(Add):
-    """Writes down the absolute positions that it touches in each row."""
+    """Writes down the absolute positions that it touches in each row, the shortest prompt's first."""
 
     touched: dict[int, list[int]] = field(default_factory=dict)
 
@@ -65,6 +67,12 @@ class Oracle(Add):
         for row, at, index in zip(layout.rows.tolist(), chosen, layout.index, strict=True):
             self.touched.setdefault(row, []).extend(index[at].tolist())
         return chosen
+
+
+def by_length(prompts: Tokens) -> list[int]:
+    """The place of each prompt in a batch of all, which are put in order of their lengths."""
+    order = sorted(range(len(prompts)), key=lambda row: (prompts.lengths[row], row))
+    return [order.index(row) for row in range(len(prompts))]
 
 
 SPECIFICATIONS: dict[str, Callable[[int, Row], bool]] = {  # which places of a finished row each one means
@@ -92,7 +100,8 @@ def test_the_cache_changes_neither_the_text_nor_the_positions_touched(model: Any
             assert without_cache(model, prompt, SHORT.max_new_tokens) == one.ids
         whole = Row((*prompt.ids, *one.ids), prompt.prefix, prompt.response)
         end = len(whole.ids) - (not one.ended)  # the last token of a text cut short is never fed
-        assert sorted(edit.touched[number]) == [place for place in range(end) if SPECIFICATIONS[spec](place, whole)]
+        touched = sorted(edit.touched[by_length(prompts)[number]])
+        assert touched == [place for place in range(end) if SPECIFICATIONS[spec](place, whole)]
     if spec.startswith(("all", "prompt", "response")):  # else what is touched is far from where the text is written
         assert ids(found) != ids(model.generate(prompts, sampling=SHORT))
 
@@ -135,13 +144,13 @@ def test_rows_that_end_leave_the_batch_and_do_not_touch_the_others(model: Any, m
     edit.touched.clear()
     found = model.generate(PROMPTS, edits=edit, sampling=LONG)
     handle.remove()
-    fed = []
-    for row, whole, one in zip(model.tokenize(PROMPTS, chat=True), free, found, strict=True):
+    fed, prompts = [], model.tokenize(PROMPTS, chat=True)
+    for row, whole, one in zip(prompts, free, found, strict=True):
         end = next((place for place, token in enumerate(whole.ids) if token in stops), None)
         assert one.ids == whole.ids[:end]
         assert one.ended == (end is not None or whole.ended)
         fed.append(len(one.ids) if one.ended else len(one.ids) - 1)
-        touched = edit.touched[len(fed) - 1]
+        touched = edit.touched[by_length(prompts)[len(fed) - 1]]
         assert touched == list(range(row.response, row.response + min(12, fed[-1])))
     assert found[0].ended
     assert sizes == [len(PROMPTS), *(sum(n > step for n in fed) for step in range(max(fed)))]
@@ -245,9 +254,11 @@ def test_temperature_0_takes_the_likeliest() -> None:
     assert choose(LOGITS[None], Sampling(), torch.tensor([0.99])).tolist() == [3]
 
 
-@pytest.mark.parametrize("bad", [{"max_new_tokens": 0}, {"temperature": -0.1}, {"top_p": 0.0}, {"top_p": 1.1}])
+@pytest.mark.parametrize(
+    "bad", [{"max_new_tokens": 0}, {"temperature": -0.1}, {"temperature": math.nan}, {"top_p": 0.0}, {"top_p": 1.1}]
+)
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="needs max_new_tokens >= 1, temperature >= 0 and 0 < top_p <= 1"):
+    with pytest.raises(ValueError, match="needs max_new_tokens >= 1, a finite temperature >= 0 and 0 < top_p <= 1"):
         Sampling(**bad)
 
 

@@ -1,5 +1,7 @@
 import copy
+import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ from torch import Tensor
 from tests.tiny import FAMILIES, blocks_of, tiny_model, tiny_module, tiny_tokenizer
 from workbench.models.conversation import Conversation
 from workbench.models.edits import Add, Clamp, Edit, ProjectOut
-from workbench.models.generation import Sampling
 from workbench.models.model import wrap
 from workbench.models.positions import Positions
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site, SiteError
 
 TEXTS = ["hello world", "a", "a text much longer than its neighbours"]
@@ -281,3 +283,44 @@ def test_chat_messages_are_taken_as_one_conversation(llama: Any) -> None:
 def test_a_conversation_brings_its_own_response(llama: Any) -> None:
     with pytest.raises(ValueError, match="holds its own response"):
         llama.tokenize([Conversation.bare("a")], ["b"])
+
+
+def test_threads_share_a_model_and_not_their_edits(model: Any) -> None:
+    """Each thread reads and writes under its own edits while the others are inside theirs."""
+    texts = ["the sea", "an old harbour at night"]
+    edits = [Add(site=Site(1), direction=normal(model.d_model, seed=k), strength=3.0 * k) for k in range(4)]
+
+    def work(edit: Add) -> tuple[Tensor, list[tuple[int, ...]]]:
+        with model.edited(edit):
+            states = model.read(texts, Site(2)).x(Site(2))
+            return states, [one.ids for one in model.generate(texts, sampling=Sampling(max_new_tokens=8))]
+
+    alone = [work(edit) for edit in edits]
+    started = threading.Barrier(4)
+
+    def at_once(edit: Add) -> tuple[Tensor, list[tuple[int, ...]]]:
+        with model.edited(Add(site=Site(0), direction=torch.ones(model.d_model), strength=0.0)):
+            started.wait()
+            for _ in range(2):
+                work(edit)
+            return work(edit)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(at_once, edits))
+    for (states, written), (expected, text) in zip(together, alone, strict=True):
+        torch.testing.assert_close(states, expected, atol=1e-6, rtol=1e-6)
+        assert written == text
+    assert len({text for _, written in together for text in written}) > 2
+
+
+def test_edits_can_rest_while_others_are_in_force(model: Any) -> None:
+    edit = Add(site=Site(1), direction=normal(model.d_model))
+    plain = model.read(["text"], Site(2)).x(Site(2))
+    with model.edited(edit):
+        edited = model.read(["text"], Site(2)).x(Site(2))
+        with model.edited((), instead=True):
+            assert model.edits == ()
+            assert torch.equal(model.read(["text"], Site(2)).x(Site(2)), plain)
+        with model.edited(edit, instead=True):
+            assert torch.equal(model.read(["text"], Site(2)).x(Site(2)), edited)
+    assert not torch.equal(plain, edited)

@@ -150,3 +150,18 @@ def test_a_cap_on_the_logits_is_seen(model: Any) -> None:
     capped = wrap(tiny_module("gemma3"), tiny_tokenizer(), "capped")
     capped.module.config.final_logit_softcapping = 30.0
     assert not gives_logits(capped, capped.tokenize(["hello"]))
+
+
+def test_the_next_logits_are_those_of_the_last_token(model: Any) -> None:
+    texts = ["they all begin with this", "they all begin so", "they all"]
+    found = model.next_logits(texts, budget=16)
+    expected = torch.stack([logits[-1] for logits in model.logits(texts)])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    edit = Add(site=Site(1), direction=normal(3, model.d_model), positions=Positions("prompt[-2:]"))
+    with model.edited(edit):
+        edited = model.next_logits(texts)
+        expected = torch.stack([logits[-1] for logits in model.logits(texts)])
+    torch.testing.assert_close(edited, expected, atol=1e-5, rtol=1e-5)
+    assert (edited - found).abs().amax(1).min() > 1e-3
+    with pytest.raises(ValueError, match="no rows to continue"):
+        model.next_logits([])

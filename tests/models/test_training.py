@@ -7,6 +7,7 @@ import transformers
 
 from tests.tiny import blocks_of
 from workbench.models.edits import Add
+from workbench.models.gates import Gate
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Layout, Positions
@@ -74,10 +75,15 @@ def test_rows_behind_a_shared_prefix_get_the_logits_of_the_whole_rows(model: Any
         torch.testing.assert_close(found[rest.mask], whole[rest.mask], atol=1e-5, rtol=1e-5)
 
 
-def test_nothing_is_shared_under_edits(llama: Any) -> None:
+def test_what_is_shared_ends_where_edits_begin(llama: Any) -> None:
     tokens = llama.tokenize(["they all begin with this", "they all begin so"])
-    with llama.edited(Add(site=Site(1), direction=torch.ones(2, 32))):
-        assert SharedPrefixCache.of(llama, tokens, 5).length == 0
+    edit = Add(site=Site(1), direction=torch.ones(2, 32))
+    for positions, length in (("all", 0), ("at(3,7)", 3), ("prompt[-1]", 5)):
+        with llama.edited(replace(edit, positions=Positions(positions))):
+            assert SharedPrefixCache.of(llama, tokens, 5).length == length
+    gate = Gate(site=Site(0), direction=torch.ones(32), threshold=0.0, positions=Positions("at(2)"))
+    with llama.edited(replace(edit, positions=Positions("at(3)"), gate=gate)):
+        assert SharedPrefixCache.of(llama, tokens, 5).length == 2
     assert SharedPrefixCache.of(llama, tokens, 5).length == 5
 
 

@@ -14,9 +14,10 @@ from tests.steering.adapting import by_hand, concept_texts, positive, without_ca
 from tests.tiny import tiny_module
 from workbench.artifacts.adapter import Adapter
 from workbench.data.labelled import ModelAccess
-from workbench.models.edits import Add, LowRankMap, per_row
-from workbench.models.generation import Sampling
+from workbench.models.edits import Add, LowRankMap
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
+from workbench.models.stacking import per_row
 
 METHOD = LoRA(recipe=TrainingConfig(epochs=3, batch_size=2, learning_rate=5e-3))
 ASKED = ["why?", "how do waves come about", "a"]

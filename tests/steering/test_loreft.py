@@ -12,8 +12,8 @@ from steering.training.trainer import train
 from tests.steering.adapting import concept_texts, positive, without_cache
 from workbench.artifacts.adapter import Adapter
 from workbench.data.items import DataError
-from workbench.models.generation import Sampling
 from workbench.models.positions import Layout
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 
 METHOD = LoReFT(recipe=TrainingConfig(epochs=3, batch_size=2, learning_rate=5e-3))

@@ -15,8 +15,8 @@ from tests.steering.adapting import by_hand, concept_texts, positive, without_ca
 from tests.tiny import tiny_tokenizer
 from workbench.artifacts.adapter import Adapter
 from workbench.data.items import DataError
-from workbench.models.generation import Sampling
 from workbench.models.model import Model, wrap
+from workbench.models.sampling import Sampling
 
 METHOD = SFT(precision="float32", recipe=TrainingConfig(epochs=3, batch_size=3, learning_rate=1e-3))
 ASKED = ["why?", "how do waves come about", "a"]

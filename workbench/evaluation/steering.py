@@ -16,11 +16,12 @@ from tqdm.auto import tqdm
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
-from workbench.models.edits import Edit, per_row
-from workbench.models.generation import Sampling
+from workbench.models.edits import Edit
 from workbench.models.model import Model
 from workbench.models.positions import Layout
+from workbench.models.sampling import Sampling
 from workbench.models.scoring import label_logits, labels
+from workbench.models.stacking import per_row
 from workbench.models.tokens import Row as TokenRow
 from workbench.models.tokens import Tokens
 from workbench.runs.files import JSON, digest, plain

@@ -46,6 +46,14 @@ class Cache(Protocol):
         """Keep these rows only, in place."""
         ...
 
+    def join(self, other: "Cache", n_columns: int) -> None:
+        """Put the rows of another cache of the same network behind these, in place.
+
+        Both end at the same column. Each is cut on its left, or filled up with columns that nobody attends to, so that
+        it has `n_columns`. Raises ValueError for a network whose states cannot be aligned so.
+        """
+        ...
+
     def shared(self) -> "Cache | None":
         """Of a cache of one row, one that serves every row of any batch and that no forward pass changes.
 
@@ -72,6 +80,8 @@ class Facts:
     """Number of blocks."""
     d_model: int
     """Width of the residual stream."""
+    d_head: int | None
+    """Width of an attention head, if the network has heads of one width."""
     context: int | None
     """The longest text that the network was made for, in tokens, if it says."""
     dtype: torch.dtype
@@ -139,7 +149,7 @@ class Backend(Protocol):
         ...
 
     def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> AbstractContextManager[None]:
-        """Inside the `with`, every hook sees its point in each forward pass, in the order given.
+        """Inside the `with`, every hook sees its point in each forward pass of this thread, in the order given.
 
         Raises SiteError for a point that the network does not have before anything is hooked. No hook is left behind,
         whatever is raised.

@@ -1,9 +1,11 @@
 """What reading, scoring, generation and training share: a network, its tokenizer, and the edits in force."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -14,6 +16,7 @@ from workbench.models.backend import Backend, Cache, Hook, InputOutputHook, Outp
 from workbench.models.conversation import Conversation, Prompt, as_conversation
 from workbench.models.edits import Edit, LowRankMap
 from workbench.models.encoding import encode, encode_chat, encode_conversations
+from workbench.models.gates import observe
 from workbench.models.identity import template_digest, tokenizer_digest
 from workbench.models.positions import Layout
 from workbench.models.sites import Site
@@ -25,20 +28,30 @@ TOKEN_BUDGET = 1024
 Inputs = Tokens | Sequence[Prompt]
 """What a model can read: rows of tokens, or what makes them."""
 
+# Of this thread (or asyncio task) alone, so that two of them may use one model.
+_EDITED: ContextVar[Mapping["Core", tuple["_Edited", ...]]] = ContextVar("edited", default=MappingProxyType({}))
+_PASS: ContextVar[tuple["Core", Layout] | None] = ContextVar("the forward pass being run", default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Edited:
+    """One `edited` that is being executed."""
+
+    edits: tuple[Edit, ...]
+
 
 @dataclass(eq=False)
 class Core:
     """A causal language model with its tokenizer. `digest` identifies the weights.
 
-    `edited` is the only thing that acts on the network, through hooks that live inside its `with`.
+    `edited` is the only thing that acts on the network, through hooks that live inside its `with` and act in its
+    thread only.
     """
 
     backend: Backend
     tokenizer: Any
     name: str
     digest: str
-    _layout: Layout | None = field(default=None, init=False, repr=False)
-    _edits: tuple[Edit, ...] = field(default=(), init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -67,8 +80,8 @@ class Core:
 
     @property
     def edits(self) -> tuple[Edit, ...]:
-        """The edits in force, in order: none outside `edited`."""
-        return self._edits
+        """The edits in force, in order: none outside `edited`, and none of another thread's."""
+        return tuple(edit for context in _EDITED.get().get(self, ()) for edit in context.edits)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -118,22 +131,23 @@ class Core:
         return self.checked((encode_chat if use_chat else encode)(self.tokenizer, plain, responses))
 
     @contextmanager
-    def edited(self, edits: Edit | Sequence[Edit]) -> Iterator[Self]:
-        """Apply edits, in order, in every forward pass inside the `with`.
+    def edited(self, edits: Edit | Sequence[Edit], *, instead: bool = False) -> Iterator[Self]:
+        """Apply edits, in order, in every forward pass of this thread inside the `with`.
 
         Edits that speak about rows must have as many rows as each call's batch. Contexts nest: inner edits come after
-        outer ones. Raises SiteError for a place the model does not have, before anything is hooked.
+        outer ones, or are in force `instead` of them. Raises SiteError for a place the model does not have, before
+        anything is hooked.
         """
-        new = (edits,) if isinstance(edits, Edit) else tuple(edits)
-        for edit in new:
+        new = _Edited((edits,) if isinstance(edits, Edit) else tuple(edits))
+        for edit in new.edits:
             self._check_edit(edit)
-        outer = self._edits
-        with self.backend.hooked([(edit.site, self._hook(edit)) for edit in new]):
-            self._edits = outer + new
+        with self.backend.hooked([hook for edit in new.edits for hook in self._hooks(edit, new)]):
+            outer = () if instead else _EDITED.get().get(self, ())
+            token = _EDITED.set({**_EDITED.get(), self: (*outer, new)})
             try:
                 yield self
             finally:
-                self._edits = outer
+                _EDITED.reset(token)
 
     def forward(
         self,
@@ -148,13 +162,13 @@ class Core:
 
         Gradients are recorded as PyTorch is set; `read`, `generate`, `logits` and `score` record none.
         """
-        outer, self._layout = self._layout, layout
+        token = _PASS.set((self, layout))
         try:
             return self.backend.forward(
                 layout, attended=attended, cache=cache, keep_cache=keep_cache, n_logits=n_logits
             )
         finally:
-            self._layout = outer
+            _PASS.reset(token)
 
     def final_states(
         self, layout: Layout, chosen: Bool[Tensor, "batch pos"], **options: Any
@@ -193,7 +207,7 @@ class Core:
 
     def check_rows(self, n_rows: int) -> None:
         """Raises ValueError if an edit in force speaks about another number of rows."""
-        for edit in self._edits:
+        for edit in self.edits:
             if edit.n_rows() not in (None, n_rows):
                 kind, rows = type(edit).__name__, edit.n_rows()
                 raise ValueError(f"the {kind} at {edit.site} speaks about {rows} rows, this call has {n_rows}")
@@ -206,12 +220,26 @@ class Core:
                 "`adopt` the vector if the two share their representation"
             )
 
-    def _hook(self, edit: Edit) -> Hook:
-        if isinstance(edit, LowRankMap):
-            return InputOutputHook(lambda source, h: edit.apply(h, self._where(), source))
-        return lambda h: edit.apply(h, self._where())
+    def _hooks(self, edit: Edit, context: _Edited) -> Iterator[tuple[Site, Hook]]:
+        """What an edit does in each pass while it is in force: its gates look first, then it acts."""
+        placed = edit.with_heads_of(self.backend.facts().d_head)
+
+        def rests() -> bool:
+            return context not in _EDITED.get().get(self, ())
+
+        if edit.gate is not None:
+            gate = edit.gate
+            yield edit.gates[0].site, lambda h: None if rests() else observe(gate, h, self._where())
+        if isinstance(placed, LowRankMap):
+            yield (
+                edit.site,
+                InputOutputHook(lambda source, h: h if rests() else placed.apply(h, self._where(), source)),
+            )
+        else:
+            yield edit.site, lambda h: None if rests() else placed.apply(h, self._where())
 
     def _where(self) -> Layout:
-        if self._layout is None:
+        running = _PASS.get()
+        if running is None or running[0] is not self:
             raise RuntimeError("inside `edited`, call the Model's own methods: they know which tokens are which")
-        return self._layout
+        return running[1]

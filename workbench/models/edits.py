@@ -1,18 +1,23 @@
 """Changes at a site as data. Rows of one batch may differ in direction, strength and positions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.models.gates import Gate, counted, opened
+from workbench.models.parts import Columns, Latents, View
 from workbench.models.positions import ALL, Layout, Positions
-from workbench.models.sites import Site
+from workbench.models.sites import Part, Site
 
 E = TypeVar("E", bound="Edit")
+
+Bound = Literal["exactly", "at_least", "at_most"]
+"""What a Clamp makes of a component: its target, or at least or at most that."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -20,21 +25,42 @@ class Edit(ABC):
     """A change of the hidden state at `site`: `h + strength * delta(h)` at the chosen positions.
 
     Tensor fields are either shared by all rows or carry one entry a row in front: a direction is [d] or [row, d],
-    a strength one number or [row]. Positions are one Positions or one for each row. Rows at strength 0 are left
-    bit-equal. Directions are used as they are: in activation units, not normalised. Raises ValueError for a tensor
-    that is not finite, and when it is applied to a state of another width.
+    a strength one number or [row]. Positions, part and gate are one or a tuple of one for each row. Rows at strength 0
+    are left bit-equal. Directions are used as they are: in activation units, not normalised. With a `part`, `d` is the
+    width of the part, and the rest of the state is left bit-equal. Raises ValueError for a tensor that is not finite,
+    a gate above the site, and when it is applied to a state of another width.
     """
 
     site: Site
+    """Where. Its part, if it has one, becomes `part`."""
     positions: Positions | tuple[Positions, ...] = ALL
     strength: float | Float[Tensor, "row"] = field(default=1.0, metadata={"ndim": 0})
+    part: Part | tuple[Part, ...] | Latents | None = None
+    """The heads, coordinates or latents that are edited; the whole state by default."""
+    gate: Gate | tuple[Gate, ...] | None = None
+    """What the row must have shown before it is edited."""
+    keep_norm: bool = False
+    """Scale what is edited back to the length it had (at each token)."""
     model: str | None = None
     """Digest of the only model that may be edited, if the edit comes from something fitted on it."""
 
     def __post_init__(self) -> None:
-        for name in _numbers(self):
+        if self.site.part is not None:
+            if self.part is not None:
+                raise ValueError(f"{self.site} names a part of the state; give it there or as `part`, not both")
+            object.__setattr__(self, "part", self.site.part)
+            object.__setattr__(self, "site", self.site.whole)
+        for name in numbers_of(self):
             if not torch.as_tensor(getattr(self, name)).isfinite().all():
                 raise ValueError(f"the {name} of the {type(self).__name__} at {self.site} is not finite")
+        for gate in self.gates:
+            if gate.site.layer > self.site.layer:
+                raise ValueError(f"a gate at {gate.site} is seen only after {self.site} has been edited; put it below")
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The gates, if there are any: one, or one for each row."""
+        return (self.gate,) if isinstance(self.gate, Gate) else self.gate or ()
 
     @abstractmethod
     def delta(self, h: Float[Tensor, "batch pos d"], layout: Layout) -> Float[Tensor, "batch #pos d"]:
@@ -42,18 +68,37 @@ class Edit(ABC):
 
     def apply(self, h: Float[Tensor, "batch pos d"], layout: Layout) -> Float[Tensor, "batch pos d"]:
         """The edited state: a new tensor of the same shape, dtype and device."""
-        strength = self.scalar(self.strength, layout)
-        return torch.where(self._touched(strength, layout), self.move(h, strength, layout), h)
+        strength, view = self.scalar(self.strength, layout), self._view(h)
+        old = h if view is None else view.take(h, layout)
+        new = self.move(old, strength, layout)
+        if self.keep_norm:
+            new = (new.float() * (_length(old) / _length(new))).to(new.dtype)
+        whole = new if view is None else view.put(h, old, new, layout)
+        return torch.where(self._touched(strength, layout), whole, h)
+
+    def _view(self, h: Tensor) -> View | None:
+        if self.part is None or isinstance(self.part, Latents):
+            return self.part
+        return Columns.of(self.part, h.shape[-1])
 
     def _touched(self, strength: Tensor, layout: Layout) -> Tensor:
         return self.mask(layout)[..., None] & (strength != 0)
 
     def move(self, h: Tensor, strength: Tensor, layout: Layout) -> Tensor:
-        """The edited state before positions are looked at."""
+        """The edited state, or part of it, before positions are looked at."""
         return h + (strength * self.delta(h, layout)).to(h.dtype)
 
     def mask(self, layout: Layout) -> Tensor:
         """The positions of this forward that the edit touches, bool [batch, pos]."""
+        chosen = self._chosen(layout)
+        return chosen if self.gate is None else chosen & opened(self.gate, layout)
+
+    def looks_at(self, layout: Layout) -> Tensor:
+        """The tokens that it changes or that its gates count, bool [batch, pos]; it does nothing at any other."""
+        chosen = self._chosen(layout)
+        return chosen if self.gate is None else chosen | counted(self.gate, layout)
+
+    def _chosen(self, layout: Layout) -> Tensor:
         if isinstance(self.positions, Positions):
             return self.positions.mask(layout)
         mine = [self.positions[row] for row in layout.rows.tolist()]
@@ -87,19 +132,49 @@ class Edit(ABC):
 
     def n_rows(self) -> int | None:
         """How many rows the edit speaks about, or None if it serves any number; ValueError if its fields disagree."""
-        counts = {len(value) for name, value in self._per_row().items()}
-        if isinstance(self.positions, tuple):
-            counts.add(len(self.positions))
+        counts = {len(value) for value in self._per_row().values()}
+        counts |= {len(getattr(self, name)) for name in CHOICES if isinstance(getattr(self, name), tuple)}
+        if isinstance(self.part, Latents) and self.part.n_rows is not None:
+            counts.add(self.part.n_rows)
         if len(counts) > 1:
             raise ValueError(f"the {type(self).__name__} at {self.site} has fields for {sorted(counts)} rows")
         return counts.pop() if counts else None
 
+    def select(self: E, rows: Sequence[int]) -> E:
+        """The same for some of the rows, in the order given; itself if it serves any number."""
+        if self.n_rows() is None:
+            return self
+        chosen: dict[str, Any] = {name: value[list(rows)] for name, value in self._per_row().items()}
+        for name in CHOICES:
+            value = getattr(self, name)
+            if isinstance(value, tuple):
+                chosen[name] = tuple(value[row] for row in rows)
+        if isinstance(self.part, Latents):
+            chosen["part"] = self.part.select(rows)
+        return replace(self, **chosen)
+
+    def with_heads_of(self: E, d_head: int | None) -> E:
+        """The same, knowing how wide the model's heads are."""
+        if self.part is None or isinstance(self.part, Latents):
+            return self
+        parts = (self.part,) if isinstance(self.part, Part) else self.part
+        known = tuple(replace(part, d_head=d_head) for part in parts)
+        return replace(self, part=known[0] if isinstance(self.part, Part) else known)
+
     def _per_row(self) -> dict[str, Tensor]:
-        values = {name: torch.as_tensor(getattr(self, name)) for name in _numbers(self)}
-        return {name: value for name, value in values.items() if value.ndim > _numbers(self)[name]}
+        values = {name: torch.as_tensor(getattr(self, name)) for name in numbers_of(self)}
+        return {name: value for name, value in values.items() if value.ndim > numbers_of(self)[name]}
 
 
-def _numbers(edit: Edit) -> dict[str, int]:
+CHOICES = ("positions", "part", "gate")
+"""Fields that may be a tuple with an entry for each row."""
+
+
+def _length(h: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos 1"]:
+    return h.float().norm(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def numbers_of(edit: Edit) -> dict[str, int]:
     """The numeric fields of an edit, with the dimensions each has when all rows share it."""
     return {item.name: item.metadata["ndim"] for item in fields(edit) if "ndim" in item.metadata}
 
@@ -146,17 +221,26 @@ class ProjectOut(_Along):
 class Clamp(_Along):
     """Set the component along the unit vector of `direction` to `target` (one number or [row], activation units).
 
-    `at_least` leaves components that are already larger. Strength 1 goes all the way, 0.5 half of it.
+    A floor ("at_least") leaves components that are larger already, a cap ("at_most") those that are smaller. Strength
+    1 goes all the way, 0.5 half of it. Raises ValueError for another bound.
     """
 
     target: float | Float[Tensor, "*_row"] = field(metadata={"ndim": 0})
-    at_least: bool = False
+    bound: Bound = "exactly"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bound not in get_args(Bound):
+            bounds = ", ".join(get_args(Bound))
+            raise ValueError(f"bound={self.bound!r} of the Clamp at {self.site}: expected one of {bounds}")
 
     def delta(self, h: Tensor, layout: Layout) -> Tensor:
         """What the component along the unit vector lacks."""
         unit = self.unit(layout, h)
         missing = self.scalar(self.target, layout) - (h.float() * unit).sum(-1, keepdim=True)
-        return (missing.clamp(min=0) if self.at_least else missing) * unit
+        low = 0.0 if self.bound == "at_least" else -torch.inf
+        high = 0.0 if self.bound == "at_most" else torch.inf
+        return missing.clamp(low, high) * unit
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -228,6 +312,11 @@ class LowRankMap(Edit):
     down: Float[Tensor, "*_row rank d_in"] = field(metadata={"ndim": 2})
     up: Float[Tensor, "*_row rank d_out"] = field(metadata={"ndim": 2})
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.part is not None or self.keep_norm:
+            raise ValueError(f"the LowRankMap at {self.site} changes a whole map; it takes no part and no keep_norm")
+
     def delta(self, h: Float[Tensor, "batch pos d_in"], layout: Layout) -> Float[Tensor, "batch pos d_out"]:
         """B A h, of the map's input."""
         down = self.matrix(self.down, layout, h)
@@ -244,47 +333,3 @@ class LowRankMap(Edit):
         strength = self.scalar(self.strength, layout)
         added = strength * self.delta(h if source is None else source, layout)
         return torch.where(self._touched(strength, layout), h + added.to(h.dtype), h)
-
-
-def stack(edits: Sequence[E]) -> E:
-    """One edit whose row i is `edits[i]`, each serving one row.
-
-    Raises ValueError when they differ in more than their numbers and positions, or one speaks about several rows.
-    """
-    if len({_kind(edit) for edit in edits}) != 1:
-        raise ValueError(
-            "only edits of one kind, site and shape can be stacked, at least one; use `per_row` for others"
-        )
-    numbers = {name: torch.stack([_one_row(edit, name) for edit in edits]) for name in _numbers(edits[0])}
-    positions = [edit.positions if isinstance(edit.positions, Positions) else edit.positions[0] for edit in edits]
-    return replace(edits[0], positions=tuple(positions), **numbers)
-
-
-def per_row(rows: Sequence[Sequence[Edit]]) -> tuple[Edit, ...]:
-    """Edits for a batch in which row i gets `rows[i]`, in order; a row without an edit of some kind is left alone."""
-    slots: dict[tuple[int, Hashable], dict[int, Edit]] = {}
-    for row, edits in enumerate(rows):
-        for turn, edit in enumerate(edits):
-            slots.setdefault((turn, _kind(edit)), {})[row] = edit
-    return tuple(_fill(slots[slot], len(rows)) for slot in sorted(slots, key=lambda slot: slot[0]))
-
-
-def _fill(slot: dict[int, Edit], n_rows: int) -> Edit:
-    idle = replace(next(iter(slot.values())), strength=0.0)
-    return stack([slot.get(row, idle) for row in range(n_rows)])
-
-
-def _kind(edit: Edit) -> Hashable:
-    """What edits share that can be rows of one edit: all but numbers and positions."""
-    numbers = _numbers(edit)
-    settings = [getattr(edit, item.name) for item in fields(edit) if item.name not in (*numbers, "positions")]
-    return (type(edit), *settings, *(_one_row(edit, name).shape for name in numbers))
-
-
-def _one_row(edit: Edit, name: str) -> Tensor:
-    if edit.n_rows() not in (None, 1):
-        raise ValueError(
-            f"the {type(edit).__name__} at {edit.site} speaks about {edit.n_rows()} rows; a stack wants one"
-        )
-    value, ndim = torch.as_tensor(getattr(edit, name)), _numbers(edit)[name]
-    return value.reshape(value.shape[value.ndim - ndim :]).float()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,32 +10,46 @@ from torch import Tensor, nn
 from workbench.models.backend import Change, Hook, InputOutputHook
 from workbench.models.places import Side
 
+_INSIDE: ContextVar[tuple[object, ...]] = ContextVar("inside", default=())
+"""The `hooked` contexts that this thread (or asyncio task) is in."""
+
 
 @contextmanager
 def hooked(hooks: list[tuple[tuple[nn.Module, Side], Hook]]) -> Iterator[None]:
-    """Let every hook see its place in each forward pass inside the `with`, in the order given.
+    """Let every hook see its place in each forward pass of this thread inside the `with`, in the order given.
 
     All hooks are removed on the way out, whatever is raised, also while registering them. Raises ValueError for an
     `InputOutputHook` at an output.
     """
-    handles = []
+    handles, me = [], object()
     try:
         for (module, side), hook in hooks:
-            handles.append(_register(module, side, hook))
-        yield
+            handles.append(_register(module, side, hook, me))
+        token = _INSIDE.set((*_INSIDE.get(), me))
+        try:
+            yield
+        finally:
+            _INSIDE.reset(token)
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _register(module: nn.Module, side: Side, hook: Hook) -> Any:
+def _register(module: nn.Module, side: Side, hook: Hook, me: object) -> Any:
+    """PyTorch shows every forward pass to every hook: one that belongs to another thread's context leaves it alone."""
     if isinstance(hook, InputOutputHook):
         if side != "hook_in":
             raise ValueError(f"what changes a {type(module).__name__} from its input needs the site of that input")
-        return module.register_forward_hook(lambda _module, args, output: _input_output(hook, args, output))
+        return module.register_forward_hook(
+            lambda _module, args, output: _input_output(hook, args, output) if me in _INSIDE.get() else None
+        )
     if side == "hook_out":
-        return module.register_forward_hook(lambda _module, _args, output: _after(hook, output))
-    return module.register_forward_pre_hook(lambda _module, args, kwargs: _before(hook, args, kwargs), with_kwargs=True)
+        return module.register_forward_hook(
+            lambda _module, _args, output: _after(hook, output) if me in _INSIDE.get() else None
+        )
+    return module.register_forward_pre_hook(
+        lambda _module, args, kwargs: _before(hook, args, kwargs) if me in _INSIDE.get() else None, with_kwargs=True
+    )
 
 
 def _input_output(hook: InputOutputHook, args: tuple[Any, ...], output: Any) -> Any:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import Cache as TransformersCache
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from workbench.models.backend import Cache, Embeddings, Facts, Hook, LinearMap, Output, Point
 from workbench.models.hooks import hooked
@@ -50,6 +50,7 @@ class HuggingFaceBackend:
         return Facts(
             n_layers=config.num_hidden_layers,
             d_model=config.hidden_size,
+            d_head=_d_head(config),
             context=getattr(config, "max_position_embeddings", None),
             dtype=self.module.dtype,
             device=self.module.get_input_embeddings().weight.device,
@@ -210,12 +211,45 @@ class HuggingFaceCache:
         """Keep these rows only, in place."""
         self.inner.batch_select_indices(rows)
 
+    def join(self, other: Cache, n_columns: int) -> None:
+        """Only keys and values can be aligned, in every layer or in a sliding window of each row's last tokens."""
+        assert isinstance(other, HuggingFaceCache)
+        if not (_is_aligned(self.inner) and _is_aligned(other.inner)):
+            raise ValueError(f"rows cannot join a running batch in a network that keeps a {type(self.inner).__name__}")
+        for mine, theirs in zip(self.inner.layers, other.inner.layers, strict=True):
+            width = n_columns if not mine.is_sliding else min(n_columns, mine.sliding_window - 1)
+            mine.keys, mine.values = (
+                torch.cat([_ending(a, width), _ending(b, width)])
+                for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values))
+            )
+            if mine.is_sliding:
+                mine.cumulative_length = n_columns
+
     def shared(self) -> "HuggingFaceCache | None":
         """Only a cache of keys and values in every layer can be shared."""
         made = self.inner
         if type(made) is not DynamicCache or not all(isinstance(layer, DynamicLayer) for layer in made.layers):
             return None
         return HuggingFaceCache(_Kept(made.layers))
+
+
+def _is_aligned(cache: Any) -> bool:
+    """Whether every layer keeps just keys and values, a column a token."""
+    kinds = (DynamicLayer, DynamicSlidingWindowLayer)
+    return type(cache) is DynamicCache and all(type(layer) in kinds for layer in cache.layers)
+
+
+def _ending(states: Float[Tensor, "row head pos d_head"], width: int) -> Float[Tensor, "row head width d_head"]:
+    """The last `width` columns, with zeros in front if there are fewer."""
+    kept = states[:, :, max(0, states.shape[2] - width) :]
+    return nn.functional.pad(kept, (0, 0, width - kept.shape[2], 0))
+
+
+def _d_head(config: Any) -> int | None:
+    if (stated := getattr(config, "head_dim", None)) is not None:
+        return stated
+    n_heads = getattr(config, "num_attention_heads", None)
+    return config.hidden_size // n_heads if n_heads else None
 
 
 class _Stored(nn.Module):

@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from workbench.models.activations import Activations
 from workbench.models.core import TOKEN_BUDGET, Core, Inputs
+from workbench.models.decoder import Generation
 from workbench.models.edits import Edit
-from workbench.models.generation import GREEDY, Generation, Sampling, generate
+from workbench.models.generation import generate
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.reading import read
 from workbench.models.readspec import ReadSpec
-from workbench.models.scoring import Scored, score
+from workbench.models.sampling import GREEDY, Sampling
+from workbench.models.scoring import Scored, next_logits, score
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 
@@ -106,6 +108,18 @@ class Model(Core):
             logits = self.forward(Layout.of(tokens, rows).to(self.device)).logits
             found.update({row: logits[at, : tokens.lengths[row]].cpu() for at, row in enumerate(rows)})
         return [found[row] for row in range(len(tokens))]
+
+    @torch.no_grad()
+    def next_logits(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET) -> Float[Tensor, "row vocab"]:
+        """The logits of the token that follows each row, in float32, under the edits in force.
+
+        What all rows begin with, up to the first token that an edit looks at, runs once: a row for each head of each
+        layer costs one prompt and one token a row. Raises ValueError for no rows.
+        """
+        rows = self.rows(tokens)
+        if not len(rows):
+            raise ValueError("there are no rows to continue")
+        return next_logits(self, rows, budget)
 
     @torch.no_grad()
     def score(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:

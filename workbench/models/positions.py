@@ -1,7 +1,9 @@
 """Which tokens are read or edited, in absolute positions: the same with and without KV cache or padding."""
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -15,7 +17,9 @@ class Layout:
     """Where the columns of one forward pass lie in their rows.
 
     `index` is the absolute position in the row, -1 at padding. `prefix` and `response` are the rows' region borders.
-    `length` is None while rows still grow. `rows` numbers the rows within the call that the forward belongs to.
+    `length` is None while rows still grow. `rows` says which entry of an edit's fields
+    is each row's, where they have one for each row.
+    `memory` is what edits keep of each row from pass to pass, `observed` what they have seen in this one.
     """
 
     ids: Int[Tensor, "batch pos"]
@@ -24,6 +28,12 @@ class Layout:
     response: Int[Tensor, "batch 1"]
     length: Int[Tensor, "batch 1"] | None
     rows: Int[Tensor, "batch"]
+    memory: tuple[dict[Hashable, Any], ...] = ()
+    observed: dict[Hashable, Tensor] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if not self.memory:
+            object.__setattr__(self, "memory", tuple({} for _ in self.rows))
 
     @classmethod
     def of(cls, tokens: Tokens, rows: list[int], side: str = "right", growing: bool = False) -> "Layout":
@@ -36,7 +46,13 @@ class Layout:
 
     def to(self, device: torch.device) -> "Layout":
         """The same layout with its tensors on `device`."""
-        return Layout(*(None if value is None else value.to(device) for value in vars(self).values()))  # type: ignore[arg-type]
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
+    def select(self, at: Int[Tensor, "kept"]) -> "Layout":
+        """Some of the rows."""
+        chosen = {name: value[at] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, memory=tuple(self.memory[row] for row in at.tolist()), **chosen)
 
     def after(self, columns: int) -> "Layout":
         """The same rows without their first columns; positions count from the row's start as before."""

@@ -1,7 +1,7 @@
 """Reading hidden states: each row once, no layer that nobody asked for, pooled on the way."""
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -34,11 +34,11 @@ def read(model: Core, tokens: Tokens, spec: ReadSpec, budget: int) -> Activation
     shared_prefix = _shared_prefix(model, tokens, masks, budget)
     layouts = [layout.after(shared_prefix.length) for layout in layouts]
     masks = [mask[:, shared_prefix.length :] for mask in masks]
-    store = _Store(counts, pool)
+    store = _Store(counts, pool, model.backend.facts().d_head)
     for layout, mask in zip(layouts, masks, strict=True):
         waiting, batch = set(sites), store.batch(mask, layout.rows, model.device)
         here = layout.to(model.device)
-        with model.backend.hooked([(site, _hook(store, site, batch, waiting)) for site in sites]):
+        with model.backend.hooked([(site.whole, _hook(store, site, batch, waiting)) for site in sites]):
             try:
                 model.forward(here, n_logits=1, **shared_prefix.options(here))
             except _Stop:
@@ -114,6 +114,7 @@ class _Store:
 
     counts: Int[Tensor, "row"]
     pool: Pool | None
+    d_head: int | None
     arrays: dict[Site, Float[Tensor, "item d"]] = field(default_factory=dict)
 
     @property
@@ -130,6 +131,9 @@ class _Store:
     def put(self, site: Site, h: Tensor, batch: _Batch) -> None:
         """Keep what is chosen of one batch."""
         chosen = h.flatten(0, 1).index_select(0, batch.source)
+        if site.part is not None:
+            columns = replace(site.part, d_head=self.d_head).columns(chosen.shape[-1])
+            chosen = chosen[:, list(columns)]
         if self.pool:
             chosen = pool_rows(chosen.float(), batch.row, batch.n_rows, self.pool)
         if site not in self.arrays:

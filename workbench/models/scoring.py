@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.models.core import Core
 from workbench.models.positions import Layout
 from workbench.models.tokens import Tokens
+from workbench.models.training import SharedPrefixCache
 
 ROWS = 128
 """Labels whose logits are in memory together, in `label_nll`."""
@@ -43,6 +44,17 @@ def score(model: Core, tokens: Tokens, budget: int) -> Scored:
     return Scored(nll, count)
 
 
+def next_logits(model: Core, tokens: Tokens, budget: int) -> Float[Tensor, "row vocab"]:
+    """See `Model.next_logits`."""
+    prefix = SharedPrefixCache.of(model, tokens, min(tokens.lengths) - 1)
+    logits: dict[int, Tensor] = {}
+    for rows in tokens.batches(budget, behind=prefix.length):
+        layout = Layout.of(tokens, rows).after(prefix.length).to(model.device)
+        last = layout.index == layout.index.amax(1, keepdim=True)
+        logits |= dict(zip(rows, _logits_at(model, layout, last, **prefix.options(layout)).float().cpu(), strict=True))
+    return torch.stack([logits[row] for row in range(len(tokens))])
+
+
 @torch.no_grad()
 def gives_logits(model: Core, tokens: Tokens) -> bool:
     """Whether the logits are what the unembedding gave out, and not capped or scaled; on the first row of `tokens`."""
@@ -66,8 +78,13 @@ def label_logits(model: Core, layout: Layout, label: Tensor, **options: Any) -> 
 
     `options` go to the forward pass.
     """
-    before = _before(label)
-    with model.backend.hooked([("unembed.hook_in", lambda h: h[before][None])]):
+    return _logits_at(model, layout, _before(label), **options)
+
+
+def _logits_at(
+    model: Core, layout: Layout, chosen: Bool[Tensor, "batch pos"], **options: Any
+) -> Float[Tensor, "item vocab"]:
+    with model.backend.hooked([("unembed.hook_in", lambda h: h[chosen][None])]):
         return model.forward(layout, **options).logits[0]
 
 

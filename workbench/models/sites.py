@@ -1,7 +1,8 @@
 """Names of the places in a model, as TransformerLens writes them: `blocks.12.hook_resid_post`."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 _STREAMS = {
     "resid_pre": "hook_resid_pre",
@@ -14,25 +15,58 @@ _STREAMS = {
     "v": "attn.hook_v",
 }
 _HOOKS = {hook: stream for stream, hook in _STREAMS.items()}
-_NAME = re.compile(r"blocks\.(\d+)\.([A-Za-z_][\w.]*)")
+_NAME = re.compile(r"blocks\.(\d+)\.([A-Za-z_][\w.]*)(?:\[(head|coordinate)s? (\d+(?:, ?\d+)*)\])?")
 
 
 class SiteError(ValueError):
     """A site that this model does not have, or that nothing it can be read or edited at stands for."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
+class Part:
+    """Some numbers of a state: whole heads, where heads lie side by side as in `z`, or single coordinates.
+
+    Raises ValueError for no numbers, or one that is negative or there twice.
+    """
+
+    kind: Literal["head", "coordinate"]
+    numbers: tuple[int, ...]
+    d_head: int | None = None
+    """Width of a head, which only the model knows."""
+
+    def __post_init__(self) -> None:
+        if not self.numbers or len(set(self.numbers)) < len(self.numbers) or min(self.numbers) < 0:
+            raise ValueError(f"a part of a state is distinct {self.kind}s, counted from 0; got {list(self.numbers)}")
+
+    def columns(self, width: int) -> tuple[int, ...]:
+        """The coordinates of this part in a state of `width` numbers. Raises SiteError for what lies outside."""
+        if self.kind == "coordinate":
+            columns = self.numbers
+        elif self.d_head is None:
+            raise SiteError(f"[{self}] is a part of a model's state: read or edit it through a Model")
+        else:
+            columns = tuple(head * self.d_head + k for head in self.numbers for k in range(self.d_head))
+        if max(columns) >= width:
+            raise SiteError(f"[{self}] ends at coordinate {max(columns)}, but the state there has {width}")
+        return columns
+
+    def __str__(self) -> str:
+        return f"{self.kind} {','.join(map(str, self.numbers))}"
+
+
+@dataclass(frozen=True)
 class Site:
     """A place in the model: the `stream` of block `layer` (0-based).
 
     `stream` is a short name (`resid_pre`, `resid_post`, `attn_out`, `mlp_out`, `z`, `q`, `k`, `v`) or
     any other TransformerLens hook name inside a block, such as `mlp.hook_post`. The residual stream after block L is
     `Site(L)`; it equals Hugging Face's `hidden_states[L + 1]`, except after the last block, where Hugging Face
-    returns the state after the final norm.
+    returns the state after the final norm. `Site(5, "z").head(3)`, `blocks.5.attn.hook_z[head 3]`, is one head of it.
     """
 
     layer: int
     stream: str = "resid_post"
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         if self.layer < 0:
@@ -44,18 +78,37 @@ class Site:
         """The hook's name inside its block, such as `attn.hook_z`."""
         return _STREAMS.get(self.stream, self.stream)
 
+    @property
+    def whole(self) -> "Site":
+        """The same place without a part."""
+        return replace(self, part=None)
+
+    def head(self, *numbers: int) -> "Site":
+        """Some heads of this place."""
+        return replace(self, part=Part("head", numbers))
+
+    def coordinate(self, *numbers: int) -> "Site":
+        """Some coordinates of this place."""
+        return replace(self, part=Part("coordinate", numbers))
+
+    def __lt__(self, other: "Site") -> bool:
+        return (self.layer, self.stream, str(self.part)) < (other.layer, other.stream, str(other.part))
+
     def __str__(self) -> str:
-        return f"blocks.{self.layer}.{self.hook}"
+        return f"blocks.{self.layer}.{self.hook}{f'[{self.part}]' if self.part else ''}"
 
     @classmethod
     def parse(cls, name: "str | Site") -> "Site":
-        """Read `blocks.12.hook_resid_post`; a Site is returned as it is. Raises ValueError on any other text."""
+        """Read `blocks.12.hook_resid_post`, or `blocks.12.attn.hook_z[head 3]`; a Site is returned as it is.
+
+        Raises ValueError on any other text.
+        """
         if isinstance(name, Site):
             return name
         found = _NAME.fullmatch(name)
         if found is None:
             raise ValueError(f"{name!r} names no site; write it as TransformerLens does, blocks.12.hook_resid_post")
-        return cls(int(found[1]), found[2])
+        return cls(int(found[1]), found[2], _part(found[3], found[4]))
 
     @classmethod
     def at_depth(cls, fraction: float, n_layers: int, stream: str = "resid_post") -> "Site":
@@ -63,3 +116,9 @@ class Site:
         if not 0 <= fraction <= 1:
             raise ValueError(f"depth {fraction} is not between 0 and 1")
         return cls(min(int(fraction * n_layers), n_layers - 1), stream)
+
+
+def _part(kind: str | None, numbers: str | None) -> Part | None:
+    if kind is None or numbers is None:
+        return None
+    return Part("head" if kind == "head" else "coordinate", tuple(int(number) for number in numbers.split(",")))

@@ -80,11 +80,14 @@ class Tokens:
             mask[number, span] = True
         return Padded(ids, mask)
 
-    def batches(self, budget: int) -> Iterator[list[int]]:
-        """Row numbers in batches of similar length, each at most `budget` padded tokens (or one row)."""
+    def batches(self, budget: int, behind: int = 0) -> Iterator[list[int]]:
+        """Row numbers in batches of similar length, each at most `budget` padded tokens (or one row).
+
+        The first tokens of each row, those that `behind` others have run already, do not count.
+        """
         batch: list[int] = []
         for row in sorted(range(len(self)), key=lambda row: (self.lengths[row], row)):
-            if batch and self.lengths[row] * (len(batch) + 1) > budget:
+            if batch and (self.lengths[row] - behind) * (len(batch) + 1) > budget:
                 yield batch
                 batch = []
             batch.append(row)

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from workbench.models.backend import Cache
 from workbench.models.core import Core
+from workbench.models.edits import Edit
 from workbench.models.positions import Layout
 from workbench.models.tokens import Row, Tokens
 
@@ -52,15 +53,18 @@ class SharedPrefixCache:
     def of(cls, model: Core, tokens: Tokens, at_most: int) -> "SharedPrefixCache":
         """Run what the rows share, up to `at_most` tokens; nothing if they share none or the model keeps other states.
 
-        Nothing either under edits, which may differ from row to row; and none may act there later.
+        It ends in front of the first token that an edit in force looks at, as edits may differ from row to row; and
+        none may act there later.
         """
         columns = zip(*(row.ids for row in tokens), strict=False)
-        shared = takewhile(lambda column: len(set(column)) == 1, islice(columns, at_most))
+        free = min([at_most, *(_first_edited(edit, tokens) for edit in model.edits)])
+        shared = takewhile(lambda column: len(set(column)) == 1, islice(columns, free))
         ids = tuple(column[0] for column in shared)
-        if not ids or model.edits:
+        if not ids:
             return cls()
         layout = Layout.of(Tokens((Row(ids),)), [0]).to(model.device)
-        made = model.forward(layout, keep_cache=True, n_logits=1).cache
+        with model.edited((), instead=True):
+            made = model.forward(layout, keep_cache=True, n_logits=1).cache
         shared = None if made is None else made.shared()
         return cls() if shared is None else cls(len(ids), shared)
 
@@ -71,6 +75,11 @@ class SharedPrefixCache:
         """
         mask = layout.mask if real is None else real
         return {"attended": torch.cat([mask.new_ones(len(mask), self.length), mask], 1), "cache": self.cache}
+
+
+def _first_edited(edit: Edit, tokens: Tokens) -> int:
+    columns = edit.looks_at(Layout.of(tokens, list(range(len(tokens))))).any(0).nonzero()
+    return int(columns[0]) if len(columns) else max(tokens.lengths)
 
 
 class Float32Attention(TorchFunctionMode):

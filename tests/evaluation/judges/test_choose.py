@@ -8,7 +8,7 @@ from tests.evaluation.judges.worded import world
 from workbench.evaluation.judges.base import Judge, JudgeError
 from workbench.evaluation.judges.choose import choose, yardsticks
 from workbench.evaluation.judges.endpoint import EndpointJudge
-from workbench.models.generation import Sampling
+from workbench.models.sampling import Sampling
 from workbench.runs.run import Run
 
 SAMPLING = Sampling(max_new_tokens=12, temperature=1.0)

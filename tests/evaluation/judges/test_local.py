@@ -6,7 +6,7 @@ import pytest
 from workbench.evaluation.judges import rubric
 from workbench.evaluation.judges.base import NOTHING, Item, Rating
 from workbench.evaluation.judges.local import LocalJudge
-from workbench.models.generation import Generation
+from workbench.models.decoder import Generation
 from workbench.models.tokens import Tokens
 
 

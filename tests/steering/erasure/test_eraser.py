@@ -14,10 +14,10 @@ from tests.steering.erasure.planted import D, generator, states
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.artifacts.file import Contents
-from workbench.models.edits import per_row
-from workbench.models.generation import Sampling
 from workbench.models.positions import ALL
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
+from workbench.models.stacking import per_row
 
 SITE = Site(1)
 TEXTS = ["a short one", "another text that is a good deal longer than the first", "x"]

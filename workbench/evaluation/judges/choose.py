@@ -7,9 +7,9 @@ import numpy as np
 from workbench.data.dataset import Dataset
 from workbench.evaluation.judges.base import Judge, JudgeError
 from workbench.evaluation.steering import perplexities, stream
-from workbench.models.generation import Sampling
 from workbench.models.load import load
 from workbench.models.model import Model
+from workbench.models.sampling import Sampling
 from workbench.runs.files import digest, plain
 from workbench.runs.run import Run
 

@@ -7,8 +7,8 @@ from workbench.evaluation.judges import rubric
 from workbench.evaluation.judges.base import Item, Rating
 from workbench.evaluation.judges.rubric import Reply
 from workbench.models.encoding import encode, encode_chat
-from workbench.models.generation import Sampling
 from workbench.models.model import Model
+from workbench.models.sampling import Sampling
 from workbench.runs.files import JSON
 
 

@@ -1,0 +1,120 @@
+"""Gates: a text is edited in the same places with and without a KV cache, whatever counts and however it is pooled."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny import tiny_module, tiny_tokenizer
+from workbench.models.edits import Add
+from workbench.models.gates import Gate
+from workbench.models.model import Model, wrap
+from workbench.models.positions import ALL, Positions
+from workbench.models.sampling import Sampling
+from workbench.models.sites import Site
+from workbench.models.stacking import per_row
+from workbench.models.tokens import Row, Tokens
+
+PROMPTS = ["the sea", "a long prompt about something else", "x", "why?"]
+ABOVE, BELOW = Site(2), Site(0)
+DIRECTION, WATCHED = torch.randn(2, 32, generator=torch.Generator().manual_seed(0)).double()
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return wrap(tiny_module("llama").double(), tiny_tokenizer(), "tiny")
+
+
+def expected(model: Model, row: Row, gate: Gate) -> Tensor:
+    """Where the gate is open in a finished row, by its definition: token by token, from the unedited states below."""
+    scores = model.read(Tokens((row,)), gate.site, positions=ALL).arrays[gate.site] @ gate.direction
+    counts = {"prompt": range(row.prefix, row.response), "response": range(row.response, len(row.ids))}
+    counted = counts.get(gate.positions.text, range(len(row.ids)))
+    opened = []
+    for token in range(len(row.ids)):
+        until = max(token, row.response - 1) if token < row.response else token
+        seen = torch.stack([scores[k] for k in counted if k <= until]) if any(k <= until for k in counted) else None
+        pools = {"mean": torch.mean, "max": torch.max, "last": lambda values: values[-1]}
+        value = None if seen is None else float(pools[gate.pool](seen))
+        opened.append(value is not None and (value < gate.threshold if gate.below else value > gate.threshold))
+    return torch.tensor(opened)
+
+
+@pytest.mark.parametrize("below", [False, True])
+@pytest.mark.parametrize("pool", ["mean", "max", "last"])
+@pytest.mark.parametrize("positions", ["prompt", "response", "all"])
+def test_the_same_tokens_are_edited_with_and_without_a_cache(
+    model: Model, positions: str, pool: str, below: bool
+) -> None:
+    prompts = model.tokenize(PROMPTS, chat=True)
+    scores = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()
+    gate = Gate(
+        site=BELOW,
+        direction=WATCHED,
+        threshold=float(scores.median()),
+        positions=Positions(positions),
+        pool=pool,  # type: ignore[arg-type]
+        below=below,
+    )
+    edit = Add(site=ABOVE, direction=DIRECTION, strength=6.0, gate=gate)
+    # temperature: random models repeat themselves, and then a running mean says little
+    found = model.generate(prompts, edits=edit, sampling=Sampling(max_new_tokens=10, temperature=1.5), batch_size=3)
+    patterns = set()
+    for prompt, one in zip(prompts, found, strict=True):
+        row = Row((*prompt.ids, *one.ids), prompt.prefix, prompt.response)
+        with model.edited(edit):
+            edited = model.read(Tokens((row,)), ABOVE, positions=ALL).arrays[ABOVE]
+            logits = model.logits(Tokens((row,)))[0]
+        opened = expected(model, row, gate)
+        moved = edited - model.read(Tokens((row,)), ABOVE, positions=ALL).arrays[ABOVE]
+        torch.testing.assert_close(moved, 6.0 * opened[:, None] * DIRECTION, atol=1e-5, rtol=1e-5)
+        patterns.add(tuple(opened.tolist()))
+        # what was written with the cache is what these logits say
+        redrawn = model.generate(Tokens((prompt,)), edits=edit, sampling=Sampling(max_new_tokens=10))[0]
+        greedy = Row((*prompt.ids, *redrawn.ids), prompt.prefix, prompt.response)
+        with model.edited(edit):
+            logits = model.logits(Tokens((greedy,)))[0]
+        assert logits[prompt.response - 1 : len(greedy.ids) - 1].argmax(-1).tolist() == list(redrawn.ids)
+    assert len(patterns) > 1
+
+
+def test_each_row_may_have_a_gate_of_its_own_or_none(model: Model) -> None:
+    gates = [
+        Gate(site=BELOW, direction=WATCHED, threshold=-1e6),
+        None,
+        Gate(site=BELOW, direction=WATCHED, threshold=1e6),
+        Gate(site=BELOW, direction=DIRECTION, threshold=1e6, below=True, positions=ALL, pool="max"),
+    ]
+    rows = [[Add(site=ABOVE, direction=DIRECTION, strength=9.0, gate=gate)] for gate in gates]
+    sampling = Sampling(max_new_tokens=8)
+    found = model.generate(PROMPTS, edits=per_row(rows), sampling=sampling)
+    plain, steered = (
+        model.generate(PROMPTS, edits=edits, sampling=sampling)
+        for edits in ((), Add(site=ABOVE, direction=DIRECTION, strength=9.0))
+    )
+    assert found == [steered[0], steered[1], plain[2], steered[3]]
+    assert all(a != b for a, b in zip(plain, steered, strict=True))
+
+
+def test_a_gate_forgets_between_texts(model: Model) -> None:
+    gate = Gate(site=BELOW, direction=WATCHED, threshold=0.0, positions=ALL, pool="max")
+    with model.edited(Add(site=ABOVE, direction=DIRECTION, gate=gate)):
+        first = model.read(["one text", "x"], ABOVE)
+        model.read(["quite another text that scores high"], ABOVE)
+        again = model.read(["one text", "x"], ABOVE)
+    assert torch.equal(first.x(ABOVE), again.x(ABOVE))
+
+
+def test_gates_that_cannot_work_are_refused(model: Model) -> None:
+    gate = Gate(site=ABOVE, direction=WATCHED, threshold=0.0)
+    with pytest.raises(ValueError, match="is seen only after"):
+        Add(site=BELOW, direction=DIRECTION, gate=gate)
+    with pytest.raises(ValueError, match="one finite direction"):
+        Gate(site=BELOW, direction=torch.full((32,), torch.nan), threshold=0.0)
+    edit = Add(site=ABOVE, direction=DIRECTION, gate=Gate(site=BELOW, direction=torch.ones(3), threshold=0.0))
+    with pytest.raises(ValueError, match="has width 3, the state there 32"), model.edited(edit):
+        model.read(["text"], ABOVE)
+    late = Add(site=Site(1, "attn_out"), direction=DIRECTION, gate=replace(gate, site=Site(1, "mlp_out")))
+    with pytest.raises(RuntimeError, match="must come before the edit's own site"), model.edited(late):
+        model.read(["text"], ABOVE)
