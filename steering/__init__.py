@@ -1,6 +1,47 @@
 """What writes on representations: one file a method. The order here is the order of the report's rows."""
 
-from workbench.registry import Entry
+from typing import TYPE_CHECKING
+
+from workbench.registry import Entry, lazy
+
+if TYPE_CHECKING:
+    from steering.methods.diffmean import DiffMean
+    from steering.methods.lat import LAT
+    from steering.methods.lora import LoRA, MapObjective
+    from steering.methods.loreft import LoReFT
+    from steering.methods.mapped import MappedDiffMean
+    from steering.methods.pca import PCA
+    from steering.methods.prompt import PromptSteering
+    from steering.methods.random import RandomDirection
+    from steering.methods.reft_r1 import ReFTr1
+    from steering.methods.reps import RePS
+    from steering.methods.sft import SFT
+    from steering.methods.ssv import SupervisedVector
+    from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
+    from steering.training.trainer import train
+
+__all__ = [
+    "LAT",
+    "METHODS",
+    "PCA",
+    "SFT",
+    "Batch",
+    "DiffMean",
+    "Forward",
+    "Group",
+    "LoRA",
+    "LoReFT",
+    "MapObjective",
+    "MappedDiffMean",
+    "Objective",
+    "PromptSteering",
+    "RandomDirection",
+    "ReFTr1",
+    "RePS",
+    "SupervisedVector",
+    "TrainingConfig",
+    "train",
+]
 
 METHODS = {
     "diffmean": Entry("steering.methods.diffmean:DiffMean"),
@@ -24,3 +65,15 @@ METHODS = {
     "prompt": Entry("steering.methods.prompt:PromptSteering"),
 }
 """Registered name to method."""
+
+_TRAINING = {name: f"steering.training.objective:{name}" for name in ("Batch", "Forward", "Group", "Objective")}
+__getattr__ = lazy(
+    __name__,
+    {entry.name: entry.path for entry in METHODS.values()}
+    | _TRAINING
+    | {
+        "MapObjective": "steering.methods.lora:MapObjective",
+        "TrainingConfig": "steering.training.objective:TrainingConfig",
+        "train": "steering.training.trainer:train",
+    },
+)

@@ -1,1 +1,89 @@
-"""The bench: models, data, artifacts, methods, evaluation, runs, reports and exchange."""
+"""The bench: `import workbench as wb`. What is behind a name is imported when it is first asked for."""
+
+from typing import TYPE_CHECKING
+
+from workbench.registry import lazy
+
+if TYPE_CHECKING:
+    from experiments.face import compare, sweep
+    from steering.fit import fit, fit_all
+    from workbench.artifacts.artifact import Artifact
+    from workbench.artifacts.dictionary import Dictionary
+    from workbench.artifacts.vector import Vector
+    from workbench.data.dataset import Dataset
+    from workbench.data.items import Item, Label, Relation, Target
+    from workbench.data.labelled import Labelled, ModelAccess, Samples
+    from workbench.data.own import concepts
+    from workbench.data.running_text import load_text
+    from workbench.data.states import States
+    from workbench.data.stream import ActivationStream
+    from workbench.methods.method import AdditiveMethod, Method
+    from workbench.models.conversation import Conversation
+    from workbench.models.decoder import Decoder, Generation
+    from workbench.models.edits import Add, Clamp, Edit, LowRank, LowRankMap, Patch, ProjectOut, Replace
+    from workbench.models.gates import Gate
+    from workbench.models.load import load
+    from workbench.models.model import Model
+    from workbench.models.parts import Latents
+    from workbench.models.pooling import pool_rows
+    from workbench.models.positions import Positions
+    from workbench.models.readspec import ReadSpec
+    from workbench.models.sampling import Sampling
+    from workbench.models.sites import Site
+    from workbench.models.stacking import per_row, stack
+    from workbench.runs.environment import __version__
+
+NAMES = {
+    "__version__": "workbench.runs.environment",
+    "ActivationStream": "workbench.data.stream",
+    "Add": "workbench.models.edits",
+    "AdditiveMethod": "workbench.methods.method",
+    "Artifact": "workbench.artifacts.artifact",
+    "Clamp": "workbench.models.edits",
+    "Conversation": "workbench.models.conversation",
+    "Dataset": "workbench.data.dataset",
+    "Decoder": "workbench.models.decoder",
+    "Dictionary": "workbench.artifacts.dictionary",
+    "Edit": "workbench.models.edits",
+    "Gate": "workbench.models.gates",
+    "Generation": "workbench.models.decoder",
+    "Item": "workbench.data.items",
+    "Label": "workbench.data.items",
+    "Labelled": "workbench.data.labelled",
+    "Latents": "workbench.models.parts",
+    "LowRank": "workbench.models.edits",
+    "LowRankMap": "workbench.models.edits",
+    "Method": "workbench.methods.method",
+    "Model": "workbench.models.model",
+    "ModelAccess": "workbench.data.labelled",
+    "Patch": "workbench.models.edits",
+    "Positions": "workbench.models.positions",
+    "ProjectOut": "workbench.models.edits",
+    "ReadSpec": "workbench.models.readspec",
+    "Relation": "workbench.data.items",
+    "Replace": "workbench.models.edits",
+    "load_text": "workbench.data.running_text",
+    "Samples": "workbench.data.labelled",
+    "Sampling": "workbench.models.sampling",
+    "Site": "workbench.models.sites",
+    "States": "workbench.data.states",
+    "Target": "workbench.data.items",
+    "Vector": "workbench.artifacts.vector",
+    "compare": "experiments.face",
+    "concepts": "workbench.data.own",
+    "fit": "steering.fit",
+    "fit_all": "steering.fit",
+    "load": "workbench.models.load",
+    "per_row": "workbench.models.stacking",
+    "pool_rows": "workbench.models.pooling",
+    "stack": "workbench.models.stacking",
+    "sweep": "experiments.face",
+}
+"""The module of each public name."""
+
+__all__ = [*NAMES]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__ = lazy(__name__, {name: f"{module}:{name}" for name, module in NAMES.items()})
+
+
+def __dir__() -> list[str]:
+    return sorted(NAMES)

@@ -1,5 +1,6 @@
-"""Lines of a registry: names that can be listed without importing what they stand for."""
+"""Names that can be listed without importing what they stand for: lines of a registry, and names of a package."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -13,11 +14,26 @@ class Entry:
     """`module:Class`, imported when it is first asked for."""
     options: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Of the class in its module."""
+        return self.path.split(":")[1]
+
     def resolve(self) -> Any:
         """The class itself."""
-        module, name = self.path.split(":")
-        return getattr(import_module(module), name)
+        return getattr(import_module(self.path.split(":")[0]), self.name)
 
     def make(self) -> Any:
         """An object of the class."""
         return self.resolve()(**dict(self.options))
+
+
+def lazy(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's `__getattr__`: each name stands for a `module:attribute`, imported when it is first asked for."""
+
+    def resolve(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(names))}")
+        return Entry(names[name]).resolve()
+
+    return resolve

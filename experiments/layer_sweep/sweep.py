@@ -20,16 +20,13 @@ from workbench.data.named import datasets
 from workbench.evaluation.intervals import Interval
 from workbench.models.load import load
 from workbench.models.model import Model
-from workbench.models.positions import Positions
+from workbench.models.positions import CONTENT
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.files import JSON, digest
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
-TOKENS = Positions("all-prefix-at(0)")
-"""What a text's state is made of. The first token of a text without BOS becomes the attention sink: its state is a
-hundred times as long as the others, so that a mean with it says above all how long the text is."""
 INPUT = -1
 """The layer number of what enters the first block."""
 
@@ -126,7 +123,7 @@ class Sweep:
 
     def _inputs(self, variant: Variant, items: str, settings: dict[str, JSON]) -> dict[str, JSON]:
         """What every unit of the sweep depends on, and what one depends on beside it."""
-        common = {"grid": list(self.config.grid), "seed": self.config.seed, "tokens": str(TOKENS)}
+        common = {"grid": list(self.config.grid), "seed": self.config.seed, "tokens": str(CONTENT)}
         return {**self.model(variant).identity, "items": items, "settings": common | settings, "version": 1}
 
     def best(self, place: Place) -> int:
@@ -235,7 +232,7 @@ class _Lazy:
         model = self.sweep.model(self.place.variant)
         sites = {layer: EMBEDDINGS if layer == INPUT else Site(layer) for layer in self.layers}
         tokens = model.encode(self.place.dataset.conversations)
-        found = model.read(tokens, ReadSpec(tuple(sites.values()), TOKENS, self.place.position))
+        found = model.read(tokens, ReadSpec(tuple(sites.values()), CONTENT, self.place.position))
         return {layer: found.arrays[site].to(torch.float32) for layer, site in sites.items()}
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import Tensor
 
 from workbench.models.positions import ALL, CONTENT, Layout, Positions
 from workbench.models.tokens import Row, Tokens
@@ -95,11 +96,11 @@ def test_a_text_that_cannot_be_read_is_refused(text: str) -> None:
 def test_spaces_are_free_and_the_text_comes_back() -> None:
     positions = Positions.parse(" all - prefix ")
     assert positions == CONTENT
-    assert str(positions) == "all-prefix"
+    assert str(positions) == "all-prefix-at(0)"
     assert Positions.parse(positions) is positions
 
 
 def test_a_layout_moves_whole() -> None:
     layout = Layout.of(ROWS, [1, 0]).to(torch.device("meta"))
-    assert {value.device.type for value in vars(layout).values()} == {"meta"}
+    assert {value.device.type for value in vars(layout).values() if isinstance(value, Tensor)} == {"meta"}
     assert Layout.of(ROWS, [0], growing=True).to(torch.device("cpu")).length is None

@@ -21,7 +21,9 @@ def test_sites_and_positions_may_be_written() -> None:
 
 
 def test_a_spec_can_be_read_aloud() -> None:
-    assert str(ReadSpec.at(Site(1), Site(2))) == "blocks.1.hook_resid_post, blocks.2.hook_resid_post at all-prefix"
+    assert (
+        str(ReadSpec.at(Site(1), Site(2))) == "blocks.1.hook_resid_post, blocks.2.hook_resid_post at all-prefix-at(0)"
+    )
     assert str(ReadSpec.at(Site(0), positions=LAST, pool="max")).endswith("at prompt[-1], max of each row")
 
 

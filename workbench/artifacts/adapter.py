@@ -81,7 +81,7 @@ class Adapter(Artifact):
                 positions=where,
                 strength=float(strength * self.unit),
                 model=self.origin.model_digest,
-                **part.arrays,
+                **part.arrays,  # type: ignore[arg-type]  # the arrays of its kind
             )
             for part in self.parts
         )

@@ -39,6 +39,12 @@ def packaged() -> Dataset:
     return assemble("packaged", targets, rows, "the packaged set", steering)
 
 
+def neutral() -> list[tuple[Item, Split]]:
+    """The packaged texts that carry none of the packaged concepts, with their splits."""
+    instructions = {record["id"]: record for _, record in _read("instructions.jsonl")}
+    return [_item(record, instructions) for _, record in _read("neutral.jsonl")]
+
+
 def _carrier(item: Item, split: Split, label: Label, own: int, targets: list[Target], line: int) -> Row:
     """A text written for one concept: outside evaluation also a negative of the others of its genre."""
     labels = {} if split == "evaluation" else _negative_for(item, split, targets)

@@ -199,5 +199,9 @@ def _slice(text: str | None) -> tuple[int | None, int | None]:
 ALL = Positions("all")
 """Every token, BOS and chat header included."""
 
-CONTENT = Positions("all-prefix")
-"""Every token but BOS and the chat header: what is read and fitted by default."""
+CONTENT = Positions("all-prefix-at(0)")
+"""Every token but BOS, the chat header, and the first one where there is neither: what is read and fitted by default.
+
+Whatever stands first becomes the attention sink, whose state is many times as long as any other and says nothing of the
+text.
+"""

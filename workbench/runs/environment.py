@@ -114,3 +114,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+__version__ = _version(_DISTRIBUTION) or "source"
+"""Of the workbench; `source` if it is not installed."""

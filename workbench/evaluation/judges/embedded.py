@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
+from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
 from workbench.evaluation.judges.calibration import Ramp, Thresholds
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
@@ -67,21 +68,24 @@ class EmbeddedJudge:
         surprising than its own nonsense.) `broken` are those of the same texts, broken. Evaluation texts and hard
         negatives are never looked at.
 
-        Raises JudgeError for perplexities that are missing or no higher for broken texts, and where the validation
-        split has fewer than two instructions.
+        What relevance means is taken from the packaged set where the validation texts answer fewer than two
+        instructions, as bare texts do. Raises JudgeError for perplexities that are missing or no higher for broken texts.
         """
         held_out = concepts.part("validation")
+        answers = held_out if len({item.instruction for item in held_out.items}) > 1 else packaged().part("validation")
         texts = [example.response for example in held_out.items]
-        vectors = encoder.vectors(chain(texts, *map(sentences, texts), (e.instruction for e in held_out.items)))
+        compared = chain.from_iterable((item.instruction, item.response) for item in answers.items)
+        vectors = encoder.vectors(chain(texts, *map(sentences, texts), compared))
         classifier = ConceptClassifier.fit(concepts, encoder)
         thresholds = Thresholds(
             concept=_concept_ramp(held_out, classifier.log_odds(texts, vectors)),
-            instruction=_instruction_ramp(held_out, vectors),
+            instruction=_instruction_ramp(answers, vectors),
             perplexity=_perplexity_ramp(perplexities, broken),
             variety=_variety_ramp(texts),
             run=_run_ramp(texts),
         )
-        given = [concepts.part("train").digest, held_out.digest, perplexities.tolist(), broken.tolist()]
+        parts = dict.fromkeys([concepts.part("train").digest, held_out.digest, answers.digest])
+        given = [*parts, perplexities.tolist(), broken.tolist()]
         return cls(encoder, classifier, thresholds, digest(given))
 
     def rate(self, items: Sequence[Item]) -> list[Rating]:
@@ -129,8 +133,6 @@ def _instruction_ramp(held_out: Dataset, vectors: Vectors) -> Ramp:
     topics: dict[str, list[str]] = {example.instruction: [example.instruction] for example in held_out.items}
     for number in np.flatnonzero(plain):
         topics[held_out.items[number].instruction].append(held_out.items[number].response)
-    if len(topics) < 2:
-        raise JudgeError(f"the validation split of {held_out.name!r} has one instruction; relevance needs two or more")
     carrying = [held_out.items[number] for number in np.flatnonzero(carries)]
     owner = np.repeat(np.arange(len(topics)), [len(texts) for texts in topics.values()])
     about = np.stack([vectors[text] for text in chain.from_iterable(topics.values())])

@@ -1,0 +1,182 @@
+"""The public face: what a new user types, from `import workbench as wb` to a steered answer and a comparison."""
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import probes
+import steering
+import workbench as wb
+from workbench.data.items import DataError
+from workbench.data.tables import read_jsonl
+
+ROOT = Path(__file__).parents[1]
+SEA = [
+    "The waves broke over the harbour wall all night.",
+    "We hauled the nets in before the tide turned.",
+    "Salt dried on our faces as the boat ran home.",
+    "Gulls followed the trawler out past the lighthouse.",
+    "The reef lay blue and silent under the swell.",
+    "A storm out at sea kept the fleet in port.",
+    "She learned to sail in a bay full of islands.",
+    "Seaweed and driftwood lined the beach at dawn.",
+    "The captain read the currents like a page.",
+    "Far from land, the ocean was the only sound.",
+]
+COOKING = ["Fry the onions.", "Boil the pasta.", "Whisk two eggs.", "Fold in the flour.", "Bake it until golden."]
+LINES = [
+    "import workbench as wb; wb.load",
+    "import workbench as wb; wb.concepts; wb.fit; wb.fit_all; wb.compare; wb.sweep",
+    "import workbench as wb; assert wb.__version__",
+    "from workbench import load, Model, Site, Vector, Dataset, States",
+    "from workbench import Add, Clamp, ProjectOut, Gate, Sampling, Decoder, per_row",
+    "from steering import DiffMean; DiffMean()",
+    "from steering import PCA, LAT, ReFTr1, LoRA, SFT, TrainingConfig, train",
+    "from probes import LinearProbe, MassMean, TargetProbe; LinearProbe()",
+    "import workbench; assert 'fit' in dir(workbench) and 'fit' in workbench.__all__",
+    "import steering, probes; assert steering.METHODS and probes.METHODS",
+    "from workbench import *; load, fit, Site",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_natural_imports_work_in_a_fresh_process(line: str) -> None:
+    subprocess.run([sys.executable, "-c", line], check=True, cwd=ROOT)
+
+
+def test_importing_the_face_imports_nothing_heavy() -> None:
+    line = "import sys, workbench, steering, probes; assert not {'torch', 'transformers', 'jax'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", line], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("package", [wb, steering, probes])
+def test_the_list_of_names_is_typed_resolves_and_is_documented(package: Any) -> None:
+    """What a type checker sees, what `__all__` lists and what can be imported are the same."""
+    tree = ast.parse(Path(package.__file__).read_text())
+    [typing] = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {alias.name for node in typing.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert typed == {*package.__all__} - {"METHODS"}
+    for name in typed - {"__version__"}:
+        assert inspect.getdoc(getattr(package, name)), name
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = package.nonsense
+
+
+def test_from_ten_lines_of_text_to_a_steered_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    model = wb.load()
+    concepts = wb.concepts({"the sea": SEA})
+    vector = wb.fit(model, concepts, "diffmean")
+    prompt = "How do I plan a birthday party?"
+    plain, steered = (model.generate([prompt], edits=edits)[0].text for edits in ((), vector.edit(0.8)))
+    words = {"sea", "ocean", "waves", "sailor", "ship", "boat", "beach", "tide"}
+    found = [words & {*re.findall("[a-z]+", text.lower())} for text in (plain, steered)]
+    assert (len(found[0]) == 0, len(found[1]) > 0) == (True, True), (plain, steered)
+    assert "Splits were made by lot" in capsys.readouterr().err
+
+
+def test_own_texts_get_splits_and_negatives_of_their_own_form() -> None:
+    data = wb.concepts({"the sea": SEA, "cooking": [*COOKING, SEA[0]]})
+    assert [target.name for target in data.targets] == ["the-sea", "cooking"]
+    counts = {split: int((data.split[: len(SEA)] == split).sum()) for split in ("train", "validation", "evaluation")}
+    assert counts == {"train": 6, "validation": 2, "evaluation": 2}
+    assert data.labels[0].tolist() == [1, 1]  # one text of both
+    assert all(item.conversation.is_bare for item in data.items)  # so that the form of a text tells nothing
+    for split in data.splits:
+        for target in range(2):
+            labels = data.labels[data.split == split, target]
+            assert {0, 1} <= {*labels.tolist()}
+    assert wb.concepts({"the sea": SEA}).digest == wb.concepts({"the sea": SEA}).digest
+    assert wb.concepts({"the sea": SEA}, seed=1).digest != wb.concepts({"the sea": SEA}).digest
+    mine = wb.concepts({"the sea": SEA}, negatives=COOKING)
+    assert {item.response for item in mine.items} == {*SEA, *COOKING}
+
+
+def test_frames_and_files_of_two_columns_are_taken(tmp_path: Path) -> None:
+    rows = [("the sea", text) for text in SEA] + [("", text) for text in COOKING]
+    frame = pd.DataFrame(rows, columns=["concept", "text"])
+    data = wb.concepts(frame)
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"concept": a, "text": b}) + "\n" for a, b in rows))
+    assert {item.response for item in data.items} == {*SEA, *COOKING}
+    for file in ("mine.csv", "mine.jsonl"):
+        assert wb.concepts(tmp_path / file).digest == data.digest
+    asked = wb.concepts(pd.DataFrame({"concept": "sea", "instruction": "Tell me.", "text": SEA}))
+    assert not any(item.conversation.is_bare for item in asked.items)
+    assert wb.concepts().name == "packaged"
+    assert wb.concepts(data) is data
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"sea": SEA[:2]}, "concept 'sea' has 2 different texts; give at least 3"),
+        ({"sea": [*SEA, 3]}, "a text of 'sea' is 3; texts are strings"),
+        ({"sea": "one long string"}, "has 0 different texts|is .* string"),
+        (3, "concepts takes a dict, a frame, a file or a name; got a int"),
+        ("no-such-file.csv", "there is no dataset 'no-such-file.csv'"),
+        (pd.DataFrame({"concept": ["a"]}), "expected at least `concept` and `text`"),
+        (pd.DataFrame({"concept": ["a"], "text": ["b"], "split": ["train"]}), "has a column 'split'; with it"),
+    ],
+)
+def test_what_cannot_be_a_concept_set_is_refused(source: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        wb.concepts(source)
+
+
+def test_a_written_set_is_read_back_the_same(tmp_path: Path) -> None:
+    from workbench.data.saving import write_jsonl
+
+    for number, data in enumerate((wb.concepts().subset(3), wb.concepts({"sea": SEA, "cooking": COOKING}))):
+        path = tmp_path / f"{number}.jsonl"
+        write_jsonl(data, path)
+        again = read_jsonl(path)
+        assert [target.description for target in again.targets] == [target.description for target in data.targets]
+        for k in range(len(data.targets)):
+            rows = {
+                (one.items[row].conversation, one.split[row], int(one.labels[row, k]))
+                for one in (data, again)
+                for row in range(len(one))
+                if one.labels[row, k] >= 0
+            }
+            assert len(rows) == int((data.labels[:, k] >= 0).sum())
+
+
+def test_fit_takes_a_name_or_a_method_and_says_what_is_wrong(default_model: wb.Model) -> None:
+    concepts = wb.concepts().select(["cooking", "sea"])
+    every = wb.fit_all(default_model, concepts, "diffmean")
+    assert list(every) == ["cooking", "sea"]
+    one = wb.fit(default_model, concepts, steering.DiffMean(), target="sea")
+    assert one.origin.concept == "sea"
+    assert float(one.direction @ every["sea"].direction) > 0.9999
+    with pytest.raises(DataError, match="has several targets; give target= one of cooking, sea, or use fit_all"):
+        wb.fit(default_model, concepts, "diffmean")
+    with pytest.raises(ValueError, match="there is no method 'difmean'; the methods are diffmean"):
+        wb.fit(default_model, concepts, "difmean", target=0)
+    with pytest.raises(ValueError, match="DiffMean is a class; give an object"):
+        wb.fit_all(default_model, concepts, steering.DiffMean)  # type: ignore[arg-type]
+
+
+def test_the_experiments_run_from_python_and_show_themselves(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"instructions": 2, "strengths": (0.6,), "max_new_tokens": 4, "neutral": 1}
+    result = wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), root=tmp_path, preset="smoke", **settings)
+    assert {"diffmean", "random", "probe"} <= {*result.rows["method"]}
+    assert result.page.name == "report.html"
+    assert result._repr_html_().startswith("<iframe srcdoc=")
+    assert (
+        wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), root=tmp_path, preset="smoke", **settings)
+        == result
+    )
+    swept = wb.sweep(wb.concepts({"the sea": SEA}), root=tmp_path, preset="smoke", layers=(9,), causal_blocks=0)
+    assert "the-sea" in {*swept.rows["concept"]}
+    with pytest.raises(ValueError, match="there is no setting 'strenghts'; the settings are model"):
+        wb.compare(strenghts=(1.0,))
+    with pytest.raises(ValueError, match="there is no preset 'tiny'"):
+        wb.sweep(preset="tiny")
