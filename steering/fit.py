@@ -39,9 +39,7 @@ def fit(
     """
     if target is None and len(data.targets) != 1:
         names = ", ".join(one.name for one in data.targets)
-        raise DataError(
-            f"set {data.name!r} has {len(data.targets)} targets; say target= one of {names}, or use fit_all"
-        )
+        raise DataError(f"set {data.name!r} has several targets; give target= one of {names}, or use fit_all")
     one = data.select([0 if target is None else target])
     return next(iter(fit_all(model, one, method, site=site).values()))
 

@@ -120,7 +120,6 @@ def test_frames_and_files_of_two_columns_are_taken(tmp_path: Path) -> None:
         ({"sea": SEA[:2]}, "concept 'sea' has 2 different texts; give at least 3"),
         ({"sea": [*SEA, 3]}, "a text of 'sea' is 3; texts are strings"),
         ({"sea": "one long string"}, "has 0 different texts|is .* string"),
-        (3, "concepts takes a dict, a frame, a file or a name; got a int"),
         ("no-such-file.csv", "there is no dataset 'no-such-file.csv'"),
         (pd.DataFrame({"concept": ["a"]}), "expected at least `concept` and `text`"),
         (pd.DataFrame({"concept": ["a"], "text": ["b"], "split": ["train"]}), "has a column 'split'; with it"),

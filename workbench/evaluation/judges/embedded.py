@@ -69,7 +69,8 @@ class EmbeddedJudge:
         negatives are never looked at.
 
         What relevance means is taken from the packaged set where the validation texts answer fewer than two
-        instructions, as bare texts do. Raises JudgeError for perplexities that are missing or no higher for broken texts.
+        instructions, as bare texts do. Raises JudgeError for perplexities that are missing or no higher for broken
+        texts.
         """
         held_out = concepts.part("validation")
         answers = held_out if len({item.instruction for item in held_out.items}) > 1 else packaged().part("validation")
