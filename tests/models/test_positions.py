@@ -94,7 +94,7 @@ def test_a_text_that_cannot_be_read_is_refused(text: str) -> None:
 
 
 def test_spaces_are_free_and_the_text_comes_back() -> None:
-    positions = Positions.parse(" all - prefix ")
+    positions = Positions.parse(" all - prefix - at( 0) ")
     assert positions == CONTENT
     assert str(positions) == "all-prefix-at(0)"
     assert Positions.parse(positions) is positions

@@ -118,13 +118,16 @@ def test_thresholds_come_from_validation_texts_only(judge: EmbeddedJudge) -> Non
     assert other.thresholds == judge.thresholds
 
 
-def test_relevance_needs_two_instructions() -> None:
+def test_relevance_is_taken_from_the_packaged_set_where_texts_answer_nothing() -> None:
     concepts = world()
-    one = [replace(e, conversation=Conversation.exchange("The only one?", e.response)) for e in concepts.items]
-    held = (concepts.split == "validation").tolist()
-    items = tuple(new if out else old for old, new, out in zip(concepts.items, one, held, strict=True))
-    with pytest.raises(JudgeError, match="one instruction"):
-        EmbeddedJudge.fit(replace(concepts, items=items), WordEncoder(), FLUENT, BROKEN)
+    bare = replace(
+        concepts, items=tuple(replace(one, conversation=Conversation.bare(one.response)) for one in concepts.items)
+    )
+    judge = EmbeddedJudge.fit(bare, WordEncoder(), FLUENT, BROKEN)
+    again = EmbeddedJudge.fit(packaged().subset(2), WordEncoder(), FLUENT, BROKEN)
+    whole = EmbeddedJudge.fit(packaged(), WordEncoder(), FLUENT, BROKEN)
+    assert judge.thresholds.instruction == whole.thresholds.instruction != again.thresholds.instruction
+    assert judge.identity != EmbeddedJudge.fit(concepts, WordEncoder(), FLUENT, BROKEN).identity
 
 
 def test_the_name_says_that_no_llm_judges(judge: EmbeddedJudge) -> None:
