@@ -236,25 +236,10 @@ def test_every_option_of_peft_is_known_or_refused(llama: Any, tmp_path: Path) ->
     today = json.loads(json.dumps(LoraConfig().to_dict(), default=list)) | config
     (folder / CONFIG).write_text(json.dumps(today))
     read_peft(folder, llama, "sea")
-    changing = {
-        "init_lora_weights",
-        "bias",
-        "lora_bias",
-        "modules_to_save",
-        "rank_pattern",
-        "alpha_pattern",
-        "use_dora",
-    }
-    changing |= {"trainable_token_indices", "alora_invocation_tokens", "use_qalora", "layer_replication", "use_bdlora"}
-    changing |= {
-        "target_parameters",
-        "arrow_config",
-        "kasa_config",
-        "monteclora_config",
-        "velora_config",
-        "a_new_option",
-    }
-    for name in sorted(changing):
+    weights = {"init_lora_weights", "bias", "lora_bias", "modules_to_save", "rank_pattern", "alpha_pattern", "use_dora"}
+    tokens = {"trainable_token_indices", "alora_invocation_tokens", "target_parameters", "layer_replication"}
+    variants = {"use_qalora", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config", "velora_config"}
+    for name in sorted(weights | tokens | variants | {"an_option_of_tomorrow"}):
         (folder / CONFIG).write_text(json.dumps(today | {name: [50, 51]}))
         with pytest.raises(ArtifactError, match=rf"has {name} \[50, 51\]; "):
             read_peft(folder, llama, "sea")

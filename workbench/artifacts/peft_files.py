@@ -131,18 +131,16 @@ def _unit(folder: Path, config: Any) -> float:
             raise ArtifactError(f"{folder} has {name} {value!r}; {_remedy(name)}")
     rank, alpha = config["r"], config["lora_alpha"]
     if type(rank) is not int or rank < 1 or type(alpha) not in (int, float) or not math.isfinite(alpha):
-        raise ArtifactError(
-            f"{folder} has r {rank!r} and lora_alpha {alpha!r}; expected a rank of at least 1, a number"
-        )
+        raise ArtifactError(f"{folder} has r {rank!r}, lora_alpha {alpha!r}; expected a rank of at least 1, a number")
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 
 def _remedy(name: str) -> str:
     if name == "init_lora_weights":
         return (
-            "such an adapter belongs to changed base weights and cannot be read. For PiSSA, OLoRA, CorDA and LoRA-GA save "
-            "it with peft's save_pretrained(folder, path_initial_model_for_weight_conversion=...), which makes plain "
-            "LoRA of it; for others merge it into the model with peft's merge_and_unload"
+            "such an adapter belongs to changed base weights and cannot be read. For PiSSA, OLoRA, CorDA and LoRA-GA "
+            "save it with peft's save_pretrained(folder, path_initial_model_for_weight_conversion=...), which makes "
+            "plain LoRA of it; for others merge it into the model with peft's merge_and_unload"
         )
     plain = _PLAIN.get(name)
     return f"only {plain[0]!r} can be read" if plain else "only plain LoRA, without this option, can be read"
