@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn
+from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn, require_text
 from workbench.models.tokens import Row, Tokens
 
 AHEAD = ("\n", ".", "a")
@@ -70,6 +70,8 @@ def encode_conversations(tokenizer: Any, conversations: Sequence[Conversation]) 
 def _responses(texts: Sequence[str], responses: Sequence[str] | None) -> Sequence[str | None]:
     if responses is None:
         return [None] * len(texts)
+    if isinstance(responses, str):
+        raise ValueError("responses are a list of texts, one a prompt; put the one text in a list")
     if len(responses) != len(texts):
         raise ValueError(f"{len(texts)} prompts but {len(responses)} responses")
     return responses
@@ -98,6 +100,7 @@ class _Encoder:
 
     def plain(self, number: int, text: str, response: str | None = None) -> Row:
         """Text that no chat template is put around."""
+        require_text(text, f"row {number}")
         return self._join(number, text, len(self.bos), response)
 
     def _without_template(self, number: int, conversation: Conversation) -> Row:
@@ -154,6 +157,7 @@ class _Encoder:
         row = self._with_bos(ids)
         if response is None:
             return Row(tuple(row), prefix)
+        require_text(response, f"the response of row {number}")
         joined = self._ids(prompt + response)
         answer = joined[len(ids) :] if joined[: len(ids)] == ids else following(self.tokenizer, response)
         if not answer:
