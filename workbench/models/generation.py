@@ -10,6 +10,7 @@ from workbench.models.backend import Cache
 from workbench.models.core import Core
 from workbench.models.positions import Layout
 from workbench.models.tokens import Tokens
+from workbench.runs.fields import above, at_least, check_fields
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ class Sampling:
     """A seed for each row, so that a row keeps its text when it moves to another batch."""
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
-            raise ValueError(f"{self} needs max_new_tokens >= 1, temperature >= 0 and 0 < top_p <= 1")
+        check_fields(self, max_new_tokens=at_least(1), temperature=at_least(0), top_p=above(0, high=1))
 
     def draws(self, n_rows: int) -> Float[Tensor, "row step"]:
         """One uniform number for each row and step."""
