@@ -241,10 +241,11 @@ def holm(p_values: Float[np.ndarray, " comparison"]) -> Float[np.ndarray, " comp
     kept = p_values[there].astype(np.float64)
     if ((kept < 0) | (kept > 1)).any():
         raise MetricError(f"holm: p values must lie in [0, 1] or be NaN; got {kept.min()}..{kept.max()}")
-    order = np.argsort(kept, kind="stable")
     adjusted = np.full(len(p_values), np.nan)
-    stepped = np.maximum.accumulate(kept[order] * np.arange(len(kept), 0, -1)) if len(kept) else kept
-    adjusted[there[order]] = np.minimum(stepped, 1)
+    if len(kept):
+        from statsmodels.stats.multitest import multipletests  # it brings pandas, which few users of this file need
+
+        adjusted[there] = multipletests(kept, method="holm")[1]
     return adjusted
 
 
