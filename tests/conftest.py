@@ -78,6 +78,16 @@ def seeded() -> Iterator[None]:
     np.random.set_state(numpy_state)
 
 
+@pytest.fixture
+def types_unchecked() -> Iterator[None]:
+    """Arguments of the wrong type come through, as they do for users: for tests of how these are refused."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="session")
 def hook_count() -> Callable[[Any], int]:
     """`hook_count(module)`: how many forward hooks a module and its parts carry."""

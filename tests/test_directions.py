@@ -214,7 +214,7 @@ def test_flags_and_help(capsys: pytest.CaptureFixture[str]):
     assert set(METHODS) == {"diffmean", "diffmean_text", "reft_r1"}
     with pytest.raises(SystemExit) as ended:
         parse(Config, PRESETS, ["--block", "0"])
-    assert "both must be at least 1" in capsys.readouterr().err + str(ended.value.code)
+    assert "expected numbers at least 1" in capsys.readouterr().err + str(ended.value.code)
 
 
 def test_help_imports_no_torch():

@@ -5,6 +5,7 @@ from typing import Literal
 
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
+from workbench.runs.fields import above, at_least, check_fields, some
 
 METHODS = STEERING | PROBES
 """All methods; those that change whole weights are refused, since the rows of one batch could not differ."""
@@ -71,13 +72,37 @@ class Config:
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
     def __post_init__(self) -> None:
+        check_fields(
+            self,
+            model=some(),
+            concepts=some(),
+            limit=at_least(1),
+            layers=at_least(0),
+            methods=some(),
+            strengths=some(at_least(0)),
+            seeds=some(at_least(0)),
+            instructions=at_least(2),
+            max_new_tokens=at_least(1),
+            temperature=at_least(0),
+            top_p=above(0, high=1),
+            positions=some(),
+            judge=some(),
+            neutral=at_least(1),
+        )
+        if self.positions != "all":  # the reader of positions imports torch, which `--help` does without
+            from workbench.models.positions import Positions
+
+            Positions.parse(self.positions)
         for name in (*self.methods, *self.steered):
             if name not in METHODS:
                 raise ValueError(f"there is no method {name!r}; the methods are {', '.join(METHODS)}")
         if missing := set(self.steered) - set(self.methods):
             raise ValueError(f"{sorted(missing)} cannot steer without being among the methods")
-        if not self.strengths or min(self.strengths) < 0 or not self.seeds:
-            raise ValueError("at least one strength (0 or more) and one seed are needed")
+        if self.steered and self.baseline not in self.steered:
+            raise ValueError(
+                f"the baseline {self.baseline!r} is not among the steered methods ({', '.join(self.steered)}); name "
+                "one of them, or steer with it too"
+            )
 
 
 PRESETS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from workbench.registry import Entry
+from workbench.runs.fields import at_least, check_fields, some
 
 NAME = "directions"
 METHODS = {
@@ -42,8 +43,7 @@ class Config:
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
     def __post_init__(self) -> None:
-        if self.block < 1 or (self.limit is not None and self.limit < 1):
-            raise ValueError(f"block is {self.block} and limit {self.limit}; both must be at least 1")
+        check_fields(self, model=some(), concepts=some(), limit=at_least(1), layer=at_least(0), block=at_least(1))
 
 
 PRESETS = {"default": Config(), "smoke": Config(limit=4, block=2)}

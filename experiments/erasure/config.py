@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from workbench.runs.fields import at_least, check_fields, some
+
 NAME = "erasure"
 
 
@@ -36,10 +38,20 @@ class Config:
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
     def __post_init__(self) -> None:
-        if min(self.draws, self.texts, self.max_tokens) < 1:
-            raise ValueError(f"draws {self.draws}, texts {self.texts}, max_tokens {self.max_tokens}: at least 1 each")
-        if self.leaning < 20:
-            raise ValueError(f"leaning is {self.leaning}; words are split in five parts, which takes at least 20")
+        check_fields(
+            self,
+            model=some(),
+            concepts=some(),
+            limit=at_least(1),
+            layer=at_least(0),
+            methods=some(),
+            draws=at_least(1),
+            texts=at_least(1),
+            max_tokens=at_least(1),
+            vectors=some(),
+            vocabulary=at_least(1),
+            leaning=at_least(20),  # words are split in five parts
+        )
 
 
 PRESETS = {

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from workbench.runs.fields import above, at_least, check_fields, some
+
 NAME = "layer_sweep"
 Pooling = Literal["last", "mean"]
 
@@ -36,15 +38,19 @@ class Config:
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
     def __post_init__(self) -> None:
-        if not self.models or not self.data or not self.positions or not self.grid:
-            raise ValueError("models, data, positions and grid each need at least one entry")
-        if (
-            min(self.grid) <= 0
-            or list(self.grid) != sorted(set(self.grid))
-            or min(self.layers, default=0) < -1
-            or self.causal_blocks < 0
-        ):
-            raise ValueError("C must rise from above 0, layers be at least -1 and causal_blocks at least 0")
+        check_fields(
+            self,
+            models=some(),
+            data=some(),
+            limit=at_least(1),
+            layers=at_least(-1),
+            positions=some(),
+            grid=some(above(0)),
+            causal_blocks=at_least(0),
+            seed=at_least(0),
+        )
+        if list(self.grid) != sorted(set(self.grid)):
+            raise ValueError(f"grid is {self.grid}; expected values of C that rise")
 
 
 PRESETS = {

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from workbench.runs.fields import at_least, check_fields, some
+
 NAME = "linear_hypothesis"
 
 
@@ -30,10 +32,17 @@ class Config:
     """Of the model; statistics are float64 in any case."""
 
     def __post_init__(self) -> None:
-        if self.least < 2 or self.random_pairs < 2 or self.random_concepts < 2:
-            raise ValueError("least, random_pairs and random_concepts must each be at least 2")
-        if not self.effects or min(self.effects) < 0:
-            raise ValueError("at least one effect of 0 or more is needed")
+        check_fields(
+            self,
+            model=some(),
+            pairs=some(),
+            contexts=some(),
+            least=at_least(2),
+            random_pairs=at_least(2),
+            random_concepts=at_least(2),
+            effects=some(at_least(0)),
+            seed=at_least(0),
+        )
 
 
 PRESETS = {"default": Config(), "smoke": Config(random_pairs=1000, random_concepts=20, effects=(0.0, 4.0))}

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from workbench.runs.fields import above, at_least, check_fields, some
+
 NAME = "linear_origins"
 RECORDS = 20
 """How often a run is looked at while it trains."""
@@ -36,14 +38,22 @@ class Config:
     """The largest excess of the loss over its floor, in nats, with which a seed counts as converged."""
 
     def __post_init__(self) -> None:
-        if not all((self.concepts, self.extra, self.dependence, self.optimiser, self.init, self.weight_decay)):
-            raise ValueError("every list needs at least one entry")
-        if not all(2 <= m <= 8 for m in self.concepts) or min(self.extra) < 0:
-            raise ValueError(f"concepts are {self.concepts} and extra {self.extra}; 2 to 8 concepts, 0 or more extra")
-        if min(self.init) <= 0 or min(self.weight_decay) < 0 or min(self.adam_rate, self.momentum_rate) <= 0:
-            raise ValueError("init and learning rates must be above 0, weight_decay 0 or more")
-        if self.seeds < 1 or self.steps < RECORDS or self.steps % RECORDS:
-            raise ValueError(f"seeds is {self.seeds} and steps {self.steps}; 1 or more, and a multiple of {RECORDS}")
+        check_fields(
+            self,
+            concepts=some(at_least(2, high=8)),
+            extra=some(at_least(0)),
+            dependence=some(),
+            optimiser=some(),
+            init=some(above(0)),
+            weight_decay=some(at_least(0)),
+            seeds=at_least(1),
+            steps=at_least(RECORDS),
+            adam_rate=above(0),
+            momentum_rate=above(0),
+            converged=above(0),
+        )
+        if self.steps % RECORDS:
+            raise ValueError(f"steps is {self.steps}; expected a multiple of {RECORDS}")
 
 
 PRESETS = {

@@ -27,6 +27,7 @@ from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.reading import last_states
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
+from workbench.runs.fields import at_least, check_fields
 from workbench.runs.files import canonical
 
 Form = Literal["fixed", "compat"]
@@ -49,6 +50,17 @@ class HeadConfig:
     dropout: float = 0.3
     """Share of the hidden layer that is silenced in training."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            epochs=at_least(1),
+            batch_size=at_least(1),
+            learning_rate=at_least(0),
+            weight_decay=at_least(0),
+            dropout=at_least(0, high=1),
+            seed=at_least(0),
+        )
 
 
 RECIPES: dict[Form, HeadConfig] = {"fixed": HeadConfig(), "compat": HeadConfig(batch_size=144, learning_rate=8e-5)}

@@ -7,6 +7,7 @@ from workbench.artifacts.prompt import Prompt
 from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import Prompts
 from workbench.methods.method import Method
+from workbench.models.conversation import require_text
 
 
 @dataclass(frozen=True)
@@ -24,5 +25,6 @@ class PromptSteering(Method[Prompt], Prompts[Prompt]):
         return Prompt(self.origin(data), self.template.replace("{concept}", data.target.description))
 
     def instruct(self, artifact: Prompt, instruction: str) -> str:
-        """The words, then the instruction."""
+        """The words, then the instruction. Raises ValueError for an instruction that is not one text."""
+        require_text(instruction, "an instruction")
         return f"{artifact.text}\n\n{instruction}"

@@ -17,6 +17,7 @@ from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache
+from workbench.runs.fields import above, at_least, check_fields
 
 TrainingData = Labelled | Dataset
 """One concept's states, or a whole set: the name draws the order of the items, the digest names checkpoints."""
@@ -43,6 +44,19 @@ class TrainingConfig:
     """Padded tokens in one forward pass."""
     block: int = 16
     """Concepts that `fit_all` trains side by side; memory grows with it and with the budget, not with all concepts."""
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            epochs=at_least(1),
+            batch_size=at_least(1),
+            learning_rate=at_least(0),
+            weight_decay=at_least(0),
+            clip=above(0),
+            seed=at_least(0),
+            budget=at_least(1),
+            block=at_least(1),
+        )
 
 
 @dataclass(frozen=True, eq=False)

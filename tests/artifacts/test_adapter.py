@@ -167,6 +167,84 @@ def test_a_folder_that_peft_wrote_is_read(llama: Any, tmp_path: Path, rslora: bo
             torch.testing.assert_close(found, theirs(torch.tensor([row.ids])).logits[0], atol=1e-5, rtol=1e-5)
 
 
+INITS = [True, False, "gaussian", "orthogonal", "mica"]
+
+
+def peft_folder(folder: Path, init: Any, **options: Any) -> Any:
+    """An adapter that peft started in one way, that was then moved as training would, as a folder; and peft's model."""
+    import peft
+
+    targets: list[str] = ["o_proj", "up_proj"]
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=init, task_type="CAUSAL_LM")
+    theirs: Any = peft.get_peft_model(tiny_module("llama"), config).eval()
+    theirs.peft_config["default"].init_lora_weights = True
+    theirs.save_pretrained(str(folder / "start"))
+    theirs.peft_config["default"].init_lora_weights = init
+    with torch.no_grad():
+        for number, (name, weight) in enumerate(theirs.named_parameters()):
+            if "lora_" in name:
+                weight += 0.1 * normal(*weight.shape, seed=number)
+    theirs.save_pretrained(str(folder / "adapter"), **options)
+    return theirs
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # in peft, not here
+@pytest.mark.parametrize("init", INITS)
+def test_however_a_plain_adapter_began_peft_has_the_same_logits(
+    llama: Any, tmp_path: Path, init: Any, seeded: None
+) -> None:
+    import peft
+
+    peft_folder(tmp_path, init)
+    assert_equals_peft(llama, tmp_path / "adapter", peft.PeftModel)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # in peft, not here
+@pytest.mark.filterwarnings("ignore:.*changes the base weights:UserWarning")
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_2", "olora"])
+def test_an_adapter_that_changes_the_base_weights_is_refused_until_it_is_converted(
+    llama: Any, tmp_path: Path, init: str, seeded: None
+) -> None:
+    import peft
+
+    peft_folder(tmp_path, init)
+    message = f"has init_lora_weights '{init}'; .* path_initial_model_for_weight_conversion"
+    with pytest.raises(ArtifactError, match=message):
+        read_peft(tmp_path / "adapter", llama, "sea")
+    peft_folder(tmp_path, init, path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    assert_equals_peft(llama, tmp_path / "adapter", peft.PeftModel)
+
+
+def assert_equals_peft(model: Any, folder: Path, loader: Any) -> None:
+    theirs = loader.from_pretrained(tiny_module("llama"), str(folder))
+    plain = model.logits(TEXTS)
+    with model.edited(read_peft(folder, model, "sea").edits()):
+        ours = model.logits(TEXTS)
+    for row, found, without in zip(model.tokenize(TEXTS), ours, plain, strict=True):
+        with torch.no_grad():
+            expected = theirs(input_ids=torch.tensor([row.ids])).logits[0]
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        assert (found - without).abs().max() > 0.01
+
+
+def test_every_option_of_peft_is_known_or_refused(llama: Any, tmp_path: Path) -> None:
+    """What peft writes today is read; each of its options that is on, and one that it has not yet, is refused."""
+    from peft import LoraConfig
+
+    folder = write_peft(lora(llama), llama, tmp_path)
+    config = json.loads((folder / CONFIG).read_text())
+    today = json.loads(json.dumps(LoraConfig().to_dict(), default=list)) | config
+    (folder / CONFIG).write_text(json.dumps(today))
+    read_peft(folder, llama, "sea")
+    weights = {"init_lora_weights", "bias", "lora_bias", "modules_to_save", "rank_pattern", "alpha_pattern", "use_dora"}
+    tokens = {"trainable_token_indices", "alora_invocation_tokens", "target_parameters", "layer_replication"}
+    variants = {"use_qalora", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config", "velora_config"}
+    for name in sorted(weights | tokens | variants | {"an_option_of_tomorrow"}):
+        (folder / CONFIG).write_text(json.dumps(today | {name: [50, 51]}))
+        with pytest.raises(ArtifactError, match=rf"has {name} \[50, 51\]; "):
+            read_peft(folder, llama, "sea")
+
+
 def test_written_and_read_again_it_is_the_same(model: Any, tmp_path: Path) -> None:
     adapter = lora(model, rank=4)
     read = read_peft(write_peft(adapter, model, tmp_path), model, "sea")
@@ -192,8 +270,14 @@ def test_what_peft_cannot_hold_is_not_written(llama: Any, tmp_path: Path) -> Non
         ({"alpha_pattern": {"o_proj": 3}}, "alpha_pattern"),
         ({"bias": "all"}, "bias 'all'"),
         ({"r": 7}, "rank 7"),
+        ({"r": 0}, "r 0, lora_alpha .*; expected a rank of at least 1"),
+        ({"r": True}, "r True"),
+        ({"lora_alpha": "8"}, "lora_alpha '8'"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights 'loftq'; .* merge_and_unload"),
+        ({"init_lora_weights": "corda"}, "init_lora_weights 'corda'"),
+        ({"alora_invocation_tokens": [50, 51]}, r"alora_invocation_tokens \[50, 51\]; only plain LoRA"),
         ({"base": True}, "belongs to no linear map in the blocks of tiny-llama"),
-        ({"half": True}, "is not whole"),
+        ({"half": True}, "expected lora_A and lora_B of .*, got"),
         ({"cut": True}, "cannot be read as a peft adapter"),
     ],
 )

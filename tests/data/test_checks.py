@@ -35,7 +35,7 @@ def test_labels_of_another_shape_are_refused(shape: tuple[int, int]) -> None:
 def test_columns_of_another_type_are_refused() -> None:
     data = small()
     with pytest.raises(DataError, match=r"the values of 'sea' in set 'small' are float64 .* expected int8"):
-        replace(data, columns=tuple(column.astype(np.float64) for column in data.columns))
+        replace(data, columns=tuple(column + 0.5 for column in data.columns))
     with pytest.raises(DataError, match="has 2 targets and 1 columns"):
         replace(data, columns=data.columns[:1])
 

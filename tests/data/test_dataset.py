@@ -167,3 +167,42 @@ def test_values_that_a_kind_does_not_have_are_named() -> None:
         Dataset("x", items, (mark,), (np.array([np.array([0, 1]), None], dtype=object),))
     with pytest.raises(DataError, match="targets of kind class and token have names of classes"):
         Target("topic", "its topic", kind="class")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("binary", np.array([0.0, 1.0]), np.int8),
+        ("binary", np.array([False, True]), np.int8),
+        ("binary", np.array([0, 1]), np.int8),
+        ("class", np.array([-1.0, 1.0], dtype=np.float32), np.int64),
+        ("number", np.array([2, 3]), np.float64),
+        ("number", np.array([0.5, np.nan], dtype=np.float32), np.float64),
+    ],
+)
+def test_values_of_another_type_are_taken_where_nothing_is_lost(kind: Any, values: np.ndarray, expected: type) -> None:
+    target = Target("mark", "a mark", kind=kind, classes=("a", "b") if kind == "class" else ())
+    (column,) = Dataset("x", (Item.bare("t 0"), Item.bare("t 1")), (target,), (values,)).columns
+    assert column.dtype == expected
+    np.testing.assert_array_equal(column, values.astype(expected))
+
+
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("values", [np.array([0.7, 1.0]), np.array([np.nan, 1.0]), np.array([0, 300])])
+def test_a_number_is_no_label(values: np.ndarray) -> None:
+    items = (Item.bare("t 0"), Item.bare("t 1"))
+    for make in (
+        lambda: Dataset("x", items, (SEA,), (values,)),
+        lambda: Dataset.of_labels("x", items, [SEA], values[:, None], ["train", "train"]),
+    ):
+        with pytest.raises(DataError, match=r"the values of 'sea' in set 'x' are .*; expected int8 .* of kind number"):
+            make()
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_steering_instruction_is_one_text() -> None:
+    messages: Any = [{"role": "user", "content": "why?"}]
+    with pytest.raises(DataError, match="steering instruction 1 of set 'small' is a list; expected one text"):
+        replace(small(), instructions=("why?", messages))
+    with pytest.raises(DataError, match="steering instruction 0 of set 'small' is empty"):
+        replace(small(), instructions=(" ",))

@@ -1,8 +1,9 @@
 import re
+from typing import Any
 
 import pytest
 
-from workbench.data.items import DataError, Target, slug, text_key, unique_slugs
+from workbench.data.items import DataError, Item, Target, slug, text_key, unique_slugs
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,12 @@ def test_text_key_ignores_case_and_white_space_only() -> None:
     assert text_key(" Straße\n\tNORD ") == text_key("STRASSE nord")
     assert text_key("a b") != text_key("ab")
     assert text_key("résumé") != text_key("resume")
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_messages_in_the_place_of_a_text_are_refused() -> None:
+    messages: Any = [{"role": "user", "content": "why?"}]
+    with pytest.raises(DataError, match=r"an item is made from a list; expected a Conversation, as Conversation\.chat"):
+        Item(messages)
+    with pytest.raises(ValueError, match="is a list; expected one text"):
+        Item.exchange(messages, "because")

@@ -157,8 +157,9 @@ def test_both_orders_of_two_numbers_are_one_group(tmp_path: Path) -> None:
     [
         ("statement\nA.\n", "no column label"),
         ("statement,label\nA.,yes\n", "line 2 has label 'yes'"),
+        ("statement,label\nA.,.7\n", "line 2 has label '.7'; use 0 or 1"),
         ("statement,label\nA.,1\n,1\n", "line 3 has an empty statement"),
-        ("statement,label,city\nA.,1\n", "line 2 has an empty city"),
+        ("statement,label,city\nA.,1\n", "line 2 has 2 cells, the header has 3"),
     ],
 )
 def test_a_bad_file_is_refused_by_line(tmp_path: Path, content: str, message: str) -> None:

@@ -214,13 +214,22 @@ def test_line_that_is_no_json_object(tmp_path: Path, line: str, message: str) ->
     [
         ("a,b\n\n1,2\n1,2,3\n", r"line 4 has 3 cells, the header has 2"),
         ("a,a\n", r"a column name is there twice"),
-        ('a,b\n1,2\n1,"2\n', r"line 3 is not CSV: unexpected end of data"),
+        ('a,b\n1,2\n1,"2\n', r"line 3 is not CSV: a quote is never closed"),
     ],
 )
 def test_broken_csv_names_the_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(DataError, match=rf"a\.csv(,|:) {message}"):
         read_csv(tmp_path / "a.csv")
+
+
+def test_a_long_text_is_read_from_csv_as_from_jsonl(tmp_path: Path) -> None:
+    rows = spoiled(0, response="long, " * 50_000)
+    csv_set, jsonl_set = (
+        read_csv(write_csv(tmp_path / "a.csv", rows)),
+        read_jsonl(write_jsonl(tmp_path / "a.jsonl", rows)),
+    )
+    assert csv_set.digest == jsonl_set.digest
 
 
 def test_file_in_another_encoding_is_named(tmp_path: Path) -> None:

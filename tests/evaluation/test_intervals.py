@@ -312,6 +312,13 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm(np.array([0.6, 0.9])), [1.0, 1.0])
 
 
+def test_holm_leaves_missing_ones_out_of_the_count() -> None:
+    found = holm(np.array([np.nan, 0.01, np.nan, 0.04]))
+    np.testing.assert_allclose(found, [np.nan, 0.02, np.nan, 0.04])
+    assert holm(np.array([])).shape == (0,)
+    assert np.isnan(holm(np.array([np.nan]))).all()
+
+
 def test_holm_lies_between_p_and_bonferroni_keeps_order_and_position(rng: np.random.Generator) -> None:
     p = rng.random(20) ** 3
     adjusted, order = holm(p), rng.permutation(20)

@@ -162,6 +162,15 @@ def test_a_rare_class_moves_the_threshold_up() -> None:
     assert best_f1_threshold(scores, positive, prevalence=0.01).value == 3.5
 
 
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("labels", [np.array([1, 0, 0]), np.array([1.0, 0.0, 0.0]), np.array([0.7, 0.0, 0.1])])
+def test_numbers_are_no_labels(labels: np.ndarray) -> None:
+    """As an index, 1, 0, 0 would choose other items."""
+    for metric in (best_f1_threshold, youden_threshold, average_precision):
+        with pytest.raises(MetricError, match="labels must be bool"):
+            metric(np.array([0.1, 0.2, 0.3]), labels)
+
+
 @pytest.mark.parametrize("choose", [best_f1_threshold, youden_threshold])
 def test_thresholds_name_what_is_wrong(choose) -> None:
     with pytest.raises(MetricError, match="both classes are needed; got 2 positive of 2"):

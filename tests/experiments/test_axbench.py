@@ -104,7 +104,9 @@ def test_config_of_a_run_can_be_given_back(finished: Path):
     [
         (["--methods", "diffmeen"], "there is no method 'diffmeen'"),
         (["--methods", "pca", "--steered", "lat"], "cannot steer without being among the methods"),
-        (["--strengths", "-1"], "at least one strength"),
+        (["--strengths", "-1"], "strengths is (-1.0,); expected numbers at least 0"),
+        (["--baseline", "nosuch"], "the baseline 'nosuch' is not among the steered methods"),
+        (["--steered", "diffmean"], "the baseline 'random' is not among"),
         (["--preset", "huge"], "huge"),
         (["--no-such-flag"], "no-such-flag"),
     ],
@@ -125,7 +127,19 @@ def test_help_imports_no_torch():
 
 def test_concept10_runs_through_the_same_command(shared_data: Path, tmp_path: Path):
     folder = shared_data / "axbench" / "concept10" / "prod_2b_l20_v1"
-    flags = ["--concepts", str(folder), "--limit", "1", "--methods", "diffmean", "random", "--steered", "diffmean"]
+    flags = [
+        "--concepts",
+        str(folder),
+        "--limit",
+        "1",
+        "--methods",
+        "diffmean",
+        "random",
+        "--steered",
+        "diffmean",
+        "--baseline",
+        "diffmean",
+    ]
     done = subprocess.run([*command(tmp_path), *flags], capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = read_rows(Path(done.stdout.strip().rpartition("\n")[2]) / "results.json")

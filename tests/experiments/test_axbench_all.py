@@ -23,7 +23,9 @@ COMPARED = tuple(name for name in METHODS if name != "sft")
     ("steered", "says"), [("sft", "sft changes the model's weights"), ("bag_of_words", "bag_of_words only reads")]
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_loaded(tmp_path: Path, steered: str, says: str) -> None:
-    config = replace(PRESETS["smoke"], model="no such model", methods=("diffmean", steered), steered=(steered,))
+    config = replace(
+        PRESETS["smoke"], model="no such model", methods=("diffmean", steered), steered=(steered,), baseline=steered
+    )
     with pytest.raises(ValueError, match=says):
         run(config, tmp_path)
 

@@ -53,7 +53,9 @@ def test_processes_leave_the_same_results_byte_for_byte(plain: Path, tmp_path: P
 
 
 def test_a_coarse_search_over_two_strengths_chooses_as_the_grid_does(plain: Path, tmp_path: Path):
-    folder = run(tmp_path, "--search", "coarse", "--methods", "diffmean", "--steered", "diffmean")
+    folder = run(
+        tmp_path, "--search", "coarse", "--methods", "diffmean", "--steered", "diffmean", "--baseline", "diffmean"
+    )
     coarse, whole = (read_rows(one / "results.json") for one in (folder, plain))
     for metric in ("steering.chosen_strength", "steering.score"):
         ours, theirs = (by_concept(rows, metric) for rows in (coarse, whole))

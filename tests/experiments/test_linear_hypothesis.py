@@ -296,7 +296,7 @@ def test_flags_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(Config, PRESETS, ["--least", "1"])
     shown = capsys.readouterr().err + str(ended.value.code)
-    assert "must each be at least 2" in " ".join(shown.split())
+    assert "expected numbers at least 2" in " ".join(shown.split())
 
 
 def test_help_imports_no_torch() -> None:

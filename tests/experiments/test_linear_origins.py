@@ -224,7 +224,7 @@ def test_settings_are_every_combination_each_with_a_name_of_its_own():
     "changes", [{"concepts": ()}, {"concepts": (9,)}, {"steps": 30}, {"seeds": 0}, {"init": (0.0,)}]
 )
 def test_a_configuration_that_makes_no_sense_is_refused(changes):
-    with pytest.raises(ValueError, match=r"at least one|concepts|multiple|above 0"):
+    with pytest.raises(ValueError, match=r"; expected|multiple"):
         Config(**changes)
 
 

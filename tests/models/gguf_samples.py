@@ -16,9 +16,16 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-Family = Literal["llama", "gemma3", "gpt2"]
+Family = Literal["llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3", "gpt2"]
 Q8_0 = GGMLQuantizationType.Q8_0
-ARCHITECTURES = {"llama": MODEL_ARCH.LLAMA, "gemma3": MODEL_ARCH.GEMMA3, "gpt2": MODEL_ARCH.GPT2}
+ARCHITECTURES = {
+    "llama": MODEL_ARCH.LLAMA,
+    "qwen2": MODEL_ARCH.QWEN2,
+    "qwen3": MODEL_ARCH.QWEN3,
+    "phi3": MODEL_ARCH.PHI3,
+    "gemma3": MODEL_ARCH.GEMMA3,
+    "gpt2": MODEL_ARCH.GPT2,
+}
 CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 N_LAYERS = 6  # the sixth layer of a Gemma is the first that attends to everything
@@ -30,11 +37,12 @@ def write_tiny(path: Path, family: Family = "llama", **options: Any) -> Any:
     """Write a GGUF file of a tiny random model with a byte-level tokenizer; returns the Hugging Face model.
 
     `quantised` stores the matrices as Q8_0, `drop` names a tensor to leave out, `add` one to add, and `extra` holds
-    further metadata: unsigned integers and strings.
+    further metadata: unsigned integers and strings. `length` is the context from which phi3 scales its positions.
     """
     module = tiny_module(family)
+    family = "llama" if family == "mistral" else family  # as llama.cpp calls it
     writer = GGUFWriter(path, family)
-    write_shape(writer, module.config, family)
+    write_shape(writer, module.config, family, options.get("length"))
     write_byte_level(writer, byte_level_tokenizer())
     for key, value in options.get("extra", {}).items():
         writer.add_string(key, value) if isinstance(value, str) else writer.add_uint32(key, value)
@@ -74,6 +82,18 @@ def tiny_module(family: Family) -> Any:
         if family == "llama":
             config = transformers.LlamaConfig(**grouped, rms_norm_eps=1e-5, tie_word_embeddings=False)
             module = transformers.LlamaForCausalLM(config)
+        elif family == "mistral":
+            config = transformers.MistralConfig(**grouped, sliding_window=None)
+            module = transformers.MistralForCausalLM(config)
+        elif family == "qwen2":
+            config = transformers.Qwen2Config(**grouped, tie_word_embeddings=True, **theta(1e6))
+            module = transformers.Qwen2ForCausalLM(config)
+        elif family == "qwen3":
+            config = transformers.Qwen3Config(**grouped | {"head_dim": 16}, tie_word_embeddings=False, **theta(1e6))
+            module = transformers.Qwen3ForCausalLM(config)
+        elif family == "phi3":
+            config = transformers.Phi3Config(**grouped, sliding_window=6, pad_token_id=2)
+            module = transformers.Phi3ForCausalLM(config)
         elif family == "gemma3":
             module = transformers.Gemma3ForCausalLM(transformers.Gemma3TextConfig(**grouped, **gemma))
         else:
@@ -82,6 +102,10 @@ def tiny_module(family: Family) -> Any:
             for parameter in module.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
     return module.eval()
+
+
+def theta(base: float) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_type": "default", "rope_theta": base}}
 
 
 def byte_level_tokenizer() -> Tokenizer:
@@ -95,11 +119,11 @@ def byte_level_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_byte_level(writer: GGUFWriter, tokenizer: Tokenizer) -> None:
+def write_byte_level(writer: GGUFWriter, tokenizer: Tokenizer, pre: str = "smollm") -> None:
     vocabulary = tokenizer.get_vocab()
     tokens = sorted(vocabulary, key=vocabulary.__getitem__) + [f"[PAD{i}]" for i in range(len(vocabulary), N_VOCAB)]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types([3 if token in SPECIAL else 1 for token in tokens])
     writer.add_token_merges([" ".join(pair) for pair in _merges(tokenizer)])
@@ -110,7 +134,7 @@ def write_byte_level(writer: GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_chat_template(CHAT)
 
 
-def write_shape(writer: GGUFWriter, config: Any, family: Family) -> None:
+def write_shape(writer: GGUFWriter, config: Any, family: Family, length: int | None = None) -> None:
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -121,12 +145,17 @@ def write_shape(writer: GGUFWriter, config: Any, family: Family) -> None:
         return
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
+    if family in ("llama", "qwen3", "gemma3"):
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+    else:
+        writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope["full_attention"]["rope_theta"] if family == "gemma3" else rope["rope_theta"])
-    if family == "gemma3":
+    if family in ("gemma3", "phi3"):
         writer.add_sliding_window(config.sliding_window)
+    if family == "phi3":
+        writer.add_rope_scaling_orig_ctx_len(length or config.max_position_embeddings)
 
 
 def write_tensors(writer: GGUFWriter, module: Any, family: Family, quantised: bool, drop: str) -> None:
@@ -147,7 +176,7 @@ def as_llama_cpp(stem: str, values: torch.Tensor, config: Any) -> torch.Tensor:
     """What llama.cpp does to the values: `permute` for Llama, `+ 1` for Gemma's norms, a transposition for GPT-2."""
     heads = {"q_proj": config.num_attention_heads, "k_proj": getattr(config, "num_key_value_heads", 0)}
     leaf = stem.rpartition(".")[2]
-    if config.model_type == "llama" and leaf in heads:
+    if config.model_type in ("llama", "mistral") and leaf in heads:
         halves = values.reshape(heads[leaf], 2, values.shape[0] // heads[leaf] // 2, *values.shape[1:])
         return halves.swapaxes(1, 2).reshape(values.shape)
     if config.model_type == "gemma3_text" and stem.endswith("norm"):

@@ -4,6 +4,7 @@ import pytest
 
 from workbench.models.conversation import Conversation, Turn, as_conversation
 
+MESSAGES: Any = [{"role": "user", "content": "a"}]
 TURNS = (Turn("system", "Be brief."), Turn("user", "Why?"), Turn("assistant", "Because."), Turn("user", "So?"))
 
 
@@ -53,6 +54,7 @@ def test_prompts_of_every_kind_become_conversations() -> None:
     assert as_conversation("Why?", chat=False) == Conversation.bare("Why?")
 
 
+@pytest.mark.usefixtures("types_unchecked")
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -65,7 +67,17 @@ def test_prompts_of_every_kind_become_conversations() -> None:
         (lambda: Conversation.chat(TURNS[2:3], is_open=True), "behind another turn"),
         (lambda: Conversation.chat([{"role": "user"}]), "{'role': 'user'} is no message"),
         (lambda: as_conversation({"role": "user", "content": "a"}, chat=True), "is no prompt; expected a text, a Conv"),
-        (lambda: Conversation.chat([{"role": "user", "content": [1]}]), "content of a message is list; expected one"),
+        (
+            lambda: Conversation.chat([{"role": "user", "content": [1]}]),
+            "the text of a turn of the user is a list; expected",
+        ),
+        (lambda: Turn("user", MESSAGES), r"text of a turn of the user is a list; .*Conversation\.chat\(messages\)"),
+        (lambda: Turn(MESSAGES, "a"), "the role of a turn is a list"),
+        (lambda: Turn("user", None), "is a NoneType; expected one text"),
+        (lambda: Conversation.exchange(MESSAGES, "a"), "text of a turn of the user is a list"),
+        (lambda: Conversation.exchange("a", MESSAGES), "text of a turn of the assistant is a list"),
+        (lambda: Conversation.bare(MESSAGES), "a bare text is a list"),
+        (lambda: as_conversation(b"Why?", chat=False), "is no message"),
     ],
 )
 def test_what_is_no_conversation_is_refused(build: Any, message: str) -> None:

@@ -133,6 +133,19 @@ def test_prompts_and_responses_must_pair_up() -> None:
         encode(tiny_tokenizer(), ["a", "b"], ["c"])
 
 
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("encoded", [encode, encode_chat])
+def test_messages_in_the_place_of_one_text_are_refused(encoded: Any) -> None:
+    """They would be written as Python writes them into one user turn."""
+    messages = [{"role": "user", "content": "why?"}]
+    with pytest.raises(ValueError, match=r"is a list; expected one text\. .*Conversation\.chat\(messages\)"):
+        encoded(tiny_tokenizer(), [messages])
+    with pytest.raises(ValueError, match="is a list; expected one text"):
+        encoded(tiny_tokenizer(), ["why?"], [messages])
+    with pytest.raises(ValueError, match="responses are a list of texts"):
+        encoded(tiny_tokenizer(), ["a", "b"], "cd")
+
+
 # --- conversations
 
 TURNS = [

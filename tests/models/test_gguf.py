@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+import transformers
 from gguf import GGUFWriter
 from gguf.quants import dequantize, quantize
 from safetensors.torch import load_file
@@ -28,7 +29,7 @@ def converted(tmp_path: Path, family: Family = "llama", **options: Any) -> tuple
 def test_the_converted_model_is_the_model_that_was_written(tmp_path: Path, family: Family) -> None:
     module, folder = converted(tmp_path, family)
     again = AutoModelForCausalLM.from_pretrained(folder)
-    assert type(again) is type(module)
+    assert type(again) is (transformers.LlamaForCausalLM if family == "mistral" else type(module))
     assert again.dtype == torch.float32
     ids = torch.arange(40).reshape(2, 20) * 7 % N_VOCAB
     with torch.no_grad():
@@ -36,8 +37,8 @@ def test_the_converted_model_is_the_model_that_was_written(tmp_path: Path, famil
         torch.testing.assert_close(again(ids).logits, module(ids).logits, rtol=1e-5, atol=2e-5)
 
 
-# not gpt2: transformers leaves its context length behind, and so refuses the position embedding
-@pytest.mark.parametrize("family", ["llama", "gemma3"])
+# not those of which transformers leaves settings behind: widths of heads, windows, the context of gpt2
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "phi3", "gemma3"])
 def test_the_converted_model_is_what_transformers_makes_of_the_same_file(tmp_path: Path, family: Family) -> None:
     _, folder = converted(tmp_path, family)
     reference = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="tiny.gguf", dtype=torch.float32)
@@ -45,6 +46,17 @@ def test_the_converted_model_is_what_transformers_makes_of_the_same_file(tmp_pat
     theirs = reference.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_settings_that_transformers_leaves_behind_are_kept(tmp_path: Path) -> None:
+    """Loaded by `gguf_file=`, the windows of phi3 and gemma3 are others, and with them the logits."""
+    for family in ("phi3", "qwen3"):
+        (tmp_path / family).mkdir()
+        module, folder = converted(tmp_path / family, family)
+        config = json.loads((folder / "config.json").read_text())
+        for name in ("sliding_window", "head_dim", "rms_norm_eps", "num_key_value_heads"):
+            if getattr(module.config, name, None) is not None:
+                assert config[name] == getattr(module.config, name)
 
 
 def test_quantised_matrices_become_the_floats_they_stand_for(tmp_path: Path) -> None:
@@ -113,11 +125,26 @@ def test_the_same_file_becomes_the_same_bytes(tmp_path: Path) -> None:
         ({"extra": {"llama.rope.scaling.type": "yarn"}}, r"settings .*llama\.rope\.scaling\.type"),
         ({"extra": {"llama.rope.dimension_count": 4}}, r"llama\.rope\.dimension_count = 4, but 8 is the only"),
         ({"extra": {"llama.vocab_size": 99}}, r"llama\.vocab_size = 99, but 320"),
+        ({"family": "qwen2", "drop": "blk.2.attn_k.bias"}, r"lacks 1 of the tensors .*: blk\.2\.attn_k\.bias"),
+        ({"family": "qwen2", "add": "blk.2.attn_output.bias"}, r"tensors .* of 'qwen2' .*blk\.2\.attn_output\.bias"),
+        ({"family": "qwen3", "add": "blk.2.attn_q.bias"}, r"tensors .* of 'qwen3' .*blk\.2\.attn_q\.bias"),
+        ({"family": "phi3", "add": "rope_factors_long.weight"}, r"tensors .* of 'phi3' .*rope_factors_long\.weight"),
+        ({"family": "phi3", "length": 64}, r"phi3\.rope\.scaling\.original_context_length = 64, but 128"),
     ],
 )
 def test_what_a_conversion_would_lose_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(WeightsError, match=message):
         converted(tmp_path, **options)
+
+
+@pytest.mark.parametrize("count", [0, 10**9])
+def test_a_number_of_layers_that_cannot_be_is_refused_at_once(tmp_path: Path, count: int) -> None:
+    writer = GGUFWriter(tmp_path / "odd.gguf", "llama")
+    writer.add_block_count(count)
+    writer.add_tensor("token_embd.weight", torch.ones(4, 4).numpy())
+    finish(writer)
+    with pytest.raises(WeightsError, match=rf"llama\.block_count = {count}, but 1 tensors"):
+        convert(tmp_path / "odd.gguf", tmp_path)
 
 
 def test_unscaled_rotary_positions_are_accepted(tmp_path: Path) -> None:
@@ -127,7 +154,9 @@ def test_unscaled_rotary_positions_are_accepted(tmp_path: Path) -> None:
 def test_an_unknown_architecture_names_the_known_ones(tmp_path: Path) -> None:
     writer = GGUFWriter(tmp_path / "odd.gguf", "mamba")
     finish(writer)
-    with pytest.raises(WeightsError, match=r"odd\.gguf has the architecture 'mamba'; .* llama, gemma3, gpt2"):
+    with pytest.raises(
+        WeightsError, match=r"odd\.gguf has the architecture 'mamba'; .* llama, qwen2, qwen3, phi3, gemma3, gpt2"
+    ):
         convert(tmp_path / "odd.gguf", tmp_path)
 
 

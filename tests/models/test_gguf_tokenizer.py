@@ -1,14 +1,15 @@
 """Equality with the tokenizer that was written, and with what transformers rebuilds from the same file."""
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from gguf import GGUFWriter
-from tokenizers import Tokenizer, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from tests.models.gguf_samples import SPECIAL, TEXT, byte_level_tokenizer, finish, write_byte_level
 from workbench.models.builtin import BUILTIN
@@ -23,6 +24,10 @@ SPOKEN = [
     *("naïve café – “quotes”", "日本語 العربية हिन्दी", "😀👩‍👩‍👧 done", "e\u0301", "a" * 99, " " * 40 + "x", "\r\n"),
     *("<|im_start|>user\nHi<|im_end|>\n", "a<|im_end|>b", "<|im_start", '{"k": [1, 2.5e-3]}', "https://x.y/z?a=1#c"),
 ]
+TEKKEN = (  # transformers, `_patch_mistral_regex`
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}"
+    r"\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 KINDS = [(32, 127), (160, 0x2000), (0x3000, 0xD7FF), (0x1F300, 0x1FAFF), (32, 33), (48, 58)]
 
 
@@ -68,6 +73,37 @@ def test_byte_level_ids_are_those_of_the_tokenizer_that_was_written(tmp_path: Pa
         plain = text.replace("<|im_start|>", "").replace("<|im_end|>", "")
         assert rebuilt.decode(ids) == plain
     assert rebuilt.encode("<|im_start|>a").ids[0] == SPECIAL.index("<|im_start|>")
+
+
+@pytest.mark.parametrize("name", ["qwen2", "tekken"])
+def test_ids_are_those_of_the_models_own_tokenizer(tmp_path: Path, name: str) -> None:
+    """As transformers builds it for Qwen 2, and as it mends the pattern of Mistral's."""
+    trained = byte_level_tokenizer()
+
+    def fill(writer: GGUFWriter) -> None:
+        write_byte_level(writer, trained, name)
+
+    rebuilt = build_tokenizer(written(tmp_path / "t.gguf", fill))
+    merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
+    truth: Any = Qwen2Tokenizer(vocab=trained.get_vocab(), merges=cast(Any, merges)).backend_tokenizer
+    truth.add_special_tokens(SPECIAL)
+    if name == "tekken":
+        truth.normalizer = normalizers.Sequence([])
+        truth.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(TEKKEN), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+        )
+    for text in [*texts(), TEXT, "HelloWorld/\n isn't é e\u0301", "ABCdef ½½  x\r\n\r\n y"]:
+        assert rebuilt.encode(text).ids == truth.encode(text).ids, text
+
+
+def test_special_tokens_of_phi3_swallow_the_space_behind_them(tmp_path: Path) -> None:
+    def fill(writer: GGUFWriter) -> None:
+        sentencepiece(writer)
+
+    phi3, llama = (build_tokenizer(written(tmp_path / f"{a}.gguf", fill, a)) for a in ("phi3", "llama"))
+    assert phi3.encode("</s>  abc").ids == phi3.encode("</s>abc").ids
+    assert phi3.encode("<s> abc").ids != phi3.encode("<s>abc").ids
+    assert llama.encode("</s> abc").ids != llama.encode("</s>abc").ids
 
 
 def test_a_digit_takes_no_space_with_it(tmp_path: Path) -> None:
@@ -125,12 +161,12 @@ def test_what_is_not_rebuilt_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"bert\.gguf has a 'bert' tokenizer; gpt2, llama can be rebuilt"):
         build_tokenizer(wordpiece)
 
-    def tekken(writer: GGUFWriter) -> None:
+    def strange(writer: GGUFWriter) -> None:
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("tekken")
+        writer.add_tokenizer_pre("nosuch")
 
-    with pytest.raises(WeightsError, match=r"splits text in the way 'tekken'; gpt-2, smollm can be rebuilt"):
-        build_tokenizer(written(tmp_path / "tekken.gguf", tekken))
+    with pytest.raises(WeightsError, match=r"splits text in the way 'nosuch'; gpt-2, smollm, qwen2, tekken can be"):
+        build_tokenizer(written(tmp_path / "nosuch.gguf", strange))
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

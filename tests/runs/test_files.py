@@ -1,3 +1,4 @@
+import ast
 import errno
 import math
 import os
@@ -5,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -268,6 +270,8 @@ def test_no_name_can_take_the_slug_of_another():
 
 # --- locks
 
+FLOORS = ("workbench", "probes", "steering", "experiments")
+
 HOLDER = """
 import sys
 from pathlib import Path
@@ -312,18 +316,19 @@ def test_a_killed_holder_loses_its_lock(tmp_path):
             assert (tmp_path / "lock").read_text() == str(os.getpid())
 
 
-def test_waiting_gets_the_lock_when_the_holder_ends(tmp_path, monkeypatch):
+def test_waiting_gets_the_lock_when_the_holder_ends(tmp_path):
     with holder(tmp_path / "lock") as process:
-        waits = []
+        released = threading.Event()
 
-        def release(seconds: float) -> None:
-            waits.append(seconds)
-            if process.poll() is None:
-                process.communicate("\n")
+        def release() -> None:
+            released.set()
+            print(file=process.stdin, flush=True)
 
-        monkeypatch.setattr("workbench.runs.files.time.sleep", release)
+        timer = threading.Timer(0.2, release)
+        timer.start()
         with locked(tmp_path / "lock", wait_s=math.inf):
-            assert waits
+            assert released.is_set()
+        timer.join()
 
 
 def test_the_same_process_cannot_hold_a_lock_twice(tmp_path):
@@ -335,6 +340,26 @@ def test_the_same_process_cannot_hold_a_lock_twice(tmp_path):
         pytest.fail("the lock was given twice")
     with locked(tmp_path / "lock"):
         pass
+
+
+def test_waiting_for_ever_for_oneself_is_refused(tmp_path):
+    with (
+        locked(tmp_path / "lock"),
+        pytest.raises(StorageError, match="this very process; close it first"),
+        locked(tmp_path / "lock", wait_s=math.inf),
+    ):
+        pytest.fail("the lock was given twice")
+
+
+def test_nothing_needs_posix_when_it_is_imported():
+    """On other systems these modules are absent."""
+    posix = {"fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "syslog", "posix"}
+    root = Path(workbench.__path__[0]).parent
+    for path in (one for folder in FLOORS for one in (root / folder).rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & posix, path
 
 
 def test_a_lock_leaves_no_open_file(tmp_path):

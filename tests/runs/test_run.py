@@ -3,6 +3,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -315,10 +316,12 @@ def test_the_error_that_stopped_a_run_is_the_one_that_is_shown(tmp_path, monkeyp
         pass
 
 
-def test_a_second_opening_waits_for_the_first(tmp_path, monkeypatch):
+def test_a_second_opening_waits_for_the_first(tmp_path):
     with Run.open("axbench", Config(), tmp_path) as run:
         run.record([row()])
-        monkeypatch.setattr("workbench.runs.files.time.sleep", lambda _: run.close())
+        timer = threading.Timer(0.2, run.close)
+        timer.start()
         with Run.open("axbench", Config(), tmp_path, wait_s=60.0) as second:
             assert run.state != "open"
             assert read_rows(second.folder / "results.json") == (row(),)
+        timer.join()

@@ -1,5 +1,6 @@
 """Exchange of LoRA adapters with the peft library's folder: adapter_config.json and adapter_model.safetensors."""
 
+import math
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -24,14 +25,25 @@ MAPS = ("z", *(f"{name}.hook_in" for name in ("attn.q", "attn.k", "attn.v", "mlp
 _PREFIX = "base_model.model."
 _KEY = re.compile(re.escape(_PREFIX) + r"(.+)\.lora_([AB])\.weight")
 _PLAIN = {
-    "peft_type": "LORA",
-    "bias": "none",
-    "use_dora": False,
-    "modules_to_save": None,
-    "alpha_pattern": {},
-    "rank_pattern": {},
+    "peft_type": ("LORA",),
+    "bias": ("none",),
+    "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva", "mica"),
 }
-"""What a folder must say, where it says it, to be nothing but low-rank additions of one scale."""
+"""The values of these fields that leave an adapter nothing but low-rank additions. An adapter that started in another
+way (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ) belongs to base weights that peft changes when it loads it."""
+_OFF = (None, False, [], {})
+"""An option with one of these values does nothing."""
+_WITHOUT_EFFECT = frozenset(
+    (
+        *("r", "lora_alpha", "use_rslora"),  # these are read
+        *("task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"),
+        *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),  # the weights show which
+        *("fan_in_fan_out", "megatron_core", "runtime_config"),  # how base weights lie in memory
+        *("lora_dropout", "eva_config", "corda_config", "lora_ga_config", "loftq_config"),  # training, initialisation
+        "qalora_group_size",  # counts with use_qalora only
+    )
+)
+"""The fields that, whatever they say, leave the numbers of a trained adapter as they are."""
 
 
 def write_peft(adapter: Adapter, model: Model, folder: Path | str) -> Path:
@@ -54,7 +66,8 @@ def write_peft(adapter: Adapter, model: Model, folder: Path | str) -> Path:
         tensors[f"{_PREFIX}{path}.lora_B.weight"] = part.arrays["up"].mT.contiguous()
     rank = ranks.pop()
     config = {
-        **_PLAIN,
+        "peft_type": "LORA",
+        "bias": "none",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model.name,
         "r": rank,
@@ -74,8 +87,9 @@ def write_peft(adapter: Adapter, model: Model, folder: Path | str) -> Path:
 def read_peft(folder: Path | str, model: Model, concept: str) -> Adapter:
     """A peft folder as an Adapter for `model`; `concept` says what it brings.
 
-    Raises ArtifactError, naming the folder, if it cannot be read, is more than plain LoRA, or adapts a module that is
-    no linear map of this model's blocks.
+    Raises ArtifactError, naming the folder, if it cannot be read, has an option that makes it more than plain LoRA
+    (by name, also for options that are not known here), or adapts a module that is no linear map of this model's
+    blocks.
     """
     folder = Path(folder)
     try:
@@ -91,25 +105,45 @@ def read_peft(folder: Path | str, model: Model, concept: str) -> Adapter:
         if found is None or found[1] not in sites:
             raise ArtifactError(f"{folder}: {key} belongs to no linear map in the blocks of {model.name}")
         pairs.setdefault(found[1], {})[found[2]] = tensor.float()
-    if not all(pair.keys() == {"A", "B"} and len(pair["A"]) == config["r"] for pair in pairs.values()):
-        raise ArtifactError(f"{folder} is not whole: each map needs a lora_A and a lora_B of rank {config['r']}")
-    parts = [
-        Part("low_rank_map", sites[path], {"down": pair["A"], "up": pair["B"].mT.contiguous()})
-        for path, pair in pairs.items()
-    ]
+    parts = [_part(folder, path, sites[path], pair, config["r"], model) for path, pair in pairs.items()]
     origin = Origin("peft", canonical(config), concept, model.name, model.digest, data)
     return Adapter(origin, tuple(sorted(parts, key=lambda part: part.site)), ALL, unit)
+
+
+def _part(folder: Path, path: str, site: Site, pair: dict[str, Tensor], rank: int, model: Model) -> Part:
+    """The edit of one linear map."""
+    linear = model.backend.linear_map(site)
+    expected = {"A": (rank, linear.d_in), "B": (linear.d_out, rank)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in sorted(pair.items())}
+    if shapes != expected:
+        raise ArtifactError(
+            f"{folder} does not hold rank {rank} for {path}: expected lora_A and lora_B of {expected}, got {shapes}"
+        )
+    return Part("low_rank_map", site, {"down": pair["A"], "up": pair["B"].mT.contiguous()})
 
 
 def _unit(folder: Path, config: Any) -> float:
     """What B A is multiplied with."""
     if not isinstance(config, dict) or not {"r", "lora_alpha", "peft_type"} <= config.keys():
         raise ArtifactError(f"{folder}: {CONFIG} does not describe a LoRA adapter with r and lora_alpha")
-    for name, plain in _PLAIN.items():
-        if config.get(name, plain) not in (plain, None):
-            raise ArtifactError(f"{folder} has {name} {config[name]!r}; only {plain!r} can be read")
-    rank = config["r"]
-    return float(config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank))
+    for name, value in config.items():
+        if name not in _WITHOUT_EFFECT and value not in _PLAIN.get(name, _OFF):
+            raise ArtifactError(f"{folder} has {name} {value!r}; {_remedy(name)}")
+    rank, alpha = config["r"], config["lora_alpha"]
+    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float) or not math.isfinite(alpha):
+        raise ArtifactError(f"{folder} has r {rank!r}, lora_alpha {alpha!r}; expected a rank of at least 1, a number")
+    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
+
+
+def _remedy(name: str) -> str:
+    if name == "init_lora_weights":
+        return (
+            "such an adapter belongs to changed base weights and cannot be read. For PiSSA, OLoRA, CorDA and LoRA-GA "
+            "save it with peft's save_pretrained(folder, path_initial_model_for_weight_conversion=...), which makes "
+            "plain LoRA of it; for others merge it into the model with peft's merge_and_unload"
+        )
+    plain = _PLAIN.get(name)
+    return f"only {plain[0]!r} can be read" if plain else "only plain LoRA, without this option, can be read"
 
 
 def _sites(model: Model) -> dict[str, Site]:

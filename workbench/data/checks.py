@@ -12,6 +12,12 @@ Where = Callable[[int], str]
 """Names an item to the user: 'item 12', or 'people.csv, line 13'."""
 
 _DTYPES: dict[str, type] = {"binary": np.int8, "class": np.int64, "number": np.float64, "token": object}
+_VALUES = {
+    "binary": "Labels (1 with it, 0 without, -1 for none); numbers are values of a target of kind number",
+    "class": "numbers of classes, whole ones, -1 for none",
+    "number": "numbers, NaN for none",
+    "token": "an int array an item, or None",
+}
 
 
 def check_dataset(
@@ -37,11 +43,38 @@ def check_dataset(
     check_classes(targets, columns, split, splits, what)
 
 
+def as_column(target: Target, values: np.ndarray) -> np.ndarray:
+    """The values in the type of the target's kind if nothing is lost (floats 0.0 and 1.0 as Labels), else as is."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" or target.kind == "token":
+        return array
+    with np.errstate(invalid="ignore"):
+        cast = array.astype(_DTYPES[target.kind])
+    return cast if np.array_equal(cast, array, equal_nan=True) else array
+
+
 def check_names(targets: Sequence[Target], what: str) -> None:
     """No name twice."""
     name, count = Counter(target.name for target in targets).most_common(1)[0] if targets else ("", 0)
     if count > 1:
         raise DataError(f"{what} has target {name!r} {count} times; give each target its own name")
+
+
+def check_one_column_each(targets: Sequence[Target], columns: Sequence[np.ndarray], what: str) -> None:
+    """A column a target."""
+    if len(columns) != len(targets):
+        raise DataError(f"{what} has {len(targets)} targets and {len(columns)} columns of values; expected one each")
+
+
+def check_instructions(instructions: Sequence[str], what: str) -> None:
+    """Each is one text that is not empty."""
+    for number, instruction in enumerate(instructions):
+        if not isinstance(instruction, str):
+            raise DataError(
+                f"steering instruction {number} of {what} is a {type(instruction).__name__}; expected one text, what a "
+                "user asks"
+            )
+        _check_text(instruction, f"steering instruction {number} of {what}")
 
 
 def check_shapes(
@@ -53,13 +86,12 @@ def check_shapes(
     what: str,
 ) -> None:
     """A column a target, and an entry an item in each of them, of the type that the target's kind has."""
-    if len(columns) != len(targets):
-        raise DataError(f"{what} has {len(targets)} targets and {len(columns)} columns of values; expected one each")
+    check_one_column_each(targets, columns, what)
     for target, column in zip(targets, columns, strict=True):
         if column.shape != (len(items),) or column.dtype != _DTYPES[target.kind]:
             raise DataError(
                 f"the values of {target.name!r} in {what} are {column.dtype} of shape {column.shape}; expected "
-                f"{np.dtype(_DTYPES[target.kind])} of shape ({len(items)},), one an item"
+                f"{np.dtype(_DTYPES[target.kind])} of shape ({len(items)},), one an item: {_VALUES[target.kind]}"
             )
     for name, array in (("splits", split), ("groups", group)):
         if array.shape != (len(items),):

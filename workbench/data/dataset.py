@@ -33,7 +33,8 @@ class Dataset:
 
     A column has an entry an item: a Label (int8) of a binary target, the number of a class or -1 (int64), a number or
     NaN (float64), or, of a token target, an int array with a class or -1 for every character of the item's last turn,
-    or None (object). `dataclasses.replace` makes changed copies.
+    or None (object). Other types are taken where they hold the same values, as floats 0.0 and 1.0 for Labels.
+    `dataclasses.replace` makes changed copies.
 
     Raises DataError, naming the item or target, unless names are unique, columns fit, no text is empty, no item
     (whatever its case and white space) and no group is in two splits, no text has two labels of one target, and every
@@ -57,8 +58,10 @@ class Dataset:
         group = self.group if len(self.group) or not self.items else np.arange(len(self.items))
         for name, value in (("split", split), ("group", group)):
             object.__setattr__(self, name, _frozen(np.asarray(value)))
-        object.__setattr__(self, "columns", tuple(_frozen(column) for column in self.columns))
         what = f"set {self.name!r}"
+        checks.check_one_column_each(self.targets, self.columns, what)
+        columns = map(checks.as_column, self.targets, self.columns)
+        object.__setattr__(self, "columns", tuple(_frozen(column) for column in columns))
         checks.check_dataset(
             self.items,
             self.targets,
@@ -70,6 +73,7 @@ class Dataset:
             lambda row: f"item {row} of {what}",
         )
         checks.check_relations(self.relations, len(self.items), what)
+        checks.check_instructions(self.instructions, what)
 
     @classmethod
     def of_labels(

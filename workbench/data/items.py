@@ -93,13 +93,20 @@ class Item:
     """One text: a conversation, of which the last turn is the text that carries something or not.
 
     `genre` is the instruction's. A hard negative has the `word` that it shares with the target's texts and the other
-    `sense` it is used in.
+    `sense` it is used in. Raises DataError for anything but a Conversation.
     """
 
     conversation: Conversation
     genre: str = "text"
     word: str | None = None
     sense: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.conversation, Conversation):
+            raise DataError(
+                f"an item is made from a {type(self.conversation).__name__}; expected a Conversation, as "
+                "Conversation.chat(messages), Item.exchange and Item.bare make them"
+            )
 
     @classmethod
     def exchange(cls, instruction: str, response: str, genre: str = "text") -> "Item":

@@ -26,9 +26,16 @@ class ModelAccess:
     """Where their checkpoints go; without one, a training that is killed starts again."""
 
 
+_TYPES = {"binary": torch.bool, "class": torch.int64, "token": torch.int64, "number": torch.float64}
+"""Of the values of a target of each kind."""
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """States with the value of one target for each: of its kind, and of any number of texts."""
+    """States with the value of one target for each: of its kind, and of any number of texts.
+
+    Raises DataError for values that are not of the kind's type.
+    """
 
     target: Target
     x: Float[Tensor, "item d"]
@@ -40,6 +47,9 @@ class Samples:
     """Which group of the dataset's items: states of one group, without groups those of one text, are resampled
     together."""
 
+    def __post_init__(self) -> None:
+        _require_type(self.y, self.target)
+
     @cached_property
     def digest(self) -> str:
         """sha256 of states and values, and of which are of one text."""
@@ -50,7 +60,8 @@ class Samples:
 class Labelled:
     """Tokens of texts that carry a binary target (`y`) and of texts that do not, from one site of one model.
 
-    Raises DataError for an empty class, values that are not finite, or fields that disagree in length.
+    Raises DataError for labels that are not bool, an empty class, values that are not finite, or fields that disagree
+    in length.
     """
 
     x: Float[Tensor, "token d"]
@@ -76,6 +87,7 @@ class Labelled:
         name = self.target.name
         if not len(self.x) == len(self.y) == len(self.row):
             raise DataError(f"{name!r}: {len(self.x)} tokens, {len(self.y)} labels and {len(self.row)} row numbers")
+        _require_type(self.y, self.target)
         if not 0 < int(self.y.sum()) < len(self.y):
             raise DataError(
                 f"{name!r} has {int(self.y.sum())} positive of {len(self.y)} tokens; both classes are needed"
@@ -150,6 +162,15 @@ class Labelled:
         }
         rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
         return f"<table><caption>Labelled</caption>{rows}</table>"
+
+
+def _require_type(y: Tensor, target: Target) -> None:
+    """Numbers in the place of labels would index or be rounded to truth without a word."""
+    if y.dtype != _TYPES[target.kind]:
+        raise DataError(
+            f"{target.name!r} is of kind {target.kind} and has {str(y.dtype).removeprefix('torch.')} values; expected "
+            f"{str(_TYPES[target.kind]).removeprefix('torch.')}{', for example y == 1' * (target.kind == 'binary')}"
+        )
 
 
 def _digest_of(*tensors: Tensor) -> "hashlib._Hash":

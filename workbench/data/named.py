@@ -1,15 +1,13 @@
 """The datasets that a configuration names: one resolver for every experiment."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from workbench.data.axbench import read_axbench
-from workbench.data.cells import read_text
 from workbench.data.dataset import Dataset
+from workbench.data.delimited import read_comma_separated
 from workbench.data.items import DataError
 from workbench.data.packaged import packaged
 from workbench.data.sentiment import load_sentiment
@@ -71,5 +69,4 @@ def _family(name: str, seed: int) -> Dataset:
 
 
 def _is_statements(path: Path) -> bool:
-    head = next(csv.reader(io.StringIO(read_text(path))), [])
-    return "statement" in (name.strip() for name in head)
+    return "statement" in (name.strip() for name in read_comma_separated(path).header)

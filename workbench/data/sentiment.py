@@ -1,11 +1,10 @@
 """Sentences with their sentiment, from files as SST-2 has them (Socher et al. 2013; GLUE, arXiv:1804.07461)."""
 
-import csv
-import io
 from pathlib import Path
 
-from workbench.data.cells import check_columns, filled, read_text
+from workbench.data.cells import check_columns, filled
 from workbench.data.dataset import Dataset
+from workbench.data.delimited import read_tab_separated
 from workbench.data.items import DataError, Target, text_key
 from workbench.data.statements import Statement, parse_label, split_statements
 
@@ -21,12 +20,12 @@ def load_sentiment(path: str | Path, seed: int = 0) -> Dataset:
 
     Raises DataError naming file and line for a missing column, an empty sentence or a label other than 0 and 1.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_NONE)
-    check_columns(reader.fieldnames or (), ("label",), str(path))
-    column = next((name for name in _TEXTS if name in (reader.fieldnames or ())), None)
+    table = read_tab_separated(path)
+    check_columns(table.header, ("label",), str(path))
+    column = next((name for name in _TEXTS if name in table.header), None)
     if column is None:
-        raise DataError(f"{path} has no column {' or '.join(_TEXTS)}; it has {', '.join(reader.fieldnames or ())}")
-    made = [_sentence(row, column, f"{path}, line {reader.line_num}") for row in reader]
+        raise DataError(f"{path} has no column {' or '.join(_TEXTS)}; it has {', '.join(table.header)}")
+    made = [_sentence(row, column, f"{path}, line {line}") for line, row in table.rows]
     return split_statements(Path(path).stem, made, POSITIVE, seed)
 
 

@@ -6,9 +6,7 @@ continent, another noun of the same language), so both labels of a family use th
 comparisons a pair of numbers stands in both orders.
 """
 
-import csv
 import hashlib
-import io
 import json
 import random
 import re
@@ -22,8 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.data.cells import check_columns, filled, read_text
+from workbench.data.cells import check_columns, filled
 from workbench.data.dataset import Dataset
+from workbench.data.delimited import read_comma_separated
 from workbench.data.items import SPLITS, DataError, Item, Relation, Target, numbered
 
 _TEMPLATES = {
@@ -39,6 +38,7 @@ _COMPARISONS = 200
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _UNITS = ("", "-one", "-two", "-three", "-four", "-five", "-six", "-seven", "-eight", "-nine")
 _SUBJECTS = (("city",), ("n1", "n2"), ("subject",), ("city1", "city2"))
+_LABELS = {"0": False, "1": True, "0.0": False, "1.0": True}
 TRUE = Target("true", "a true statement")
 _WORD = re.compile(r"The Spanish word '(.+)' (?:means|does not mean) '(.+)'\.")
 
@@ -96,9 +96,9 @@ def load_statements(path: str | Path, seed: int = 0) -> Dataset:
 
     Raises DataError naming file and line for a missing column, an empty statement or a label other than 0 and 1.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    check_columns(reader.fieldnames or (), ("statement", "label"), str(path))
-    made = [_published(row, f"{path}, line {reader.line_num}") for row in reader]
+    table = read_comma_separated(path)
+    check_columns(table.header, ("statement", "label"), str(path))
+    made = [_published(row, f"{path}, line {line}") for line, row in table.rows]
     return split_statements(Path(path).stem, made, TRUE, seed)
 
 
@@ -132,11 +132,11 @@ def split_statements(
 
 
 def parse_label(row: Mapping[str, str], where: str) -> bool:
-    """Whether the label column says 1. Raises DataError for anything but 0 and 1."""
+    """Whether the label column says 1, as a whole number or as a float. Raises DataError for anything but 0 and 1."""
     label = filled(row, "label", where).strip()
-    if label not in ("0", "1"):
+    if label not in _LABELS:
         raise DataError(f"{where} has label {label!r}; use 0 or 1")
-    return label == "1"
+    return _LABELS[label]
 
 
 def _made(family: str, negated: bool) -> list[Statement]:

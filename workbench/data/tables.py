@@ -6,8 +6,6 @@ without one is a bare text), genre (text, code or math; text where absent), word
 columns are ignored.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import pandas as pd
 
 from workbench.data.cells import check_columns, choice, filled, json_lines, optional, read_text
 from workbench.data.dataset import Dataset
+from workbench.data.delimited import read_comma_separated
 from workbench.data.items import (
     CATEGORIES,
     GENRES,
@@ -59,16 +58,9 @@ def read_csv(path: str | Path) -> Dataset:
 
     Raises DataError naming file and line for what `from_frame` refuses, OSError if the file cannot be opened.
     """
-    (_, header), *records = _csv_records(path) or [(1, [])]
-    if len(set(header)) < len(header):
-        raise DataError(f"{path}: a column name is there twice in {header}; rename one")
-    for line, cells in records:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{path}, line {line} has {len(cells)} cells, the header has {len(header)}; quote cells with commas"
-            )
-    frame = pd.DataFrame([cells for _, cells in records], columns=header, index=_lines([line for line, _ in records]))
-    return from_frame(frame, str(path))
+    table = read_comma_separated(path)
+    index = _lines([line for line, _ in table.rows])
+    return from_frame(pd.DataFrame([cells for _, cells in table.rows], columns=table.header, index=index), str(path))
 
 
 def read_dataset(dataset: TableLike, name: str = "dataset") -> Dataset:
@@ -156,20 +148,6 @@ def _same_genre(first: _Record, other: _Record) -> None:
 
 def _columns(record: _Record, columns: Mapping[str, int]) -> list[int]:
     return list(columns.values()) if record.concept is None else [columns[text_key(record.concept)]]
-
-
-def _csv_records(path: str | Path) -> list[tuple[int, list[str]]]:
-    """Records that are not blank, each with the line on which it begins."""
-    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
-    records, begin = [], 1
-    try:
-        for cells in reader:
-            if cells:
-                records.append((begin, cells))
-            begin = reader.line_num + 1
-    except csv.Error as problem:
-        raise DataError(f"{path}, line {begin} is not CSV: {problem}; see to its quotes") from problem
-    return records
 
 
 def _lines(numbers: Sequence[int]) -> pd.Index:

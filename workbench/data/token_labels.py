@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from workbench.data.items import DataError
+from workbench.models.encoding import AHEAD
 from workbench.models.tokens import Tokens
 
 NONE = -1
@@ -35,10 +36,14 @@ def token_classes(
 def _spans(tokenizer: Any, text: str, ids: Sequence[int], number: int) -> list[tuple[int, int]]:
     if not getattr(tokenizer, "is_fast", False):
         raise DataError("a class a token needs a fast tokenizer, which says which characters each token stands for")
-    cut = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    if list(cut["input_ids"]) != list(ids[: len(cut["input_ids"])]):  # behind it a turn that is closed has an end
-        raise DataError(
-            f"row {number}: the tokenizer cuts {text[:60]!r} by itself in another way than within its conversation, so "
-            "that its tokens have no certain characters"
-        )
-    return cut["offset_mapping"]
+    for ahead in ("", *AHEAD):
+        cut = tokenizer(ahead + text, add_special_tokens=False, return_offsets_mapping=True)
+        spans = [(start - len(ahead), end - len(ahead)) for start, end in cut["offset_mapping"]]
+        first = sum(start < 0 for start, _ in spans)
+        own = cut["input_ids"][first:]
+        if list(own) == list(ids[: len(own)]):  # behind it a turn that is closed has an end
+            return spans[first:]
+    raise DataError(
+        f"row {number}: the tokenizer cuts {text[:60]!r} by itself in another way than within its conversation, so "
+        "that its tokens have no certain characters"
+    )

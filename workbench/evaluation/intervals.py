@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from workbench.evaluation.metrics import MetricError, auroc
+from workbench.evaluation.metrics import MetricError, auroc, require_bool
 
 Statistic = Callable[..., np.ndarray]
 """As np.mean or np.median: `statistic(sample, axis=-1)`."""
@@ -174,8 +174,9 @@ def _numbers(spread: list[np.ndarray]) -> list[np.ndarray] | None:
 def class_mean(values: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
     """The mean of both classes' means, as a statistic for `bootstrap_clusters`: of 1 where right, balanced accuracy.
 
-    NaN where a draw misses a class.
+    NaN where a draw misses a class. Raises MetricError for labels that are not bool.
     """
+    require_bool(positive, "class mean")
 
     def statistic(count: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -186,7 +187,11 @@ def class_mean(values: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " 
 
 
 def pair_share(scores: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
-    """AUROC as a statistic for `bootstrap_clusters`; NaN where a draw misses a class."""
+    """AUROC as a statistic for `bootstrap_clusters`; NaN where a draw misses a class.
+
+    Raises MetricError for labels that are not bool.
+    """
+    require_bool(positive, "pair share")
     order = np.argsort(scores, kind="stable")
     _, starts = np.unique(scores[order], return_index=True)  # of each distinct score, from low to high
 
@@ -236,10 +241,11 @@ def holm(p_values: Float[np.ndarray, " comparison"]) -> Float[np.ndarray, " comp
     kept = p_values[there].astype(np.float64)
     if ((kept < 0) | (kept > 1)).any():
         raise MetricError(f"holm: p values must lie in [0, 1] or be NaN; got {kept.min()}..{kept.max()}")
-    order = np.argsort(kept, kind="stable")
     adjusted = np.full(len(p_values), np.nan)
-    stepped = np.maximum.accumulate(kept[order] * np.arange(len(kept), 0, -1)) if len(kept) else kept
-    adjusted[there[order]] = np.minimum(stepped, 1)
+    if len(kept):
+        from statsmodels.stats.multitest import multipletests  # it brings pandas, which few users of this file need
+
+        adjusted[there] = multipletests(kept, method="holm")[1]
     return adjusted
 
 

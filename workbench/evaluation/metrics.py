@@ -142,8 +142,15 @@ def _detected(scores: np.ndarray, positive: np.ndarray, what: str) -> tuple[np.n
 def _check(scores: np.ndarray, positive: np.ndarray, what: str) -> None:
     if scores.shape != positive.shape or not len(scores):
         raise MetricError(f"{what}: needs as many labels as scores, at least one; got {positive.shape}, {scores.shape}")
+    require_bool(positive, what)
     if not np.isfinite(scores).all():
         raise MetricError(f"{what}: {np.sum(~np.isfinite(scores))} of {len(scores)} scores are NaN or infinite")
+
+
+def require_bool(positive: np.ndarray, what: str) -> None:
+    """Raises MetricError for labels that are numbers: as an index they would choose other items."""
+    if positive.dtype != bool:
+        raise MetricError(f"{what}: labels must be bool, for example `y == 1`; got {positive.dtype}")
 
 
 def _negative_weight(n_positive: int, n_negative: int, prevalence: float | None) -> float:

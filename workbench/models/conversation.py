@@ -10,17 +10,28 @@ Message = Mapping[str, Any]
 """A chat message as most programs write it: `{"role": ..., "content": ...}`, both text."""
 
 
+def require_text(value: object, what: str) -> None:
+    """Raises ValueError unless a value is one text: a template would write a list of messages as Python does."""
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{what} is a {type(value).__name__}; expected one text. Several chat messages make a conversation: "
+            "Conversation.chat(messages)"
+        )
+
+
 @dataclass(frozen=True)
 class Turn:
     """One message: who speaks (`user`, `assistant`, `system` or what else the chat template knows) and the text.
 
-    Raises ValueError for an empty role.
+    Raises ValueError for an empty role, and for a role or text that is no text.
     """
 
     role: str
     text: str
 
     def __post_init__(self) -> None:
+        require_text(self.role, "the role of a turn")
+        require_text(self.text, f"the text of a turn of the {self.role}")
         if not self.role:
             raise ValueError(f"a turn has no role, expected for example 'user'; its text is {self.text[:40]!r}")
 
@@ -31,8 +42,6 @@ class Turn:
             return message
         if not isinstance(message, Mapping) or {*message} != {"role", "content"}:
             raise ValueError(f"{message!r} is no message; expected {{'role': ..., 'content': ...}}")
-        if not isinstance(message["content"], str):
-            raise ValueError(f"the content of a message is {type(message['content']).__name__}; expected one text")
         return cls(message["role"], message["content"])
 
 
@@ -50,6 +59,7 @@ class Conversation:
     is_open: bool = False
 
     def __post_init__(self) -> None:
+        require_text(self.text, "a bare text")
         if bool(self.turns) == bool(self.text):
             raise ValueError(
                 "a conversation has turns or a bare text that is not empty, not both; got "
@@ -116,7 +126,10 @@ def as_conversation(prompt: object, *, chat: bool) -> Conversation:
     if isinstance(prompt, str):
         return Conversation((Turn(USER, prompt),)) if chat else Conversation.bare(prompt)
     if not isinstance(prompt, Sequence):
-        raise ValueError(f"{prompt!r} is no prompt; expected a text, a Conversation or a list of chat messages")
+        raise ValueError(
+            f"{prompt!r} is no prompt; expected a text, a Conversation or a list of chat messages (of several prompts "
+            "each is a list of its own)"
+        )
     return Conversation.chat(prompt)
 
 

@@ -1,4 +1,9 @@
-"""From texts and conversations to Tokens whose regions are known."""
+"""From texts and conversations to Tokens whose regions are known.
+
+A prompt and its response are cut into tokens as the one text that they form together. Where a token of that text spans
+the border between the two, the prompt keeps the tokens that it has by itself and the response is cut as what follows a
+text: so the prompt's states and the probabilities of the response are those that generation sees, for every response.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,8 +11,11 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn
+from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn, require_text
 from workbench.models.tokens import Row, Tokens
+
+AHEAD = ("\n", ".", "a")
+"""Texts to put before another one, to see how it is cut where it does not stand at the beginning."""
 
 
 def prepends_bos(tokenizer: Any) -> bool:
@@ -19,6 +27,7 @@ def prepends_bos(tokenizer: Any) -> bool:
 def encode(tokenizer: Any, texts: Sequence[str], responses: Sequence[str] | None = None) -> Tokens:
     """Plain text, without a chat template: BOS (if the tokenizer uses one), the text, and the response if given.
 
+    The first tokens of a row are the text's own, whatever its response; see the top of this file.
     Raises ValueError for a row or a response without tokens, naming it.
     """
     encoder = _Encoder(tokenizer)
@@ -61,6 +70,8 @@ def encode_conversations(tokenizer: Any, conversations: Sequence[Conversation]) 
 def _responses(texts: Sequence[str], responses: Sequence[str] | None) -> Sequence[str | None]:
     if responses is None:
         return [None] * len(texts)
+    if isinstance(responses, str):
+        raise ValueError("responses are a list of texts, one a prompt; put the one text in a list")
     if len(responses) != len(texts):
         raise ValueError(f"{len(texts)} prompts but {len(responses)} responses")
     return responses
@@ -84,12 +95,13 @@ class _Encoder:
         if not getattr(self.tokenizer, "chat_template", None):
             return self._without_template(number, conversation)
         prompt, response = self._parts(number, conversation)
-        ids = self._with_bos(self._ids(prompt))
-        return self._join(number, ids, _common(self._header(number, conversation), ids), response)
+        prefix = _common(self._header(number, conversation), self._with_bos(self._ids(prompt)))
+        return self._join(number, prompt, prefix, response)
 
     def plain(self, number: int, text: str, response: str | None = None) -> Row:
         """Text that no chat template is put around."""
-        return self._join(number, self._with_bos(self._ids(text)), len(self.bos), response)
+        require_text(text, f"row {number}")
+        return self._join(number, text, len(self.bos), response)
 
     def _without_template(self, number: int, conversation: Conversation) -> Row:
         turns, is_open = conversation.turns, conversation.is_open
@@ -139,13 +151,18 @@ class _Encoder:
             roles = ", ".join(turn.role for turn in turns)
             raise ValueError(f"row {number}: the chat template refuses turns of the roles {roles}: {error}") from error
 
-    def _join(self, number: int, prompt: list[int], prefix: int, response: str | None) -> Row:
+    def _join(self, number: int, prompt: str, prefix: int, response: str | None) -> Row:
+        """The prompt's tokens, and behind them what is left of the joined text's."""
+        ids = self._ids(prompt)
+        row = self._with_bos(ids)
         if response is None:
-            return Row(tuple(prompt), prefix)
-        answer = self._ids(response)
+            return Row(tuple(row), prefix)
+        require_text(response, f"the response of row {number}")
+        joined = self._ids(prompt + response)
+        answer = joined[len(ids) :] if joined[: len(ids)] == ids else following(self.tokenizer, response)
         if not answer:
             raise ValueError(f"the response of row {number} has no tokens; it cannot be read or scored, leave it out")
-        return Row((*prompt, *answer), prefix, len(prompt))
+        return Row((*row, *answer), prefix, len(row))
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -153,6 +170,18 @@ class _Encoder:
     def _with_bos(self, ids: list[int]) -> list[int]:
         """Put BOS in front unless the text (or its chat template) spelled it out."""
         return ids if ids[: len(self.bos)] == self.bos else self.bos + ids
+
+
+def following(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a text that another one comes before: without the space that some tokenizers put in front.
+
+    Where each text tried before it merges with its first token, the tokens that it has by itself.
+    """
+    for ahead in AHEAD:
+        alone, joined = (tokenizer(each, add_special_tokens=False)["input_ids"] for each in (ahead, ahead + text))
+        if joined[: len(alone)] == alone:
+            return joined[len(alone) :]
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def _common(one: Sequence[object], other: Sequence[object]) -> int:

@@ -53,6 +53,8 @@ def config_of(source: Gguf, architecture: Architecture) -> dict[str, Any]:
         "vocab_size": config["vocab_size"],
         "rope.dimension_count": config.get("head_dim"),
         "attention.value_length": config.get("head_dim"),
+        # other positions than these are scaled
+        "rope.scaling.original_context_length": config.get("max_position_embeddings"),
     }
     for name, expected in repeated.items():
         key = f"{architecture.name}.{name}"

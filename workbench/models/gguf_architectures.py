@@ -4,7 +4,7 @@ Source of the names and of what is done to the values: `convert_hf_to_gguf.py` o
 metadata key that is not listed is refused, because leaving it out would change what the model computes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,10 @@ class Architecture:
     """Metadata keys, without the architecture's prefix, that `config` uses or that say nothing more."""
     config: Callable[[Gguf], Config]
     """The content of `config.json`, less what all architectures share."""
-    restore: Restore
+    restore: Restore = lambda tensor, values, config: values
     """(GGUF tensor name, values, config) -> the values that transformers expects."""
+    biased: Callable[[Gguf], Collection[str]] = lambda source: ()
+    """Which of the modules have a bias in a file, by GGUF name: in transformers they then have one in every layer."""
 
     def parameters(self, source: Gguf) -> dict[str, str]:
         """GGUF tensor name -> transformers parameter name, for every tensor of a file.
@@ -38,10 +40,15 @@ class Architecture:
         Raises `WeightsError` for a setting or a tensor that a conversion would lose, and for a missing tensor.
         """
         named = {tensor: self._parameter(tensor) for tensor in source.tensors}
-        self._refuse(source, "settings", self._unknown_keys(source))
-        self._refuse(source, "tensors", {tensor for tensor, parameter in named.items() if parameter is None})
         n_layers = source[f"{self.name}.block_count"]
-        if missing := self._required(n_layers) - named.keys():
+        if not isinstance(n_layers, int) or not 0 < n_layers <= len(named):
+            raise WeightsError(f"{source.path} has {self.name}.block_count = {n_layers}, but {len(named)} tensors.")
+        required = self._required(source, n_layers)
+        unknown = {tensor for tensor, parameter in named.items() if parameter is None}
+        biases = {tensor for tensor in named if tensor.endswith(".bias")} - required
+        self._refuse(source, "settings", self._unknown_keys(source))
+        self._refuse(source, "tensors", unknown | biases)
+        if missing := required - named.keys():
             raise WeightsError(
                 f"{source.path} lacks {len(missing)} of the tensors of its {n_layers} layers: "
                 f"{', '.join(sorted(missing)[:3])} ... If it is one part of several, merge them first."
@@ -68,8 +75,9 @@ class Architecture:
                 f"{', '.join(sorted(names))}. Load the original Hugging Face folder instead."
             )
 
-    def _required(self, n_layers: int) -> set[str]:
+    def _required(self, source: Gguf, n_layers: int) -> set[str]:
         patterns = [f"{pattern}.weight" for pattern in self.modules if pattern != "output"]
+        patterns += [f"{pattern}.bias" for pattern in self.biased(source)]
         return {pattern.replace("*", str(layer)) for pattern in patterns for layer in range(n_layers)}
 
 
@@ -84,25 +92,53 @@ def architecture_of(source: Gguf) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def _llama_config(source: Gguf) -> Config:
-    n_heads, d_model = source["llama.attention.head_count"], source["llama.embedding_length"]
+def _decoder_config(source: Gguf, model: str, model_type: str) -> Config:
+    """What Llama and its relatives say in the same words."""
+    name = source["general.architecture"]
+    n_heads, d_model = source[f"{name}.attention.head_count"], source[f"{name}.embedding_length"]
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [f"{model}ForCausalLM"],
+        "model_type": model_type,
         "hidden_act": "silu",
         "hidden_size": d_model,
-        "intermediate_size": source["llama.feed_forward_length"],
-        "num_hidden_layers": source["llama.block_count"],
+        "intermediate_size": source[f"{name}.feed_forward_length"],
+        "num_hidden_layers": source[f"{name}.block_count"],
         "num_attention_heads": n_heads,
         # the GGUF specification: where these two are absent, every head has its own keys, and theta is 10000
-        "num_key_value_heads": source.metadata.get("llama.attention.head_count_kv", n_heads),
-        "rope_parameters": {"rope_type": "default", "rope_theta": _rope_theta(source, "llama.rope.freq_base")},
-        "head_dim": source.metadata.get("llama.attention.key_length", d_model // n_heads),
-        "max_position_embeddings": source["llama.context_length"],
-        "rms_norm_eps": source.number("llama.attention.layer_norm_rms_epsilon"),
+        "num_key_value_heads": source.metadata.get(f"{name}.attention.head_count_kv", n_heads),
+        "rope_parameters": {"rope_type": "default", "rope_theta": _rope_theta(source, f"{name}.rope.freq_base")},
+        "head_dim": source.metadata.get(f"{name}.attention.key_length", d_model // n_heads),
+        "max_position_embeddings": source[f"{name}.context_length"],
+        "rms_norm_eps": source.number(f"{name}.attention.layer_norm_rms_epsilon"),
+    }
+
+
+def _llama_config(source: Gguf) -> Config:
+    return _decoder_config(source, "Llama", "llama") | {
         "attention_bias": "blk.0.attn_q.bias" in source.tensors,
         "mlp_bias": "blk.0.ffn_up.bias" in source.tensors,
     }
+
+
+def _llama_biased(source: Gguf) -> set[str]:
+    attention = {"blk.*.attn_q", "blk.*.attn_k", "blk.*.attn_v", "blk.*.attn_output"}
+    mlp = {"blk.*.ffn_gate", "blk.*.ffn_up", "blk.*.ffn_down"}
+    config = _llama_config(source)
+    return (attention if config["attention_bias"] else set()) | (mlp if config["mlp_bias"] else set())
+
+
+def _qwen2_config(source: Gguf) -> Config:
+    return _decoder_config(source, "Qwen2", "qwen2")
+
+
+def _qwen3_config(source: Gguf) -> Config:
+    return _decoder_config(source, "Qwen3", "qwen3")
+
+
+def _phi3_config(source: Gguf) -> Config:
+    window = source.metadata.get("phi3.attention.sliding_window")
+    # without a padding token of the file's own, transformers would take one beyond small vocabularies
+    return _decoder_config(source, "Phi3", "phi3") | {"sliding_window": window or None, "pad_token_id": None}
 
 
 def _gemma3_config(source: Gguf) -> Config:
@@ -192,6 +228,15 @@ _GEMMA3 = _DECODER | {
     "blk.*.ffn_norm": "model.layers.*.pre_feedforward_layernorm",
     "blk.*.post_ffw_norm": "model.layers.*.post_feedforward_layernorm",
 }
+_QWEN3 = _LLAMA | {
+    "blk.*.attn_q_norm": "model.layers.*.self_attn.q_norm",
+    "blk.*.attn_k_norm": "model.layers.*.self_attn.k_norm",
+}
+_APART = ("blk.*.attn_q", "blk.*.attn_k", "blk.*.attn_v", "blk.*.ffn_gate")
+_PHI3 = {name: module for name, module in _LLAMA.items() if name not in _APART} | {
+    "blk.*.attn_qkv": "model.layers.*.self_attn.qkv_proj",
+    "blk.*.ffn_up": "model.layers.*.mlp.gate_up_proj",
+}
 _GPT2 = {
     "token_embd": "transformer.wte",
     "position_embd": "transformer.wpe",
@@ -208,18 +253,27 @@ _SHAPE_KEYS = {"block_count", "context_length", "embedding_length", "feed_forwar
 _RMS_KEYS = {"attention.layer_norm_rms_epsilon", "attention.head_count_kv", "attention.key_length", "rope.freq_base"}
 _SAID_TWICE = {"vocab_size", "attention.value_length", "rope.dimension_count"}
 
+_DECODER_KEYS = frozenset(_SHAPE_KEYS | _RMS_KEYS | _SAID_TWICE)
+_SLIDING_KEYS = _DECODER_KEYS | {"attention.sliding_window"}
+
 ARCHITECTURES: dict[str, Architecture] = {
-    "llama": Architecture(
-        "llama", _LLAMA, frozenset(_SHAPE_KEYS | _RMS_KEYS | _SAID_TWICE), _llama_config, _restore_llama
-    ),
-    "gemma3": Architecture(
-        "gemma3",
-        _GEMMA3,
-        frozenset(_SHAPE_KEYS | _RMS_KEYS | _SAID_TWICE | {"attention.sliding_window", "rope.freq_base_swa"}),
-        _gemma3_config,
-        _restore_gemma,
-    ),
-    "gpt2": Architecture(
-        "gpt2", _GPT2, frozenset(_SHAPE_KEYS | {"attention.layer_norm_epsilon"}), _gpt2_config, _restore_gpt2
-    ),
+    one.name: one
+    for one in (
+        # Mistral's files say llama too: the same computation, as long as a text fits its window
+        Architecture("llama", _LLAMA, _DECODER_KEYS, _llama_config, _restore_llama, _llama_biased),
+        Architecture(
+            "qwen2", _LLAMA, _DECODER_KEYS, _qwen2_config, biased=lambda source: [f"blk.*.attn_{x}" for x in "qkv"]
+        ),
+        Architecture("qwen3", _QWEN3, _DECODER_KEYS, _qwen3_config),
+        Architecture("phi3", _PHI3, _SLIDING_KEYS | {"rope.scaling.original_context_length"}, _phi3_config),
+        Architecture("gemma3", _GEMMA3, _SLIDING_KEYS | {"rope.freq_base_swa"}, _gemma3_config, _restore_gemma),
+        Architecture(
+            "gpt2",
+            _GPT2,
+            frozenset(_SHAPE_KEYS | {"attention.layer_norm_epsilon"}),
+            _gpt2_config,
+            _restore_gpt2,
+            biased=lambda source: _GPT2.keys() - {"token_embd", "position_embd", "output"},
+        ),
+    )
 }

@@ -7,10 +7,11 @@ class would put its pre-tokenizer in place of the file's.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
 from workbench.models.cache import WeightsError
@@ -22,12 +23,46 @@ _CONTROL, _USER_DEFINED = 3, 4  # llama.cpp's token types
 _BLANK = "\u2581"  # SentencePiece's space
 _ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 
-_PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
-    "gpt-2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False),
-    "smollm": lambda: pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    ),
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True)
+class _Splitter:
+    """How a byte-level tokenizer cuts a text before its pairs are merged."""
+
+    first: Callable[[], pre_tokenizers.PreTokenizer] | None = None
+    """What cuts before GPT-2's cut, or in its place where `by_itself`."""
+    by_itself: bool = False
+    normalizer: Callable[[], normalizers.Normalizer] | None = None
+    whole_words: bool = False
+    """A piece that is a token is taken whole, whatever the merges make of it."""
+
+    def pre_tokenizer(self) -> pre_tokenizers.PreTokenizer:
+        """The steps, the last of which writes bytes as letters."""
+        bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not self.by_itself)
+        return bytes_ if self.first is None else pre_tokenizers.Sequence([self.first(), bytes_])
+
+
+def _split(pattern: str) -> Callable[[], pre_tokenizers.PreTokenizer]:
+    return lambda: pre_tokenizers.Split(Regex(pattern), "isolated")
+
+
+_SPLITTERS = {
+    "gpt-2": _Splitter(),
+    "smollm": _Splitter(lambda: pre_tokenizers.Digits(individual_digits=True)),
+    "qwen2": _Splitter(_split(_QWEN2), by_itself=True, normalizer=normalizers.NFC),
+    "tekken": _Splitter(_split(_TEKKEN), by_itself=True, whole_words=True),
 }
+"""By the name that llama.cpp gives them: SmolLM, Qwen 2 and 3, and Mistral since Nemo."""
+_KEEPS_SPACES = ("<unk>", "<s>", "<|endoftext|>")
+"""The special tokens of Phi-3 behind which white space counts; all others swallow it, as in llama.cpp."""
 
 
 def write_tokenizer(source: Gguf, folder: Path) -> None:
@@ -82,15 +117,18 @@ def merges_of(tokens: Sequence[str]) -> list[Merge]:
 
 def _byte_level(source: Gguf) -> Tokenizer:
     name = source["tokenizer.ggml.pre"]
-    if name not in _PRE_TOKENIZERS:
+    if name not in _SPLITTERS:
         raise WeightsError(
-            f"{source.path} splits text in the way {name!r}; {', '.join(_PRE_TOKENIZERS)} can be rebuilt. "
+            f"{source.path} splits text in the way {name!r}; {', '.join(_SPLITTERS)} can be rebuilt. "
             "Load the original Hugging Face folder instead."
         )
     vocabulary = {token: index for index, token in enumerate(source["tokenizer.ggml.tokens"])}
     merges = [_pair(merge) for merge in source["tokenizer.ggml.merges"]]
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges))
-    tokenizer.pre_tokenizer = _PRE_TOKENIZERS[name]()
+    splitter = _SPLITTERS[name]
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, ignore_merges=splitter.whole_words))
+    if splitter.normalizer is not None:
+        tokenizer.normalizer = splitter.normalizer()
+    tokenizer.pre_tokenizer = splitter.pre_tokenizer()
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
@@ -121,7 +159,12 @@ def _add_special_tokens(tokenizer: Tokenizer, source: Gguf) -> None:
     """Keep control tokens and user-defined tokens whole wherever they stand in a text."""
     typed = list(zip(source["tokenizer.ggml.tokens"], source["tokenizer.ggml.token_type"], strict=True))
     known = tokenizer.get_vocab(with_added_tokens=False)
-    special = [AddedToken(token, normalized=False, special=True) for token, kind in typed if kind == _CONTROL]
+    strips = source["general.architecture"] == "phi3"
+    special = [
+        AddedToken(token, normalized=False, special=True, rstrip=strips and token not in _KEEPS_SPACES)
+        for token, kind in typed
+        if kind == _CONTROL
+    ]
     # the runs of spaces are left to the merges, which see the text after its spaces were replaced
     plain = [token for token, kind in typed if kind == _USER_DEFINED and token in known]
     tokenizer.add_special_tokens(special)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.runs.fields import above, at_least, check_fields
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -26,8 +28,7 @@ class Sampling:
     """End a row in front of the first of these texts that it writes."""
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or not 0 <= self.temperature < torch.inf or not 0 < self.top_p <= 1:
-            raise ValueError(f"{self} needs max_new_tokens >= 1, a finite temperature >= 0 and 0 < top_p <= 1")
+        check_fields(self, max_new_tokens=at_least(1), temperature=at_least(0), top_p=above(0, high=1))
         if isinstance(self.stop, str) or "" in self.stop:
             raise ValueError(f"stop={self.stop!r}: give a tuple of texts that are not empty")
 

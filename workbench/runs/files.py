@@ -1,22 +1,21 @@
 """Files that are whole or absent: atomic writes, canonical JSON, digests, safe names, a lock between processes."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import math
 import os
 import re
-import time
 import unicodedata
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from workbench.runs.errors import StorageError
 
@@ -162,43 +161,33 @@ def locked(path: Path, wait_s: float = 0.0, what: str | None = None) -> Iterator
     (`math.inf` for as long as it takes); `what` names the locked thing. Raises StorageError when the wait is over,
     naming the holder's process id.
     """
-    handle = _acquire(path, time.monotonic() + wait_s, what or str(path))
+    name = what or str(path)
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False, poll_interval=_POLL_S, on_acquired=_sign)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=wait_s)
+    except (Timeout, RuntimeError) as error:  # RuntimeError: waiting would be for this very thread
+        raise StorageError(f"{name} is in use by {_holder(path)}") from error
+    except (OSError, NotImplementedError) as error:
+        raise StorageError(f"could not lock {path}: {error}; choose a writable folder that has locks") from error
     try:
         yield
     finally:
-        # Unlocked by name, because a forked child may still hold the same open file.
-        fcntl.flock(handle, fcntl.LOCK_UN)
-        os.close(handle)
+        lock.release()
 
 
-def _acquire(path: Path, deadline: float, what: str) -> int:
-    with ExitStack() as undo:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            undo.callback(os.close, handle)
-            while not _try_lock(handle):
-                if time.monotonic() >= deadline:
-                    raise StorageError(f"{what} is in use by {_holder(handle)}")
-                time.sleep(_POLL_S)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-        except OSError as error:
-            raise StorageError(f"could not lock {path}: {error}; choose a writable folder that has locks") from error
-        undo.pop_all()
-    return handle
+def _sign(handle: int) -> None:
+    """Write who holds the lock into its file."""
+    os.ftruncate(handle, 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    os.write(handle, str(os.getpid()).encode())
 
 
-def _try_lock(handle: int) -> bool:
+def _holder(path: Path) -> str:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _holder(handle: int) -> str:
-    pid = os.pread(handle, 32, 0).decode("ascii", "replace") or "unknown"
+        pid = path.read_bytes()[:32].decode("ascii", "replace") or "unknown"
+    except OSError:  # where a locked file cannot be read
+        pid = "unknown"
     if pid == str(os.getpid()):
         return "this very process; close it first"
     return f"process {pid}; wait for it or stop it"

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 from workbench.evaluation.judges.rubric import Reply
+from workbench.runs.fields import at_least, check_fields
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,9 @@ class Price:
 
     prompt: float
     completion: float
+
+    def __post_init__(self) -> None:
+        check_fields(self, prompt=at_least(0), completion=at_least(0))
 
 
 @dataclass(frozen=True)

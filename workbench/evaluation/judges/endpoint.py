@@ -17,6 +17,7 @@ from workbench.evaluation.judges.base import Item, JudgeError, Rating
 from workbench.evaluation.judges.completions import Completion, Price, Usage
 from workbench.evaluation.judges.replies import Question, ReplyCache
 from workbench.evaluation.judges.rubric import Reply
+from workbench.runs.fields import above, at_least, check_fields, some
 from workbench.runs.files import JSON
 
 if TYPE_CHECKING:
@@ -60,6 +61,17 @@ class EndpointJudge:
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(
+            self,
+            error=JudgeError,
+            model=some(),
+            key_variable=some(),
+            temperature=at_least(0),
+            max_tokens=at_least(1),
+            concurrency=at_least(1),
+            timeout_s=above(0),
+            retries=at_least(0),
+        )
         address = urlsplit(self.base_url)
         if address.username is not None or address.query:
             raise JudgeError(
@@ -67,8 +79,6 @@ class EndpointJudge:
             )
         if address.scheme not in ("http", "https") or not address.hostname:
             raise JudgeError(f"base_url is {self.base_url!r}; expected an address such as http://127.0.0.1:8000/v1")
-        if min(self.concurrency, self.max_tokens) < 1 or self.retries < 0 or self.timeout_s <= 0:
-            raise JudgeError(f"{self}: concurrency and max_tokens must be at least 1, retries 0, and timeout_s above 0")
 
     @property
     def name(self) -> str:
