@@ -60,7 +60,9 @@ def generate(model: Core, prompts: Tokens, sampling: Sampling, batch_size: int) 
     found: dict[int, Generation] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        decoding = _Decoding(model, Layout.of(prompts, rows, "left", growing=True).to(model.device))
+        cached = model.backend.facts().cache != "none"
+        layout = Layout.of(prompts, rows, "left" if cached else "right", growing=True).to(model.device)
+        decoding = (_Decoding if cached else _Rereading)(model, layout)
         for step in range(sampling.max_new_tokens):
             if not decoding.step(choose(decoding.logits, sampling, draws[decoding.layout.rows.cpu(), step])):
                 break
@@ -170,3 +172,32 @@ class _Decoding:
             row: Generation(decode(ids, skip_special_tokens=True), tuple(ids), row in self.ended)
             for row, ids in self.written.items()
         }
+
+
+@dataclass
+class _Rereading(_Decoding):
+    """The same for a network without a cache: every step reads whole rows, padded on the right."""
+
+    @property
+    def logits(self) -> Float[Tensor, "row vocab"]:
+        """The logits of the next token; runs the forward over the whole rows, if it has not run yet."""
+        if self.pending is not None:
+            self.layout = _grown(self.layout, self.pending)
+            self.attended = self.layout.mask
+            self._forward(None)
+        return self._logits
+
+    def _forward(self, cache: Cache | None) -> None:
+        output = self.model.forward(self.layout)
+        last = self.layout.index.argmax(1)
+        self.cache, self.pending = None, None
+        self._logits = output.logits[torch.arange(len(last), device=last.device), last]
+
+
+def _grown(old: Layout, chosen: Int[Tensor, "row"]) -> Layout:
+    """The layout with a token more behind each row, whose padding is on the right."""
+    end = old.index.amax(1, keepdim=True) + 1
+    blank = old.ids.new_zeros(len(old.ids), 1)
+    ids = torch.cat([old.ids, blank], 1).scatter(1, end, chosen[:, None])
+    index = torch.cat([old.index, blank - 1], 1).scatter(1, end, end)
+    return Layout(ids, index, old.prefix, old.response, None, old.rows)
