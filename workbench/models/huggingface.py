@@ -278,8 +278,8 @@ def _not_causal(module: Any) -> str | None:
         return "an encoder reads the text, and a decoder goes on elsewhere"
     if not module.can_generate() or module.get_output_embeddings() is None:
         return "it has no head that gives the next token's logits"
-    causal = any(getattr(part, "is_causal", False) for part in module.modules())
-    if getattr(config, "is_decoder", True) is False and not causal:
+    encodes = getattr(config, "is_decoder", True) is False  # so says GPT-NeoX as well, whose attention is causal
+    if encodes and not any(getattr(part, "is_causal", False) for part in module.modules()):
         return "each token sees those behind it; set `is_decoder` in its configuration"
     return None
 
