@@ -18,7 +18,7 @@ from steering.methods.sft import SFT
 from steering.methods.ssv import SupervisedVector
 from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
-from tests.architectures import ARCHITECTURES, REFUSED
+from tests.architectures import ARCHITECTURES, PER_LAYER, REFUSED, Tiny
 from tests.steering.adapting import concept_texts
 from tests.tiny import tiny_tokenizer
 from workbench.data.items import DataError
@@ -42,7 +42,7 @@ OUTSIDE_THE_SUM = {
 """Whose blocks do more than add what attention and MLP give."""
 
 
-def wrapped(tiny: Any) -> Model:
+def wrapped(tiny: Tiny) -> Model:
     return wrap(tiny.module(), tiny_tokenizer(), tiny.kind)
 
 
@@ -235,6 +235,19 @@ def test_what_cannot_be_carried_is_refused_by_name_before_any_work(name: str, wo
 @pytest.mark.parametrize("name", ["deepseek_v4", "hrm_text"])
 def test_what_has_no_stream_is_continued_all_the_same(name: str) -> None:
     check_generation(wrapped(REFUSED[name][0]), frozenset({1, *range(3, 40)}), ())
+
+
+def test_blocks_that_reuse_keys_of_others_do_not_run_without_them() -> None:
+    model = wrapped(Tiny("Gemma4ForCausalLM", {**PER_LAYER, "num_kv_shared_layers": 1}))
+    for layer in (0, 1):
+        with (
+            pytest.raises(SiteError, match=rf"Gemma4ForCausalLM cannot run from block {layer}: blocks above it reuse"),
+            run_from_layer(model, layer, torch.zeros(1, 1, 32)),
+        ):
+            pytest.fail("the body must not run")
+    with run_from_layer(model, 2, torch.zeros(1, 1, 32)):
+        pass
+    check_generation(model, frozenset({1}), (Add(site=Site(1), direction=normal(32), strength=2.0),))
 
 
 @pytest.mark.parametrize("name", ["mixtral", "qwen3_moe", "gpt_oss"])

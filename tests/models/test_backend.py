@@ -70,7 +70,7 @@ def test_a_network_says_what_its_cache_keeps(name: str, kind: str) -> None:
 def test_recurrent_states_take_one_column_at_a_time(name: str) -> None:
     backend, whole = HuggingFaceBackend(ARCHITECTURES[name].module()), layout(Tokens((ROWS.rows[0],)))
     cache = backend.forward(layout(Tokens((Row(ROWS.rows[0].ids[:2]),))), keep_cache=True).cache
-    with pytest.raises(ValueError, match="keeps recurrent states, which take one token a pass"):
+    with pytest.raises(ValueError, match="keeps other states than keys and values: one token a pass"):
         backend.forward(whole.after(2), cache=cache, attended=torch.ones(1, 4, dtype=torch.bool))
 
 

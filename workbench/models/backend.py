@@ -165,7 +165,7 @@ class Backend(Protocol):
         """Inside the `with`, forward passes take `states` as the output of block `layer` and run what is above.
 
         Hooks at `layer` and above act as usual. Raises IndexError for a block that the network does not have, and
-        SiteError where a block's output is no residual stream.
+        SiteError where a block's output is no residual stream, or not all that the blocks above need of those below.
         """
         ...
 

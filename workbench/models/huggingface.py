@@ -117,7 +117,9 @@ class HuggingFaceBackend:
         if cache is not None:
             assert isinstance(cache, HuggingFaceCache)
             if n_columns > 1 and not cache.of_keys_only:
-                raise ValueError(f"{type(self.module).__name__} keeps recurrent states, which take one token a pass")
+                raise ValueError(
+                    f"{type(self.module).__name__} keeps other states than keys and values: one token a pass"
+                )
             options[self._cache_name] = cache.inner
         if self._cache_name == "cache_params":
             attended = attended[:, -n_columns:]  # without attention, only what is new can be masked
@@ -169,6 +171,7 @@ class HuggingFaceBackend:
         if not 0 <= layer < len(blocks):
             raise IndexError(f"there is no block {layer}; the model has blocks 0 to {len(blocks) - 1}")
         self.locate(Site(layer))  # refused where the residual stream is not what a block returns
+        self._check_apart(layer)
         kept = list(blocks[: layer + 1])
         try:
             for number, block in enumerate(kept):
@@ -177,6 +180,16 @@ class HuggingFaceBackend:
         finally:
             for number, block in enumerate(kept):
                 blocks[number] = block
+
+    def _check_apart(self, layer: int) -> None:
+        """Raises SiteError where blocks above `layer` need more of those below than the residual stream."""
+        config = self.module.config.get_text_config()
+        modes = getattr(config, "kv_sharing_modes", [])
+        if "store" in modes[: layer + 1] and "reuse" in modes[layer + 1 :]:
+            name = type(self.module).__name__
+            raise SiteError(
+                f"{name} cannot run from block {layer}: blocks above it reuse keys and values of those below"
+            )
 
     @cached_property
     def _forms(self) -> dict[type[nn.Module], int | None]:
