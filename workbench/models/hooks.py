@@ -15,8 +15,8 @@ from workbench.models.sites import SiteError
 def hooked(hooks: list[tuple[tuple[nn.Module, Side], Hook]]) -> Iterator[None]:
     """Let every hook see its place in each forward pass inside the `with`, in the order given.
 
-    All hooks are removed on the way out, whatever is raised, also while registering them. Raises ValueError for an
-    `InputOutputHook` at an output.
+    All hooks are removed on the way out, whatever is raised, also while registering them. The place of an
+    `InputOutputHook` is the input of a linear map; the caller sees to that.
     """
     handles = []
     try:
@@ -30,8 +30,6 @@ def hooked(hooks: list[tuple[tuple[nn.Module, Side], Hook]]) -> Iterator[None]:
 
 def _register(module: nn.Module, side: Side, hook: Hook) -> Any:
     if isinstance(hook, InputOutputHook):
-        if side != "hook_in":
-            raise ValueError(f"what changes a {type(module).__name__} from its input needs the site of that input")
         return module.register_forward_hook(lambda _module, args, output: _input_output(hook, args, output))
     if side == "hook_out":
         return module.register_forward_hook(
