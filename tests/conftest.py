@@ -125,3 +125,21 @@ def _state(models: list[Any]) -> dict[str, Any]:
 
 def _hook_count(module: Any) -> int:
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of our own."""
+    what = "try every architecture and trained method in tests/models/test_architectures.py, not only the usual ones"
+    parser.addoption("--all-architectures", action="store_true", help=what)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for an `architecture` or a `trained_method` runs on each in turn."""
+    every = metafunc.config.getoption("all_architectures")
+    if "architecture" in metafunc.fixturenames:
+        from tests.architectures import ARCHITECTURES, CORE
+
+        metafunc.parametrize("architecture", ARCHITECTURES if every else CORE, scope="module")
+    if "trained_method" in metafunc.fixturenames:
+        methods = ("reft_r1", "ssv", "loreft", "reps", "sft") if every else ("reft_r1",)
+        metafunc.parametrize("trained_method", methods)

@@ -152,7 +152,7 @@ class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsMod
     def _fit(self, parts: Sequence[Labelled]) -> list[ClassifierHead]:
         model = _live(parts[0].through, parts[0].target.name)
         for part in parts:
-            _check(part)
+            _check(part, model, self.form)
         rows = torch.cat([part.row for part in parts]).unique()
         states = _read_last(model, _tokens(model, [parts[0].items[row] for row in rows.tolist()]))
         return [self._head(part, model, states[torch.searchsorted(rows, part.row.unique())]) for part in parts]
@@ -276,10 +276,11 @@ def _mean_embedding(model: Model, seed: int) -> Float[Tensor, "d"]:
 
 @torch.no_grad()
 def _read_last(model: Model, tokens: Tokens) -> Float[Tensor, "text d"]:
-    found = torch.empty(len(tokens), model.d_model)
-    for rows in tokens.batches(TOKEN_BUDGET):
-        found[rows] = last_states(model, Layout.of(tokens, rows).to(model.device)).float().cpu()
-    return found
+    batches = list(tokens.batches(TOKEN_BUDGET))
+    # the unembedding may read another width than d_model
+    found = [last_states(model, Layout.of(tokens, rows).to(model.device)).float().cpu() for rows in batches]
+    order = torch.tensor([row for rows in batches for row in rows])
+    return torch.cat(found)[order.argsort()]
 
 
 def _tokens(model: Model, texts: Sequence[Item]) -> Tokens:
@@ -292,8 +293,14 @@ def _live(through: ModelAccess | None, concept: str) -> Model:
     return through.model
 
 
-def _check(data: Labelled) -> None:
+def _check(data: Labelled, model: Model, form: Form) -> None:
     if not data.items:
         raise DataError(f"attribution for {data.target.name!r} needs the texts themselves: give the data `items`")
     if data.site.stream != "resid_post":
         raise DataError(f"attribution for {data.target.name!r} starts from a block's output, not from {data.site}")
+    width = model.backend.embeddings().input.shape[1]
+    if form == "compat" and width != data.d:
+        raise DataError(
+            f"attribution as published puts token embeddings at {data.site}; those of {model.name} have {width} "
+            f"entries, the state there {data.d}: take the form 'fixed'"
+        )

@@ -161,7 +161,7 @@ def bad_tensors(header: dict[str, Any], tensors: dict[str, Tensor]) -> Iterator[
     [
         ("attention", "query", 0, "direction is torch.float32"),
         ("linear_readout", "weight", 1, "bias is torch.float32"),
-        ("head", "inner_weight", 1, "baseline is torch.float32"),
+        ("head", "inner_weight", 0, "inner_bias is torch.float32"),
         ("head", "outer_weight", 0, "outer_weight is torch.float32"),
         ("dictionary", "units", 0, "units is torch.float64"),
         ("eraser", "mean", 0, "left is torch.float64"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.architectures import ARCHITECTURES
 from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.models.backend import Backend, Cache
 from workbench.models.huggingface import HuggingFaceBackend
@@ -40,6 +41,37 @@ def test_its_facts_are_the_configs(backend: HuggingFaceBackend) -> None:
     assert (facts.n_layers, facts.d_model, facts.context) == (3, 32, 256)
     assert (facts.dtype, facts.device) == (torch.float32, torch.device("cpu"))
     assert facts.end_ids == {backend.module.generation_config.eos_token_id}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("llama", "keys"),
+        ("gemma2", "keys"),
+        ("mamba", "states"),
+        ("falcon_h1", "states"),
+        ("qwen3_next", "states"),
+        ("recurrent_gemma", "none"),
+        ("rwkv", "none"),
+        ("openai_gpt", "none"),
+    ],
+)
+@torch.no_grad()
+def test_a_network_says_what_its_cache_keeps(name: str, kind: str) -> None:
+    backend, here = HuggingFaceBackend(ARCHITECTURES[name].module()), layout(Tokens((ROWS.rows[0],)))
+    assert backend.facts().cache == kind
+    cache = backend.forward(here, keep_cache=True).cache
+    assert (cache is None) == (kind == "none")
+    assert cache is None or (cache.shared() is None) == (kind == "states")
+
+
+@pytest.mark.parametrize("name", ["mamba", "falcon_h1", "jamba"])
+@torch.no_grad()
+def test_recurrent_states_take_one_column_at_a_time(name: str) -> None:
+    backend, whole = HuggingFaceBackend(ARCHITECTURES[name].module()), layout(Tokens((ROWS.rows[0],)))
+    cache = backend.forward(layout(Tokens((Row(ROWS.rows[0].ids[:2]),))), keep_cache=True).cache
+    with pytest.raises(ValueError, match="keeps other states than keys and values: one token a pass"):
+        backend.forward(whole.after(2), cache=cache, attended=torch.ones(1, 4, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(("ends", "expected"), [(None, set()), (1, {1}), ([1, 7], {1, 7})])

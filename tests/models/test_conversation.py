@@ -73,7 +73,7 @@ def test_prompts_of_every_kind_become_conversations() -> None:
         ),
         (lambda: Turn("user", MESSAGES), r"text of a turn of the user is a list; .*Conversation\.chat\(messages\)"),
         (lambda: Turn(MESSAGES, "a"), "the role of a turn is a list"),
-        (lambda: Turn("user", None), "is a NoneType; expected one text"),
+        (lambda: Turn("user", None), "is a NoneType; expected one text"),  # type: ignore[arg-type]
         (lambda: Conversation.exchange(MESSAGES, "a"), "text of a turn of the user is a list"),
         (lambda: Conversation.exchange("a", MESSAGES), "text of a turn of the assistant is a list"),
         (lambda: Conversation.bare(MESSAGES), "a bare text is a list"),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.hooks import Hook, hooked
+from workbench.models.sites import SiteError
 
 H = torch.arange(12.0).reshape(2, 3, 2)  # [batch, pos, d]
 
@@ -50,6 +51,40 @@ def test_a_hook_sees_the_whole_batch_and_replaces_it(
     assert torch.equal(state(output), after)
     assert output[1:] == ("attention", None) if isinstance(block, Tupled) else isinstance(output, Tensor)
     assert torch.equal(state(block(H)), 2 * H)
+
+
+class Flattening(Bare):
+    """Experts as Llama 4 has them: tokens of all rows in one list, and the router's scores behind them."""
+
+    def forward(self, hidden_states: Tensor, scale: float = 2.0) -> Any:
+        return (hidden_states.flatten(0, 1) * scale, "scores")
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_a_hook_sees_a_flattened_state_as_its_input_has_it(keyword: bool) -> None:
+    block, given = Flattening(), []
+
+    def hook(h: Tensor) -> Tensor:
+        given.append(h)
+        return h + 1
+
+    with hooked([((block, "hook_out"), hook)]):
+        changed, scores = block(hidden_states=H) if keyword else block(H)
+    assert torch.equal(given[0], 2 * H)
+    assert torch.equal(changed, (2 * H + 1).flatten(0, 1))
+    assert scores == "scores"
+
+
+@pytest.mark.parametrize("state", [H[0], H[None], H[0, 0]])
+def test_what_is_not_one_vector_a_token_is_refused(state: Tensor) -> None:
+    for side in ("hook_in", "hook_out"):
+        block = Bare()
+        shape = str(list(state.shape)).replace("[", r"\[")
+        with (
+            hooked([((block, side), lambda h: h)]),  # type: ignore[list-item]
+            pytest.raises(SiteError, match=f"the state at a Bare is {shape}, not one vector a token"),
+        ):
+            block(state)
 
 
 @pytest.mark.parametrize("side", ["hook_out", "hook_in"])

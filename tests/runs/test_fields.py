@@ -20,7 +20,7 @@ from steering.training.objective import TrainingConfig
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.completions import Price
 from workbench.evaluation.judges.endpoint import EndpointJudge
-from workbench.models.generation import Sampling
+from workbench.models.sampling import Sampling
 from workbench.runs.fields import above, at_least, check_fields, some
 
 pytestmark = pytest.mark.usefixtures("types_unchecked")

@@ -86,7 +86,7 @@ def test_rows_differ_in_their_maps_and_a_row_without_one_is_bit_equal(model: Any
 def test_a_site_that_no_linear_map_reads_is_refused_and_leaves_no_hook(llama: Any, hook_count: Any) -> None:
     count = hook_count(llama.module)
     with (
-        pytest.raises(ValueError, match="needs the site of that input"),
+        pytest.raises(ValueError, match="no linear map reads"),
         llama.edited([added(llama), replace(added(llama), site=Site(1))]),
     ):
         pytest.fail("the body must not run")

@@ -16,18 +16,19 @@ from workbench.models.sites import Site
 class ClassifierHead(Artifact):
     """Reads the last token's state after the final norm; class 1 has the concept, class 0 has not.
 
-    `site` is where its answer is attributed to, and `baseline` the state there that stands for "nothing said".
+    `site` is where its answer is attributed to, and `baseline` the state there that stands for "nothing said". The last
+    state may have another width d_last, where the model projects it before the unembedding.
     """
 
     kind: ClassVar[str] = "head"
     site: Site
-    inner_weight: Float32[Tensor, "hidden d"]
+    inner_weight: Float32[Tensor, "hidden d_last"]
     inner_bias: Float32[Tensor, "hidden"]
     outer_weight: Float32[Tensor, "2 hidden"]
     outer_bias: Float32[Tensor, "2"]
     baseline: Float32[Tensor, "d"]
 
-    def logits(self, x: Float[Tensor, "text d"]) -> Float[Tensor, "text 2"]:
+    def logits(self, x: Float[Tensor, "text d_last"]) -> Float[Tensor, "text 2"]:
         """The logits of both classes, from states after the final norm; differentiable, on the device of `x`."""
         inner = torch.nn.functional.linear(x, self.inner_weight.to(x.device), self.inner_bias.to(x.device)).relu()
         return torch.nn.functional.linear(inner, self.outer_weight.to(x.device), self.outer_bias.to(x.device))

@@ -38,6 +38,16 @@ Point = Site | Literal["unembed.hook_in", "unembed.hook_out"]
 """Where a hook can be: at a site, or at the unembedding's input (the state after the final norm) or output."""
 
 
+CacheKind = Literal["keys", "states", "none"]
+"""What a network keeps of the tokens that it has run.
+
+"keys": keys and values of every token, and nothing else: rows can be chosen and joined, a beginning can be shared, and
+any number of columns can follow. "states": also, or instead, states that each token changes: rows can be chosen, one
+column follows at a time, and nothing is shared. In both, left padding leaves no trace in the rows. "none": nothing that
+could be chosen from or that padding would leave as it is; each step reads the whole text again, padded on the right.
+"""
+
+
 @runtime_checkable
 class Cache(Protocol):
     """Keys and values, or other states, of the tokens that a row has run through the network."""
@@ -90,6 +100,8 @@ class Facts:
     """Where the weights are."""
     end_ids: frozenset[int]
     """The tokens that end a text, as far as the network's own configuration names them."""
+    cache: CacheKind
+    """What `forward` can give back and be continued with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,27 +156,34 @@ class Backend(Protocol):
         """Run the columns of `layout`, after those in `cache`; gradients are recorded as PyTorch is set.
 
         `attended` marks the real tokens of cache and layout together; by default those of the layout. Only the last
-        `n_logits` columns get logits, or all of them. A `cache` is continued in place, and given back.
+        `n_logits` columns get logits, or all of them. A `cache` is continued in place, and given back; one that holds
+        recurrent states is continued by one column at a time, else ValueError. No cache is kept where `Facts.cache` is
+        "none".
         """
         ...
 
     def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> AbstractContextManager[None]:
         """Inside the `with`, every hook sees its point in each forward pass of this thread, in the order given.
 
-        Raises SiteError for a point that the network does not have before anything is hooked. No hook is left behind,
-        whatever is raised.
+        Raises SiteError, before anything is hooked, for a point that the network does not have and for an
+        InputOutputHook where no linear map reads; from the forward pass, for a point whose state is not one vector a
+        token. No hook is left behind, whatever is raised.
         """
         ...
 
     def run_from_layer(self, layer: int, states: Float[Tensor, "batch pos d"]) -> AbstractContextManager[None]:
         """Inside the `with`, forward passes take `states` as the output of block `layer` and run what is above.
 
-        Hooks at `layer` and above act as usual. Raises IndexError for a block that the network does not have.
+        Hooks at `layer` and above act as usual. Raises IndexError for a block that the network does not have, and
+        SiteError where a block's output is no residual stream, or not all that the blocks above need of those below.
         """
         ...
 
     def linear_map(self, site: Site) -> LinearMap:
-        """The linear map whose input `site` is. Raises SiteError if the network has no such site, or no map there."""
+        """The linear map whose input `site` is.
+
+        Raises SiteError if the network has no such site, or what reads there is not one matrix, as fused experts are.
+        """
         ...
 
     def parameters(self) -> Mapping[str, Tensor]:

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from workbench.models.backend import Cache
 from workbench.models.core import Core
 from workbench.models.edits import Edit
-from workbench.models.positions import Layout
+from workbench.models.running import RunningRows, start
 from workbench.models.sampling import GREEDY, Sampling, choose
 from workbench.models.stacking import per_row
 from workbench.models.tokens import Tokens
@@ -48,24 +47,6 @@ class _Row:
         return self.sampling.temperature, self.sampling.top_p
 
 
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """What the network knows of the running rows, and their next logits once their last tokens have run."""
-
-    layout: Layout
-    attended: Bool[Tensor, "row column"]
-    cache: Cache | None
-    logits: Float[Tensor, "row vocab"] | None
-    pending: Int[Tensor, "row"] | None = None
-
-    def select(self, at: Int[Tensor, "kept"]) -> "_Batch":
-        if self.cache is not None:
-            self.cache.select(at)
-        logits = None if self.logits is None else self.logits[at]
-        pending = None if self.pending is None else self.pending[at]
-        return _Batch(self.layout.select(at), self.attended[at], self.cache, logits, pending)
-
-
 class Decoder:
     """Continues rows step by step: `add` rows at any time, `step` them together, `finish` one early.
 
@@ -78,7 +59,7 @@ class Decoder:
         self._stops = model.backend.facts().end_ids | {model.tokenizer.eos_token_id}
         self._rows: list[_Row] = []
         self._edits: tuple[Edit, ...] = ()
-        self._batch: _Batch | None = None
+        self._batch: RunningRows | None = None
         self._count = 0
 
     @property
@@ -112,7 +93,7 @@ class Decoder:
         draws = sampling.draws(len(prompts)) if isinstance(sampling, Sampling) else [one.draws(1)[0] for one in each]
         self.model.checked(prompts, max(one.max_new_tokens for one in each))
         mine = (*self.model.edits, *((edits,) if isinstance(edits, Edit) else edits))
-        new = self._prefill(prompts, mine)
+        new = self._start(prompts, mine)
         rows = [
             _Row(self._count + place, one, stream.tolist(), mine, place)
             for place, (one, stream) in enumerate(zip(each, draws, strict=True))
@@ -138,7 +119,7 @@ class Decoder:
                 going.append(at)
             else:
                 done[row.number] = generation
-        self._keep(replace(batch, pending=chosen, logits=None), going)
+        self._keep(batch.written(chosen), going)
         return done
 
     def finish(self, number: int) -> Generation:
@@ -154,38 +135,23 @@ class Decoder:
             raise KeyError(f"row {number} is not running; these are: {list(self.running)}")
         return self.running.index(number)
 
-    def _prefill(self, prompts: Tokens, edits: tuple[Edit, ...]) -> _Batch:
-        layout = Layout.of(prompts, list(range(len(prompts))), "left", growing=True).to(self.model.device)
+    def _start(self, prompts: Tokens, edits: tuple[Edit, ...]) -> RunningRows:
         with self.model.edited(edits, instead=True):
             self.model.check_rows(len(prompts))
-            output = self.model.forward(layout, attended=layout.mask, keep_cache=True, n_logits=1)
-        return _Batch(layout, layout.mask, output.cache, output.logits[:, -1])
+            return start(self.model, prompts)
 
-    def _advance(self, batch: _Batch) -> _Batch:
+    def _advance(self, batch: RunningRows) -> RunningRows:
         """Run the tokens that were written last, if they have not run yet."""
-        if batch.pending is None:
-            return batch
-        index = batch.layout.index[:, -1:] + 1
-        layout = replace(batch.layout, ids=batch.pending[:, None], index=index)
-        attended = torch.cat([batch.attended, index >= 0], 1)
         with self.model.edited(self._edits, instead=True):
-            output = self.model.forward(layout, attended=attended, cache=batch.cache, keep_cache=True, n_logits=1)
-        return _Batch(layout, attended, output.cache, output.logits[:, -1])
+            return batch.advanced(self.model)
 
-    def _join(self, new: _Batch, rows: list[_Row]) -> None:
-        """Align both batches at their last column, and give every row its own edits anew."""
+    def _join(self, new: RunningRows, rows: list[_Row]) -> None:
+        """Give every row its own edits anew."""
         assert self._batch is not None
-        old = self._advance(self._batch)
-        if old.cache is None or new.cache is None:
-            raise ValueError(f"rows cannot join a running batch: {self.model.name} keeps no states of its texts")
-        attended = _aligned(old.attended, new.attended)
-        old.cache.join(new.cache, attended.shape[1])
-        layout = _last_columns(old.layout, new.layout)
-        logits = [one.logits for one in (old, new) if one.logits is not None]
-        self._batch = _Batch(layout, attended, old.cache, torch.cat(logits))
+        self._batch = self._advance(self._batch).joined(new)
         self._edits = per_row([row.own_edits for row in (*self._rows, *rows)])
 
-    def _choose(self, batch: _Batch) -> Int[Tensor, "row"]:
+    def _choose(self, batch: RunningRows) -> Int[Tensor, "row"]:
         """The next token of each row; those of one temperature and top_p together."""
         logits = batch.logits
         assert logits is not None
@@ -214,7 +180,7 @@ class Decoder:
         text = self.model.tokenizer.decode(row.written, skip_special_tokens=True)
         return Generation(text, tuple(row.written), ended)
 
-    def _keep(self, batch: _Batch, going: list[int]) -> None:
+    def _keep(self, batch: RunningRows, going: list[int]) -> None:
         """Go on with some of the rows."""
         if not going:
             self._rows, self._batch, self._edits = [], None, ()
@@ -222,20 +188,3 @@ class Decoder:
         if len(going) < len(self._rows):
             batch = batch.select(torch.tensor(going, device=batch.attended.device))
         self._rows, self._batch = [self._rows[at] for at in going], batch
-
-
-def _aligned(old: Bool[Tensor, "a x"], new: Bool[Tensor, "b y"]) -> Bool[Tensor, "a+b column"]:
-    """What both batches attend to, ending at one column and beginning where the first row does."""
-    width = max(int(rows.shape[1] - rows.any(0).int().argmax()) for rows in (old, new))
-    ends = [rows[:, max(0, rows.shape[1] - width) :] for rows in (old, new)]
-    return torch.cat([torch.nn.functional.pad(end, (width - end.shape[1], 0)) for end in ends])
-
-
-def _last_columns(old: Layout, new: Layout) -> Layout:
-    """Both layouts as one, numbered anew; of the tokens, only the last one of each row."""
-    joined = {
-        name: torch.cat([getattr(one, name)[:, -1:] for one in (old, new)])
-        for name in ("ids", "index", "prefix", "response")
-    }
-    rows = torch.arange(len(old.rows) + len(new.rows), device=old.rows.device)
-    return Layout(**joined, length=None, rows=rows, memory=old.memory + new.memory)

@@ -7,19 +7,52 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import Cache as TransformersCache
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import (
+    DummyLayer,
+    DynamicCache,
+    DynamicIndexedLayer,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionAndSlidingWindowAttentionLayer,
+    LinearAttentionLayer,
+)
+from transformers.pytorch_utils import Conv1D
 
-from workbench.models.backend import Cache, Embeddings, Facts, Hook, LinearMap, Output, Point
+from workbench.models.backend import (
+    Cache,
+    CacheKind,
+    Embeddings,
+    Facts,
+    Hook,
+    InputOutputHook,
+    LinearMap,
+    Output,
+    Point,
+)
 from workbench.models.hooks import hooked
 from workbench.models.places import Architecture, Side
 from workbench.models.positions import Layout
 from workbench.models.sites import Site, SiteError
+
+_KEYS = (DynamicLayer, DynamicSlidingWindowLayer)
+"""Layers of a cache that hold keys and values and nothing else, unlike their subclasses."""
+
+_STATES = (
+    DynamicIndexedLayer,
+    LinearAttentionLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionAndSlidingWindowAttentionLayer,
+    DummyLayer,
+)
+"""Layers that hold other states of every row, or none; what padding would change is not among them."""
 
 _INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
@@ -28,14 +61,16 @@ _INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version"
 class HuggingFaceBackend:
     """`module` is a causal language model of transformers in evaluation mode. Keeps the Backend protocol.
 
-    Raises ValueError for a module in training mode.
+    Raises ValueError, naming the class, for what is no causal language model, and for a module in training mode.
     """
 
     module: Any
 
     def __post_init__(self) -> None:
+        name, reason = type(self.module).__name__, _not_causal(self.module)
+        if reason:
+            raise ValueError(f"{name} is no causal language model: {reason}")
         if self.module.training:
-            name = type(self.module).__name__
             raise ValueError(f"{name} is in training mode: dropout would change every number; call .eval() first")
 
     @cached_property
@@ -55,6 +90,7 @@ class HuggingFaceBackend:
             dtype=self.module.dtype,
             device=self.module.get_input_embeddings().weight.device,
             end_ids=frozenset([ends] if isinstance(ends, int) else ends or ()),
+            cache=self._cache_kind,
         )
 
     def embeddings(self) -> Embeddings:
@@ -77,24 +113,48 @@ class HuggingFaceBackend:
         n_logits: int | None = None,
     ) -> Output:
         """Padding is masked, and positions count from each row's start."""
-        attended = layout.mask if attended is None else attended
+        attended, n_columns = layout.mask if attended is None else attended, layout.ids.shape[1]
         options: dict[str, Any] = {} if n_logits is None else {"logits_to_keep": n_logits}
         if cache is not None:
             assert isinstance(cache, HuggingFaceCache)
-            options["past_key_values"] = cache.inner
+            if n_columns > 1 and not cache.of_keys_only:
+                raise ValueError(
+                    f"{type(self.module).__name__} keeps other states than keys and values: one token a pass"
+                )
+            options[self._cache_name] = cache.inner
+        if self._cache_name == "cache_params":
+            attended = attended[:, -n_columns:]  # without attention, only what is new can be masked
         found = self.module(
             input_ids=layout.ids,
             attention_mask=None if bool(attended.all()) else attended.long(),
             position_ids=layout.index.clamp(min=0),
-            use_cache=keep_cache or cache is not None,
+            use_cache=self._cache_kind != "none" and (keep_cache or cache is not None),
             **options,
         )
-        made = getattr(found, "past_key_values", None)
+        made = getattr(found, self._cache_name, None)
         return Output(found.logits, None if made is None else HuggingFaceCache(made))
+
+    @cached_property
+    def _cache_name(self) -> str:
+        """How `forward` calls the cache, as argument and in what it returns; "" for one whose rows cannot be chosen."""
+        named = signature(type(self.module).forward).parameters
+        return next((name for name in ("past_key_values", "cache_params") if name in named), "")
+
+    @cached_property
+    def _cache_kind(self) -> CacheKind:
+        layers = {type(layer) for layer in DynamicCache(config=self.module.config).layers}
+        # RecurrentGemma keeps its states in its own modules
+        outside = hasattr(self.module.base_model, "_setup_cache")
+        if not self._cache_name or outside or not layers <= {*_KEYS, *_STATES}:
+            return "none"
+        return "keys" if layers <= {*_KEYS} else "states"
 
     @contextmanager
     def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> Iterator[None]:
         """See `Backend.hooked`. Raises SiteError for what lies inside a module, as attention patterns do."""
+        for point, hook in hooks:
+            if isinstance(point, Site) and isinstance(hook, InputOutputHook):
+                self.linear_map(point)
         with hooked([(self.locate(point), hook) for point, hook in hooks]):
             yield
 
@@ -106,30 +166,59 @@ class HuggingFaceBackend:
 
     @contextmanager
     def run_from_layer(self, layer: int, states: Float[Tensor, "batch pos d"]) -> Iterator[None]:
-        """The blocks are back in their places afterwards, whatever is raised."""
+        """The blocks are back in their places afterwards, whatever is raised. Raises SiteError as `locate` does."""
         blocks = self.module.get_submodule(self.architecture.blocks)
         assert isinstance(blocks, nn.ModuleList)
         if not 0 <= layer < len(blocks):
             raise IndexError(f"there is no block {layer}; the model has blocks 0 to {len(blocks) - 1}")
+        self.locate(Site(layer))  # refused where the residual stream is not what a block returns
+        self._check_apart(layer)
         kept = list(blocks[: layer + 1])
         try:
-            for number in range(layer):
-                blocks[number] = _Stored(None)
-            blocks[layer] = _Stored(states)
+            for number, block in enumerate(kept):
+                blocks[number] = _Stored(block, states if number == layer else None, self._forms)
             yield
         finally:
             for number, block in enumerate(kept):
                 blocks[number] = block
 
+    def _check_apart(self, layer: int) -> None:
+        """Raises SiteError where blocks above `layer` need more of those below than the residual stream."""
+        config = self.module.config.get_text_config()
+        modes = getattr(config, "kv_sharing_modes", [])
+        if "store" in modes[: layer + 1] and "reuse" in modes[layer + 1 :]:
+            name = type(self.module).__name__
+            raise SiteError(
+                f"{name} cannot run from block {layer}: blocks above it reuse keys and values of those below"
+            )
+
+    @cached_property
+    def _forms(self) -> dict[type[nn.Module], int | None]:
+        """How many things a block of each class returns, in a tuple, or None for a bare tensor; found when needed."""
+        return {}
+
     def linear_map(self, site: Site) -> LinearMap:
-        """See `Backend.linear_map`."""
-        module, side = self.locate(site)
-        weight = getattr(module, "weight", None)
-        if side != "hook_in" or not isinstance(weight, Tensor) or weight.ndim != 2:
-            raise SiteError(f"no linear map reads {site}; give a site that is one's input, such as z")
-        transposed = not isinstance(module, nn.Linear)
-        d_out, d_in = reversed(weight.shape) if transposed else weight.shape
+        """See `Backend.linear_map`. A router or fused experts are none: their output is not that of one matrix."""
+        try:
+            module, side = self.locate(site)
+        except SiteError as error:
+            raise SiteError(f"{error}{self._fused(site)}") from error
+        if side != "hook_in" or not isinstance(module, nn.Linear | Conv1D):
+            what = f"{type(self.module).__name__}: {type(module).__name__} is not one matrix"
+            raise SiteError(
+                f"no linear map reads {site} on {what}{self._fused(site)}; give a site that is one's input, such as z"
+            )
+        transposed = isinstance(module, Conv1D)
+        d_out, d_in = reversed(module.weight.shape) if transposed else module.weight.shape
         return LinearMap(self.architecture.place(site).path, d_in, d_out, transposed)
+
+    def _fused(self, site: Site) -> str:
+        """What a user should know of a block whose experts share tensors [expert, d, d]."""
+        if site.layer >= self.architecture.n_layers:
+            return ""
+        block = self.module.get_submodule(f"{self.architecture.blocks}.{site.layer}")
+        fused = [name for name, weight in block.named_parameters() if weight.ndim == 3 and 1 not in weight.shape]
+        return f"; the block's experts are fused into {' and '.join(fused)}" if fused else ""
 
     def parameters(self) -> Mapping[str, Tensor]:
         """As `module.named_parameters` names them: tied weights are there once."""
@@ -196,6 +285,19 @@ class HuggingFaceBackend:
             return build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config, model_name=name)
 
 
+def _not_causal(module: Any) -> str | None:
+    """Why a module of transformers cannot be what the Backend promises, if it cannot."""
+    config = module.config.get_text_config()
+    if module.config.is_encoder_decoder:
+        return "an encoder reads the text, and a decoder goes on elsewhere"
+    if not module.can_generate() or module.get_output_embeddings() is None:
+        return "it has no head that gives the next token's logits"
+    encodes = getattr(config, "is_decoder", True) is False  # so says GPT-NeoX as well, whose attention is causal
+    if encodes and not any(getattr(part, "is_causal", False) for part in module.modules()):
+        return "each token sees those behind it; set `is_decoder` in its configuration"
+    return None
+
+
 def _weight(value: Tensor) -> Tensor:
     """A tensor that asks for gradients must stay the one it is; others are made what a module expects to hold."""
     return value if value.requires_grad else nn.Parameter(value, requires_grad=False)
@@ -209,12 +311,12 @@ class HuggingFaceCache:
 
     def select(self, rows: Int[Tensor, "kept"]) -> None:
         """Keep these rows only, in place."""
-        self.inner.batch_select_indices(rows)
+        self.inner.reorder_cache(rows)  # of all its layers, recurrent ones too, unlike batch_select_indices
 
     def join(self, other: Cache, n_columns: int) -> None:
         """Only keys and values can be aligned, in every layer or in a sliding window of each row's last tokens."""
         assert isinstance(other, HuggingFaceCache)
-        if not (_is_aligned(self.inner) and _is_aligned(other.inner)):
+        if not (self.is_aligned and other.is_aligned):
             raise ValueError(f"rows cannot join a running batch in a network that keeps a {type(self.inner).__name__}")
         for mine, theirs in zip(self.inner.layers, other.inner.layers, strict=True):
             width = n_columns if not mine.is_sliding else min(n_columns, mine.sliding_window - 1)
@@ -225,18 +327,19 @@ class HuggingFaceCache:
             if mine.is_sliding:
                 mine.cumulative_length = n_columns
 
+    @property
+    def is_aligned(self) -> bool:
+        """Whether every layer keeps just keys and values, a column a token, if only of the last tokens."""
+        return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.inner.layers)
+
     def shared(self) -> "HuggingFaceCache | None":
         """Only a cache of keys and values in every layer can be shared."""
-        made = self.inner
-        if type(made) is not DynamicCache or not all(isinstance(layer, DynamicLayer) for layer in made.layers):
-            return None
-        return HuggingFaceCache(_Kept(made.layers))
+        return HuggingFaceCache(_Kept(self.inner.layers)) if self.of_keys_only else None
 
-
-def _is_aligned(cache: Any) -> bool:
-    """Whether every layer keeps just keys and values, a column a token."""
-    kinds = (DynamicLayer, DynamicSlidingWindowLayer)
-    return type(cache) is DynamicCache and all(type(layer) in kinds for layer in cache.layers)
+    @property
+    def of_keys_only(self) -> bool:
+        """Whether each layer keeps the keys and values of every token, and nothing else."""
+        return all(type(layer) in _KEYS for layer in self.inner.layers)
 
 
 def _ending(states: Float[Tensor, "row head pos d_head"], width: int) -> Float[Tensor, "row head width d_head"]:
@@ -253,14 +356,32 @@ def _d_head(config: Any) -> int | None:
 
 
 class _Stored(nn.Module):
-    """Stands in for a block: whatever goes in, the stored states come out. None passes on what comes in."""
+    """Stands in for a block: whatever goes in, the stored states come out. None passes on what comes in.
 
-    def __init__(self, states: Tensor | None) -> None:
+    They come as the block itself would return them, a bare tensor or the first of several things. That is looked at
+    once for each class of blocks, by running one.
+    """
+
+    def __init__(self, block: nn.Module, states: Tensor | None, forms: dict[type[nn.Module], int | None]) -> None:
         super().__init__()
-        self.states = states
+        self.forms, self.states = forms, states
+        self.replaced = (block,)  # in a tuple, so that it is no part of this module
 
-    def forward(self, hidden: Tensor, *_args: Any, **_options: Any) -> Tensor:
-        return hidden if self.states is None else self.states
+    def __getattr__(self, name: str) -> Any:
+        """What models ask a block about itself, such as its kind."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["replaced"][0], name)
+
+    def forward(self, hidden: Tensor, *args: Any, **options: Any) -> Any:
+        (block,) = self.replaced
+        if type(block) not in self.forms:
+            with torch.no_grad():
+                made = block.forward(hidden, *args, **options)
+            self.forms[type(block)] = None if isinstance(made, Tensor) else len(made)
+        states, n_things = hidden if self.states is None else self.states, self.forms[type(block)]
+        return states if n_things is None else (states, *[None] * (n_things - 1))
 
 
 class _Kept(TransformersCache):

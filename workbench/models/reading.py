@@ -38,7 +38,7 @@ def read(model: Core, tokens: Tokens, spec: ReadSpec, budget: int) -> Activation
     for layout, mask in zip(layouts, masks, strict=True):
         waiting, batch = set(sites), store.batch(mask, layout.rows, model.device)
         here = layout.to(model.device)
-        with model.backend.hooked([(site.whole, _hook(store, site, batch, waiting)) for site in sites]):
+        with model.backend.hooked([(site.whole, _hook(store, site, batch, here, waiting)) for site in sites]):
             try:
                 model.forward(here, n_logits=1, **shared_prefix.options(here))
             except _Stop:
@@ -75,8 +75,11 @@ def last_states(model: Core, layout: Layout, **options: Any) -> Float[Tensor, "r
     return model.final_states(layout, layout.index == layout.index.amax(1, keepdim=True), **options)
 
 
-def _hook(store: "_Store", site: Site, batch: "_Batch", waiting: set[Site]) -> Hook:
+def _hook(store: "_Store", site: Site, batch: "_Batch", layout: Layout, waiting: set[Site]) -> Hook:
     def hook(h: Tensor) -> None:
+        if h.shape[:2] != layout.ids.shape:
+            shape = list(h.shape)
+            raise SiteError(f"the state at {site} is {shape}, not one vector a token; read it with model.bridge")
         store.put(site, h, batch)
         waiting.discard(site)
         if not waiting:
