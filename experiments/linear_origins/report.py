@@ -10,8 +10,8 @@ from experiments.linear_origins.measures import by_chance
 from experiments.linear_origins.study import Found
 from workbench.report.results import Estimate
 from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet
-from workbench.report.text import number
 from workbench.runs.run import Run
+from workbench.text import number
 
 _COLUMNS = {
     "unembed.within": "One concept, g: cosine",

@@ -22,8 +22,8 @@ from tests.report.synthetic import (
 )
 from workbench.report.page import rewrite_report, write_report
 from workbench.report.story import ReportError, Story
-from workbench.report.text import visible
 from workbench.runs.errors import StorageError
+from workbench.text import visible
 
 VOID = {"meta", "br", "input"}
 

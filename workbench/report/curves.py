@@ -12,7 +12,7 @@ from workbench.report.labels import spread
 from workbench.report.results import Curve, Results, counts
 from workbench.report.story import Story
 from workbench.report.svg import RC, ink
-from workbench.report.text import listed, number
+from workbench.text import listed, number
 
 _WIDTH, _HEIGHT = 720, 400
 _NAMES = 150

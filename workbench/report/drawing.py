@@ -14,7 +14,7 @@ from matplotlib.typing import LineStyleType as Dash
 from workbench.report.labels import Points
 from workbench.report.results import Estimate
 from workbench.report.svg import SERIES, ink, paint_css, render, written
-from workbench.report.text import visible
+from workbench.text import visible
 
 LETTER = 7.0
 """Width of a letter at the size 12 that figures are written in, in the wider of the usual system fonts, in points."""

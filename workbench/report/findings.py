@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from workbench.report.results import Estimate, Results, counts
 from workbench.report.story import Story
 from workbench.report.tables import cell
-from workbench.report.text import listed
 from workbench.report.vocabulary import metric
+from workbench.text import listed
 
 _ALPHA = 0.05
 

@@ -6,7 +6,7 @@ from workbench.report.drawing import LETTER, Drawing, Figure
 from workbench.report.matrix import LETTERS, Columns, Place, bare_axes, draw_cell, draw_key, draw_row_head, step
 from workbench.report.sheet import Grid
 from workbench.report.svg import RC, ink
-from workbench.report.text import MISSING, decimals, number, shortened
+from workbench.text import MISSING, decimals, number, shortened
 
 _WIDTH = 720
 _FEW = 150

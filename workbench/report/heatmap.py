@@ -8,8 +8,8 @@ from workbench.report.results import Results, counts
 from workbench.report.story import Story
 from workbench.report.svg import RC
 from workbench.report.tables import Cell, cell
-from workbench.report.text import number, shortened
 from workbench.report.vocabulary import Metric, metric
+from workbench.text import number, shortened
 
 _WIDTH = 720
 _ROW = 26

@@ -11,7 +11,7 @@ from workbench.report.drawing import LETTER, Drawing, Figure, colour, dashes, ma
 from workbench.report.labels import Points, spread
 from workbench.report.sheet import Curves, Line, Number, Point
 from workbench.report.svg import RC, ink
-from workbench.report.text import number, shortened
+from workbench.text import number, shortened
 
 _WIDTH, _HEIGHT = 720, 400
 _LETTERS = 32

@@ -5,7 +5,7 @@ from dataclasses import replace
 from workbench.report.results import Estimate
 from workbench.report.sheet import Entry, Numbers
 from workbench.report.tables import Cell, Column, Table, span
-from workbench.report.text import MISSING, decimals, number
+from workbench.text import MISSING, decimals, number
 
 
 def table(numbers: Numbers) -> Table:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from workbench.report.drawing import LETTER, Drawing
 from workbench.report.labels import Points
 from workbench.report.svg import HIGH, STEPS, ink
-from workbench.report.text import shortened
+from workbench.text import shortened
 
 LETTERS = 30
 """Longer labels are cut."""

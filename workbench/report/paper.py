@@ -14,9 +14,9 @@ from markupsafe import Markup
 from workbench.report.drawing import Figure
 from workbench.report.svg import paint_css
 from workbench.report.tables import marks
-from workbench.report.text import MISSING, markdown, tied, visible
 from workbench.runs.files import write_text
 from workbench.runs.run import Run
+from workbench.text import MISSING, markdown, tied, visible
 
 _HERE = Path(__file__).parent
 

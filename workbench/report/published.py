@@ -9,7 +9,7 @@ from typing import Literal
 
 from workbench.report.results import Estimate
 from workbench.report.tables import Cell, Column, Table
-from workbench.report.text import number
+from workbench.text import number
 
 SOURCE = "Wu et al. 2025, arXiv:2501.17148 v3"
 SETTINGS = ("2B, layer 10", "2B, layer 20", "9B, layer 20", "9B, layer 31")

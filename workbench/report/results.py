@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import NoReturn
 
 from workbench.report.story import ReportError, Story
-from workbench.report.text import number
 from workbench.runs.rows import Measured, Row
+from workbench.text import number
 
 _Question = tuple[str, str, str | None]
 

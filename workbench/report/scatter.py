@@ -11,7 +11,7 @@ from workbench.report.labels import Box, Points, beside, spread
 from workbench.report.results import Estimate, Results, counts
 from workbench.report.story import Story
 from workbench.report.svg import RC, ink
-from workbench.report.text import listed
+from workbench.text import listed
 
 _WIDTH, _HEIGHT = 720, 430
 _STRIP = 130

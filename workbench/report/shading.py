@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from workbench.report.story import Generation, Story
-from workbench.report.text import MISSING, number
+from workbench.text import MISSING, number
 
 _STEPS = 9
 

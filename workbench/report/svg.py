@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure as Canvas
 
-from workbench.report.text import visible
+from workbench.text import visible
 
 SERIES = 8
 STEPS = 10

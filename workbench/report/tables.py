@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from workbench.report.results import Estimate, Results
 from workbench.report.story import MethodNote, Story
-from workbench.report.text import MISSING, markdown, number
 from workbench.report.vocabulary import DETECTION, STEERING, Metric, metric
+from workbench.text import MISSING, markdown, number
 
 _AGAINST_BASELINE = ("steering.win_rate", "steering.difference", "steering.p_holm")
 _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}

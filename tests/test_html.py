@@ -1,6 +1,6 @@
 import pytest
 
-from workbench.report.html import html_table
+from workbench.html import html_facts, html_table
 
 
 def test_everything_is_escaped():
@@ -19,3 +19,10 @@ def test_numbers_are_rounded_and_missing_is_a_dash():
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match="2 columns got a row of 1"):
         html_table(["a", "b"], [["x"]])
+
+
+def test_facts_are_escaped_and_shown_as_in_a_table():
+    assert html_facts({"<a>": 0.12345, "b": None}, caption="<b>") == (
+        "<table><caption>&lt;b&gt;</caption><tbody><tr><th>&lt;a&gt;</th><td>0.123</td></tr>"
+        "<tr><th>b</th><td>–</td></tr></tbody></table>"
+    )

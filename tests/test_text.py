@@ -3,7 +3,7 @@ import math
 import pytest
 from markdown_it import MarkdownIt
 
-from workbench.report.text import listed, markdown, number, shortened, tied, visible
+from workbench.text import listed, markdown, number, shortened, tied, visible
 
 NASTY = [
     "plain",
