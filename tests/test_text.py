@@ -24,6 +24,9 @@ NASTY = [
     "\\1. literally",
     "[ref]: https://example.org",
     "=== ",
+    "] (x) ![y](https://example.org/x.png)",
+    "](x) ![y](https://example.org/x.png",
+    "ends with !",
 ]
 
 
@@ -54,6 +57,15 @@ def test_markdown_stays_in_its_table_cell(github, text):
     cells = [token for token in tokens if token.type == "inline"]
     assert len(cells) == 4
     assert shown([cells[1]]) == shown([cells[3]]) == text.strip()
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_markdown_stays_in_the_name_of_an_image(github, text):
+    (inline,) = [token for token in github.parse(f"![{markdown(text)}](figures/a.svg)") if token.type == "inline"]
+    (image,) = inline.children
+    assert (image.type, image.attrs["src"]) == ("image", "figures/a.svg")
+    assert {child.type for child in image.children} <= {"text", "text_special"}
+    assert "".join(child.content for child in image.children) == text.strip()
 
 
 def test_markdown_is_one_line():

@@ -10,7 +10,7 @@ _SHOWN = (
     | {0x7F: 0x2421}
     | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], _REPLACEMENT)
 )
-_MARKDOWN = re.compile(r"[\\`*_\[#|~$]|^[-+=]|^\d+(?=[.)])")
+_MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]|^[-+=]|^\d+(?=[.)])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 MISSING = "–"
