@@ -8,7 +8,7 @@ Layout of `<root>/<experiment>-<first ten digits of the config digest>/`:
     units/             finished units of work (units.Units)
     artifacts/         what a user takes away: vectors, dictionaries, adapters
     results.json       tidy rows (rows.Row)
-    report.html        written by workbench.report
+    report.html        written by workbench.report, as are report.md, figures/ and the report.json that they are made of
     wandb/             written by tracking.Tracker
 """
 
