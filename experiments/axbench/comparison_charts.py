@@ -31,7 +31,7 @@ def detection_against_steering(results: Results) -> ScatterPlot | None:
     )
     if all(dot.x is None for dot in dots):
         return None
-    counted = counts(each for dot in dots for each in (dot.x, dot.y) if each is not None)
+    counted = counts(estimate for dot in dots for estimate in (dot.x, dot.y) if estimate is not None)
     left_out = [note.label for note in results.methods if note.label not in {dot.label for dot in dots}]
     parts = [
         f"Each point is a method, averaged over concepts ({counted}).",
@@ -76,7 +76,7 @@ def score_against_strength(results: Results) -> LineChart | None:
 def parts_against_strength(results: Results) -> LineChart | None:
     """A small chart a method: its score and the ratings behind it; None when no rating was recorded by strength."""
     parts = {name: label for name, label in PARTS.items() if results.has(name)}
-    curves = {name: [found for found in _curves(results, name) if len(found[2]) > 1] for name in parts}
+    curves = {name: [curve for curve in _curves(results, name) if len(curve[2]) > 1] for name in parts}
     if len(parts) < 2 or not any(curves.values()):
         return None
     return LineChart(
@@ -88,8 +88,8 @@ def parts_against_strength(results: Results) -> LineChart | None:
         y="rating (0 to 2)",
         lines=tuple(
             Line(parts[name], _points(curve), panel=label)
-            for name, found in curves.items()
-            for _, label, curve in found
+            for name, of_methods in curves.items()
+            for _, label, curve in of_methods
         ),
     )
 
@@ -120,12 +120,12 @@ def concept_heat_map(results: Results, name: str) -> HeatMap | None:
 
 
 def _curves(results: Results, name: str) -> list[tuple[int, str, Curve]]:
-    found = ((series, note.label, results.curve(name, note.name)) for series, note in enumerate(results.methods))
-    return [(series, label, curve) for series, label, curve in found if curve]
+    curves = ((series, note.label, results.curve(name, note.name)) for series, note in enumerate(results.methods))
+    return [(series, label, curve) for series, label, curve in curves if curve]
 
 
 def _points(curve: Curve) -> tuple[Point, ...]:
-    return tuple(Point(strength, each.value, each.low, each.high) for strength, each in curve)
+    return tuple(Point(strength, score.value, score.low, score.high) for strength, score in curve)
 
 
 def _counted(curves: Iterable[tuple[int, str, Curve]]) -> str:
@@ -134,7 +134,7 @@ def _counted(curves: Iterable[tuple[int, str, Curve]]) -> str:
 
 def _grid(results: Results, shown: Metric) -> _Grid:
     """The cells of every concept that has a number."""
-    rows = {each: [entry(results, shown, note, each) for note in results.methods] for each in results.concepts}
+    rows = {name: [entry(results, shown, note, name) for note in results.methods] for name in results.concepts}
     return {concept: cells for concept, cells in rows.items() if _values(cells)}
 
 

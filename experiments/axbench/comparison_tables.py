@@ -102,13 +102,13 @@ def judged(results: Results) -> str:
 
 def _bare(rows: Iterable[tuple[str, tuple[Entry, ...]]]) -> _Rows:
     """The rows, without their `n = 1` where all are single numbers: there it would only be noise."""
-    every = tuple(rows)
-    estimates = [cell for _, cells in every for cell in cells if isinstance(cell, Estimate)]
+    whole = tuple(rows)
+    estimates = [cell for _, cells in whole for cell in cells if isinstance(cell, Estimate)]
     if any(estimate.low is not None or estimate.n not in (None, 1) for estimate in estimates):
-        return every
+        return whole
     return tuple(
         (head, tuple(replace(cell, n=None) if isinstance(cell, Estimate) else cell for cell in cells))
-        for head, cells in every
+        for head, cells in whole
     )
 
 

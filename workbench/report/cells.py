@@ -121,7 +121,7 @@ def _estimate(entry: Entry) -> Estimate | None:
 def _digits(column: Column, entries: Iterable[Entry]) -> int:
     if column.digits is not None:
         return column.digits
-    return decimals(each.value for entry in entries if not isinstance(entry, int) and (each := _estimate(entry)))
+    return decimals(shown.value for entry in entries if not isinstance(entry, int) and (shown := _estimate(entry)))
 
 
 def _cell(entry: Entry, digits: int) -> Cell:

@@ -58,9 +58,9 @@ class _Series:
 @rc_context(RC)
 def draw_lines(chart: LineChart) -> Figure:
     """The figure: bands where points have intervals, chance dotted; the same chart gives the same bytes."""
-    every, panels = _series(chart), list(dict.fromkeys(line.panel for line in chart.lines))
+    shown, panels = _series(chart), list(dict.fromkeys(line.panel for line in chart.lines))
     draw = _draw_panels if len(panels) > 1 else _draw_one
-    return draw(chart, every).finish(chart.title, _caption(chart), _alt(chart, every, panels))
+    return draw(chart, shown).finish(chart.title, _caption(chart), _alt(chart, shown, panels))
 
 
 def _series(chart: LineChart) -> list[_Series]:
@@ -75,32 +75,32 @@ def _series(chart: LineChart) -> list[_Series]:
     ]
 
 
-def _draw_one(chart: LineChart, every: Sequence[_Series]) -> Drawing:
-    names = 34 + LETTER * max(len(series.label) for series in every)
-    height = max(_HEIGHT, _GAP * len(every) + 90)
+def _draw_one(chart: LineChart, shown: Sequence[_Series]) -> Drawing:
+    names = 34 + LETTER * max(len(series.label) for series in shown)
+    height = max(_HEIGHT, _GAP * len(shown) + 90)
     sheet = Drawing(chart.name, _WIDTH, height)
     axes = sheet.axes(64, 52, _WIDTH - 70 - names, height - 90)
-    _frame(axes, chart, every, n_ticks=10)
+    _frame(axes, chart, shown, n_ticks=10)
     axes.set_xlabel(sheet.say(chart.x), color=ink("muted"), labelpad=8)
     sheet.write((8, sheet.height - 16), chart.y, ink("muted"))
-    _draw(sheet, axes, every)
-    _name(sheet, axes, every)
+    _draw(sheet, axes, shown)
+    _name(sheet, axes, shown)
     return sheet
 
 
-def _draw_panels(chart: LineChart, every: Sequence[_Series]) -> Drawing:
+def _draw_panels(chart: LineChart, shown: Sequence[_Series]) -> Drawing:
     panels: dict[str, list[_Series]] = {}
-    for series in every:
+    for series in shown:
         panels.setdefault(series.line.panel, []).append(series)
     n_rows = -(-len(panels) // _PANELS)
     n_columns = -(-len(panels) // n_rows)
-    key = _key({series.label: series for series in every})
+    key = _key({series.label: series for series in shown})
     sheet = Drawing(chart.name, _WIDTH, _LEFT + _PANEL * n_rows + _KEY * len(key) + 24)
     wide = (_WIDTH - _LEFT) / n_columns
     for i, (panel, own) in enumerate(panels.items()):
         row, column = divmod(i, n_columns)
         axes = sheet.axes(_LEFT + column * wide, 54 + _PANEL * (n_rows - 1 - row), wide - 34, _PANEL - 48)
-        _frame(axes, chart, every, n_ticks=3)
+        _frame(axes, chart, shown, n_ticks=3)
         axes.tick_params(labelleft=column == 0)
         title = shortened(panel, int(wide / LETTER) - 3)
         axes.set_title(sheet.say(title), loc="left", fontsize=12, color=ink("ink"), pad=8)
@@ -111,22 +111,22 @@ def _draw_panels(chart: LineChart, every: Sequence[_Series]) -> Drawing:
     return sheet
 
 
-def _frame(axes: Axes, chart: LineChart, every: Sequence[_Series], n_ticks: int) -> None:
+def _frame(axes: Axes, chart: LineChart, shown: Sequence[_Series], n_ticks: int) -> None:
     """The axes that all lines fit on, so that small charts share them."""
-    xs = [point.x for series in every if not series.line.level for point in series.points]
+    xs = [point.x for series in shown if not series.line.level for point in series.points]
     low, high = min(xs), max(xs)
     axes.set_xlim(*((low, high) if low < high else (low - 0.5, high + 0.5)))
     chance = [] if chart.chance is None else [chart.chance]
-    ends = [end for series in every for point in series.points for end in point.reach]
+    ends = [end for series in shown for point in series.points for end in point.reach]
     axes.set_ylim(*padded_from_zero([*ends, *chance]))
     tick_plainly(axes, n_ticks, whole=all(float(x).is_integer() for x in xs))
     for level in chance:
         draw_chance(axes.axhline, level)
 
 
-def _draw(sheet: Drawing, axes: Axes, every: Sequence[_Series]) -> None:
-    veil = min(0.16, 0.6 / len(every))
-    for series in every:
+def _draw(sheet: Drawing, axes: Axes, shown: Sequence[_Series]) -> None:
+    veil = min(0.16, 0.6 / len(shown))
+    for series in shown:
         drawn = _draw_level(axes, series) if series.line.level else _draw_line(axes, series, veil)
         sheet.explain(drawn, series.reading)
 
@@ -151,15 +151,15 @@ def _draw_line(axes: Axes, series: _Series, veil: float) -> Any:
     return drawn
 
 
-def _name(sheet: Drawing, axes: Axes, every: Sequence[_Series]) -> None:
+def _name(sheet: Drawing, axes: Axes, shown: Sequence[_Series]) -> None:
     """The names at the right edge, as near to the ends of their lines as they fit, each tied to its end."""
     right, ends = axes.bbox.x1, []
-    for series in every:
+    for series in shown:
         last = series.points[-1]
         x, y = axes.transData.transform((last.x, last.value)).tolist()
         ends.append((right if series.line.level else x, y))
     heights = spread([y for _, y in ends], _GAP, axes.bbox.y0, axes.bbox.y1)
-    for series, (x, y), height in zip(every, ends, heights, strict=True):
+    for series, (x, y), height in zip(shown, ends, heights, strict=True):
         sheet.stroke((x + 7, y), (right + 22, height), series.paint)
         sheet.write((right + 26, height - 4), series.label, series.paint, tip=series.line.label)
 
@@ -191,11 +191,11 @@ def _value(point: Point) -> str:
     return f"{number(point.value)}{bounds}"
 
 
-def _alt(chart: LineChart, every: Sequence[_Series], panels: list[str]) -> str:
+def _alt(chart: LineChart, shown: Sequence[_Series], panels: list[str]) -> str:
     if len(panels) > 1:
-        labels = dict.fromkeys(series.line.label for series in every)
+        labels = dict.fromkeys(series.line.label for series in shown)
         return f"Small line charts of {listed([*labels])} against {chart.x}, for {listed(panels)}."
-    return f"Line chart of {chart.y} against {chart.x}. " + "; ".join(_summary(series) for series in every)
+    return f"Line chart of {chart.y} against {chart.x}. " + "; ".join(_summary(series) for series in shown)
 
 
 def _summary(series: _Series) -> str:
