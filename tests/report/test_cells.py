@@ -127,7 +127,8 @@ def test_values_beyond_the_ends_have_the_nearest_shade_and_are_said():
     assert "or" not in show_heat_map(heat_map((0.5,))).caption
 
 
-def test_many_wide_heads_are_written_upward():
+def test_many_wide_heads_of_a_heat_map_are_written_upward():
+    assert not show_table(table(("x", (1.0,) * 9), columns=headings(["a long label"] * 9))).upright
     assert show_heat_map(heat_map((0.5,) * 9, columns=("a long label",) * 9)).upright
     assert not show_heat_map(heat_map((0.5,) * 9)).upright
     assert not show_heat_map(heat_map((0.5,) * 2, columns=("a long label",) * 2)).upright

@@ -57,8 +57,9 @@ class ShownTable:
 
     @property
     def upright(self) -> bool:
-        """Whether the heads of columns are written upward, because they are wide and there are many."""
-        return len(self.columns) > 6 and max(len(column.label) for column in self.columns) > 8
+        """Whether the heads of columns are written upward: those of narrow cells that are many and have long names."""
+        narrow = self.ends is not None
+        return narrow and len(self.columns) > 6 and max(len(column.label) for column in self.columns) > 8
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, everything escaped, its caption below."""
