@@ -19,8 +19,8 @@ def run(config: Config, root: Path = Path("runs"), executor: str = "local", work
     Raises what workbench.runs.executors raises for an unknown executor or workers that cannot work.
     """
     from experiments.axbench.bench import Bench
+    from experiments.axbench.comparison_report import write_comparison
     from experiments.axbench.detection import DetectionTask
-    from experiments.axbench.report import report
     from experiments.axbench.task import SteeringTask
     from workbench.runs.executors import choose
     from workbench.runs.run import Run
@@ -42,7 +42,7 @@ def run(config: Config, root: Path = Path("runs"), executor: str = "local", work
             opened.record(steering.run())
         opened.settle()
         for detection, steering in tasks:
-            report(detection, steering, tracker)
+            write_comparison(detection, steering, tracker)
         return opened.folder
 
 

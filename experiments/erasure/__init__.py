@@ -14,9 +14,9 @@ __all__ = ["NAME", "PRESETS", "Config", "main", "run"]
 def run(config: Config, root: Path = Path("runs")) -> Path:
     """Run, or continue, the experiment; returns the run's folder."""
     from experiments.erasure.concepts import Bench, measure_concepts
-    from experiments.erasure.report import sheet
+    from experiments.erasure.report import build_report
     from experiments.erasure.words import measure_words
-    from workbench.report.sections import write_sheet
+    from workbench.report.render import write_report
     from workbench.runs.run import Run
 
     with Run.open(NAME, config, root) as opened:
@@ -24,7 +24,7 @@ def run(config: Config, root: Path = Path("runs")) -> Path:
         opened.record(measure_concepts(bench))
         opened.record(measure_words(bench))
         opened.settle()
-        write_sheet(opened.folder, sheet(bench))
+        write_report(opened.folder, build_report(bench))
         return opened.folder
 
 

@@ -8,8 +8,9 @@ from experiments.erasure.concepts import Bench
 from experiments.erasure.methods import METHODS
 from experiments.erasure.words import METHODS as BY_WORDS
 from workbench.evaluation.intervals import paired_difference
-from workbench.report.results import Estimate
-from workbench.report.sections import Grid, Numbers, Section, Sheet
+from workbench.report.blocks import HeatMap, Table, headings, paragraphs
+from workbench.report.document import Document, Section
+from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
 
 LABELS = {"none": "Nothing erased"} | {name: one.label for name, one in METHODS.items()}
@@ -53,7 +54,7 @@ NOTES = (
 )
 
 
-def sheet(bench: Bench) -> Sheet:
+def build_report(bench: Bench) -> Document:
     """The report of a finished run, from its rows."""
     rows = bench.run.rows()
     headline = {
@@ -62,7 +63,7 @@ def sheet(bench: Bench) -> Sheet:
         if row.concept is None and row.value is not None
     }
     config = bench.config
-    return Sheet(
+    return Document(
         title="Erasing concepts",
         lead=(
             f"What is left of a concept in {bench.model.name} after it is erased at {bench.site}, what erasing costs "
@@ -85,17 +86,17 @@ def sheet(bench: Bench) -> Sheet:
 
 def _left(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
     methods = ("none", *bench.config.methods)
-    table = Numbers(
+    table = Table(
         name="left",
         title="What readers find after erasing",
         caption="Accuracy of readers trained anew; 0.5 is chance. Low is well erased; of other concepts, high is good.",
         corner="Erased by",
-        columns=tuple(LEFT.values()),
+        columns=headings(LEFT.values()),
         rows=_table(headline, methods, LEFT),
     )
     concepts = tuple(concept.name for concept in bench.concepts.targets)
     found = {(row.concept, row.method): row.value for row in rows if row.metric == "fresh"}
-    grid = Grid(
+    grid = HeatMap(
         name="fresh",
         title="Linear probes on fresh texts, concept by concept",
         caption="Accuracy of probes that are trained and judged on texts that the eraser has not seen.",
@@ -107,7 +108,7 @@ def _left(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], 
         rows_label="Concept",
         columns_label="Erased by",
     )
-    return Section(title="What is left", tables=(table,), figures=(grid,))
+    return Section(title="What is left", blocks=(table, grid))
 
 
 def _lost(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
@@ -116,30 +117,34 @@ def _lost(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], 
         found = _table(headline, bench.config.methods, {f"{metric}.{kind}": name for metric, name in LOST.items()})
         beyond = [_beyond(rows, method, kind) for method in bench.config.methods]
         tables.append(
-            Numbers(
+            Table(
                 name=f"lost-{kind}",
                 title=f"What the model loses on {said}",
                 caption="The last column is the KL beyond that of random directions, paired over concepts.",
                 corner="Erased by",
-                columns=(*LOST.values(), "KL beyond random"),
+                columns=headings((*LOST.values(), "KL beyond random")),
                 rows=tuple((head, (*cells, more)) for (head, cells), more in zip(found, beyond, strict=True)),
             )
         )
     return Section(
         title="What the model loses",
-        text=("Amnesic probing: a property that the model uses should cost it more than as many random directions.",),
-        tables=tuple(tables),
+        blocks=(
+            paragraphs(
+                "Amnesic probing: a property that the model uses should cost it more than as many random directions."
+            ),
+            *tables,
+        ),
     )
 
 
 def _words(headline: Mapping[tuple[str, str], Estimate]) -> Section:
     count, pairs = (int(headline[f"words.{name}", "none"].value) for name in ("words", "pairs"))
-    table = Numbers(
+    table = Table(
         name="words",
         title="Gender in word vectors",
         caption="Accuracy of telling the side that a word leaned to; direct bias is that of professions.",
         corner="Erased by",
-        columns=tuple(WORDS.values()),
+        columns=headings(WORDS.values()),
         rows=_table(
             headline, ("none", *BY_WORDS), {f"words.{metric}": name for metric, name in WORDS.items()}, OF_WORDS
         ),
@@ -150,7 +155,7 @@ def _words(headline: Mapping[tuple[str, str], Estimate]) -> Section:
         "lean most to either side of it are labelled by it: three fifths train erasers and probes, one chooses, one "
         "judges.",
     )
-    return Section(title="Word vectors", text=text, tables=(table,))
+    return Section(title="Word vectors", blocks=(paragraphs(*text), table))
 
 
 def _table(

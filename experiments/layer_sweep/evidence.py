@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from experiments.layer_sweep.causal import Effect
 from experiments.layer_sweep.sweep import Sweep, mean
 from workbench.data.items import slug
-from workbench.report.results import Estimate
-from workbench.report.sections import Grid, Numbers, Section
+from workbench.report.blocks import HeatMap, Table, headings, paragraphs
+from workbench.report.document import Section
+from workbench.report.estimate import Estimate
 
 
 def transfers(sweep: Sweep) -> list[Section]:
@@ -14,30 +15,34 @@ def transfers(sweep: Sweep) -> list[Section]:
     if len(sweep.single) < 2:
         return []
     names = tuple(data.name for data in sweep.single)
+    found = [
+        (variant, probe, tuple(tuple(matrix[source][target] for target in names) for source in names))
+        for variant in sweep.variants
+        if not variant.random
+        for probe, matrix in sweep.transfer(variant).items()
+    ]
     figures = [
-        Grid(
+        HeatMap(
             name=f"transfer-{slug(variant.title)}-{slug(probe)}",
             title=f"{probe} probe, {variant.title}",
             caption="Accuracy on evaluation texts; each probe at the best layer of the dataset it was trained on, "
             "states centred with the judged dataset's own training texts.",
             rows=names,
             columns=names,
-            values=tuple(tuple(matrix[source][target] for target in names) for source in names),
+            values=values,
             low=0.0,
             high=1.0,
             rows_label="trained on",
             columns_label="judged on",
         )
-        for variant in sweep.variants
-        if not variant.random
-        for probe, matrix in sweep.transfer(variant).items()
+        for variant, probe, values in found
     ]
     text = [
-        f"{figure.title}: {_apart(figure.values):.2f} on other datasets on average, "
-        f"{mean(row[at] or 0.0 for at, row in enumerate(figure.values)):.2f} on its own."
-        for figure in figures
+        f"{figure.title}: {_apart(values):.2f} on other datasets on average, "
+        f"{mean(row[at] or 0.0 for at, row in enumerate(values)):.2f} on its own."
+        for figure, (_, _, values) in zip(figures, found, strict=True)
     ]
-    return [Section(title="Transfer between datasets", text=tuple(text), figures=tuple(figures))]
+    return [Section(title="Transfer between datasets", blocks=(paragraphs(*text), *figures))]
 
 
 def _apart(values: Sequence[Sequence[float | None]]) -> float:
@@ -54,7 +59,7 @@ def causal(sweep: Sweep) -> list[Section]:
         for dataset in sweep.asked
         for probe, found in sweep.causal(dataset, model).items()
     ]
-    table = Numbers(
+    table = Table(
         name="causal",
         title="What the direction does to the model's own answer",
         caption="Log-odds in nats of the answer yes (TRUE, positive) against no, after four answered examples. "
@@ -62,7 +67,7 @@ def causal(sweep: Sweep) -> list[Section]:
         "the change by adding, as a share of how far apart the two classes are unedited; where the unedited "
         "model is not better than chance, there is none.",
         corner="Dataset, direction",
-        columns=("Model's accuracy", "Classes apart", "Change, added", "Change, removed", "Indirect effect"),
+        columns=headings(("Model's accuracy", "Classes apart", "Change, added", "Change, removed", "Indirect effect")),
         rows=tuple(rows),
     )
     text = (
@@ -71,7 +76,7 @@ def causal(sweep: Sweep) -> list[Section]:
         "direction as long as the mass-mean one; where the unedited model cannot tell the classes "
         "apart, no effect says much.",
     )
-    return [Section(title="The causal check", text=text, tables=(table,))]
+    return [Section(title="The causal check", blocks=(paragraphs(*text), table))]
 
 
 def _effect(found: Effect) -> tuple[Estimate | float | None, ...]:

@@ -12,8 +12,11 @@ from experiments.layer_sweep.sweep import INPUT, Place, Sweep, Variant, mean
 from workbench.data.dataset import Dataset
 from workbench.data.items import slug
 from workbench.evaluation.intervals import Interval, bootstrap
-from workbench.report.results import Estimate
-from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet, write_sheet
+from workbench.report.blocks import HeatMap, Table, headings, paragraphs
+from workbench.report.charts import Line, LineChart, Point
+from workbench.report.document import Document, Section
+from workbench.report.estimate import Estimate
+from workbench.report.render import write_report
 
 NOTES = (
     "A text's state is the mean or the last of its tokens' states; BOS, chat header and a text's first token, where "
@@ -52,14 +55,14 @@ class Group:
 
 def write(sweep: Sweep) -> Path:
     """Write the report into the run's folder; returns the path of report.html."""
-    return write_sheet(sweep.run.folder, tell(sweep))
+    return write_report(sweep.run.folder, build_report(sweep))
 
 
-def tell(sweep: Sweep) -> Sheet:
+def build_report(sweep: Sweep) -> Document:
     """Everything on the page."""
     config = sweep.config
     n = sum(len(dataset.targets) for dataset in sweep.datasets)
-    return Sheet(
+    return Document(
         title="Linear probes at every layer",
         lead=f"What can a linear probe tell from the states of {' and '.join(config.models)}, at which layer, and how "
         f"much of it should be believed? {n} columns of labels in {len(sweep.datasets)} datasets.",
@@ -97,9 +100,10 @@ def _swept(sweep: Sweep, model: str, group: Group) -> Section:
     places = [Place(Variant(model), data, position) for data in group.data]
     return Section(
         title=f"{group.title}: {model}",
-        text=tuple(_conclusions(sweep, model, group, places)),
-        tables=(_table(sweep, name, places), *_baselines(sweep, name, places)),
-        figures=(
+        blocks=(
+            paragraphs(*_conclusions(sweep, model, group, places)),
+            _table(sweep, name, places),
+            _baselines(sweep, name, places),
             _curves(sweep, f"{name}-by-layer", "AUROC", model, group, _area, 0.5),
             _curves(sweep, f"{name}-selectivity", "Selectivity (shuffled labels)", model, group, _shuffled, 0.0),
             _grid(sweep, name, places),
@@ -133,24 +137,24 @@ def _conclusions(sweep: Sweep, model: str, group: Group, places: Sequence[Place]
     return found
 
 
-def _table(sweep: Sweep, name: str, places: Sequence[Place]) -> Numbers:
+def _table(sweep: Sweep, name: str, places: Sequence[Place]) -> Table:
     rows = []
     for place in places:
         layer = sweep.best(place)
         for one in sweep.cells(place)[layer]:
             head = one.column if len(place.dataset.targets) > 1 else place.dataset.name
             rows.append((head, (str(layer), *(_entry(metric(one)) for _, metric in METRICS))))
-    return Numbers(
+    return Table(
         name=f"{name}-best",
         title="At the best layer",
         caption=f"The layer with the lowest validation loss of each dataset; states: {places[0].position}.",
         corner="Column",
-        columns=("Layer", *(label for label, _ in METRICS)),
+        columns=headings(("Layer", *(label for label, _ in METRICS))),
         rows=tuple(rows),
     )
 
 
-def _baselines(sweep: Sweep, name: str, places: Sequence[Place]) -> tuple[Numbers, ...]:
+def _baselines(sweep: Sweep, name: str, places: Sequence[Place]) -> Table:
     """The mean over columns by dataset and by how a text becomes a state, for the model and its random twin."""
     rows = []
     for place in places:
@@ -160,15 +164,13 @@ def _baselines(sweep: Sweep, name: str, places: Sequence[Place]) -> tuple[Number
                 layer, cells = sweep.best(other), sweep.cells(other)
                 told = [_mean(cells[layer], metric) for label, metric in METRICS if label != "C"]
                 rows.append((f"{place.dataset.name}, {_kind(variant)}, {position}", (str(layer), *told)))
-    return (
-        Numbers(
-            name=f"{name}-baselines",
-            title="Positions and baselines",
-            caption="Means over the dataset's columns, each at its own best layer.",
-            corner="Dataset, weights, state",
-            columns=("Layer", *(label for label, _ in METRICS if label != "C")),
-            rows=tuple(rows),
-        ),
+    return Table(
+        name=f"{name}-baselines",
+        title="Positions and baselines",
+        caption="Means over the dataset's columns, each at its own best layer.",
+        corner="Dataset, weights, state",
+        columns=headings(("Layer", *(label for label, _ in METRICS if label != "C"))),
+        rows=tuple(rows),
     )
 
 
@@ -180,14 +182,14 @@ def _curves(
     group: Group,
     value: Callable[[Measured], float | None],
     chance: float,
-) -> Curves:
+) -> LineChart:
     lines = []
     for variant in (v for v in sweep.variants if v.model == model):
         for position in sweep.positions(variant):
             found = [sweep.cells(Place(variant, data, position)) for data in group.data]
             points = [_point(layer, [value(one) for cells in found for one in cells[layer]]) for layer in found[0]]
             lines.append(Line(f"{_kind(variant)}, {position}", tuple(points)))
-    return Curves(
+    return LineChart(
         name=name,
         title=f"{title} by layer",
         caption=f"Mean over {_columns(group)}, with its 95 % interval over them.",
@@ -209,14 +211,14 @@ def _point(layer: int, values: Sequence[float | None]) -> Point:
     return Point(layer, found.value, found.low, found.high)
 
 
-def _grid(sweep: Sweep, name: str, places: Sequence[Place]) -> Grid:
+def _grid(sweep: Sweep, name: str, places: Sequence[Place]) -> HeatMap:
     layers = list(sweep.cells(places[0]))
     heads = [
         (one.column if len(place.dataset.targets) > 1 else place.dataset.name, place, k)
         for place in places
         for k, one in enumerate(sweep.cells(place)[layers[0]])
     ]
-    return Grid(
+    return HeatMap(
         name=f"{name}-auroc",
         title="AUROC by column and layer",
         caption=f"Evaluation texts; states: {places[0].position}.",

@@ -9,8 +9,11 @@ from experiments.linear_hypothesis.measure import PAIRS, QUANTILE, Writing, inte
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import is_tied
 from workbench.evaluation.intervals import paired_difference
-from workbench.report.results import Estimate
-from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet, write_sheet
+from workbench.report.blocks import HeatMap, Table, headings, paragraphs
+from workbench.report.charts import Line, LineChart, Point
+from workbench.report.document import Document, Section
+from workbench.report.estimate import Estimate
+from workbench.report.render import write_report
 
 WAYS = {
     "causal": "Causal",
@@ -33,13 +36,13 @@ NOTES = (
 
 def write(study: Study) -> Path:
     """Write the report into the run's folder; returns the path of report.html."""
-    return write_sheet(study.run.folder, tell(study))
+    return write_report(study.run.folder, build_report(study))
 
 
-def tell(study: Study) -> Sheet:
+def build_report(study: Study) -> Document:
     """Everything on the page."""
     tied = is_tied(study.model)
-    return Sheet(
+    return Document(
         title="Are concepts directions of the unembedding?",
         lead=f"The linear representation hypothesis (arXiv:2311.03658) asked of {study.model.name} with "
         f"{len(study.concepts)} concepts, each a list of word pairs."
@@ -79,20 +82,20 @@ def _subspace(study: Study) -> Section:
     above = sum(mean > float(np.quantile(found.random, QUANTILE)) for mean in means)
     return Section(
         title="One direction for all pairs of a concept",
-        text=(
-            f"The mean held-out projection of {above} of {len(means)} concepts is above that of {QUANTILE:.0%} of "
-            f"concepts made of {PAIRS} random pairs. Along the concepts' directions the difference of a random pair "
-            f"has a standard deviation of {found.spread:.3f}; in whitened space it is expected to be 1.414.",
-        ),
-        tables=(
-            Numbers(
+        blocks=(
+            paragraphs(
+                f"The mean held-out projection of {above} of {len(means)} concepts is above that of {QUANTILE:.0%} of "
+                f"concepts made of {PAIRS} random pairs. Along the concepts' directions the difference of a random "
+                f"pair has a standard deviation of {found.spread:.3f}; in whitened space it is expected to be 1.414."
+            ),
+            Table(
                 name="subspace",
                 title="Each pair on the direction of the others",
                 caption="Projections in whitened space, mean over pairs; the area is that of a concept's held-out "
                 "pairs against random pairs; n are the pairs used. The last row is the mean over concepts of random "
                 "pairs.",
                 corner="Concept",
-                columns=("Pairs given", "Projection", "Share positive", "AUROC, causal", "AUROC, Euclidean"),
+                columns=headings(("Pairs given", "Projection", "Share positive", "AUROC, causal", "AUROC, Euclidean")),
                 rows=tuple(rows),
             ),
         ),
@@ -105,19 +108,19 @@ def _angles(study: Study) -> Section:
     difference = paired_difference(by_way["causal"], by_way["euclidean"])
     return Section(
         title="Unrelated concepts at right angles",
-        text=(
-            f"Mean |cos| with unrelated concepts, causal less Euclidean: {difference} over {difference.n} concepts. "
-            "A product that put all directions at right angles would tell nothing about concepts; what it does to "
-            "related concepts and to concepts of random pairs stands beside.",
-        ),
-        tables=(
-            Numbers(
+        blocks=(
+            paragraphs(
+                f"Mean |cos| with unrelated concepts, causal less Euclidean: {difference} over {difference.n} "
+                "concepts. A product that put all directions at right angles would tell nothing about concepts; what "
+                "it does to related concepts and to concepts of random pairs stands beside."
+            ),
+            Table(
                 name="angles",
                 title="How far from right angles concepts are",
                 caption="Mean |cos| of a concept with all others of the sort, averaged over concepts; the last column "
                 f"is among concepts of {PAIRS} random pairs.",
                 corner="Inner product",
-                columns=("Unrelated", "Related", "Random pairs"),
+                columns=headings(("Unrelated", "Related", "Random pairs")),
                 rows=tuple(
                     (
                         WAYS[way],
@@ -130,14 +133,14 @@ def _angles(study: Study) -> Section:
                     for way, unrelated in by_way.items()
                 ),
             ),
+            *(_heat_map(study, way) for way in WAYS),
         ),
-        figures=tuple(_heat_map(study, way) for way in WAYS),
     )
 
 
-def _heat_map(study: Study, way: str) -> Grid:
+def _heat_map(study: Study, way: str) -> HeatMap:
     names = tuple(study.angles.names)
-    return Grid(
+    return HeatMap(
         name=f"cosines-{way}",
         title=f"{WAYS[way]}: |cos| between concepts",
         caption="0 is a right angle.",
@@ -159,23 +162,21 @@ def _reading(study: Study) -> list[Section]:
     return [
         Section(
             title="Reading contexts",
-            text=(
-                f"In {above} of {len(sets)} sets the concept's own direction tells the contexts that call for the "
-                f"target from those that call for the base better than {QUANTILE:.0%} of random directions do.",
-            ),
-            tables=(
-                Numbers(
+            blocks=(
+                paragraphs(
+                    f"In {above} of {len(sets)} sets the concept's own direction tells the contexts that call for the "
+                    f"target from those that call for the base better than {QUANTILE:.0%} of random directions do."
+                ),
+                Table(
                     name="reading",
                     title="The own concept's direction",
                     caption=f"AUROC of context times direction. {QUANTILE:.0%} of the directions of random pairs stay "
                     "below the last column, whichever sign suits them.",
                     corner="Set",
-                    columns=("Contexts", "AUROC", "Random directions"),
+                    columns=headings(("Contexts", "AUROC", "Random directions")),
                     rows=tuple((one.concept, (one.n, Estimate.of(one.area), one.random)) for one in sets),
                 ),
-            ),
-            figures=(
-                Grid(
+                HeatMap(
                     name="reading-all",
                     title="Every concept's direction on every set of contexts",
                     caption="AUROC; 0.5 is chance, and a concept that a set does not speak about should be near it.",
@@ -204,53 +205,53 @@ def _writing(study: Study) -> list[Section]:
     return [
         Section(
             title="Writing on contexts",
-            text=(
-                "Contexts that call for the base word are moved along the concept until the log-odds of its own pairs "
-                "have changed by a given number of nats on average; each pair is moved by the direction of the others. "
-                f"Unrelated concepts' log-odds then move by {moved['causal']} of that along the causal direction, and "
-                f"by {moved['euclidean']} along the Euclidean one.",
-            ),
-            tables=(
-                Numbers(
+            blocks=(
+                paragraphs(
+                    "Contexts that call for the base word are moved along the concept until the log-odds of its own "
+                    "pairs have changed by a given number of nats on average; each pair is moved by the direction of "
+                    f"the others. Unrelated concepts' log-odds then move by {moved['causal']} of that along the causal "
+                    f"direction, and by {moved['euclidean']} along the Euclidean one."
+                ),
+                Table(
                     name="writing",
                     title="What else moves",
                     caption="Mean |change| of the mean log-odds of each unrelated concept, as a share of the own "
                     "concept's. The first column is the share of contexts and own pairs with the target likelier, at "
                     f"{sets[0].effects[0]:g} nats.",
                     corner="Contexts and concept",
-                    columns=("Target likelier", *WAYS.values()),
+                    columns=headings(("Target likelier", *WAYS.values())),
                     rows=tuple(rows),
                 ),
                 *_top_words(sets),
+                *(figure for part in ("prefer", "changed") for figure in _curves(study, sets, part)),
             ),
-            figures=tuple(figure for part in ("prefer", "changed") for figure in _curves(study, sets, part)),
         )
     ]
 
 
-def _top_words(sets: Sequence[Writing]) -> list[Numbers]:
+def _top_words(sets: Sequence[Writing]) -> list[Table]:
     shown = [one for one in sets if one.top]
     if not shown:
         return []
     return [
-        Numbers(
+        Table(
             name="words",
             title="The likeliest next word",
             caption="After one context of each set, by nats of effect along the causal direction.",
             corner="Context, concept",
-            columns=tuple(f"{effect:g}" for effect in shown[0].effects),
+            columns=headings(f"{effect:g}" for effect in shown[0].effects),
             rows=tuple((f"{one.example} … ({one.concept})", tuple(repr(word) for word in one.top)) for one in shown),
         )
     ]
 
 
-def _curves(study: Study, sets: Sequence[Writing], part: str) -> list[Curves]:
+def _curves(study: Study, sets: Sequence[Writing], part: str) -> list[LineChart]:
     lines = [line for way in WAYS if (line := _line(sets, part, way)) is not None]
     if not lines:
         return []
     own = part == "prefer"
     return [
-        Curves(
+        LineChart(
             name=f"writing-{part}",
             title="The own concept's pairs" if own else "Pairs of unrelated concepts",
             caption="Share of contexts and pairs in which the target is the likelier word."

@@ -13,16 +13,16 @@ __all__ = ["NAME", "PRESETS", "RECORDS", "Config", "main", "run"]
 
 def run(config: Config, root: Path = Path("runs")) -> Path:
     """Run, or continue, the simulation; returns the run's folder."""
-    from experiments.linear_origins.report import sheet
+    from experiments.linear_origins.report import build_report
     from experiments.linear_origins.study import rows, settings, study
-    from workbench.report.sections import write_sheet
+    from workbench.report.render import write_report
     from workbench.runs.run import Run
 
     with Run.open(NAME, config, root) as opened:
         found = [study(opened, config, setting) for setting in settings(config)]
         opened.record(row for each in found for row in rows(each))
         opened.settle()
-        write_sheet(opened.folder, sheet(opened, config, found))
+        write_report(opened.folder, build_report(opened, config, found))
         return opened.folder
 
 

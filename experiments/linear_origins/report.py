@@ -8,10 +8,12 @@ import numpy as np
 from experiments.linear_origins.config import RECORDS, Config
 from experiments.linear_origins.measures import by_chance
 from experiments.linear_origins.study import Found
-from workbench.report.results import Estimate
-from workbench.report.sections import Curves, Grid, Line, Numbers, Point, Section, Sheet
-from workbench.report.text import number
+from workbench.report.blocks import HeatMap, Table, headings, paragraphs
+from workbench.report.charts import Line, LineChart, Point
+from workbench.report.document import Document, Section
+from workbench.report.estimate import Estimate
 from workbench.runs.run import Run
+from workbench.text import number
 
 _COLUMNS = {
     "unembed.within": "One concept, g: cosine",
@@ -37,11 +39,11 @@ _NOTES = (
 )
 
 
-def sheet(run: Run, config: Config, found: Sequence[Found]) -> Sheet:
+def build_report(run: Run, config: Config, found: Sequence[Found]) -> Document:
     """Everything on the page."""
     labels = _labels(found)
     named = list(zip(labels, found, strict=True))
-    return Sheet(
+    return Document(
         title="Do concepts become linear by prediction alone?",
         lead=_LEAD,
         command=run.command,
@@ -51,7 +53,7 @@ def sheet(run: Run, config: Config, found: Sequence[Found]) -> Sheet:
             ("Converged", f"{sum(int(each.converged.sum()) for each in found)} of {len(found) * config.seeds}"),
             ("Steps", f"{config.steps}, full batch"),
         ),
-        sections=tuple(each for each in _sections(named, config) if each.text or each.tables or each.figures),
+        sections=tuple(each for each in _sections(named, config) if each.blocks),
         notes=_NOTES,
     )
 
@@ -63,16 +65,16 @@ def _sections(named: Sequence[tuple[str, Found]], config: Config) -> tuple[Secti
         ("embed.within", "One concept in the embedding f, during training"),
     )
     return (
-        Section(
-            title="Which seeds reached the floor", tables=(_floor(named, config),), figures=(_losses(named, config),)
-        ),
+        Section(title="Which seeds reached the floor", blocks=(_floor(named, config), _losses(named, config))),
         Section(
             title="How linear concepts are",
-            text=tuple(_claim(label, each) for label, each in named),
-            tables=(_linear(named),),
-            figures=tuple(_course(reached, config, name, title) for name, title in courses if reached),
+            blocks=(
+                paragraphs(*(_claim(label, each) for label, each in named)),
+                _linear(named),
+                *(_course(reached, config, name, title) for name, title in courses if reached),
+            ),
         ),
-        Section(title="Concept by concept", figures=tuple(_cross(label, each) for label, each in reached)),
+        Section(title="Concept by concept", blocks=tuple(_cross(label, each) for label, each in reached)),
     )
 
 
@@ -96,7 +98,7 @@ def _labels(found: Sequence[Found]) -> list[str]:
     ]
 
 
-def _floor(named: Sequence[tuple[str, Found]], config: Config) -> Numbers:
+def _floor(named: Sequence[tuple[str, Found]], config: Config) -> Table:
     def cells(each: Found) -> tuple[int | float | None, ...]:
         last = each.excess[:, -1]
         reached = last[each.converged]
@@ -104,27 +106,27 @@ def _floor(named: Sequence[tuple[str, Found]], config: Config) -> Numbers:
         medians = (float(np.median(some)) if len(some) else None for some in (reached, stuck))
         return (int(each.converged.sum()), len(last), *medians, each.entropy)
 
-    return Numbers(
+    return Table(
         name="floor",
         title="Excess loss",
         caption=f"Medians over seeds, in nats; a seed has converged with an excess of {config.converged:g} or less.",
         corner="Setting",
-        columns=("Converged", "Seeds", "Excess of the converged", "Excess of the others", "Entropy floor"),
+        columns=headings(("Converged", "Seeds", "Excess of the converged", "Excess of the others", "Entropy floor")),
         rows=tuple((label, cells(each)) for label, each in named),
     )
 
 
-def _linear(named: Sequence[tuple[str, Found]]) -> Numbers:
+def _linear(named: Sequence[tuple[str, Found]]) -> Table:
     def cells(each: Found, record: int) -> tuple[Estimate | float | None, ...]:
         return (*(each.estimate(name, record) for name in _COLUMNS), by_chance(each.setting.d))
 
-    return Numbers(
+    return Table(
         name="cosines",
         title="Cosines of concept directions",
         caption="f embeds contexts, g unembeds tokens. Means over concepts and converged seeds, after training and, as "
         "a control, before it.",
         corner="Setting",
-        columns=(*_COLUMNS.values(), "Random: |cosine|"),
+        columns=headings((*_COLUMNS.values(), "Random: |cosine|")),
         rows=tuple(
             (label + said, cells(each, record))
             for label, each in named
@@ -151,7 +153,7 @@ def _brackets(estimate: Estimate | None) -> str:
     return "no number" if estimate is None else Estimate(estimate.value, estimate.low, estimate.high, None).said(3)
 
 
-def _losses(named: Sequence[tuple[str, Found]], config: Config) -> Curves:
+def _losses(named: Sequence[tuple[str, Found]], config: Config) -> LineChart:
     lines = []
     for label, each in named:
         for kept, said in ((each.converged, ""), (~each.converged, " (stuck)")):
@@ -159,7 +161,7 @@ def _losses(named: Sequence[tuple[str, Found]], config: Config) -> Curves:
                 medians = np.log10(np.maximum(np.median(each.excess[kept], axis=0), 1e-12))
                 points = (Point(step, float(y)) for step, y in zip(_steps(config), medians, strict=True))
                 lines.append(Line(label + said, tuple(points)))
-    return Curves(
+    return LineChart(
         name="excess",
         title="Excess loss during training",
         caption=f"Medians over seeds; the limit is at {number(math.log10(config.converged))}.",
@@ -169,12 +171,12 @@ def _losses(named: Sequence[tuple[str, Found]], config: Config) -> Curves:
     )
 
 
-def _course(named: Sequence[tuple[str, Found]], config: Config, name: str, title: str) -> Curves:
+def _course(named: Sequence[tuple[str, Found]], config: Config, name: str, title: str) -> LineChart:
     lines = [
         Line(label, tuple(_point(each, name, record, step) for record, step in enumerate(_steps(config))))
         for label, each in named
     ]
-    return Curves(
+    return LineChart(
         name=name.replace(".", "-"),
         title=title,
         caption="Cosine between the differences of matched pairs, mean over concepts and converged seeds.",
@@ -195,10 +197,10 @@ def _steps(config: Config) -> list[int]:
     return [record * config.steps // RECORDS for record in range(RECORDS + 1)]
 
 
-def _cross(label: str, each: Found) -> Grid:
+def _cross(label: str, each: Found) -> HeatMap:
     mean = each.cross[each.converged].mean(0)
     names = tuple(f"concept {i + 1}" for i in range(each.setting.m))
-    return Grid(
+    return HeatMap(
         name=f"cross-{each.setting.name.replace('.', '_')}",
         title=f"Unembedding against embedding, {label}",
         caption=f"Cosines of mean differences, averaged over {int(each.converged.sum())} converged seeds.",

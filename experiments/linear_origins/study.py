@@ -11,7 +11,7 @@ from experiments.linear_origins.measures import alignment, excess, measure
 from experiments.linear_origins.training import Optimiser, train
 from experiments.linear_origins.world import Dependence, conditional, entropy, joint
 from workbench.evaluation.intervals import Interval, bootstrap
-from workbench.report.results import Estimate
+from workbench.report.estimate import Estimate
 from workbench.runs.files import plain
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.axbench.metric_descriptions import METRICS
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.data.packaged import packaged
@@ -22,7 +23,6 @@ from workbench.exchange.axbench_results import (
     steered,
     write_steering,
 )
-from workbench.report.vocabulary import METRICS
 
 CONCEPTS = packaged().subset(2)
 ASKED = {"weather": ["a?", "b?", "c?", "d?"], "cooking": ["b?", "e?", "f?", "g?"]}

@@ -10,11 +10,12 @@ import pytest
 
 from experiments.linear_origins import PRESETS, RECORDS, Config, run
 from experiments.linear_origins.measures import alignment, by_chance, differences, excess, measure
-from experiments.linear_origins.report import sheet
+from experiments.linear_origins.report import build_report
 from experiments.linear_origins.study import Found, Setting, rows, settings
 from experiments.linear_origins.training import Tables, cross_entropy, train
 from experiments.linear_origins.world import UNKNOWN, conditional, contexts, entropy, joint, matched, tokens
-from workbench.report.sections import Sheet
+from workbench.report.blocks import Paragraphs, Table
+from workbench.report.document import Document
 from workbench.runs.run import Run
 
 
@@ -205,9 +206,11 @@ def test_a_stuck_seed_is_counted_and_left_out():
 def test_nothing_is_claimed_where_no_seed_converged(tmp_path):
     config = Config(concepts=(2,), seeds=3)
     with Run.open("linear_origins", config, tmp_path) as opened:
-        made = sheet(opened, config, [planted(limit=1e-9)])
-    assert "none of 3 seeds converged, and nothing is claimed" in made.sections[1].text[0]
-    assert not made.sections[1].figures
+        made = build_report(opened, config, [planted(limit=1e-9)])
+    said, table = made.sections[1].blocks
+    assert isinstance(said, Paragraphs)
+    assert "none of 3 seeds converged, and nothing is claimed" in said.texts[0]
+    assert isinstance(table, Table)
     assert len(made.sections) == 2
     assert {row.value for row in rows(planted(limit=1e-9)) if row.metric.startswith("embed")} == {None}
 
@@ -245,7 +248,7 @@ def test_prediction_alone_makes_concepts_linear_where_it_converges(smoke):
 
 
 def test_the_report_is_written_and_tables_are_not_linear_before_training(smoke):
-    (table,) = Sheet.load(smoke).sections[1].tables
+    (table,) = (block for block in Document.load(smoke).sections[1].blocks if isinstance(block, Table))
     after, before = (cells[0] for _, cells in table.rows)
     assert after.value > 0.9  # pyright: ignore
     assert abs(before.value) < 0.5  # pyright: ignore
@@ -263,10 +266,10 @@ def test_importing_the_command_does_not_run_it(monkeypatch):
 def test_a_second_run_trains_nothing_and_says_the_same(smoke, monkeypatch):
     import experiments.linear_origins.study as module
 
-    before = (smoke / "sheet.json").read_bytes()
+    before = (smoke / "report.json").read_bytes()
     monkeypatch.setattr(module, "train", None)
     assert run(PRESETS["smoke"], smoke.parent) == smoke
-    assert (smoke / "sheet.json").read_bytes() == before
+    assert (smoke / "report.json").read_bytes() == before
 
 
 def test_the_command_prints_its_paths_and_starts_without_jax(tmp_path):

@@ -11,13 +11,6 @@ import pytest
 
 
 @pytest.fixture
-def story() -> Any:
-    from tests.report.synthetic import synthetic_story
-
-    return synthetic_story()
-
-
-@pytest.fixture
 def rows() -> list[Any]:
     from tests.report.synthetic import synthetic_rows
 
@@ -25,10 +18,10 @@ def rows() -> list[Any]:
 
 
 @pytest.fixture
-def results(rows: list[Any], story: Any) -> Any:
-    from workbench.report.results import Results
+def document() -> Any:
+    from tests.report.synthetic import synthetic_document
 
-    return Results.of(rows, story)
+    return synthetic_document()
 
 
 @pytest.fixture

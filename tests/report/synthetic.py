@@ -1,12 +1,16 @@
-"""A synthetic run as large as a real one: seven methods, ten concepts, five strengths, seeded numbers."""
+"""A synthetic comparison as large as a real one: seven methods, ten concepts, five strengths, seeded numbers."""
 
 import dataclasses
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from workbench.report.story import Generation, MethodNote, Ratings, Story
+from experiments.axbench.comparison_sections import comparison_sections
+from experiments.axbench.results import MethodNote, Results
+from workbench.report.blocks import Card
+from workbench.report.document import Document
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
 
@@ -133,7 +137,10 @@ _SAID = {
 _PLAIN = "Start by listing what must be done. Then give each day one task, and leave an hour free every evening."
 
 
-def synthetic_generations() -> Iterator[Generation]:
+RATINGS = (("concept", 1.4), ("instruction", 1.8), ("fluency", 1.9), ("score", 1.67))
+
+
+def synthetic_cards() -> Iterator[Card]:
     draw = random.Random(11)
     for concept, text in _SAID.items():
         for note in METHODS:
@@ -141,20 +148,33 @@ def synthetic_generations() -> Iterator[Generation]:
                 continue
             words = [word + " " for word in (_PLAIN if note.name == "random" else text).split()]
             rated = note.name != "pca" or concept != "ocean and tides"
-            yield Generation(
-                method=note.name,
+            yield Card(
+                method=note.label,
                 concept=concept,
                 instruction="How should I plan my week?",
                 strength=None if note.name == "prompt" else 0.6,
                 text="".join(words),
                 tokens=tuple(words),
                 token_scores=tuple(max(-0.2, draw.gauss(0.0 if note.name == "random" else 0.3, 0.4)) for _ in words),
-                ratings=Ratings(concept=1.4, instruction=1.8, fluency=1.9, overall=1.67) if rated else None,
+                ratings=RATINGS if rated else (),
             )
 
 
-def synthetic_story(**changes) -> Story:
-    story = Story(
+JUDGE = "the embedded judge (MiniLM classifier, unsteered perplexity)"
+FAILURES = ("The judge gave no rating for 2 of 3,000 generations (0.07 %).",)
+ABOUT: dict[str, Any] = {"methods": METHODS, "judge": JUDGE, "baseline": "random"}
+
+
+def results_of(*rows: Row, layer: int | None = None, **changes: Any) -> Results:
+    """What rows say of the synthetic methods."""
+    return Results.at(layer, rows, **ABOUT | changes)
+
+
+def document_of(
+    results: Results, cards: Sequence[Card] = (), failures: Sequence[str] = FAILURES, **changes: Any
+) -> Document:
+    """The report of a comparison."""
+    document = Document(
         title="Reading and writing ten concepts in SmolLM2-135M",
         lead=(
             "Seven ways to find a concept in a language model's activations, and to write it there, compared on the "
@@ -162,10 +182,7 @@ def synthetic_story(**changes) -> Story:
             "without it; steering asks whether adding its direction makes the model speak of the concept and still "
             "answer the question."
         ),
-        methods=METHODS,
         command="python -m experiments.axbench --preset default",
-        judge="the embedded judge (MiniLM classifier, unsteered perplexity)",
-        baseline="random",
         facts=(
             ("Model", "SmolLM2-135M-Instruct"),
             ("Site", "blocks.18.hook_resid_post"),
@@ -174,8 +191,7 @@ def synthetic_story(**changes) -> Story:
             ("Seeds", "1"),
             ("Judge", "the embedded judge"),
         ),
-        generations=tuple(synthetic_generations()),
-        failures=("The judge gave no rating for 2 of 3,000 generations (0.07 %).",),
+        sections=comparison_sections(results, cards, failures),
         notes=(
             "Detection scores a text by the mean of its tokens' scores (fixed); AxBench's code takes the largest "
             "(compat).",
@@ -183,7 +199,12 @@ def synthetic_story(**changes) -> Story:
             "instructions and reported on the other five.",
         ),
     )
-    return dataclasses.replace(story, **changes)
+    return dataclasses.replace(document, **changes)
+
+
+def synthetic_document() -> Document:
+    """The report of the whole comparison."""
+    return document_of(results_of(*synthetic_rows()), tuple(synthetic_cards()))
 
 
 @dataclass(frozen=True)
@@ -211,23 +232,23 @@ def hostile_rows() -> list[Row]:
     return [*synthetic_rows(), *rows]
 
 
-def hostile_story() -> Story:
-    """A story in which every text is markup, with everything that HTML, SVG and UTF-8 cannot hold."""
-    text = f"{HOSTILE}\x00\ud800\u202e $x$ `x` | x"
+def hostile_document() -> Document:
+    """A report in which every text is markup, with everything that HTML, SVG and UTF-8 cannot hold."""
+    text = f"{HOSTILE}\x00\ud800\u202e $x$ `x` | x ](y) ![x](https://example.org/x.png)"
     methods = tuple(
         dataclasses.replace(note, label=f"{note.label} {text}", source=text, limits=text) for note in METHODS
     )
-    answer = Generation(
-        method="probe",
+    answer = Card(
+        method=methods[1].label,
         concept=HOSTILE,
         instruction=text,
         text=text,
         tokens=(text, "</span>", HOSTILE),
         token_scores=(1.0, 0.5, 0.0),
-        ratings=Ratings(concept=2.0, instruction=2.0, fluency=2.0, overall=2.0),
+        ratings=tuple((f"{name} {text}", value) for name, value in RATINGS),
     )
-    return synthetic_story(
-        title=text, lead=text, command=text, judge=text, methods=methods, facts=((text, text),), conclusions=(text,),
-        failures=(text,), notes=(text,),
-        generations=(answer, dataclasses.replace(answer, method="lat", tokens=(), token_scores=())),
-    )  # fmt: skip
+    other = dataclasses.replace(answer, method=methods[3].label, tokens=(), token_scores=())
+    results = results_of(*hostile_rows(), methods=methods, judge=text)
+    return document_of(
+        results, (answer, other), title=text, lead=text, command=text, facts=((text, text),), notes=(text,)
+    )

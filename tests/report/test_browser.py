@@ -15,25 +15,26 @@ from selenium.webdriver.support.select import Select
 
 from tests.report.chrome import program
 from tests.report.synthetic import (
+    CONCEPTS,
     HOSTILE,
     METHODS,
+    hostile_document,
     hostile_rows,
-    hostile_story,
     make_run,
+    synthetic_document,
     synthetic_rows,
-    synthetic_story,
 )
-from workbench.report.page import write_report
+from workbench.report.render import write_report
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(make_run(tmp_path_factory.mktemp("report"), synthetic_rows()), synthetic_story())
+    return write_report(make_run(tmp_path_factory.mktemp("report"), synthetic_rows()), synthetic_document())
 
 
 @pytest.fixture(scope="module")
 def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(make_run(tmp_path_factory.mktemp("hostile"), hostile_rows()), hostile_story())
+    return write_report(make_run(tmp_path_factory.mktemp("hostile"), hostile_rows()), hostile_document())
 
 
 @pytest.fixture
@@ -79,14 +80,19 @@ def style(page: Chrome, css: str, name: str) -> str:
     return page.execute_script("return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]", css, name)
 
 
+def shade(page: Chrome, step: int) -> str:
+    """The colour of a cell of a heat map."""
+    return style(page, f"#heat-detection-auroc .heat-{step}", "backgroundColor")
+
+
 def test_it_opens_without_a_complaint(page):
-    assert page.title == synthetic_story().title
+    assert page.title == synthetic_document().title
     assert page.execute_script("return document.documentElement.lang") == "en"
 
 
 def test_every_chart_is_visible(page):
     charts = find(page, "figure svg[role=img]")
-    assert len(charts) == 5
+    assert len(charts) == 3
     for chart in charts:
         assert chart.is_displayed()
         assert chart.rect["width"] > 400
@@ -99,7 +105,7 @@ def test_every_chart_is_visible(page):
 def test_charts_are_coloured_by_the_style_sheet(page):
     assert style(page, "#detection-steering .s-s2", "stroke") == style(page, "#score-strength .s-s2", "stroke")
     assert style(page, "#detection-steering .s-s2", "stroke") not in ("none", "rgb(0, 0, 0)")
-    assert style(page, "#heat-detection-auroc .f-h9", "fill") != style(page, "#heat-detection-auroc .f-h0", "fill")
+    assert shade(page, 9) != shade(page, 0)
 
 
 def test_a_click_sorts_and_another_turns_it_round(page):
@@ -121,23 +127,40 @@ def test_the_keyboard_sorts(page):
     assert len(find(page, "#headline-table [aria-sort]")) == 1
 
 
+def test_a_heat_map_sorts_and_every_cell_can_be_read(page):
+    def heads() -> list[str]:
+        return [cell.text for cell in find(page, "#heat-steering-score tbody th")]
+
+    def column(at: int) -> list[str]:
+        return [cell.text for cell in find(page, f"#heat-steering-score tbody td:nth-child({at})")]
+
+    before = heads()
+    assert set(before) == set(CONCEPTS)
+    find(page, "#heat-steering-score thead button")[5].click()
+    scores = column(6)
+    assert scores[-1].startswith("–"), "what is missing stays last"
+    assert scores[:-1] == sorted(scores[:-1], reverse=True)
+    assert heads() != before
+    assert find(page, "#heat-steering-score thead th")[5].get_attribute("aria-sort") == "descending"
+
+
 def test_generations_are_filtered_by_method(page):
     assert len(shown(page, ".card")) == 18
-    find(page, "#filters [value=random]")[0].click()
+    find(page, ".filters [value='Random direction']")[0].click()
     assert {card.get_attribute("data-method") for card in shown(page, ".card")} == {
-        note.name for note in METHODS if note.name not in ("random", "bow")
+        note.label for note in METHODS if note.name not in ("random", "bow")
     }
-    assert find(page, "#filters output")[0].text == "15 generations"
+    assert find(page, ".filters output")[0].text == "15 generations"
 
 
 def test_generations_are_filtered_by_concept_and_text(page):
-    Select(find(page, "#filters select")[0]).select_by_visible_text("ocean and tides")
+    Select(find(page, ".filters select")[0]).select_by_visible_text("ocean and tides")
     assert [group.get_attribute("data-concept") for group in shown(page, ".group")] == ["ocean and tides"]
-    find(page, "#filters [type=search]")[0].send_keys("TIDE")
+    find(page, ".filters [type=search]")[0].send_keys("TIDE")
     assert len(shown(page, ".card")) == 5
-    find(page, "#filters [type=search]")[0].send_keys(" no such words", Keys.ENTER)
+    find(page, ".filters [type=search]")[0].send_keys(" no such words", Keys.ENTER)
     assert shown(page, ".group") == []
-    assert find(page, "#filters output")[0].text == "0 generations"
+    assert find(page, ".filters output")[0].text == "0 generations"
 
 
 def test_dark_differs_from_light(page):
@@ -146,7 +169,7 @@ def test_dark_differs_from_light(page):
             style(page, "body", "backgroundColor"),
             style(page, "body", "color"),
             style(page, "#detection-steering .f-muted", "fill"),
-            style(page, "#heat-detection-auroc .f-h9", "fill"),
+            shade(page, 9),
             style(page, ".shade-9", "backgroundColor"),
         ]
 
@@ -162,7 +185,7 @@ def test_it_prints_everything_readably(page, tmp_path):
     command = [program("pdftotext"), "-layout", str(tmp_path / "report.pdf"), "-"]
     text = " ".join(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     for said in (
-        synthetic_story().title,
+        synthetic_document().title,
         "All methods at a glance",
         "Random direction",
         "detection AUROC",
@@ -189,7 +212,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page):
     )
     try:
         assert page.execute_script("return document.documentElement.scrollWidth") <= 360
-        assert len(shown(page, "figure svg[role=img]")) == 5
+        assert len(shown(page, "figure svg[role=img]")) == 3
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -199,7 +222,7 @@ def test_without_scripts_it_can_still_be_read(browser, opened, report):
     try:
         page = opened(report)
         assert len(headings(page)) == len(METHODS)
-        assert shown(page, "#filters") == []
+        assert shown(page, ".filters") == []
         assert len(shown(page, ".card")) == 18
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -211,10 +234,11 @@ def test_hostile_text_stays_inert_and_visible(opened, hostile_report):
     assert find(page, "img, iframe, object, embed, base") == []
     assert len(find(page, "script")) == 1
     assert HOSTILE in find(page, "h1")[0].text
+    assert find(page, "#heat-detection-auroc tbody th")
     answer = page.execute_script("return document.querySelector('.answer').textContent")
     assert answer.count(HOSTILE) == 2
     sort_by(page, 1).click()
-    Select(find(page, "#filters select")[0]).select_by_visible_text(HOSTILE)
+    Select(find(page, ".filters select")[0]).select_by_visible_text(HOSTILE)
     assert len(shown(page, ".card")) == 2
     assert page.execute_script("return window.pwned") is None
 
@@ -232,7 +256,7 @@ def test_the_policy_refuses_any_other_script_and_style(page, browser):
     assert len(complaints(browser)) >= 4
 
 
-@pytest.mark.parametrize("name", ["detection-steering", "score-strength", "score-parts", "heat-steering-score"])
+@pytest.mark.parametrize("name", ["detection-steering", "score-strength", "score-parts"])
 def test_figures_also_stand_alone(opened, report, name):
     page = opened(report.parent / "figures" / f"{name}.svg")
     assert page.execute_script("return document.documentElement.getBoundingClientRect().width") > 400

@@ -16,7 +16,7 @@ def drawn(name="demo"):
         sheet = Drawing(name, 200, 100)
         axes = sheet.axes(20, 20, 160, 60)
         (line,) = axes.plot([0, 1], [0, 1], color=ink("s0"), clip_on=True, marker="o")
-        axes.fill_between([0, 1], [0, 0], [1, 1], color=ink("h3"), alpha=0.5)
+        axes.fill_between([0, 1], [0, 0], [1, 1], color=ink("s3"), alpha=0.5)
         axes.text(0.5, 0.5, sheet.say(HOSTILE), color=ink("muted"))
         sheet.explain(line, HOSTILE)
         return sheet.finish("title", "caption", HOSTILE)
@@ -33,7 +33,7 @@ def test_nothing_is_left_that_a_strict_policy_blocks():
 
 def test_inks_become_classes_and_no_token_is_left():
     figure = drawn()
-    assert {"s-s0", "f-s0", "f-h3", "f-muted"} <= {
+    assert {"s-s0", "f-s0", "f-s3", "f-muted"} <= {
         c for each in elements(figure) for c in each.get("class", "").split()
     }
     assert not [name for name in INKS if ink(name) in figure.svg]

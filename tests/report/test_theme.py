@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import workbench.report
-from workbench.report.svg import HIGH, INKS, SERIES, STEPS
+from workbench.report.shading import HEAT_STEPS, heat_css
+from workbench.report.svg import INKS, SERIES
 
 CSS = (Path(workbench.report.__file__).parent / "theme.css").read_text(encoding="utf-8")
 LIGHT, DARK, PRINT = (
@@ -50,16 +51,18 @@ def test_lines_can_be_seen(theme):
 
 @THEMES
 def test_numbers_of_the_heat_map_can_be_read(theme):
-    for step in range(STEPS):
-        paint = theme["on-high"] if step >= HIGH else theme["on-low"]
-        assert contrast(channels(paint), channels(theme[f"h{step}"])) >= TEXT, step
+    rules = re.findall(r"\.heat-(\d)\{background:var\(--(h\d)\);color:var\(--(on-\w+)\)\}", heat_css())
+    assert [int(step) for step, _, _ in rules] == list(range(HEAT_STEPS))
+    for step, ground, paint in rules:
+        assert ground == f"h{step}"
+        assert contrast(channels(theme[paint]), channels(theme[ground])) >= TEXT, step
 
 
 @THEMES
 def test_steps_of_the_heat_map_are_told_apart_by_lightness_alone(theme):
-    levels = [luminance(channels(theme[f"h{step}"])) for step in range(STEPS)]
+    levels = [luminance(channels(theme[f"h{step}"])) for step in range(HEAT_STEPS)]
     assert levels in (sorted(levels), sorted(levels, reverse=True))
-    assert all(contrast(channels(theme[f"h{i}"]), channels(theme[f"h{i + 1}"])) > 1.1 for i in range(STEPS - 1))
+    assert all(contrast(channels(theme[f"h{i}"]), channels(theme[f"h{i + 1}"])) > 1.1 for i in range(HEAT_STEPS - 1))
 
 
 @THEMES
@@ -71,5 +74,5 @@ def test_shaded_tokens_can_be_read(theme):
 
 
 def test_print_has_the_light_colours_for_data():
-    for name in (*(f"s{i}" for i in range(SERIES)), *(f"h{i}" for i in range(STEPS))):
+    for name in (*(f"s{i}" for i in range(SERIES)), *(f"h{i}" for i in range(HEAT_STEPS))):
         assert PRINT[name] == LIGHT[name]

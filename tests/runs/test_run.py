@@ -254,7 +254,7 @@ def test_the_notebook_view_escapes_everything_and_links_the_report(tmp_path, mon
 
 def test_the_notebook_view_shows_a_few_of_many_rows(tmp_path):
     with Run.open("axbench", Config(), tmp_path) as run:
-        assert "<th>metric</th>" not in run._repr_html_()
+        assert "metric</th>" not in run._repr_html_()
         run.record(row(layer=layer) for layer in range(30))
         html = run._repr_html_()
     assert html.count("<td>diffmean</td>") == 12

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from workbench.artifacts.file import ArtifactError, Contents
 from workbench.artifacts.kinds import ARTIFACTS
+from workbench.html import html_facts
 from workbench.runs.files import write_bytes
 
 T = TypeVar("T", bound="Artifact")
@@ -143,8 +143,7 @@ class Artifact(ABC):
         """Origin, facts and digest as an HTML table."""
         origin = {"concept": self.origin.label, "method": self.origin.method, "model": self.origin.model}
         whole = {**origin, **facts, "digest": self.digest[:12]}
-        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in whole.items())
-        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+        return html_facts(whole, type(self).__name__)
 
 
 def _registered(kind: str) -> type[Artifact]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from html import escape
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from workbench.artifacts.artifact import Artifact, Origin, joined_code
 from workbench.artifacts.file import ArtifactError, Contents
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Target
+from workbench.html import html_table
 from workbench.models.sites import Site
 from workbench.runs.files import digest
 
@@ -203,11 +203,9 @@ class Dictionary(Artifact):
     def _repr_html_(self) -> str:
         origin = self.origin
         title = f"Dictionary {origin.label}: {len(self)} directions of {origin.method} at {self.site} of {origin.model}"
-        head = "<tr><th></th><th>concept</th><th>description</th><th>unit</th><th>bias</th></tr>"
-        rows = "".join(
-            f"<tr><td>{at}</td><td>{escape(self.names[at])}</td><td>{escape(self.descriptions[at])}</td>"
-            f"<td>{float(self.units[at]):.2f}</td><td>{float(self.biases[at]):.3f}</td></tr>"
+        rows = [
+            [at, self.names[at], self.descriptions[at], f"{float(self.units[at]):.2f}", f"{float(self.biases[at]):.3f}"]
             for at in range(min(SHOWN, len(self)))
-        )
-        rest = f"<tr><td colspan=5>and {len(self) - SHOWN} more</td></tr>" if len(self) > SHOWN else ""
-        return f"<table><caption>{escape(title)}</caption>{head}{rows}{rest}</table>"
+        ]
+        rest = f"; and {len(self) - SHOWN} more" if len(self) > SHOWN else ""
+        return html_table(("", "concept", "description", "unit", "bias"), rows, title + rest)

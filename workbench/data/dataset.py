@@ -1,6 +1,5 @@
 """A dataset: texts, what is looked for in them, their splits, and which of them belong together."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from workbench.data.items import (
     Target,
     named_relation,
 )
+from workbench.html import html_table
 from workbench.models.conversation import Conversation
 from workbench.runs.files import digest
 
@@ -238,20 +238,17 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         """A table of the items of each target by split; of a binary one positives, negatives and hard negatives."""
-        head = "".join(f"<th>{html.escape(text)}</th>" for text in ("target", "genre", *self.splits))
-        body = "".join(self._html_row(k) for k in range(len(self.targets)))
-        title = html.escape(f"{self.name}: {len(self.targets)} targets, {len(self.items)} items")
-        note = "positive / negative / hard negative"
-        return f"<table><caption>{title} ({note})</caption><tr>{head}</tr>{body}</table>"
+        title = f"{self.name}: {len(self.targets)} targets, {len(self.items)} items"
+        rows = [self._html_row(k) for k in range(len(self.targets))]
+        head = ("target", "genre", *self.splits, "description")
+        return html_table(head, rows, f"{title} (positive / negative / hard negative)")
 
-    def _html_row(self, number: int) -> str:
+    def _html_row(self, number: int) -> list[str]:
         target = self.targets[number]
         binary = (Label.POSITIVE, Label.NEGATIVE, Label.HARD_NEGATIVE)
         kinds: tuple[Label | None, ...] = binary if target.kind == "binary" else (None,)
         counts = (" / ".join(str(len(self.rows(number, split, kind))) for kind in kinds) for split in self.splits)
-        title = html.escape(target.description)
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in (target.name, target.genre, *counts))
-        return f'<tr title="{title}">{cells}</tr>'
+        return [target.name, target.genre, *counts, target.description]
 
     @cached_property
     def _numbers(self) -> dict[str | int, int]:

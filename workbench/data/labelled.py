@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from workbench.data.items import DataError, Item, Relation, Target, named_relation
+from workbench.html import html_facts
 from workbench.models.model import Model
 from workbench.models.pooling import pool_rows
 from workbench.models.sites import Site
@@ -160,8 +160,7 @@ class Labelled:
             "tokens": f"{int(self.y.sum())} and {int((~self.y).sum())}, width {self.d}",
             "held out": "none" if self.held_out is None else f"{len(self.held_out.row_y)} texts",
         }
-        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
-        return f"<table><caption>Labelled</caption>{rows}</table>"
+        return html_facts(facts, "Labelled")
 
 
 def _require_type(y: Tensor, target: Target) -> None:

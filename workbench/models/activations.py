@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.html import html_table
 from workbench.models.pooling import Pool, pool_rows
 from workbench.models.sites import Site
 
@@ -119,8 +119,8 @@ class Activations:
         return f"Activations({len(self.row)} items of {self.n_rows} rows; {'; '.join(self._summary())})"
 
     def _repr_html_(self) -> str:
-        cells = "".join(f"<tr><td>{escape(line)}</td></tr>" for line in self._summary())
-        return f"<table><caption>{len(self.row)} items of {self.n_rows} rows</caption>{cells}</table>"
+        rows = [[line] for line in self._summary()]
+        return html_table(["sites"], rows, f"{len(self.row)} items of {self.n_rows} rows")
 
     def _summary(self) -> list[str]:
         """One line for each of the first and last sites."""

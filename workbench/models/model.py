@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from html import escape
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.html import html_facts
 from workbench.models.activations import Activations
 from workbench.models.core import TOKEN_BUDGET, Core, Inputs
 from workbench.models.decoder import Generation
@@ -135,9 +135,8 @@ class Model(Core):
         return self.loss(tokens).exp()
 
     def _repr_html_(self) -> str:
-        rows = [("layers", self.n_layers), ("d_model", self.d_model), ("dtype", self.dtype), ("device", self.device)]
-        cells = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in rows)
-        return f"<table><caption>{escape(self.name)}</caption>{cells}</table>"
+        facts = {"layers": self.n_layers, "d_model": self.d_model, "dtype": self.dtype, "device": self.device}
+        return html_facts(facts, self.name)
 
 
 def wrap(module: nn.Module, tokenizer: Any, name: str | None = None) -> Model:

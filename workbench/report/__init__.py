@@ -1,4 +1,4 @@
-"""What people look at: one self-contained page, the same tables as Markdown, and the figures beside them.
+"""What people look at: a document of sections, from which come one self-contained page, Markdown and figures.
 
-Import what you need from the module that holds it: `from workbench.report.page import write_report`.
+Import what you need from the module that holds it: `from workbench.report.render import write_report`.
 """

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import tyro
 
-from workbench.report.page import rewrite_report
-from workbench.report.sections import rewrite_sheet
+from workbench.report.render import rewrite_report
 
 
 def rewrite(folder: Path) -> Path:
-    """Write the report again from what the run folder holds: sheet.json, or story.json and results.json."""
-    return rewrite_sheet(folder) if (folder / "sheet.json").exists() else rewrite_report(folder)
+    """Write the report again from the report.json in the run folder."""
+    return rewrite_report(folder)
 
 
 if __name__ == "__main__":

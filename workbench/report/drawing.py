@@ -1,7 +1,7 @@
 """What every figure is drawn on, and what comes of it."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from matplotlib.typing import LineStyleType as Dash
 
 from workbench.report.labels import Points
-from workbench.report.results import Estimate
-from workbench.report.svg import SERIES, ink, paint_css, render, written
-from workbench.report.text import visible
+from workbench.report.svg import SERIES, ink, paint_css, themed, to_markup
+from workbench.text import visible
 
 LETTER = 7.0
 """Width of a letter at the size 12 that figures are written in, in the wider of the usual system fonts, in points."""
@@ -48,7 +48,7 @@ class Figure:
         root.set("xmlns", "http://www.w3.org/2000/svg")
         root.insert(0, style)
         root.insert(1, ET.Element("rect", {"width": "100%", "height": "100%", "class": "f-paper"}))
-        return written(root) + "\n"
+        return to_markup(root) + "\n"
 
 
 @dataclass
@@ -92,6 +92,12 @@ class Drawing:
         self.texts[key] = text
         return key
 
+    def write(self, at: tuple[Points, Points], text: str, paint: str, tip: str = "") -> None:
+        """Text of models or data that begins at a place of the sheet, in points."""
+        written = self.canvas.text(at[0] / self.width, at[1] / self.height, self.say(text), color=paint)
+        if tip:
+            self.explain(written, tip)
+
     def explain(self, artist: Artist, text: str) -> None:
         """Give an artist a tooltip."""
         key = f"tip-{len(self.titles)}"
@@ -100,10 +106,10 @@ class Drawing:
 
     def finish(self, title: str, caption: str, alt: str) -> Figure:
         """Render it, with `alt` as the name that screen readers say."""
-        root = render(self.canvas, self.name, self.texts, self.titles)
+        root = themed(self.canvas, self.name, self.texts, self.titles)
         root.set("role", "img")
         root.set("aria-label", visible(alt))
-        return Figure(self.name, title, caption, alt, written(root))
+        return Figure(self.name, title, caption, alt, to_markup(root))
 
 
 def colour(i: int) -> str:
@@ -121,6 +127,29 @@ def dashes(i: int) -> Dash:
     return _DASHES[(i // SERIES) % len(_DASHES)]
 
 
-def ceiling(scores: Iterable[Estimate]) -> float:
-    """How far up an axis of scores from 0 to 2 goes: a little above the highest interval."""
-    return min(2.02, max(0.2, 1.12 * max(score.reach[1] for score in scores)))
+def padded(ends: Sequence[float]) -> tuple[float, float]:
+    """A little beyond the ends."""
+    low, high = min(ends), max(ends)
+    margin = 0.06 * (high - low) or 0.5 * abs(high) or 0.5
+    return low - margin, high + margin
+
+
+def padded_from_zero(ends: Sequence[float]) -> tuple[float, float]:
+    """A little beyond the ends; from 0 where they are all above it and not far from it."""
+    start, end = padded(ends)
+    low = min(ends)
+    return (0.0 if 0 <= low < max(ends) / 2 or (low >= 0 and start < 0) else start), end
+
+
+def tick_plainly(axes: Axes, n_ticks: int, *, whole: bool) -> None:
+    """About so many ticks across, at whole numbers or not, and numbers without exponents or offsets on both axes."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=n_ticks, steps=[1, 2, 5, 10], integer=whole))
+    for axis in (axes.xaxis, axes.yaxis):
+        formatter = ScalarFormatter(useOffset=False)
+        formatter.set_scientific(False)
+        axis.set_major_formatter(formatter)
+
+
+def draw_chance(draw: Callable[..., object], level: float) -> None:
+    """A dotted line at what knowing nothing gives; `draw` is axhline or axvline."""
+    draw(level, color=ink("muted"), linestyle=(0.0, (1.0, 3.0)), linewidth=1.4)

@@ -32,7 +32,7 @@ function compare(a, b, order) {
 
 // Generations are filtered by method, concept and text; a group without a visible card hides too.
 function makeFilter(form) {
-  const groups = [...document.querySelectorAll(".group")];
+  const groups = [...form.parentElement.querySelectorAll(".group")];
   const apply = () => {
     const data = new FormData(form);
     const methods = new Set(data.getAll("method"));
@@ -71,5 +71,5 @@ function unfoldForPrint() {
 }
 
 document.querySelectorAll("table.numbers").forEach(makeSortable);
-document.querySelectorAll("#filters").forEach(makeFilter);
+document.querySelectorAll("form.filters").forEach(makeFilter);
 unfoldForPrint();

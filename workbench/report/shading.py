@@ -1,18 +1,35 @@
-"""Sampled generations as the page shows them: side by side, their tokens shaded in ten steps."""
+"""Shades in steps: those of a heat map's cells, and those of the tokens of generated texts."""
 
 import math
 from dataclasses import dataclass
 from itertools import groupby
 
-from workbench.report.story import Generation, Story
-from workbench.report.text import MISSING, number
+from workbench.report.blocks import Card, Cards
+from workbench.text import MISSING, number
 
-_STEPS = 9
+HEAT_STEPS = 10
+HIGH = 6
+"""From this step of a heat map on, what is written on it is in the opposite ink."""
+_TOKEN_STEPS = 9
+
+
+def heat_step(value: float, limits: tuple[float, float]) -> int:
+    """The step of a value between the limits, palest 0; values outside get the nearest step."""
+    low, high = limits
+    return min(HEAT_STEPS - 1, max(0, int(HEAT_STEPS * (value - low) / (high - low))))
+
+
+def heat_css() -> str:
+    """The style rules of the steps of a heat map, in the colours of theme.css."""
+    return "".join(
+        f".heat-{step}{{background:var(--h{step});color:var(--on-{'high' if step >= HIGH else 'low'})}}\n"
+        for step in range(HEAT_STEPS)
+    )
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of text of one shade: 0 is none, 9 the strongest score that any generation of the concept has."""
+    """A stretch of text of one shade: 0 is none, 9 the strongest score that any card of the concept has."""
 
     text: str
     shade: int
@@ -20,81 +37,74 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Card:
-    """One generation: who wrote it, how strongly, how it was rated, and its text in pieces."""
+class ShownCard:
+    """A card as it is shown: its ratings as read and in percent of the best (None: missing), its text in pieces."""
 
-    method: str
-    label: str
+    card: Card
     strength: str
     ratings: tuple[tuple[str, str, float | None], ...]
-    """Name, as read, and in percent of the best rating (None: missing)."""
     pieces: tuple[Piece, ...]
 
 
 @dataclass(frozen=True)
-class Group:
-    """All methods' answers to one instruction, for one concept."""
+class CardGroup:
+    """All cards of one concept and instruction."""
 
     concept: str
     instruction: str
-    cards: tuple[Card, ...]
+    cards: tuple[ShownCard, ...]
 
 
-def groups(story: Story) -> tuple[Group, ...]:
-    """The sampled generations by concept and instruction, as first met; within these in the order of methods."""
-    order = [note.name for note in story.methods]
-    together: dict[tuple[str, str], list[Generation]] = {}
-    for generation in story.generations:
-        together.setdefault((generation.concept, generation.instruction), []).append(generation)
-    strongest = {concept: _strongest(story, concept) for concept, _ in together}
-    return tuple(
-        Group(
-            concept,
-            instruction,
-            tuple(
-                _card(each, story, strongest[concept])
-                for each in sorted(generations, key=lambda each: order.index(each.method))
-            ),
-        )
-        for (concept, instruction), generations in together.items()
+@dataclass(frozen=True)
+class ShownCards:
+    """Cards in groups, with what they can be filtered by."""
+
+    name: str
+    caption: str
+    judged: bool
+    methods: tuple[str, ...]
+    concepts: tuple[str, ...]
+    groups: tuple[CardGroup, ...]
+
+
+def show_cards(block: Cards) -> ShownCards:
+    """The cards by concept and instruction, in the order in which each is first met."""
+    together: dict[tuple[str, str], list[Card]] = {}
+    for card in block.cards:
+        together.setdefault((card.concept, card.instruction), []).append(card)
+    strongest = {concept: _strongest(block, concept) for concept, _ in together}
+    groups = tuple(
+        CardGroup(concept, instruction, tuple(_shown(card, block.best, strongest[concept]) for card in cards))
+        for (concept, instruction), cards in together.items()
     )
+    methods = tuple(dict.fromkeys(card.method for card in block.cards))
+    return ShownCards(block.name, block.caption, block.judged, methods, tuple(strongest), groups)
 
 
 def shade(score: float, strongest: float) -> int:
-    """The step of a score: 0 for none of the concept, then ninths of the strongest."""
-    return 0 if score <= 0 or strongest <= 0 else min(_STEPS, math.ceil(_STEPS * score / strongest))
+    """The step of a token's score: 0 for none of the concept, then ninths of the strongest."""
+    return 0 if score <= 0 or strongest <= 0 else min(_TOKEN_STEPS, math.ceil(_TOKEN_STEPS * score / strongest))
 
 
-def _strongest(story: Story, concept: str) -> float:
-    scores = (score for each in story.generations if each.concept == concept for score in each.token_scores)
+def _strongest(block: Cards, concept: str) -> float:
+    scores = (score for card in block.cards if card.concept == concept for score in card.token_scores)
     return max(scores, default=0.0)
 
 
-def _card(generation: Generation, story: Story, strongest: float) -> Card:
-    given = generation.ratings
-    ratings = () if given is None else (
-        ("concept", given.concept), ("instruction", given.instruction), ("fluency", given.fluency),
-        ("score", given.overall),
-    )  # fmt: skip
-    return Card(
-        generation.method,
-        story.note(generation.method).label,
-        "" if generation.strength is None else number(generation.strength),
-        tuple(
-            (name, MISSING if value is None else number(value, 1), None if value is None else round(50 * value, 1))
-            for name, value in ratings
-        ),
-        _pieces(generation, strongest),
+def _shown(card: Card, best: float, strongest: float) -> ShownCard:
+    ratings = tuple(
+        (name, MISSING, None) if value is None else (name, number(value, 1), round(100 * value / best, 1))
+        for name, value in card.ratings
     )
+    return ShownCard(card, "" if card.strength is None else number(card.strength), ratings, _pieces(card, strongest))
 
 
-def _pieces(generation: Generation, strongest: float) -> tuple[Piece, ...]:
+def _pieces(card: Card, strongest: float) -> tuple[Piece, ...]:
     """Tokens one by one where they are shaded, runs of unshaded ones as one piece."""
-    if not generation.tokens:
-        return (Piece(generation.text, 0),)
+    if not card.tokens:
+        return (Piece(card.text, 0),)
     shaded = [
-        (token, score, shade(score, strongest))
-        for token, score in zip(generation.tokens, generation.token_scores, strict=True)
+        (token, score, shade(score, strongest)) for token, score in zip(card.tokens, card.token_scores, strict=True)
     ]
     pieces: list[Piece] = []
     for plain, run in groupby(shaded, key=lambda item: item[2] == 0):

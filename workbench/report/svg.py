@@ -12,16 +12,12 @@ from typing import Any
 
 from matplotlib.figure import Figure as Canvas
 
-from workbench.report.text import visible
+from workbench.text import visible
 
 SERIES = 8
-STEPS = 10
-HIGH = 6
-"""From this step of a heat map on, what is written on it is in the opposite ink."""
 INKS = (
-    *("ink", "muted", "line", "paper", "accent", "on-low", "on-high"),
+    *("ink", "muted", "line", "paper", "accent"),
     *(f"s{i}" for i in range(SERIES)),
-    *(f"h{i}" for i in range(STEPS)),
 )
 
 RC: dict[Any, Any] = {
@@ -50,7 +46,7 @@ def paint_css() -> str:
     return "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}\n" for name in INKS)
 
 
-def render(canvas: Canvas, name: str, texts: Mapping[str, str], titles: Mapping[str, str]) -> ET.Element:
+def themed(canvas: Canvas, name: str, texts: Mapping[str, str], titles: Mapping[str, str]) -> ET.Element:
     """The themed SVG of a matplotlib figure.
 
     `name` prefixes its ids, so that figures can share a page. `texts` says what to write for a placeholder:
@@ -77,7 +73,7 @@ def render(canvas: Canvas, name: str, texts: Mapping[str, str], titles: Mapping[
     return root
 
 
-def written(root: ET.Element) -> str:
+def to_markup(root: ET.Element) -> str:
     """The markup of an element and all below it."""
     return ET.tostring(root, encoding="unicode")
 

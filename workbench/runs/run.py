@@ -8,7 +8,7 @@ Layout of `<root>/<experiment>-<first ten digits of the config digest>/`:
     units/             finished units of work (units.Units)
     artifacts/         what a user takes away: vectors, dictionaries, adapters
     results.json       tidy rows (rows.Row)
-    report.html        written by workbench.report
+    report.html        written by workbench.report, as are report.md, figures/ and the report.json that they are made of
     wandb/             written by tracking.Tracker
 """
 
@@ -20,12 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from workbench.runs.card import card
 from workbench.runs.config import describe
 from workbench.runs.environment import differences, environment, now
 from workbench.runs.errors import RunError, StorageError
 from workbench.runs.files import JSON, locked, read_json, sweep, write_json
 from workbench.runs.rows import Row, merged, read_rows, write_rows
+from workbench.runs.run_html import run_html
 from workbench.runs.units import Inputs, Units
 
 
@@ -182,7 +182,7 @@ class Run:
             self.log.warning("could not note the end of the run in environment.json")
 
     def _repr_html_(self) -> str:
-        return card(self.folder, self.state, self.config, self.rows())
+        return run_html(self.folder, self.state, self.config, self.rows())
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.state}, {len(self.units)} units)"

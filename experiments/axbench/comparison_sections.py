@@ -1,0 +1,72 @@
+"""What the report of the comparison consists of: findings, tables, charts, generations, gaps and published numbers."""
+
+from collections.abc import Sequence
+
+from experiments.axbench.comparison_charts import (
+    concept_heat_map,
+    detection_against_steering,
+    parts_against_strength,
+    score_against_strength,
+)
+from experiments.axbench.comparison_tables import details, headline, per_concept
+from experiments.axbench.findings import findings, gaps
+from experiments.axbench.published import published_tables
+from experiments.axbench.results import Results
+from workbench.report.blocks import Bullets, Card, Cards, Definition, Definitions, paragraphs
+from workbench.report.document import Block, Section
+
+SHADES = (
+    "Answers to one instruction, method by method, each at the strength that was chosen for it. The stronger a token's "
+    "colour, the more of the concept it carries; full colour is the strongest token of that concept on this page."
+)
+
+
+def comparison_sections(
+    results: Results, cards: Sequence[Card] = (), failures: Sequence[str] = ()
+) -> tuple[Section, ...]:
+    """Every section that has something to show; `failures` are what the run says is missing, beside the gaps found.
+
+    Raises ReportError as Results does.
+    """
+    missing = (*failures, *gaps(results, cards))
+    sections = {
+        "Results": (_bullets(findings(results)), headline(results)),
+        "Charts": (
+            detection_against_steering(results),
+            score_against_strength(results),
+            parts_against_strength(results),
+        ),
+        "In detail": details(results),
+        "By concept": (
+            *(concept_heat_map(results, name) for name in ("detection.auroc", "steering.score")),
+            *per_concept(results),
+        ),
+        "Generations side by side": (_cards(results, cards),),
+        "What failed and what is missing": (
+            _bullets(missing) or paragraphs("Nothing: every method has a number in every table above."),
+        ),
+        "Published numbers": (
+            paragraphs("What AxBench's paper reports, for orientation. Nothing here was measured in this run."),
+            *published_tables(),
+        ),
+        "Methods": (_methods(results),),
+    }
+    kept = {title: tuple(block for block in blocks if block is not None) for title, blocks in sections.items()}
+    return tuple(Section(title=title, blocks=blocks) for title, blocks in kept.items() if blocks)
+
+
+def _bullets(items: Sequence[str]) -> Bullets | None:
+    return Bullets(tuple(items)) if items else None
+
+
+def _cards(results: Results, cards: Sequence[Card]) -> Cards | None:
+    """The cards in the order of the methods."""
+    if not cards:
+        return None
+    order = [note.label for note in results.methods]
+    ordered = tuple(sorted(cards, key=lambda card: order.index(card.method)))
+    return Cards(name="generations", caption=SHADES, cards=ordered, judged=results.judge is not None)
+
+
+def _methods(results: Results) -> Block:
+    return Definitions(tuple(Definition(note.label, note.source, note.url, note.limits) for note in results.methods))

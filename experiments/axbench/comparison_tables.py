@@ -1,0 +1,141 @@
+"""The tables of the comparison: methods by metrics, seeds and concepts."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from experiments.axbench.metric_descriptions import DETECTION, STEERING, Metric, metric
+from experiments.axbench.results import MethodNote, Results
+from workbench.report.blocks import Column, Entry, Missing, Table
+from workbench.report.estimate import Estimate
+
+_AGAINST_BASELINE = ("steering.win_rate", "steering.difference", "steering.p_holm")
+_ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+
+_Rows = tuple[tuple[str, tuple[Entry, ...]], ...]
+
+
+def headline(results: Results) -> Table:
+    """The first table of the page: each method's headline metrics."""
+    return method_table(results, "headline", "All methods at a glance", results.headline)
+
+
+def details(results: Results) -> tuple[Table, ...]:
+    """Detection and steering in full, and the paired comparisons; each only if the run measured it."""
+    tables = []
+    for name, title, metrics in (
+        ("detection", "Detection in detail", DETECTION),
+        ("steering", "Steering in detail", STEERING),
+        ("comparison", "Paired comparisons with the baseline", ("steering.difference", "steering.p_holm")),
+    ):
+        if measured := tuple(each for each in metrics if results.has(each)):
+            tables.append(method_table(results, name, title, measured))
+    if len(results.seeds) > 1 and results.has("steering.score", by_concept=True):
+        tables.append(seed_table(results))
+    return tuple(tables)
+
+
+def per_concept(results: Results) -> tuple[Table, ...]:
+    """For each metric that the run recorded concept by concept: concepts as rows, methods as columns."""
+    metrics = ("detection.auroc", "detection.auroc_with_hard", "steering.score", "steering.chosen_strength")
+    return tuple(concept_table(results, name) for name in metrics if results.has(name, by_concept=True))
+
+
+def method_table(results: Results, name: str, title: str, metrics: Iterable[str]) -> Table:
+    """One row a method, one column a metric, over all concepts."""
+    shown = tuple(metric(each) for each in metrics)
+    rows = tuple((note.label, tuple(entry(results, each, note) for each in shown)) for note in results.methods)
+    columns = tuple(_column(each, f"{_label(each, results)}{_ARROWS[each.better]}", each.meaning) for each in shown)
+    caption = _caption(shown, results, "concepts", rows)
+    return Table(name=name, title=title, caption=caption, corner="Method", columns=columns, rows=rows)
+
+
+def seed_table(results: Results) -> Table:
+    """One row a method, one column a repetition: how far the steering scores depend on the seed."""
+    shown = metric("steering.score")
+    rows = _bare(
+        (note.label, tuple(results.of_seed(shown.name, note.name, seed) for seed in results.seeds))
+        for note in results.methods
+    )
+    columns = tuple(
+        Column(f"Seed {seed}", f"{shown.meaning} Repetition {seed}.", shown.digits) for seed in results.seeds
+    )
+    caption = f"{shown.meaning} {_caption((shown,), results, 'concepts', rows)}"
+    title = f"{shown.label} by seed"
+    return Table(name="seeds", title=title, caption=caption, corner="Method", columns=columns, rows=rows)
+
+
+def concept_table(results: Results, name: str) -> Table:
+    """One row a concept, one column a method, of one metric; folded."""
+    shown = metric(name)
+    rows = _bare(
+        (concept, tuple(entry(results, shown, note, concept) for note in results.methods))
+        for concept in results.concepts
+    )
+    return Table(
+        name=f"concepts-{slug(name)}",
+        title=f"{shown.label} by concept: all numbers",
+        caption=f"{shown.meaning} {_caption((shown,), results, 'texts or answers', rows)}",
+        corner="Concept",
+        columns=tuple(_column(shown, note.label, note.source) for note in results.methods),
+        rows=rows,
+        folded=True,
+    )
+
+
+def entry(results: Results, shown: Metric, note: MethodNote, concept: str | None = None) -> Estimate | Missing:
+    """The answer to one question, or the reason why there is no number."""
+    estimate = results.estimate(shown.name, note.name, concept)
+    if estimate is None:
+        return Missing(_why(results.recorded(shown.name, note.name, concept), shown, results, note))
+    return estimate
+
+
+def slug(name: str) -> str:
+    """A metric's name as part of the name of a table or figure."""
+    return name.replace(".", "-").replace("_", "-")
+
+
+def judged(results: Results) -> str:
+    """Who rated the generations, as a sentence; nothing where nobody did."""
+    return "" if results.judge is None else f"Rated by {results.judge}."
+
+
+def _bare(rows: Iterable[tuple[str, tuple[Entry, ...]]]) -> _Rows:
+    """The rows, without their `n = 1` where all are single numbers: there it would only be noise."""
+    whole = tuple(rows)
+    estimates = [cell for _, cells in whole for cell in cells if isinstance(cell, Estimate)]
+    if any(estimate.low is not None or estimate.n not in (None, 1) for estimate in estimates):
+        return whole
+    return tuple(
+        (head, tuple(replace(cell, n=None) if isinstance(cell, Estimate) else cell for cell in cells))
+        for head, cells in whole
+    )
+
+
+def _label(shown: Metric, results: Results) -> str:
+    """The head of a metric's column, with the baseline it is against."""
+    if shown.name in _AGAINST_BASELINE[:2] and results.baseline is not None:
+        return f"{shown.label} against {results.note(results.baseline).label}"
+    return shown.label
+
+
+def _column(shown: Metric, label: str, meaning: str) -> Column:
+    return Column(label, meaning, shown.digits, shown.span, shown.chance)
+
+
+def _why(recorded: bool, shown: Metric, results: Results, note: MethodNote) -> str:
+    if note.name == results.baseline and shown.name in _AGAINST_BASELINE:
+        return "The baseline itself."
+    if note.limits:
+        return note.limits
+    return "Measured, and no value came of it." if recorded else "Not measured in this run."
+
+
+def _caption(shown: tuple[Metric, ...], results: Results, unit: str, rows: _Rows) -> str:
+    counted = any(isinstance(cell, Estimate) and cell.n is not None for _, cells in rows for cell in cells)
+    parts = ["Means.", f"n counts {unit}." if counted else ""]
+    if any(each.steering for each in shown):
+        parts.append(judged(results))
+    if any(each.better for each in shown):
+        parts.append("↑ higher is better, ↓ lower is better.")
+    return " ".join(part for part in parts if part)
