@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.erasure.concepts import Bench
+from experiments.erasure.concepts import ErasureContext
 from experiments.erasure.methods import METHODS
 from experiments.erasure.words import METHODS as BY_WORDS
 from workbench.evaluation.intervals import paired_difference
@@ -53,7 +53,7 @@ NOTES = (
 )
 
 
-def sheet(bench: Bench) -> Sheet:
+def sheet(bench: ErasureContext) -> Sheet:
     """The report of a finished run, from its rows."""
     rows = bench.run.rows()
     headline = {
@@ -83,7 +83,7 @@ def sheet(bench: Bench) -> Sheet:
     )
 
 
-def _left(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
+def _left(bench: ErasureContext, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
     methods = ("none", *bench.config.methods)
     table = Numbers(
         name="left",
@@ -110,7 +110,7 @@ def _left(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], 
     return Section(title="What is left", tables=(table,), figures=(grid,))
 
 
-def _lost(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
+def _lost(bench: ErasureContext, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
     tables = []
     for kind, said in KINDS.items():
         found = _table(headline, bench.config.methods, {f"{metric}.{kind}": name for metric, name in LOST.items()})

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from experiments.erasure.concepts import Bench
+from experiments.erasure.concepts import ErasureContext
 from experiments.erasure.config import NAME, Config
 from experiments.erasure.readers import Part, Parts, clusters, edit_share, fresh, linear, network
 from steering.erasure import ERASURES
@@ -83,9 +83,9 @@ def without_common(vectors: WordVectors) -> WordVectors:
     return WordVectors(vectors.words, centred - centred @ strongest @ strongest.T)
 
 
-def measure_words(bench: Bench) -> list[Row]:
+def measure_words(context: ErasureContext) -> list[Row]:
     """A row for each method and metric; the intervals of the probes are over words."""
-    config, model = bench.config, bench.model
+    config, model = context.config, context.model
     inputs = {
         **source(config, model),
         "lists": digest(_lists()),
@@ -93,7 +93,7 @@ def measure_words(bench: Bench) -> list[Row]:
         "erasers": {name: ERASURES[name].make().identity for name in METHODS if name in ERASURES},
         "version": 1,
     }
-    found = bench.run.unit("words", inputs, lambda: _measure(chosen_vectors(config, model), config.leaning))
+    found = context.run.unit("words", inputs, lambda: _measure(chosen_vectors(config, model), config.leaning))
     return [
         Row(experiment=NAME, method=method, metric=f"words.{metric}", **number)
         for method, metrics in found.items()

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.command import parse
-from experiments.erasure import PRESETS, Config, run
+from experiments.erasure import EXPERIMENT, Config, run
 from experiments.erasure.concepts import controls
 from experiments.erasure.methods import METHODS, text_means
 from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
@@ -188,8 +187,8 @@ def test_too_few_words_are_refused() -> None:
 
 
 def test_the_command_line_and_its_refusals(tmp_path: Path) -> None:
-    config, root = parse(Config, PRESETS, ["--preset", "smoke", "--layer", "0", "--root", str(tmp_path)])
-    assert (config.layer, config.limit, root) == (0, 2, tmp_path)
+    command = EXPERIMENT.parse(["--preset", "smoke", "--layer", "0", "--root", str(tmp_path)])
+    assert (command.config.layer, command.config.limit, command.root) == (0, 2, tmp_path)
     with pytest.raises(ValueError, match=r"draws 0, texts 8, max_tokens 48: at least 1 each"):
         Config(draws=0)
     with pytest.raises(ValueError, match="leaning is 5; words are split in five parts"):
@@ -228,8 +227,8 @@ def test_the_same_command_again_does_nothing_anew(finished: Path) -> None:
     before = (finished / "results.json").read_bytes()
     stamps = {path: path.stat().st_mtime_ns for path in finished.glob("units/*/unit.json")}
     assert len(stamps) == 2 * 5 + 1  # before, two erasers, left and lost for each concept; words
-    config, root = parse(Config, PRESETS, [*FLAGS, "--root", str(finished.parent)])
-    assert run(config, root) == finished
+    command = EXPERIMENT.parse([*FLAGS, "--root", str(finished.parent)])
+    assert run(command.config, command.root) == finished
     assert {path: path.stat().st_mtime_ns for path in finished.glob("units/*/unit.json")} == stamps
     assert (finished / "results.json").read_bytes() == before
 

@@ -64,7 +64,7 @@ def rows_of(experiment: str, layer: int, measured: Iterable[Measured]) -> list[R
             "strength": one.strength,
         }
         for (concept, seed), value in one.values.items():
-            rows.append(Row(**shared, concept=concept, seed=seed, value=_or_none(value), n=1))
+            rows.append(Row(**shared, concept=concept, seed=seed, value=or_none(value), n=1))
         whole = bootstrap(np.array(list(one.by_concept().values())))
         rows.append(Row(**shared, value=whole.value, low=whole.low, high=whole.high, n=whole.n))
     return rows
@@ -108,10 +108,16 @@ def wins(scores: Sequence[Measured], baseline: str) -> list[Measured]:
     return found
 
 
+def or_nan(value: float | None) -> float:
+    """NaN stands for a missing number while numbers are gathered."""
+    return float("nan") if value is None else value
+
+
+def or_none(value: float) -> float | None:
+    """The inverse of `or_nan`: files hold no NaN."""
+    return None if np.isnan(value) else float(value)
+
+
 def _mean(values: list[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else np.nan
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -1,11 +1,11 @@
 import pytest
 
-from workbench.evaluation.judges.base import NOTHING, Item, Rating
+from workbench.evaluation.judges.base import NOTHING, JudgedText, Rating
 from workbench.evaluation.judges.rubric import Reply, parse, prompts, rate
 
 
-def item(text: str, description: str = "ships {and} sailing", instruction: str = "Describe a day.") -> Item:
-    return Item("sea", description, instruction, text, 10.0)
+def item(text: str, description: str = "ships {and} sailing", instruction: str = "Describe a day.") -> JudgedText:
+    return JudgedText("sea", description, instruction, text, 10.0)
 
 
 @pytest.mark.parametrize(

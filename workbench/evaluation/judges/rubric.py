@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from workbench.evaluation.judges.base import NOTHING, Item, Rating
+from workbench.evaluation.judges.base import NOTHING, JudgedText, Rating
 from workbench.runs.files import digest
 
 ASPECTS = ("concept", "instruction", "fluency")
@@ -85,7 +85,7 @@ class Reply:
     error: str | None = None
 
 
-def prompts(item: Item) -> tuple[str, str, str]:
+def prompts(item: JudgedText) -> tuple[str, str, str]:
     """The three prompts of an item, in the order of ASPECTS."""
     parts = {
         "description": _quoted(item.description),
@@ -106,7 +106,7 @@ def parse(reply: str) -> float:
     return float(found[-1])
 
 
-def rate(items: Sequence[Item], answer: Callable[[list[str]], Sequence[Reply]]) -> list[Rating]:
+def rate(items: Sequence[JudgedText], answer: Callable[[list[str]], Sequence[Reply]]) -> list[Rating]:
     """Rate items with `answer`, which gets each different prompt once and replies in the same order.
 
     Empty texts are rated without asking. A prompt without a usable reply makes its rating missing.
