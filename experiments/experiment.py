@@ -32,6 +32,8 @@ class Experiment(Generic[C]):
     """What fields of the configuration may name, for `--help`: `{"methods": METHODS}`."""
     example: str = "--preset smoke"
     """Flags that show how the experiment is used."""
+    tracked: bool = False
+    """Whether rows and reports go to W&B at the end; stages that send more do it themselves, see runs.tracking."""
 
     @property
     def summary(self) -> str:
@@ -69,9 +71,13 @@ class Experiment(Generic[C]):
     def _run(self, config: C, root: Path, options: Mapping[str, Any]) -> list[Path]:
         """The files to look at, and last the run's folder."""
         from workbench.runs.run import Run
+        from workbench.runs.tracking import track
 
         with Run.open(self.name, config, root) as run:
-            return [*self.stages(config, run, **vars(self.options(**options))), run.folder]
+            paths = list(self.stages(config, run, **vars(self.options(**options))))
+            if self.tracked:
+                track(run, paths)
+            return [*paths, run.folder]
 
     def _about(self) -> str:
         """What stands above the flags in `--help`."""

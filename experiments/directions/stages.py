@@ -11,9 +11,9 @@ from workbench.runs.run import Run
 
 def stages(config: Config, run: Run, out: Path | None) -> list[Path]:
     """Fit the directions, and save them as one dictionary."""
+    source, method = choose(config.concepts, config.limit), METHODS[config.method].make()
     model = config.load_model()
     note_model(run, model)
-    source, method = choose(config.concepts, config.limit), METHODS[config.method].make()
     dictionary = fit_dictionary(run, model, source, method, config.site(model), config.block)
     paths = [run.artifacts / "dictionary.safetensors", *([] if out is None else [out])]
     return [dictionary.save(path) for path in paths]

@@ -174,7 +174,9 @@ class Run:
     ) -> None:
         if kind is None:
             return self.close()
-        self.log.error("stopped by %s: %s; the same command continues it", kind.__name__, error)
+        # Whoever catches the error shows it; the file also says where it came from.
+        where = (kind, error, trace) if error is not None else None
+        self.log.info("stopped by %s: %s; the same command continues it", kind.__name__, error, exc_info=where)
         try:
             self.close(outcome=f"failed: {kind.__name__}" if issubclass(kind, Exception) else "interrupted")
         except StorageError:

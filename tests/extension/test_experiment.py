@@ -1,0 +1,60 @@
+"""Guest 8, an experiment in 40 lines: config, read, fit, table, figure, resume, W&B and `--help`, on a tiny model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from experiments.experiment import Experiment
+from experiments.options import ConceptOptions
+from steering.methods.diffmean import DiffMean
+from tests.experiments.small import write_concepts
+from tests.tiny import tiny_folder
+from workbench.data.states import States
+from workbench.evaluation.metrics import auroc
+from workbench.models.sites import Site
+from workbench.report.sections import Curves, Line, Numbers, Point, Section, Sheet, write_sheet
+from workbench.runs.rows import Row
+from workbench.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Config(ConceptOptions):
+    """At which layer does the difference in means tell a concept best?"""
+
+    layers: tuple[int, ...] = (0, 1)
+
+
+def stages(config: Config, run: Run) -> list[Path]:
+    model, concepts, name = config.load_model(), config.load_concepts(), "sea"
+
+    def area(layer: int) -> float:
+        states = States.read(concepts, model, Site(layer))
+        vector, test = DiffMean().fit(states[name]), states.samples(name, "evaluation")
+        return float(auroc(vector.detect(test.x).numpy(), test.y.numpy()))
+
+    inputs = {**model.identity, **DiffMean().identity, "items": concepts.digest}
+    areas = {layer: run.unit(f"layer{layer}", inputs, lambda k=layer: area(k)) for layer in config.layers}
+    run.record(Row("layers", "diffmean", "auroc", value, name, layer) for layer, value in areas.items())
+    shared, lines = {"title": "AUROC", "caption": ""}, (Line(name, tuple(map(Point, areas, areas.values()))),)
+    rows = tuple((f"Layer {layer}", (value,)) for layer, value in areas.items())
+    tables = (Numbers(name="areas", **shared, corner="", columns=(name,), rows=rows),)
+    figures = (Curves(name="curve", **shared, x="Layer", y="AUROC", lines=lines),)
+    sections = (Section(title="Layers", tables=tables, figures=figures),)
+    return [write_sheet(run.folder, Sheet(title="Layers", lead="", command="", facts=(), sections=sections))]
+
+
+def test_an_experiment_runs_goes_on_and_explains_itself(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    write_concepts(tmp_path, "sea")
+    experiment = Experiment("layers", Config, {"default": Config()}, stages, tracked=True)
+    flags = f"--model {tiny_folder(tmp_path)} --concepts {tmp_path}/concepts.jsonl --root {tmp_path}/runs".split()
+    for _ in range(2):  # the second time nothing is done
+        experiment.main(flags)
+        page, folder = map(Path, capsys.readouterr().out.split()[-2:])
+        assert "AUROC" in page.read_text()
+        monkeypatch.setattr(States, "read", lambda *_: pytest.fail("the model was read again"))
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    with pytest.raises(SystemExit):
+        experiment.main(["--help"])
+    assert "Example: python -m experiments.layers --preset" in capsys.readouterr().out
