@@ -35,11 +35,11 @@ def stages(config: Config, run: Run) -> list[Path]:
 
     inputs = {**model.identity, **DiffMean().identity, "items": concepts.digest}
     areas = {layer: run.unit(f"layer{layer}", inputs, lambda k=layer: area(k)) for layer in config.layers}
-    run.record(Row("layers", "diffmean", "auroc", value, name, layer) for layer, value in areas.items())
-    shared, lines = {"title": "AUROC", "caption": ""}, (Line(name, tuple(map(Point, areas, areas.values()))),)
+    run.record(Row(experiment="layers", method="diffmean", metric="auroc", value=v, layer=k) for k, v in areas.items())
+    lines = (Line(name, tuple(map(Point, areas, areas.values()))),)
     rows = tuple((f"Layer {layer}", (value,)) for layer, value in areas.items())
-    tables = (Numbers(name="areas", **shared, corner="", columns=(name,), rows=rows),)
-    figures = (Curves(name="curve", **shared, x="Layer", y="AUROC", lines=lines),)
+    tables = (Numbers(name="areas", title="AUROC", caption="", corner="", columns=(name,), rows=rows),)
+    figures = (Curves(name="curve", title="AUROC", caption="", x="Layer", y="AUROC", lines=lines),)
     sections = (Section(title="Layers", tables=tables, figures=figures),)
     return [write_sheet(run.folder, Sheet(title="Layers", lead="", command="", facts=(), sections=sections))]
 
@@ -51,10 +51,9 @@ def test_an_experiment_runs_goes_on_and_explains_itself(tmp_path: Path, monkeypa
     flags = f"--model {tiny_folder(tmp_path)} --concepts {tmp_path}/concepts.jsonl --root {tmp_path}/runs".split()
     for _ in range(2):  # the second time nothing is done
         experiment.main(flags)
-        page, folder = map(Path, capsys.readouterr().out.split()[-2:])
-        assert "AUROC" in page.read_text()
+        assert "AUROC" in Path(capsys.readouterr().out.split()[-2]).read_text()
         monkeypatch.setattr(States, "read", lambda *_: pytest.fail("the model was read again"))
-    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    assert list(tmp_path.glob("runs/*/wandb/offline-run-*/*.wandb"))
     with pytest.raises(SystemExit):
         experiment.main(["--help"])
     assert "Example: python -m experiments.layers --preset" in capsys.readouterr().out
