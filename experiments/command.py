@@ -25,7 +25,7 @@ class Command(Generic[C]):
     options: RunOptions
 
 
-def parse(
+def parse_command(
     program: str,
     config: type[C],
     presets: Mapping[str, C],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from experiments.command import Command, RunOptions, mendable, parse
+from experiments.command import Command, RunOptions, mendable, parse_command
 
 C = TypeVar("C")
 
@@ -54,7 +54,7 @@ class Experiment(Generic[C]):
 
     def parse(self, arguments: Sequence[str] | None = None) -> Command[C]:
         """What a command line asks for; see experiments.command."""
-        return parse(self.program, self.config, self.presets, self.options, self._about(), arguments)
+        return parse_command(self.program, self.config, self.presets, self.options, self._about(), arguments)
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Run the command line; prints the files to look at and, on the last line, the run's folder.

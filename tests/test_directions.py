@@ -15,7 +15,7 @@ import torch
 
 from experiments.directions import EXPERIMENT, METHODS, Config, run
 from experiments.directions.fit import fit_dictionary
-from experiments.directions.source import InMemory, OnDisk, choose
+from experiments.directions.source import InMemory, OnDisk, choose_source
 from steering.methods.diffmean import DiffMean
 from steering.methods.reft_r1 import ReFTr1
 from steering.training.objective import TrainingConfig
@@ -201,9 +201,9 @@ def test_a_killed_run_continues_to_the_same_dictionary(tmp_path: Path, on_disk: 
 
 
 def test_the_source_is_what_the_name_says(tmp_path: Path):
-    assert len(choose("packaged", 3).targets) == 3
+    assert len(choose_source("packaged", 3).targets) == 3
     folder = write_axbench(planted_set(3), tmp_path / "three")
-    assert [concept.description for concept in choose(str(folder), 2).targets] == [
+    assert [concept.description for concept in choose_source(str(folder), 2).targets] == [
         "texts full of sign number 0",
         "texts full of sign number 1",
     ]

@@ -4,7 +4,7 @@ Each text is read once; every method is fitted on the stored states for all conc
 that no choice has seen; steering strengths are chosen on one half of the instructions and reported on the other.
 """
 
-from experiments.axbench.config import METHODS, NAME, PAPER, PRESETS, QUICK, WRITERS, Config, Execution
+from experiments.axbench.config import METHODS, NAME, PAPER, PRESETS, QUICK, WRITERS, Config, ExecutionOptions
 from experiments.experiment import Experiment
 from workbench.registry import Entry
 
@@ -15,7 +15,7 @@ EXPERIMENT = Experiment(
     Config,
     PRESETS,
     Entry("experiments.axbench.stages:stages"),
-    Execution,
+    ExecutionOptions,
     {"methods": METHODS},
     "--preset smoke --limit 4",
 )

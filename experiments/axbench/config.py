@@ -72,7 +72,7 @@ class Config(ConceptOptions):
 
 
 @dataclass(frozen=True)
-class Execution(RunOptions):
+class ExecutionOptions(RunOptions):
     """Where the work is done, which changes no result; see docs/cluster.md."""
 
     executor: Literal["local", "processes", "ray"] = "local"

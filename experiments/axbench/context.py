@@ -15,7 +15,7 @@ from workbench.data.labelled import ModelAccess
 from workbench.data.states import States
 from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
-from workbench.evaluation.judges.choose import choose as choose_judge
+from workbench.evaluation.judges.choose import choose_judge
 from workbench.evaluation.steering import Neutral
 from workbench.methods.capabilities import ChangesWeights, steers
 from workbench.methods.method import Method
@@ -136,7 +136,7 @@ class ComparisonContext(Context):
     def states(self) -> States:
         """The states of all texts, read once for all methods and layers; they stay on disk."""
         if not isinstance(self.executor, Local):
-            shards = [Read(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
+            shards = [ReadShard(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
             self.executor.finish(self, shards, "read")
         read = mapped(self.model, self.tokens, self.spec, folder=_activations())
         through = ModelAccess(self.model, self.run.folder / "training")
@@ -162,7 +162,7 @@ class ContextRecipe:
 
 
 @dataclass(frozen=True)
-class Read(UnitWork[ComparisonContext]):
+class ReadShard(UnitWork[ComparisonContext]):
     """A unit of work: one shard of states, into the store that the workers share."""
 
     start: int

@@ -56,11 +56,11 @@ def generate_unsteered(context: ComparisonContext) -> dict[tuple[str, int], str]
     concepts = {(concept, seed) for _, concept, seed in steered_keys(context)}
     texts = {(text, seed) for concept, seed in concepts for half in instructions[seed][concept] for text in half}
     trials = [Trial("unsteered", "", text, None, 0, seed) for text, seed in sorted(texts)]
-    samples = generate(context, "unsteered", trials)
+    samples = generate_answers(context, "unsteered", trials)
     return {(trial.instruction, trial.seed): sample.text for trial, sample in samples.items()}
 
 
-def generate(
+def generate_answers(
     context: ComparisonContext, stage: str, trials: Iterable[Trial], layer: int | None = None
 ) -> dict[Trial, Sample]:
     """Stage: the answer to every trial of a layer, or of the unsteered model; see workbench.evaluation.steering."""

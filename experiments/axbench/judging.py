@@ -16,7 +16,7 @@ RatedTrials = Mapping[Trial, tuple[Sample, Rating]]
 """Trials with what came of them."""
 
 
-def judge(
+def judge_answers(
     context: ComparisonContext,
     stage: str,
     samples: Mapping[Trial, Sample],

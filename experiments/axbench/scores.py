@@ -12,7 +12,7 @@ from experiments.axbench.strengths import ChosenStrengths
 from workbench.evaluation.detecting import detections
 from workbench.evaluation.detection import Detection
 from workbench.evaluation.steering import StrengthKey
-from workbench.evaluation.summary import Measured, Number, comparisons, gather, or_nan, rows_of, wins
+from workbench.evaluation.summary import MetricValues, Number, average_numbers, comparisons, or_nan, rows_of, win_values
 from workbench.runs.rows import Row
 
 PARTS = ("concept", "instruction", "fluency")
@@ -43,7 +43,7 @@ def detection_rows(comparison: LayerComparison, scores: TextScores) -> list[Row]
         for metric, attribute in DETECTION.items():
             draws = np.array([[getattr(detection, attribute) for detection in repeat] for repeat in found])
             values = dict(zip(keys, draws.mean(0).tolist(), strict=True))
-            measured.append(Measured(method, f"detection.{metric}", values))
+            measured.append(MetricValues(method, f"detection.{metric}", values))
     return rows_of(NAME, comparison.layer, measured)
 
 
@@ -64,9 +64,9 @@ def steering_rows(
 ) -> list[Row]:
     """The curves, the reported half, win rates, side effects, and differences from the baseline."""
     layer, baseline = comparison.layer, comparison.context.config.baseline
-    measured = [*gather(_curves(strengths)), *gather(_reported(strengths, reported))]
+    measured = [*average_numbers(_curves(strengths)), *average_numbers(_reported(strengths, reported))]
     scores = [one for one in measured if one.metric == "steering.score"]
-    measured += [*wins(scores, baseline), *gather(_side_effects(side_effects))]
+    measured += [*win_values(scores, baseline), *average_numbers(_side_effects(side_effects))]
     return rows_of(NAME, layer, measured) + comparisons(NAME, layer, scores, baseline, "steering")
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from experiments.axbench.config import Config
 from experiments.axbench.context import ComparisonContext
 from experiments.axbench.detection import detect
-from experiments.axbench.generation import REPORTED, generate, generate_unsteered, steered_keys, trials_of
-from experiments.axbench.judging import judge
+from experiments.axbench.generation import REPORTED, generate_answers, generate_unsteered, steered_keys, trials_of
+from experiments.axbench.judging import judge_answers
 from experiments.axbench.layer import fit
 from experiments.axbench.report import report
 from experiments.axbench.results import LayerResults
 from experiments.axbench.scores import cost_rows, detection_rows, steering_rows
 from experiments.axbench.side_effects import measure_side_effects
 from experiments.axbench.strengths import choose_strengths
-from workbench.runs.executors import choose
+from workbench.runs.executors import choose_executor
 from workbench.runs.run import Run
 from workbench.runs.tracking import Tracker
 
@@ -29,7 +29,7 @@ def stages(config: Config, run: Run, executor: str, workers: int | None) -> list
     Raises ValueError for methods that cannot be compared, before anything is loaded, and what workbench.runs.executors
     raises for workers that cannot work.
     """
-    with Tracker.start(run) as tracker, choose(executor, workers) as workers_of_run:
+    with Tracker.start(run) as tracker, choose_executor(executor, workers) as workers_of_run:
         context = ComparisonContext(run, config, workers_of_run)
         context.prepare()
         unsteered = generate_unsteered(context)
@@ -48,8 +48,8 @@ def compare_layer(context: ComparisonContext, layer: int, unsteered: Mapping[tup
 
     strengths = choose_strengths(comparison, unsteered)
     trials = trials_of(context, layer, REPORTED, {key: [strengths.choices.get(key)] for key in steered_keys(context)})
-    samples = generate(context, f"test/{layer}", trials, layer)
-    reported = judge(context, f"test/{layer}", samples, unsteered)
+    samples = generate_answers(context, f"test/{layer}", trials, layer)
+    reported = judge_answers(context, f"test/{layer}", samples, unsteered)
     side_effects = measure_side_effects(comparison, strengths.choices)
     context.run.record(steering_rows(comparison, strengths, reported, side_effects))
     return LayerResults(comparison, text_scores, strengths, reported)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.axbench.generation import CHOOSING, generate, steered_keys, trials_of
-from experiments.axbench.judging import RatedTrials, judge
+from experiments.axbench.generation import CHOOSING, generate_answers, steered_keys, trials_of
+from experiments.axbench.judging import RatedTrials, judge_answers
 from experiments.axbench.layer import LayerComparison
 from workbench.evaluation.steering import Scores, StrengthGrid, StrengthKey, search_strengths
 from workbench.evaluation.summary import or_nan
@@ -28,8 +28,8 @@ def choose_strengths(comparison: LayerComparison, unsteered: Mapping[tuple[str, 
 
     def rate(stage: str, grid: StrengthGrid) -> Scores:
         trials = trials_of(context, layer, CHOOSING, grid)
-        samples = generate(context, f"{stage}/{layer}", trials, layer)
-        rated = judge(context, f"{stage}/{layer}", samples, unsteered)
+        samples = generate_answers(context, f"{stage}/{layer}", trials, layer)
+        rated = judge_answers(context, f"{stage}/{layer}", samples, unsteered)
         if stage == "select":
             curves.update(rated)
         return _by_strength(rated)

@@ -32,7 +32,7 @@ class Config(LayerOptions):
 
 
 @dataclass(frozen=True)
-class Output(RunOptions):
+class OutputOptions(RunOptions):
     """Where the result is put."""
 
     out: Path | None = None

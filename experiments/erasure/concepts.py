@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from experiments.erasure.config import NAME, Config
 from experiments.erasure.methods import METHODS
-from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
+from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.options import note_model
 from steering.erasure.amnesic import effects
 from steering.erasure.projection import random_erasers
@@ -20,7 +20,7 @@ from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Label, Split
 from workbench.data.states import States
-from workbench.evaluation.summary import Number, gather, rows_of
+from workbench.evaluation.summary import Number, average_numbers, rows_of
 from workbench.methods.fitting import mean_states
 from workbench.models.cache import cache_root
 from workbench.models.model import Model
@@ -71,12 +71,12 @@ class ErasureContext:
             raise DataError(f"only {len(means)} of {len(self.concepts.items)} texts have tokens")
         return means
 
-    def part(self, concept: str, split: Split) -> Part:
+    def part(self, concept: str, split: Split) -> SplitStates:
         """The text states of one split of a concept: positives, then negatives; hard negatives are left out."""
         rows = [
             torch.from_numpy(self.concepts.rows(concept, split, label)) for label in (Label.POSITIVE, Label.NEGATIVE)
         ]
-        return Part(self.means[torch.cat(rows)], torch.arange(sum(map(len, rows))) < len(rows[0]))
+        return SplitStates(self.means[torch.cat(rows)], torch.arange(sum(map(len, rows))) < len(rows[0]))
 
     def parts(self, concept: str) -> Parts:
         """All splits of a concept."""
@@ -106,7 +106,7 @@ def measure_concepts(context: ErasureContext) -> list[Row]:
             for metric, values in {**_left(context, name, erasers, before), **_lost(context, name, erasers)}.items()
             for method, value in values.items()
         ]
-    return rows_of(NAME, context.site.layer, gather(numbers))
+    return rows_of(NAME, context.site.layer, average_numbers(numbers))
 
 
 def _before(context: ErasureContext, concept: str) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from experiments.erasure.concepts import ErasureContext
 from experiments.erasure.config import NAME, Config
-from experiments.erasure.readers import Part, Parts, clusters, edit_share, fresh, linear, network
+from experiments.erasure.readers import Parts, SplitStates, clusters, edit_share, fresh, linear, network
 from steering.erasure import ERASURES
 from steering.erasure.debias import WordVectors, direct_bias, hard_debias, pair_direction
 from workbench.artifacts.eraser import Eraser
@@ -63,9 +63,9 @@ class Leaning:
         """The leaning words' vectors in fifths: three to train, one to choose, one to judge."""
         return Parts(*(self._part(vectors, fifths) for fifths in FIFTHS.values()))
 
-    def _part(self, vectors: WordVectors, fifths: Sequence[int]) -> Part:
+    def _part(self, vectors: WordVectors, fifths: Sequence[int]) -> SplitStates:
         sides = [[word for k, word in enumerate(side) if k % 5 in fifths] for side in self.words]
-        return Part(vectors.of([*sides[0], *sides[1]]), torch.arange(sum(map(len, sides))) < len(sides[0]))
+        return SplitStates(vectors.of([*sides[0], *sides[1]]), torch.arange(sum(map(len, sides))) < len(sides[0]))
 
 
 def _lists() -> dict[str, Any]:

@@ -132,6 +132,6 @@ def _rubric(artifact: Prompt, text: Item) -> str:
 
 def _rating(reply: str) -> float:
     try:
-        return rubric.parse(reply)
+        return rubric.parse_rating(reply)
     except ValueError:
         return torch.nan

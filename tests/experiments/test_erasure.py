@@ -15,7 +15,7 @@ import torch
 from experiments.erasure import EXPERIMENT, Config, run
 from experiments.erasure.concepts import controls
 from experiments.erasure.methods import METHODS, text_means
-from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
+from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.erasure.words import METHODS as BY_WORDS
 from experiments.erasure.words import Leaning, chosen_vectors, source, without_common
 from steering.erasure.debias import WordVectors
@@ -27,24 +27,24 @@ from workbench.runs.rows import Row, read_rows
 D = 16
 
 
-def part(n: int, seed: int, shift: float = 8.0) -> Part:
+def part(n: int, seed: int, shift: float = 8.0) -> SplitStates:
     """One positive in four, shifted along the first axis."""
     y = torch.arange(n) % 4 == 0
     x = torch.randn(n, D, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return Part(x + shift * y[:, None] * torch.eye(D, dtype=torch.float64)[0], y)
+    return SplitStates(x + shift * y[:, None] * torch.eye(D, dtype=torch.float64)[0], y)
 
 
 def parts(shift: float = 8.0) -> Parts:
     return Parts(part(400, 0, shift), part(200, 1, shift), part(400, 2, shift))
 
 
-def ring(n: int, seed: int) -> Part:
+def ring(n: int, seed: int) -> SplitStates:
     """Positives lie around the negatives: no line tells them apart, a network does."""
     draw = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % 4 == 0
     angle = torch.rand(n, dtype=torch.float64, generator=draw) * 2 * torch.pi
     circle = 5.0 * y[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
-    return Part(circle + 0.5 * torch.randn(n, 2, dtype=torch.float64, generator=draw), y)
+    return SplitStates(circle + 0.5 * torch.randn(n, 2, dtype=torch.float64, generator=draw), y)
 
 
 def test_all_readers_find_what_is_there() -> None:
@@ -52,7 +52,7 @@ def test_all_readers_find_what_is_there() -> None:
     assert accuracy(linear(whole), whole.test.y) > 0.98
     assert accuracy(network(whole), whole.test.y) > 0.98
     assert fresh(whole.test) > 0.98
-    plain = Parts(*(Part(p.x[:, :2], p.y) for p in (whole.train, whole.held, whole.test)))
+    plain = Parts(*(SplitStates(p.x[:, :2], p.y) for p in (whole.train, whole.held, whole.test)))
     assert clusters(plain) > 0.9
 
 

@@ -11,7 +11,7 @@ from workbench.runs.rows import Row
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricValues:
     """One metric of one method: a value (NaN if missing) for each concept and seed."""
 
     method: str
@@ -40,19 +40,19 @@ class Number:
     strength: float | None = None
 
 
-def gather(numbers: Iterable[Number]) -> list[Measured]:
+def average_numbers(numbers: Iterable[Number]) -> list[MetricValues]:
     """The mean over what shares method, metric, strength, concept and seed; missing numbers are left out."""
     groups: dict[tuple[str, str, float | None], dict[tuple[str, int | None], list[float]]] = {}
     for one in numbers:
         values = groups.setdefault((one.method, one.metric, one.strength), {})
         values.setdefault((one.concept, one.seed), []).append(one.value)
     return [
-        Measured(method, metric, {key: _mean(values) for key, values in found.items()}, strength)
+        MetricValues(method, metric, {key: _mean(values) for key, values in found.items()}, strength)
         for (method, metric, strength), found in groups.items()
     ]
 
 
-def rows_of(experiment: str, layer: int, measured: Iterable[Measured]) -> list[Row]:
+def rows_of(experiment: str, layer: int, measured: Iterable[MetricValues]) -> list[Row]:
     """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval."""
     rows = []
     for one in measured:
@@ -70,7 +70,7 @@ def rows_of(experiment: str, layer: int, measured: Iterable[Measured]) -> list[R
     return rows
 
 
-def comparisons(experiment: str, layer: int, scores: Sequence[Measured], control: str, prefix: str) -> list[Row]:
+def comparisons(experiment: str, layer: int, scores: Sequence[MetricValues], control: str, prefix: str) -> list[Row]:
     """Each method against the `control`, paired over concepts: mean difference with interval, and Holm-adjusted p."""
     by_method = {one.method: one.by_concept() for one in scores}
     if control not in by_method:
@@ -94,7 +94,7 @@ def comparisons(experiment: str, layer: int, scores: Sequence[Measured], control
     ]
 
 
-def wins(scores: Sequence[Measured], baseline: str) -> list[Measured]:
+def win_values(scores: Sequence[MetricValues], baseline: str) -> list[MetricValues]:
     """For each concept 1 where a method scores above the baseline, 0.5 at a tie, 0 below, NaN where one is missing."""
     by_method = {one.method: one.values for one in scores}
     if baseline not in by_method:
@@ -104,7 +104,9 @@ def wins(scores: Sequence[Measured], baseline: str) -> list[Measured]:
     for one in scores:
         if one.method != baseline:
             won = metrics.wins(np.array(list(one.values.values())), np.array([base[key] for key in one.values]))
-            found.append(Measured(one.method, "steering.win_rate", dict(zip(one.values, won.tolist(), strict=True))))
+            found.append(
+                MetricValues(one.method, "steering.win_rate", dict(zip(one.values, won.tolist(), strict=True)))
+            )
     return found
 
 

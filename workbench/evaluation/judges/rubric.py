@@ -96,7 +96,7 @@ def prompts(item: JudgedText) -> tuple[str, str, str]:
     return concept, instruction, fluency
 
 
-def parse(reply: str) -> float:
+def parse_rating(reply: str) -> float:
     """The last `Rating: [[n]]` of an answer. Raises ValueError, with the reason, if there is none or n is no rating."""
     found = _RATING.findall(reply)
     if not found:
@@ -130,7 +130,7 @@ def _value(reply: Reply) -> tuple[float | None, str | None]:
     if reply.text is None:
         return None, reply.error or "no answer"
     try:
-        return parse(reply.text), None
+        return parse_rating(reply.text), None
     except ValueError as reason:
         return None, str(reason)
 
