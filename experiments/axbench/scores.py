@@ -33,17 +33,15 @@ def detection_rows(comparison: LayerComparison, scores: TextScores) -> list[Row]
     """Detection of each concept, and the mean over concepts with its interval; the mean over a method's repeats."""
     concepts = comparison.context.concepts
     keys: list[tuple[str, int | None]] = [(concept.name, None) for concept in concepts.targets]
-    repeats: dict[str, list[list[Detection]]] = {
-        name: [] for name in comparison.fitted if (name, 0) in scores
-    }  # in the order of the methods
+    repeats: dict[str, list[list[Detection]]] = {name: [] for name in comparison.fitted if (name, 0) in scores}
     for (name, _), matrix in scores.items():
         repeats[name].append(detections(concepts, matrix))
     measured = []
-    for method, found in repeats.items():
+    for name, results in repeats.items():
         for metric, attribute in DETECTION.items():
-            draws = np.array([[getattr(detection, attribute) for detection in repeat] for repeat in found])
+            draws = np.array([[getattr(detection, attribute) for detection in repeat] for repeat in results])
             values = dict(zip(keys, draws.mean(0).tolist(), strict=True))
-            measured.append(MetricValues(method, f"detection.{metric}", values))
+            measured.append(MetricValues(name, f"detection.{metric}", values))
     return rows_of(NAME, comparison.layer, measured)
 
 
@@ -65,7 +63,7 @@ def steering_rows(
     """The curves, the reported half, win rates, side effects, and differences from the baseline."""
     layer, baseline = comparison.layer, comparison.context.config.baseline
     measured = [*average_numbers(_curves(strengths)), *average_numbers(_reported(strengths, reported))]
-    scores = [one for one in measured if one.metric == "steering.score"]
+    scores = [values for values in measured if values.metric == "steering.score"]
     measured += [*win_values(scores, baseline), *average_numbers(_side_effects(side_effects))]
     return rows_of(NAME, layer, measured) + comparisons(NAME, layer, scores, baseline, "steering")
 
