@@ -24,7 +24,7 @@ from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
-from workbench.evaluation.judges.base import Item
+from workbench.evaluation.judges.base import JudgedText
 from workbench.evaluation.judges.choose import yardsticks
 from workbench.evaluation.judges.classifier import sentences
 from workbench.evaluation.judges.embedded import EmbeddedJudge
@@ -43,7 +43,7 @@ THERE = 1.0
 class Labelled:
     """The evaluation texts of a set: each with the concept it is labelled for, and the label."""
 
-    items: list[Item]
+    items: list[JudgedText]
     concept: np.ndarray
     label: np.ndarray
 
@@ -57,10 +57,10 @@ class Labelled:
         return cls(items, np.array([k for _, k in pairs]), np.array([concepts.labels[pair] for pair in pairs]))
 
 
-def _item(concepts: Dataset, row: int, k: int, plain: Mapping[str, tuple[str, ...]]) -> Item:
+def _item(concepts: Dataset, row: int, k: int, plain: Mapping[str, tuple[str, ...]]) -> JudgedText:
     concept, example = concepts.targets[k], concepts.items[row]
     others = tuple(text for text in plain.get(example.instruction, ()) if text != example.response)
-    return Item(concept.name, concept.description, example.instruction, example.response, 1.0, others)
+    return JudgedText(concept.name, concept.description, example.instruction, example.response, 1.0, others)
 
 
 def _plain_answers(concepts: Dataset) -> dict[str, tuple[str, ...]]:
@@ -141,7 +141,7 @@ def fluency_rows(name: str, concepts: Dataset, judge: EmbeddedJudge, model: Mode
 def _fluency(judge: EmbeddedJudge, model: Model, asked: list[str], texts: list[str]) -> np.ndarray:
     known = [float("nan") if value is None else value for value in perplexities(model, asked, texts)]
     concept = judge.classifier.names[0]
-    items = [Item(concept, "", *said) for said in zip(asked, texts, known, strict=True)]
+    items = [JudgedText(concept, "", *said) for said in zip(asked, texts, known, strict=True)]
     return np.array([rating.fluency for rating in judge.rate(items)], dtype=float)
 
 

@@ -3,11 +3,11 @@
 from workbench.registry import Entry
 
 EXPERIMENTS = {
-    "axbench": Entry("experiments.axbench:Config"),
-    "directions": Entry("experiments.directions:Config"),
-    "layer_sweep": Entry("experiments.layer_sweep:Config"),
-    "erasure": Entry("experiments.erasure:Config"),
-    "linear_hypothesis": Entry("experiments.linear_hypothesis:Config"),
-    "linear_origins": Entry("experiments.linear_origins:Config"),
+    "axbench": Entry("experiments.axbench:EXPERIMENT"),
+    "directions": Entry("experiments.directions:EXPERIMENT"),
+    "layer_sweep": Entry("experiments.layer_sweep:EXPERIMENT"),
+    "erasure": Entry("experiments.erasure:EXPERIMENT"),
+    "linear_hypothesis": Entry("experiments.linear_hypothesis:EXPERIMENT"),
+    "linear_origins": Entry("experiments.linear_origins:EXPERIMENT"),
 }
-"""Registered name to configuration."""
+"""Registered name to Experiment; `python -m experiments` lists them."""

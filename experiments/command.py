@@ -3,46 +3,64 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import TypeVar
-
-import tyro
+from typing import Generic, TypeVar
 
 C = TypeVar("C")
 
 
-def parse(kind: type[C], presets: Mapping[str, C], arguments: Sequence[str] | None = None) -> tuple[C, Path]:
-    """The configuration and the folder for runs, from `--preset`, `--config` and the flags of `kind`.
+@dataclass(frozen=True)
+class RunOptions:
+    """Flags that say how a run is carried out: they change no result and are no part of the configuration."""
+
+
+@dataclass(frozen=True)
+class Command(Generic[C]):
+    """What a command line asks for."""
+
+    config: C
+    root: Path
+    """The folder of all runs."""
+    options: RunOptions
+
+
+def parse_command(
+    program: str,
+    config: type[C],
+    presets: Mapping[str, C],
+    options: type[RunOptions],
+    about: str,
+    arguments: Sequence[str] | None = None,
+) -> Command[C]:
+    """What these arguments, by default those of the process, ask of `program`; `about` stands above the flags in help.
 
     Flags override `--config` (a run's config.json), which overrides `--preset`. Ends the program with a message on
     standard error for anything that cannot be understood.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    import tyro
+
+    from workbench.runs.config import read_config
+
+    first = argparse.ArgumentParser(program, add_help=False, allow_abbrev=False)
     first.add_argument("--preset", choices=list(presets), default="default")
     first.add_argument("--config", type=Path)
     first.add_argument("--root", type=Path, default=Path("runs"))
     known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    default = presets[known.preset]
-    if known.config is not None:
-        default = _read(kind, known.config)
-    about = (
-        f"--preset {{{','.join(presets)}}} chooses the defaults below, --config FILE takes them from a run's "
-        "config.json, --root FOLDER is where runs are kept."
-    )
+    groups = {"settings": config, "execution": options}
+    flags = make_dataclass("Flags", [(name, tyro.conf.OmitArgPrefixes[group]) for name, group in groups.items()])
     try:
-        config = tyro.cli(
-            kind,
-            prog=f"python -m {kind.__module__}",
-            default=default,
-            args=rest,
-            description=f"{kind.__doc__}\n\n{about}",
-        )
-    except ValueError as error:
+        settings = presets[known.preset] if known.config is None else read_config(config, known.config)
+        parsed = tyro.cli(flags, prog=program, default=flags(settings, options()), args=rest, description=about)
+    except mendable() as error:
         sys.exit(f"error: {error}")
-    return config, known.root
+    return Command(parsed.settings, known.root, parsed.execution)
 
 
-def _read(kind: type[C], path: Path) -> C:
-    from workbench.runs.config import read_config
+def mendable() -> tuple[type[Exception], ...]:
+    """Errors whose message tells the user what to change; they end a command with that one line."""
+    from workbench.evaluation.judges.base import JudgeError
+    from workbench.models.cache import WeightsError
+    from workbench.runs.errors import RunError, StorageError
 
-    return read_config(kind, path)
+    return ValueError, RunError, StorageError, WeightsError, JudgeError

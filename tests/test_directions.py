@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.command import parse
-from experiments.directions import METHODS, PRESETS, Config, run
+from experiments.directions import EXPERIMENT, METHODS, Config, run
 from experiments.directions.fit import fit_dictionary
-from experiments.directions.source import InMemory, OnDisk, choose
+from experiments.directions.source import InMemory, OnDisk, choose_source
 from steering.methods.diffmean import DiffMean
 from steering.methods.reft_r1 import ReFTr1
 from steering.training.objective import TrainingConfig
@@ -185,13 +184,15 @@ def test_a_killed_run_continues_to_the_same_dictionary(tmp_path: Path, on_disk: 
     before = {path: path.stat().st_mtime_ns for path in done}
     continued = command(on_disk, tmp_path / "killed")
     again = subprocess.run(continued, check=True, capture_output=True, text=True, env=environment)
-    assert again.stdout.strip().splitlines()[-1] == str(tmp_path / "killed" / "out.safetensors")
+    dictionary, out, folder = map(Path, again.stdout.strip().splitlines()[-3:])
+    assert out == tmp_path / "killed" / "out.safetensors"
+    assert dictionary == folder / "artifacts" / "dictionary.safetensors"
     assert {path: path.stat().st_mtime_ns for path in done} == before
-    config = Config(str(on_disk[0]), str(on_disk[1]), block=1, layer=1, dtype="float32")
+    config = Config(model=str(on_disk[0]), concepts=str(on_disk[1]), block=1, layer=1, dtype="float32")
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        whole = run(config, tmp_path / "whole")
+        whole = run(config, tmp_path / "whole") / "artifacts" / "dictionary.safetensors"
     finally:
         torch.set_num_threads(threads)
     killed = Dictionary.load(tmp_path / "killed" / "out.safetensors")
@@ -200,20 +201,20 @@ def test_a_killed_run_continues_to_the_same_dictionary(tmp_path: Path, on_disk: 
 
 
 def test_the_source_is_what_the_name_says(tmp_path: Path):
-    assert len(choose("packaged", 3).targets) == 3
+    assert len(choose_source("packaged", 3).targets) == 3
     folder = write_axbench(planted_set(3), tmp_path / "three")
-    assert [concept.description for concept in choose(str(folder), 2).targets] == [
+    assert [concept.description for concept in choose_source(str(folder), 2).targets] == [
         "texts full of sign number 0",
         "texts full of sign number 1",
     ]
 
 
 def test_flags_and_help(capsys: pytest.CaptureFixture[str]):
-    config, _ = parse(Config, PRESETS, ["--method", "reft_r1", "--block", "4"])
+    config = EXPERIMENT.parse(["--method", "reft_r1", "--block", "4"]).config
     assert config == Config(method="reft_r1", block=4)
     assert set(METHODS) == {"diffmean", "diffmean_text", "reft_r1"}
     with pytest.raises(SystemExit) as ended:
-        parse(Config, PRESETS, ["--block", "0"])
+        EXPERIMENT.parse(["--block", "0"])
     assert "expected numbers at least 1" in capsys.readouterr().err + str(ended.value.code)
 
 

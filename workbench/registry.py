@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a class lies, and the settings that it is registered with."""
+    """Where a class, a function or a value lies, and the settings that it is registered with."""
 
     path: str
-    """`module:Class`, imported when it is first asked for."""
+    """`module:name`, imported when it is first asked for."""
     options: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -20,8 +20,12 @@ class Entry:
         return self.path.split(":")[1]
 
     def resolve(self) -> Any:
-        """The class itself."""
+        """What it names."""
         return getattr(import_module(self.path.split(":")[0]), self.name)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """What it gives for these arguments, for an entry that names a function."""
+        return self.resolve()(*arguments, **named)
 
     def make(self) -> Any:
         """An object of the class."""

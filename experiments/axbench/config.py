@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from experiments.command import RunOptions
+from experiments.options import ConceptOptions
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
 from workbench.runs.fields import above, at_least, check_fields, some
@@ -25,18 +27,9 @@ NAME = "axbench"
 
 
 @dataclass(frozen=True)
-class Config:
-    """Compare ways of reading and writing concepts, after AxBench (arXiv:2501.17148).
+class Config(ConceptOptions):
+    """Compare ways of reading and writing concepts, after AxBench (arXiv:2501.17148)."""
 
-    Where the work is done changes no result: --executor {local,processes,ray} and --workers N, see docs/cluster.md.
-    """
-
-    model: str = "smollm2-135m-instruct"
-    """A built-in name, a local folder, a .gguf file or a Hugging Face id."""
-    concepts: str = "packaged"
-    """`packaged`, a folder made by AxBench, or a .jsonl or .csv file."""
-    limit: int | None = None
-    """Use only the first concepts."""
     layers: tuple[int, ...] = ()
     """Blocks whose output is read and written; none means the one at 0.6 of the depth."""
     methods: tuple[str, ...] = QUICK
@@ -68,8 +61,6 @@ class Config:
     """Neutral texts on which the side effect of steering is measured."""
     baseline: str = "random"
     """The method that win rates and differences are against."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
     def __post_init__(self) -> None:
         check_fields(
@@ -103,6 +94,16 @@ class Config:
                 f"the baseline {self.baseline!r} is not among the steered methods ({', '.join(self.steered)}); name "
                 "one of them, or steer with it too"
             )
+
+
+@dataclass(frozen=True)
+class ExecutionOptions(RunOptions):
+    """Where the work is done, which changes no result; see docs/cluster.md."""
+
+    executor: Literal["local", "processes", "ray"] = "local"
+    """Here, in processes of this machine, or on a Ray cluster."""
+    workers: int | None = None
+    """How many; none leaves it to the executor."""
 
 
 PRESETS = {

@@ -1,98 +1,60 @@
 """How well the methods at one layer find the concepts in text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 
-from experiments.axbench.bench import Bench
-from experiments.axbench.config import NAME
-from experiments.axbench.level import Level
-from workbench.evaluation.detecting import detections, text_scores
-from workbench.evaluation.summary import Measured, rows_of
+from experiments.axbench.context import ComparisonContext
+from experiments.axbench.layer import LayerComparison
+from workbench.evaluation.detecting import text_scores
 from workbench.methods.capabilities import detects, runs_to_detect
 from workbench.runs.executors import UnitWork
-from workbench.runs.rows import Row
 from workbench.runs.units import Inputs
 
-DETECTION = {
-    "auroc": "auroc",
-    "auroc_with_hard": "auroc_hard",
-    "auroc_compat": "auroc_compat",
-    "f1": "f1",
-    "hard_negative_accuracy": "hard_negative_accuracy",
-    "hard_negative_accuracy_compat": "hard_negative_accuracy_compat",
-    "f1_at_1_percent": "imbalanced_f1",
-}
-"""Metric in results.json to the field of a Detection."""
+TextScores = Mapping[tuple[str, int], Float[np.ndarray, "text concept"]]
+"""By method and repeat (0 is the method itself), the score of every text for every concept."""
 
 
-@dataclass(frozen=True, eq=False)
-class DetectionTask:
-    """Detection by every method that detects, on texts that no choice has seen."""
+def detect(comparison: LayerComparison) -> TextScores:
+    """Stage: the scores of all texts, by each method that detects and by each of its repeats."""
+    return _slow_scores(comparison) | _quick_scores(comparison)
 
-    bench: Bench
-    layer: int
 
-    @property
-    def level(self) -> Level:
-        """The fitted methods."""
-        return self.bench.levels[self.layer]
+def _slow_scores(comparison: LayerComparison) -> dict[tuple[str, int], np.ndarray]:
+    """Of the methods that run the model on every text: units of work, one a concept."""
+    context, scores = comparison.context, {}
+    for name, (method, _) in comparison.fitted.items():
+        if runs_to_detect(method):
+            works = [Detect(comparison.layer, name, concept.name) for concept in context.concepts.targets]
+            columns = context.executor.finish(context, works, f"{name} ({comparison.layer})")
+            scores[name, 0] = np.array(columns, dtype=np.float32).T
+    return scores
 
-    def run(self) -> list[Row]:
-        """Detection rows: each concept, and the mean over concepts with its interval; and what fitting cost."""
-        keys: list[tuple[str, int | None]] = [(concept.name, None) for concept in self.bench.concepts.targets]
-        measured = []
-        for method, repeats in self._detections().items():
-            for metric, attribute in DETECTION.items():
-                draws = np.array([[getattr(one, attribute) for one in concepts] for concepts in repeats])
-                values = dict(zip(keys, draws.mean(0).tolist(), strict=True))
-                measured.append(Measured(method, f"detection.{metric}", values))
-        costs = dict.fromkeys(self.bench.methods, 0.0)
-        for (method, _), stored in self.level.fits.items():
-            costs[method] += stored.note["seconds"]
-        return rows_of(NAME, self.layer, measured) + [
-            Row(experiment=NAME, method=name, layer=self.layer, metric="cost.seconds", value=seconds)
-            for name, seconds in costs.items()
-        ]
 
-    @cached_property
-    def scores(self) -> dict[tuple[str, int], Float[np.ndarray, "text concept"]]:
-        """The score of every text for every concept by each method that detects, and by each of its repeats."""
-        found: dict[tuple[str, int], np.ndarray] = {(name, 0): self._slow_scores(name) for name in self._slow}
-        quick = {name: one for name, one in self.level.fitted.items() if detects(one[0]) and name not in self._slow}
-        for spec in dict.fromkeys(method.reads(self.level.site) for method, _ in quick.values()):
-            states = self.bench.states.at(spec)
-            able = {
-                (name, at): (one, artifacts if at == 0 else one.fit_all(states))
-                for name, (method, artifacts) in quick.items()
-                if method.reads(self.level.site) == spec
-                for at, one in enumerate(method.repeats())
-            }
-            found |= text_scores(states, able)
-        return found
-
-    @property
-    def _slow(self) -> list[str]:
-        return [name for name, (method, _) in self.level.fitted.items() if runs_to_detect(method)]
-
-    def _slow_scores(self, name: str) -> Float[np.ndarray, "text concept"]:
-        """The scores of a method that runs the model on every text: units of work, one a concept."""
-        works = [Detect(self.layer, name, concept.name) for concept in self.bench.concepts.targets]
-        columns = self.bench.executor.finish(self.bench, works, f"{name} ({self.layer})")
-        return np.array(columns, dtype=np.float32).T
-
-    def _detections(self) -> dict[str, list]:
-        """For each method that detects, the Detection of every concept, for each of its repeats."""
-        found: dict[str, list] = {name: [] for name, (method, _) in self.level.fitted.items() if detects(method)}
-        for (name, _), scores in self.scores.items():
-            found[name].append(detections(self.bench.concepts, scores))
-        return found
+def _quick_scores(comparison: LayerComparison) -> dict[tuple[str, int], np.ndarray]:
+    """Of the others, all at once for each way of reading."""
+    site, scores = comparison.site, {}
+    quick = {
+        name: (method, artifacts)
+        for name, (method, artifacts) in comparison.fitted.items()
+        if detects(method) and not runs_to_detect(method)
+    }
+    for spec in dict.fromkeys(method.reads(site) for method, _ in quick.values()):
+        states = comparison.context.states.at(spec)
+        fitted = {
+            (name, number): (repeat, artifacts if number == 0 else repeat.fit_all(states))
+            for name, (method, artifacts) in quick.items()
+            if method.reads(site) == spec
+            for number, repeat in enumerate(method.repeats())
+        }
+        scores |= text_scores(states, fitted)
+    return scores
 
 
 @dataclass(frozen=True)
-class Detect(UnitWork[Bench]):
+class Detect(UnitWork[ComparisonContext]):
     """A unit of work: the scores of all texts for one concept, by a method that runs the model on them."""
 
     layer: int
@@ -104,15 +66,16 @@ class Detect(UnitWork[Bench]):
         """See Work."""
         return f"detect/{self.layer}/{self.method}/{self.concept}"
 
-    def inputs(self, context: Bench) -> Inputs:
+    def inputs(self, context: ComparisonContext) -> Inputs:
         """See UnitWork."""
-        artifact = context.levels[self.layer].fit_digests[self.method, self.concept]
+        artifact = context.once(LayerComparison, self.layer).fit_digests[self.method, self.concept]
         return {**context.model.identity, "artifact": artifact, "items": context.text_digest, "version": 1}
 
-    def compute(self, context: Bench) -> list[float | None]:
+    def compute(self, context: ComparisonContext) -> list[float | None]:
         """None stands for training texts, which are not scored."""
-        level = context.levels[self.layer]
-        method, artifacts = level.fitted[self.method]
-        one = artifacts[context.concepts.index(self.concept)]
-        (scores,) = text_scores(context.states.at(method.reads(level.site)), {self.method: (method, [one])}).values()
+        comparison = context.once(LayerComparison, self.layer)
+        method, artifacts = comparison.fitted[self.method]
+        artifact = artifacts[context.concepts.index(self.concept)]
+        states = context.states.at(method.reads(comparison.site))
+        (scores,) = text_scores(states, {self.method: (method, [artifact])}).values()
         return [None if np.isnan(score) else float(score) for score in scores[:, 0]]

@@ -73,7 +73,7 @@ class OnDisk:
         return self.folder.read(numbers)
 
 
-def choose(name: str, limit: int | None) -> Source:
+def choose_source(name: str, limit: int | None) -> Source:
     """The source that a configuration names. Raises DataError for data that is not whole."""
     if Path(name).is_dir():
         return OnDisk(AxBenchFolder(Path(name)), limit)

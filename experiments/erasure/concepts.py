@@ -12,18 +12,17 @@ from tqdm.auto import tqdm
 
 from experiments.erasure.config import NAME, Config
 from experiments.erasure.methods import METHODS
-from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
+from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
+from experiments.options import note_model
 from steering.erasure.amnesic import effects
 from steering.erasure.projection import random_erasers
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Label, Split
-from workbench.data.named import dataset
 from workbench.data.states import States
-from workbench.evaluation.summary import Number, gather, rows_of
+from workbench.evaluation.summary import Number, average_numbers, rows_of
 from workbench.methods.fitting import mean_states
 from workbench.models.cache import cache_root
-from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Row as TokenRow
@@ -37,7 +36,7 @@ Values = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class ErasureContext:
     """The run with its model, and the states of all texts, read when they are first needed."""
 
     config: Config
@@ -46,18 +45,18 @@ class Bench:
     concepts: Dataset
 
     @classmethod
-    def of(cls, config: Config, run: Run) -> "Bench":
+    def of(cls, config: Config, run: Run) -> "ErasureContext":
         """Load what the configuration names. Raises ValueError for an unknown method."""
         if unknown := [name for name in config.methods if name not in METHODS]:
             raise ValueError(f"there are no erasers {unknown}; known are {', '.join(METHODS)}")
-        model = load(config.model, dtype=config.dtype)
-        run.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest)
-        return cls(config, run, model, dataset(config.concepts, config.limit))
+        model = config.load_model()
+        note_model(run, model)
+        return cls(config, run, model, config.load_concepts())
 
     @property
     def site(self) -> Site:
         """Where concepts are erased."""
-        return self.model.site() if self.config.layer is None else Site(self.config.layer)
+        return self.config.site(self.model)
 
     @cached_property
     def data(self) -> States:
@@ -72,12 +71,12 @@ class Bench:
             raise DataError(f"only {len(means)} of {len(self.concepts.items)} texts have tokens")
         return means
 
-    def part(self, concept: str, split: Split) -> Part:
+    def part(self, concept: str, split: Split) -> SplitStates:
         """The text states of one split of a concept: positives, then negatives; hard negatives are left out."""
         rows = [
             torch.from_numpy(self.concepts.rows(concept, split, label)) for label in (Label.POSITIVE, Label.NEGATIVE)
         ]
-        return Part(self.means[torch.cat(rows)], torch.arange(sum(map(len, rows))) < len(rows[0]))
+        return SplitStates(self.means[torch.cat(rows)], torch.arange(sum(map(len, rows))) < len(rows[0]))
 
     def parts(self, concept: str) -> Parts:
         """All splits of a concept."""
@@ -95,69 +94,71 @@ class Bench:
         return {name: self.concepts.digest_of(name, SPLITS) for name in names}
 
 
-def measure_concepts(bench: Bench) -> list[Row]:
+def measure_concepts(context: ErasureContext) -> list[Row]:
     """A row for each concept, method and metric, and their means over concepts with intervals."""
-    names = [concept.name for concept in bench.concepts.targets]
-    before = {name: _before(bench, name) for name in names}
+    names = [concept.name for concept in context.concepts.targets]
+    before = {name: _before(context, name) for name in names}
     numbers = []
     for name in tqdm(names, desc="erasure", unit="concept", disable=None):
-        erasers = {method: _eraser(bench, name, method) for method in bench.config.methods}
+        erasers = {method: _eraser(context, name, method) for method in context.config.methods}
         numbers += [
             Number(method, metric, name, None, value)
-            for metric, values in {**_left(bench, name, erasers, before), **_lost(bench, name, erasers)}.items()
+            for metric, values in {**_left(context, name, erasers, before), **_lost(context, name, erasers)}.items()
             for method, value in values.items()
         ]
-    return rows_of(NAME, bench.site.layer, gather(numbers))
+    return rows_of(NAME, context.site.layer, average_numbers(numbers))
 
 
-def _before(bench: Bench, concept: str) -> float:
+def _before(context: ErasureContext, concept: str) -> float:
     """What a linear probe finds in the untouched states."""
-    inputs = bench.inputs | {"items": bench.digests[concept], "version": 1}
-    return bench.run.unit(f"before/{concept}", inputs, lambda: _linear(bench.parts(concept)))
+    inputs = context.inputs | {"items": context.digests[concept], "version": 1}
+    return context.run.unit(f"before/{concept}", inputs, lambda: _linear(context.parts(concept)))
 
 
-def _eraser(bench: Bench, concept: str, method: str) -> ConceptEraser:
+def _eraser(context: ErasureContext, concept: str, method: str) -> ConceptEraser:
     """Fitted once, and copied to where a user finds it."""
-    inputs = bench.inputs | METHODS[method].identity | {"items": bench.concepts.digest_of(concept)}
-    path = bench.run.unit_file(
+    inputs = context.inputs | METHODS[method].identity | {"items": context.concepts.digest_of(concept)}
+    path = context.run.unit_file(
         f"eraser/{method}/{concept}",
         inputs,
-        lambda path: METHODS[method].fit(bench.data[concept]).save(path),
+        lambda path: METHODS[method].fit(context.data[concept]).save(path),
         ".safetensors",
     )
-    copy_file(path, bench.run.artifacts / f"{concept}-{method}.safetensors")
+    copy_file(path, context.run.artifacts / f"{concept}-{method}.safetensors")
     return ConceptEraser.load(path)
 
 
-def _left(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser], before: Mapping[str, float]) -> Values:
+def _left(
+    context: ErasureContext, concept: str, erasers: Mapping[str, ConceptEraser], before: Mapping[str, float]
+) -> Values:
     """What readers find in the text states, before and after, as a unit."""
-    others = digest([found for name, found in bench.digests.items() if name != concept])
-    inputs = _inputs(bench, concept, erasers) | {"others": others}
-    return bench.run.unit(f"left/{concept}", inputs, lambda: _measured_left(bench, concept, erasers, before))
+    others = digest([found for name, found in context.digests.items() if name != concept])
+    inputs = _inputs(context, concept, erasers) | {"others": others}
+    return context.run.unit(f"left/{concept}", inputs, lambda: _measured_left(context, concept, erasers, before))
 
 
-def _lost(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> Values:
+def _lost(context: ErasureContext, concept: str, erasers: Mapping[str, ConceptEraser]) -> Values:
     """What the live model loses, as a unit; its random controls depend on all texts and on the concept's number."""
-    inputs = _inputs(bench, concept, erasers) | {
-        "settings": {name: getattr(bench.config, name) for name in ("draws", "texts", "max_tokens")},
-        "texts": bench.concepts.texts_digest,
-        "number": bench.concepts.index(concept),
+    inputs = _inputs(context, concept, erasers) | {
+        "settings": {name: getattr(context.config, name) for name in ("draws", "texts", "max_tokens")},
+        "texts": context.concepts.texts_digest,
+        "number": context.concepts.index(concept),
     }
-    return bench.run.unit(f"lost/{concept}", inputs, lambda: _measured_lost(bench, concept, erasers))
+    return context.run.unit(f"lost/{concept}", inputs, lambda: _measured_lost(context, concept, erasers))
 
 
-def _inputs(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> dict[str, JSON]:
+def _inputs(context: ErasureContext, concept: str, erasers: Mapping[str, ConceptEraser]) -> dict[str, JSON]:
     """What a measurement of one concept's erasers depends on."""
     found: dict[str, JSON] = {method: eraser.content_digest for method, eraser in erasers.items()}
-    return bench.inputs | {"items": bench.digests[concept], "erasers": found, "version": 1}
+    return context.inputs | {"items": context.digests[concept], "erasers": found, "version": 1}
 
 
 def _measured_left(
-    bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser], before: Mapping[str, float]
+    context: ErasureContext, concept: str, erasers: Mapping[str, ConceptEraser], before: Mapping[str, float]
 ) -> Values:
     """What readers find in the text states, before and after."""
-    whole = bench.parts(concept)
-    others = [other.name for other in bench.concepts.targets if other.name != concept]
+    whole = context.parts(concept)
+    others = [other.name for other in context.concepts.targets if other.name != concept]
     found: Values = {}
 
     def put(method: str, **values: float) -> None:
@@ -171,7 +172,7 @@ def _measured_left(
         eraser = fitted.eraser
         put(method, **_readings(whole.erased(eraser)), rank=float(eraser.rank), edit=edit_share(whole.test, eraser))
         if others:
-            put(method, others=fmean(_linear(bench.parts(other).erased(eraser)) for other in others))
+            put(method, others=fmean(_linear(context.parts(other).erased(eraser)) for other in others))
     return found
 
 
@@ -188,13 +189,13 @@ def _linear(parts: Parts) -> float:
     return accuracy(linear(parts), parts.test.y)
 
 
-def _measured_lost(bench: Bench, concept: str, erasers: Mapping[str, ConceptEraser]) -> Values:
+def _measured_lost(context: ErasureContext, concept: str, erasers: Mapping[str, ConceptEraser]) -> Values:
     """What the live model loses on texts with the concept (`carriers`) and without (`neutral`)."""
     found: Values = {}
     for kind, label in (("carriers", Label.POSITIVE), ("neutral", Label.NEGATIVE)):
-        rows = bench.concepts.rows(concept, "evaluation", label)[: bench.config.texts]
-        tokens = _answers(bench, [int(row) for row in rows])
-        found |= {f"{metric}.{kind}": values for metric, values in _losses(bench, concept, tokens, erasers).items()}
+        rows = context.concepts.rows(concept, "evaluation", label)[: context.config.texts]
+        tokens = _answers(context, [int(row) for row in rows])
+        found |= {f"{metric}.{kind}": values for metric, values in _losses(context, concept, tokens, erasers).items()}
     return found
 
 
@@ -208,12 +209,12 @@ def controls(data: States, concept: str, ranks: Iterable[int], draws: int) -> di
     }
 
 
-def _losses(bench: Bench, concept: str, tokens: Tokens, erasers: Mapping[str, ConceptEraser]) -> Values:
+def _losses(context: ErasureContext, concept: str, tokens: Tokens, erasers: Mapping[str, ConceptEraser]) -> Values:
     """Mean KL, rise of the loss and fall of top-1 accuracy, of each eraser and of random subspaces of its rank."""
-    drawn = controls(bench.data, concept, (each.eraser.rank for each in erasers.values()), bench.config.draws)
+    drawn = controls(context.data, concept, (each.eraser.rank for each in erasers.values()), context.config.draws)
     edits = [each.edit() for each in erasers.values()]
-    edits += [control.edit(bench.site) for control in drawn.values()]
-    before, *after = effects(bench.model, tokens, edits)
+    edits += [control.edit(context.site) for control in drawn.values()]
+    before, *after = effects(context.model, tokens, edits)
     changes = [
         {
             "kl": float(effect.kl.mean()),
@@ -227,13 +228,13 @@ def _losses(bench: Bench, concept: str, tokens: Tokens, erasers: Mapping[str, Co
     for method, each in erasers.items():
         for metric, value in own[method].items():
             found.setdefault(metric, {})[method] = value
-            others = [random[each.eraser.rank, draw][metric] for draw in range(bench.config.draws)]
+            others = [random[each.eraser.rank, draw][metric] for draw in range(context.config.draws)]
             found.setdefault(f"random.{metric}", {})[method] = fmean(others)
     return found
 
 
-def _answers(bench: Bench, rows: Sequence[int]) -> Tokens:
+def _answers(context: ErasureContext, rows: Sequence[int]) -> Tokens:
     """Texts whose responses end after `max_tokens` tokens."""
-    tokens = bench.model.encode([bench.concepts.items[row].conversation for row in rows])
-    cut = bench.config.max_tokens
+    tokens = context.model.encode([context.concepts.items[row].conversation for row in rows])
+    cut = context.config.max_tokens
     return Tokens(tuple(TokenRow(row.ids[: row.response + cut], row.prefix, row.response) for row in tokens))

@@ -1,25 +1,17 @@
 """The settings of the experiment, and its presets."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from experiments.options import LayerOptions
 from workbench.runs.fields import at_least, check_fields, some
 
 NAME = "erasure"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LayerOptions):
     """Take concepts out of hidden states and word vectors: what is left, what it costs, what the model loses."""
 
-    model: str = "smollm2-135m-instruct"
-    """A built-in name, a local folder, a .gguf file or a Hugging Face id."""
-    concepts: str = "packaged"
-    """`packaged`, a folder made by AxBench, or a .jsonl or .csv file."""
-    limit: int | None = None
-    """Use only the first concepts."""
-    layer: int | None = None
-    """The block whose output is erased; none means the one at 0.6 of the depth."""
     methods: tuple[str, ...] = ("leace", "leace_texts", "mean_projection", "inlp")
     """Which erasers are fitted; see experiments.erasure.methods."""
     draws: int = 5
@@ -34,8 +26,6 @@ class Config:
     """Use the first words only: the most frequent ones, in most files."""
     leaning: int = 500
     """Words on each side of the gender direction that count as leaning to it."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
     def __post_init__(self) -> None:
         check_fields(

@@ -19,28 +19,28 @@ GRID = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SplitStates:
     """States and whether each has the concept."""
 
     x: Float64[Tensor, "item d"]
     y: Bool[Tensor, "item"]
 
-    def erased(self, eraser: Eraser) -> "Part":
+    def erased(self, eraser: Eraser) -> "SplitStates":
         """The same items after the eraser."""
-        return Part(eraser(self.x), self.y)
+        return SplitStates(eraser(self.x), self.y)
 
-    def at(self, chosen: Int[Tensor, "item"] | Bool[Tensor, "item"]) -> "Part":
+    def at(self, chosen: Int[Tensor, "item"] | Bool[Tensor, "item"]) -> "SplitStates":
         """Some of the items."""
-        return Part(self.x[chosen], self.y[chosen])
+        return SplitStates(self.x[chosen], self.y[chosen])
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
     """What probes are trained on, what chooses their penalty, and what they are judged on."""
 
-    train: Part
-    held: Part
-    test: Part
+    train: SplitStates
+    held: SplitStates
+    test: SplitStates
 
     def erased(self, eraser: Eraser) -> "Parts":
         """All three after the eraser."""
@@ -49,7 +49,7 @@ class Parts:
     def standard(self) -> "Parts":
         """Shifted and scaled feature by feature as the training states want it."""
         mean, scale = self.train.x.mean(0), self.train.x.std(0).clamp_min(1e-9)
-        return Parts(*(Part((part.x - mean) / scale, part.y) for part in (self.train, self.held, self.test)))
+        return Parts(*(SplitStates((part.x - mean) / scale, part.y) for part in (self.train, self.held, self.test)))
 
 
 def accuracy(said: Bool[Tensor, "item"], y: Bool[Tensor, "item"]) -> float:
@@ -66,7 +66,7 @@ def linear(parts: Parts, grid: tuple[float, ...] = GRID) -> Bool[Tensor, "item"]
     return (standard.test.x @ best.weight + best.intercept)[:, 0] > 0
 
 
-def fresh(test: Part) -> float:
+def fresh(test: SplitStates) -> float:
     """Accuracy of linear probes that are trained on one half of the items and judged on the other, both ways.
 
     For items that the eraser was not fitted on: whether the concept is gone, and not only from the fitted texts. C is
@@ -108,7 +108,7 @@ def clusters(parts: Parts, seed: int = 0) -> float:
     return float(adjusted_rand_score(test.y.numpy(), said))
 
 
-def edit_share(part: Part, eraser: Eraser) -> float:
+def edit_share(part: SplitStates, eraser: Eraser) -> float:
     """Mean squared length of the change over the total variance of the states."""
     return float(eraser.taken(part.x).square().sum(1).mean() / part.x.var(0, correction=0).sum())
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.erasure.concepts import Bench
+from experiments.erasure.concepts import ErasureContext
 from experiments.erasure.methods import METHODS
 from experiments.erasure.words import METHODS as BY_WORDS
 from workbench.evaluation.intervals import paired_difference
@@ -54,7 +54,7 @@ NOTES = (
 )
 
 
-def build_report(bench: Bench) -> Document:
+def build_report(bench: ErasureContext) -> Document:
     """The report of a finished run, from its rows."""
     rows = bench.run.rows()
     headline = {
@@ -84,7 +84,7 @@ def build_report(bench: Bench) -> Document:
     )
 
 
-def _left(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
+def _left(bench: ErasureContext, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
     methods = ("none", *bench.config.methods)
     table = Table(
         name="left",
@@ -111,7 +111,7 @@ def _left(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], 
     return Section(title="What is left", blocks=(table, grid))
 
 
-def _lost(bench: Bench, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
+def _lost(bench: ErasureContext, rows: Sequence[Row], headline: Mapping[tuple[str, str], Estimate]) -> Section:
     tables = []
     for kind, said in KINDS.items():
         found = _table(headline, bench.config.methods, {f"{metric}.{kind}": name for metric, name in LOST.items()})

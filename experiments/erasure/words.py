@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from experiments.erasure.concepts import Bench
+from experiments.erasure.concepts import ErasureContext
 from experiments.erasure.config import NAME, Config
-from experiments.erasure.readers import Part, Parts, clusters, edit_share, fresh, linear, network
+from experiments.erasure.readers import Parts, SplitStates, clusters, edit_share, fresh, linear, network
 from steering.erasure import ERASURES
 from steering.erasure.debias import WordVectors, direct_bias, hard_debias, pair_direction
 from workbench.artifacts.eraser import Eraser
@@ -63,9 +63,9 @@ class Leaning:
         """The leaning words' vectors in fifths: three to train, one to choose, one to judge."""
         return Parts(*(self._part(vectors, fifths) for fifths in FIFTHS.values()))
 
-    def _part(self, vectors: WordVectors, fifths: Sequence[int]) -> Part:
+    def _part(self, vectors: WordVectors, fifths: Sequence[int]) -> SplitStates:
         sides = [[word for k, word in enumerate(side) if k % 5 in fifths] for side in self.words]
-        return Part(vectors.of([*sides[0], *sides[1]]), torch.arange(sum(map(len, sides))) < len(sides[0]))
+        return SplitStates(vectors.of([*sides[0], *sides[1]]), torch.arange(sum(map(len, sides))) < len(sides[0]))
 
 
 def _lists() -> dict[str, Any]:
@@ -83,9 +83,9 @@ def without_common(vectors: WordVectors) -> WordVectors:
     return WordVectors(vectors.words, centred - centred @ strongest @ strongest.T)
 
 
-def measure_words(bench: Bench) -> list[Row]:
+def measure_words(context: ErasureContext) -> list[Row]:
     """A row for each method and metric; the intervals of the probes are over words."""
-    config, model = bench.config, bench.model
+    config, model = context.config, context.model
     inputs = {
         **source(config, model),
         "lists": digest(_lists()),
@@ -93,7 +93,7 @@ def measure_words(bench: Bench) -> list[Row]:
         "erasers": {name: ERASURES[name].make().identity for name in METHODS if name in ERASURES},
         "version": 1,
     }
-    found = bench.run.unit("words", inputs, lambda: _measure(chosen_vectors(config, model), config.leaning))
+    found = context.run.unit("words", inputs, lambda: _measure(chosen_vectors(config, model), config.leaning))
     return [
         Row(experiment=NAME, method=method, metric=f"words.{metric}", **number)
         for method, metrics in found.items()

@@ -27,7 +27,7 @@ Directions = Mapping[int, Float[Tensor, "d"]]
 
 
 @dataclass(frozen=True)
-class Question:
+class CausalQuestion:
     """How the model is asked about a text, and the two answers."""
 
     before: str
@@ -41,14 +41,14 @@ class Question:
 
 
 QUESTIONS = {
-    "true": Question("", " This statement is:", " TRUE", " FALSE"),
-    "positive": Question("Review: ", " Sentiment:", " positive", " negative"),
+    "true": CausalQuestion("", " This statement is:", " TRUE", " FALSE"),
+    "positive": CausalQuestion("Review: ", " Sentiment:", " positive", " negative"),
 }
 """By what the column says; other columns have no question that the model could answer."""
 
 
 @dataclass(frozen=True)
-class Effect:
+class CausalEffect:
     """What a direction does to the log-odds of the answer `yes`, over the texts asked about."""
 
     accuracy: Interval
@@ -65,7 +65,7 @@ class Effect:
         return asdict(self)
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> "Effect":
+    def of(cls, stored: dict[str, Any]) -> "CausalEffect":
         """From JSON."""
         return cls(**restored(stored))
 
@@ -82,7 +82,7 @@ class Effect:
 
 def effect(
     model: Model, dataset: Dataset, directions: Directions, *, texts: int = 60, shots: int = 4, seed: int = 0
-) -> Effect:
+) -> CausalEffect:
     """Ask about evaluation texts, unedited and with the directions added to one class and taken from the other.
 
     As many texts of both labels are drawn, `texts` at most; `shots` training texts of both labels in turn, the same
@@ -102,7 +102,7 @@ def effect(
     group, moved = dataset.group[rows], edited - plain
     right = (plain > np.median(plain)) == label
     [accuracy] = bootstrap_clusters(group, class_mean(right.astype(float), label))
-    return Effect(
+    return CausalEffect(
         accuracy,
         float(plain[label].mean() - plain[~label].mean()),
         bootstrap(moved[~label]),
@@ -125,7 +125,7 @@ def _drawn(dataset: Dataset, split: Split, n: int, rng: np.random.Generator) -> 
     return [rng.permutation(rows[label == value])[:each] for value in (True, False)]
 
 
-def _prompts(dataset: Dataset, question: Question, rows: np.ndarray, shots: list[np.ndarray]) -> list[str]:
+def _prompts(dataset: Dataset, question: CausalQuestion, rows: np.ndarray, shots: list[np.ndarray]) -> list[str]:
     shown = [row for pair in zip(*shots, strict=True) for row in pair]
     head = "".join(
         f"{question.about(dataset.items[row].response, dataset.column(0)[row] == Label.POSITIVE)}\n" for row in shown
@@ -133,7 +133,7 @@ def _prompts(dataset: Dataset, question: Question, rows: np.ndarray, shots: list
     return [head + question.about(dataset.items[row].response) for row in rows]
 
 
-def _log_odds(model: Model, question: Question, prompts: Sequence[str]) -> Float[np.ndarray, " prompt"]:
+def _log_odds(model: Model, question: CausalQuestion, prompts: Sequence[str]) -> Float[np.ndarray, " prompt"]:
     """log p(yes) - log p(no) as what follows each prompt, in nats."""
     n = len(prompts)
     tokens = model.tokenize([*prompts, *prompts], [question.yes] * n + [question.no] * n, chat=False)
@@ -141,7 +141,7 @@ def _log_odds(model: Model, question: Question, prompts: Sequence[str]) -> Float
     return nll[n:] - nll[:n]
 
 
-def edits_of(model: Model, question: Question, prompt: str, directions: Directions, strength: float) -> list[Add]:
+def edits_of(model: Model, question: CausalQuestion, prompt: str, directions: Directions, strength: float) -> list[Add]:
     """What moves every layer, from a text's last token on, through the question and its answer; for all prompts."""
     whole, text = model.tokenize([prompt, prompt.removesuffix(question.after)], chat=False).lengths
     where = Positions(f"prompt[-{whole - text + 1}:]+response")

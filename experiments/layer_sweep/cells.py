@@ -22,7 +22,7 @@ TOL = 1e-5
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredProbe:
     """One probe: what was chosen on validation texts, and what evaluation texts say; None was not asked for."""
 
     column: str
@@ -41,7 +41,7 @@ class Measured:
     states tell nothing."""
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> "Measured":
+    def of(cls, stored: dict[str, Any]) -> "MeasuredProbe":
         """From JSON."""
         return cls(**restored(stored))
 
@@ -52,7 +52,7 @@ def restored(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class ColumnLabels:
     """The labels of a dataset as the solvers take them, each class of a column weighing the same."""
 
     y: Float[Tensor, "text column"]
@@ -61,7 +61,7 @@ class Columns:
     validation: Float[Tensor, "text column"]
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Columns":
+    def of(cls, dataset: Dataset) -> "ColumnLabels":
         """From its labels. Raises DataError for a column without both labels in each split."""
         labels = torch.from_numpy(dataset.plain_labels.copy())
         y, use = (labels == 1).float(), (labels >= 0).float()
@@ -94,7 +94,7 @@ class Probes:
         return self.variance / self.found.C
 
 
-def choose(x: Float[Tensor, "text d"], columns: Columns, grid: Sequence[float]) -> Probes:
+def choose_penalty(x: Float[Tensor, "text d"], columns: ColumnLabels, grid: Sequence[float]) -> Probes:
     """Fit all columns at each C on training texts, and choose on validation texts."""
     rows, held_out = columns.train.any(1), columns.validation.any(1)
     use = columns.train[rows]
@@ -104,12 +104,12 @@ def choose(x: Float[Tensor, "text d"], columns: Columns, grid: Sequence[float]) 
     return Probes(chosen(fits, grid, x[held_out], columns.y[held_out], columns.validation[held_out]), variance)
 
 
-def measure(
+def measure_probes(
     dataset: Dataset, x: Float[Tensor, "text d"], grid: Sequence[float], *, described: bool, seed: int
 ) -> list[dict[str, Any]]:
-    """Fit and judge every column; as JSON, what `Measured.of` takes for each."""
-    columns = Columns.of(dataset)
-    probes = choose(x, columns, grid)
+    """Fit and judge every column; as JSON, what `MeasuredProbe.of` takes for each."""
+    columns = ColumnLabels.of(dataset)
+    probes = choose_penalty(x, columns, grid)
     judged = torch.from_numpy(dataset.split != "validation")
     train = torch.from_numpy(dataset.split[judged] == "train")
     y, use = columns.y[judged], columns.use[judged]
@@ -133,7 +133,7 @@ def measure(
         accuracy, area, *selective = bootstrap_clusters(group[mine], task, auroc, *less)
         selectivity = dict(zip(there, selective, strict=True))
         told.append(
-            Measured(
+            MeasuredProbe(
                 column=target.name,
                 C=float(probes.found.C[k]),
                 loss=float(probes.found.loss[:, k].min()),
@@ -151,7 +151,9 @@ def _less(task: CountStatistic, control: CountStatistic) -> CountStatistic:
     return lambda count: task(count) - control(count)
 
 
-def _compression(dataset: Dataset, x: Float[Tensor, "text d"], columns: Columns, seed: int) -> Float[Tensor, "column"]:
+def _compression(
+    dataset: Dataset, x: Float[Tensor, "text d"], columns: ColumnLabels, seed: int
+) -> Float[Tensor, "column"]:
     """Bits of the training texts' labels by the shares of the classes alone, by the bits of the online code."""
     rows = columns.train.any(1)
     group = torch.tensor(dataset.group)[rows]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from experiments.options import Precision
 from workbench.runs.fields import above, at_least, check_fields, some
 
 NAME = "layer_sweep"
@@ -34,7 +35,7 @@ class Config:
     """The causal check edits this many blocks, up to the best one; 0 leaves it out."""
     seed: int = 0
     """Of splits, control labels, orders and random directions."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Precision = "auto"
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from experiments.layer_sweep.causal import Effect
+from experiments.layer_sweep.causal import CausalEffect
 from experiments.layer_sweep.sweep import Sweep, mean
 from workbench.data.items import slug
 from workbench.report.blocks import HeatMap, Table, headings, paragraphs
@@ -79,6 +79,6 @@ def causal(sweep: Sweep) -> list[Section]:
     return [Section(title="The causal check", blocks=(paragraphs(*text), table))]
 
 
-def _effect(found: Effect) -> tuple[Estimate | float | None, ...]:
+def _effect(found: CausalEffect) -> tuple[Estimate | float | None, ...]:
     accuracy, added, removed = (Estimate.of(getattr(found, name)) for name in ("accuracy", "added", "removed"))
     return accuracy, found.apart, added, removed, found.indirect

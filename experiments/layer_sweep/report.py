@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.layer_sweep.cells import Measured
+from experiments.layer_sweep.cells import MeasuredProbe
 from experiments.layer_sweep.evidence import causal, transfers
 from experiments.layer_sweep.sweep import INPUT, Place, Sweep, Variant, mean
 from workbench.data.dataset import Dataset
@@ -34,7 +34,7 @@ NOTES = (
     "who divide one bit a label); at 1 the states tell nothing.",
     "Intervals are 95 % percentile bootstraps over evaluation texts; texts about one subject are resampled together.",
 )
-METRICS: tuple[tuple[str, Callable[[Measured], Interval | float | None]], ...] = (
+METRICS: tuple[tuple[str, Callable[[MeasuredProbe], Interval | float | None]], ...] = (
     ("Balanced accuracy", lambda one: one.accuracy),
     ("AUROC", lambda one: one.auroc),
     ("Selectivity, shuffled", lambda one: one.shuffled),
@@ -111,11 +111,11 @@ def _swept(sweep: Sweep, model: str, group: Group) -> Section:
     )
 
 
-def _area(one: Measured) -> float | None:
+def _area(one: MeasuredProbe) -> float | None:
     return one.auroc.value
 
 
-def _shuffled(one: Measured) -> float | None:
+def _shuffled(one: MeasuredProbe) -> float | None:
     return one.shuffled.value
 
 
@@ -180,7 +180,7 @@ def _curves(
     title: str,
     model: str,
     group: Group,
-    value: Callable[[Measured], float | None],
+    value: Callable[[MeasuredProbe], float | None],
     chance: float,
 ) -> LineChart:
     lines = []
@@ -237,7 +237,7 @@ def _entry(value: Interval | float | None) -> Estimate | float | None:
     return Estimate.of(value) if isinstance(value, Interval) else value
 
 
-def _mean(cells: Sequence[Measured], metric: Callable[[Measured], Interval | float | None]) -> float | None:
+def _mean(cells: Sequence[MeasuredProbe], metric: Callable[[MeasuredProbe], Interval | float | None]) -> float | None:
     found = [value.value if isinstance(value, Interval) else value for value in map(metric, cells)]
     there = [value for value in found if value is not None]
     return mean(there) if there else None

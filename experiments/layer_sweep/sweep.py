@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from experiments.layer_sweep.causal import QUESTIONS, Effect, effect, random_like
-from experiments.layer_sweep.cells import Measured, measure
+from experiments.layer_sweep.causal import QUESTIONS, CausalEffect, effect, random_like
+from experiments.layer_sweep.cells import MeasuredProbe, measure_probes
 from experiments.layer_sweep.config import NAME, Config, Pooling
 from experiments.layer_sweep.transfer import directions, transfer
 from probes.controls.baselines import EMBEDDINGS, random_model
@@ -96,14 +96,14 @@ class Sweep:
         return self.config.layers or tuple(range(INPUT, self.model(variant).n_layers))
 
     @cache  # noqa: B019
-    def cells(self, place: Place) -> dict[int, list[Measured]]:
+    def cells(self, place: Place) -> dict[int, list[MeasuredProbe]]:
         """What each layer gave, by layer; in the order of the dataset's targets."""
         layers, found = self.layers(place.variant), {}
         states = self.states(place, layers)
         settings: dict[str, JSON] = {"description_length": self.config.description_length}
         for layer in tqdm(layers, desc=f"{place.dataset.name} ({place.position})", disable=None):
             stored = self._unit(place, f"layer{layer}", settings, lambda layer=layer: self._cell(states, layer))
-            found[layer] = [Measured.of(one) for one in stored]
+            found[layer] = [MeasuredProbe.of(one) for one in stored]
         return found
 
     def states(self, place: Place, layers: Sequence[int]) -> "_Lazy":
@@ -112,7 +112,7 @@ class Sweep:
 
     def _cell(self, states: "_Lazy", layer: int) -> list[dict]:
         config = self.config
-        return measure(
+        return measure_probes(
             states.place.dataset, states[layer], config.grid, described=config.description_length, seed=config.seed
         )
 
@@ -152,7 +152,7 @@ class Sweep:
         return self.run.unit(f"{variant.title}/transfer", inputs | {"position": position}, compute)
 
     @cache  # noqa: B019
-    def causal(self, dataset: Dataset, model: str) -> dict[str, Effect]:
+    def causal(self, dataset: Dataset, model: str) -> dict[str, CausalEffect]:
         """What the directions of the blocks up to the best one do to the model's own answer, by probe."""
         place = Place(Variant(model), dataset, "last")
         last = max(self.best_in(place), 0)
@@ -167,7 +167,7 @@ class Sweep:
             return {name: effect(live, dataset, step, seed=self.config.seed).stored() for name, step in steps.items()}
 
         found = self._unit(place, "causal", {"blocks": list(blocks)}, compute)
-        return {name: Effect.of(one) for name, one in found.items()}
+        return {name: CausalEffect.of(one) for name, one in found.items()}
 
     def best_in(self, place: Place) -> int:
         """The best layer of a place, or of the dataset's first position where that one was not swept."""
@@ -236,7 +236,7 @@ class _Lazy:
         return {layer: found.arrays[site].to(torch.float32) for layer, site in sites.items()}
 
 
-def _numbers(one: Measured) -> dict[str, Interval | float | None]:
+def _numbers(one: MeasuredProbe) -> dict[str, Interval | float | None]:
     return {
         "C": one.C,
         "validation_loss": one.loss,
@@ -248,7 +248,7 @@ def _numbers(one: Measured) -> dict[str, Interval | float | None]:
     }
 
 
-def _row(method: str, metric: str, value: Interval | float | None, dataset: str, one: Measured, layer: int) -> Row:
+def _row(method: str, metric: str, value: Interval | float | None, dataset: str, one: MeasuredProbe, layer: int) -> Row:
     concept = f"{dataset}/{one.column}"
     return Row(experiment=NAME, method=method, metric=metric, concept=concept, layer=layer, **spread(value))
 

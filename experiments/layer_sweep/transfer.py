@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.layer_sweep.cells import Columns, choose
+from experiments.layer_sweep.cells import ColumnLabels, choose_penalty
 from workbench.data.dataset import Dataset
 
 States = Callable[[int, int], Float[Tensor, "text d"]]
@@ -23,10 +23,10 @@ def transfer(
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for source, layer in enumerate(layers):
-        x = centred(data[source], states(source, layer))
+        x = centred_states(data[source], states(source, layer))
         for name, (weight, bias) in probes(data[source], x, grid).items():
             judged = {
-                target.name: _accuracy(target, centred(target, states(at, layer)) @ weight + bias)
+                target.name: _accuracy(target, centred_states(target, states(at, layer)) @ weight + bias)
                 for at, target in enumerate(data)
             }
             found.setdefault(name, {})[data[source].name] = judged
@@ -37,7 +37,7 @@ def probes(
     dataset: Dataset, x: Float[Tensor, "text d"], grid: Sequence[float]
 ) -> dict[str, tuple[Float[Tensor, "d"], float]]:
     """Weight and bias of a logistic and a mass-mean probe on the training texts of a one-column dataset."""
-    found = choose(x, Columns.of(dataset), grid).found
+    found = choose_penalty(x, ColumnLabels.of(dataset), grid).found
     positive, negative = _means(dataset, x)
     apart = positive - negative
     return {
@@ -56,7 +56,7 @@ def directions(dataset: Dataset, x: Float[Tensor, "text d"], grid: Sequence[floa
     return found
 
 
-def centred(dataset: Dataset, x: Float[Tensor, "text d"]) -> Float[Tensor, "text d"]:
+def centred_states(dataset: Dataset, x: Float[Tensor, "text d"]) -> Float[Tensor, "text d"]:
     """States less the mean of the training texts."""
     return x - x[torch.from_numpy(dataset.split == "train")].double().mean(0).float()
 

@@ -1,19 +1,17 @@
 """The settings of the experiment, and its presets."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from experiments.options import ModelOptions, Precision
 from workbench.runs.fields import at_least, check_fields, some
 
 NAME = "linear_hypothesis"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelOptions):
     """Are concepts directions of the unembedding, and does the causal inner product part them (arXiv:2311.03658)?"""
 
-    model: str = "smollm2-135m-instruct"
-    """A built-in name, a local folder, a .gguf file or a Hugging Face id."""
     pairs: str = "packaged"
     """`packaged`, or a folder of word pairs in the published format: `[base - target].txt`, parted by tabs."""
     contexts: str = "packaged"
@@ -28,7 +26,7 @@ class Config:
     """How far writing moves the log-odds of the concept's own pairs on average, in nats."""
     seed: int = 0
     """Of everything random."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    dtype: Precision = "float32"
     """Of the model; statistics are float64 in any case."""
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from experiments.linear_hypothesis.config import Config
 from experiments.linear_hypothesis.data import Contexts, about, contexts
+from experiments.options import note_model
 from probes.geometry.causal import (
     CausalSpace,
     differences,
@@ -24,7 +25,6 @@ from probes.geometry.causal import (
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Relation
 from workbench.data.word_pairs import Pair, kind_of, pairs_of, word_pairs
-from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.runs.run import Run
 
@@ -70,12 +70,12 @@ class Material:
         Raises DataError as the readers do and for fewer than two concepts, and
         ValueError for a model whose logits are no linear function of its last state.
         """
-        model = load(config.model, dtype=config.dtype)
+        model = config.load_model()
         require_linear_logits(model, model.tokenize(["One"], chat=False))
         words = unembedding(model)
         space = CausalSpace.of(words)
         facts = {"tied": is_tied(model), "condition": space.condition, "rank": space.rank}
-        run.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest, **facts)
+        note_model(run, model, **facts)
         listed = word_pairs(config.pairs)
         made = [_concept(listed, relation, words, model.tokenizer) for relation in listed.relations]
         kept = tuple(one for one in made if _enough(one, config.least))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.linear_origins.world import contexts, entropy, matched, tokens
+from experiments.linear_origins.world import entropy, matched, partial_assignments, tokens
 
 Directions = Float[np.ndarray, "concept pair d"]
 
@@ -20,14 +20,14 @@ def excess(
     return float(-(p * log_q).sum(1).mean()) - entropy(p)
 
 
-def measure(f: Float[np.ndarray, "context d"], g: Float[np.ndarray, "token d"], m: int) -> dict[str, float]:
+def measure_tables(f: Float[np.ndarray, "context d"], g: Float[np.ndarray, "token d"], m: int) -> dict[str, float]:
     """Means over the `m` concepts of six cosines, after arXiv:2403.03867.
 
     `unembed.within`, `embed.within`: between the differences of matched pairs of one concept, 1 where every pair moves
     the same way. `unembed.across`, `embed.across`: absolute, between the mean differences of two concepts.
     `align.same`: between the mean difference of a concept in f and in g. `align.other`: absolute, of two concepts.
     """
-    in_f, in_g = differences(f, contexts(m)), differences(g, tokens(m))
+    in_f, in_g = matched_differences(f, partial_assignments(m)), matched_differences(g, tokens(m))
     cross = alignment(f, g, m)
     return {
         "unembed.within": _within(in_g),
@@ -39,7 +39,7 @@ def measure(f: Float[np.ndarray, "context d"], g: Float[np.ndarray, "token d"], 
     }
 
 
-def differences(table: Float[np.ndarray, "row d"], values: Int[np.ndarray, "row concept"]) -> Directions:
+def matched_differences(table: Float[np.ndarray, "row d"], values: Int[np.ndarray, "row concept"]) -> Directions:
     """table(c_i = 1) - table(c_i = 0) of each matched pair of each concept, [concept, pair, d]."""
     pairs = matched(values)
     return table[pairs[..., 0]] - table[pairs[..., 1]]
@@ -49,7 +49,7 @@ def alignment(
     f: Float[np.ndarray, "context d"], g: Float[np.ndarray, "token d"], m: int
 ) -> Float[np.ndarray, "concept concept"]:
     """Cosines of the mean difference of each concept in g (row) with that of each in f (column)."""
-    in_f, in_g = differences(f, contexts(m)).mean(1), differences(g, tokens(m)).mean(1)
+    in_f, in_g = matched_differences(f, partial_assignments(m)).mean(1), matched_differences(g, tokens(m)).mean(1)
     return _unit(in_g) @ _unit(in_f).T
 
 

@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 
 from experiments.linear_origins.config import NAME, RECORDS, Config
-from experiments.linear_origins.measures import alignment, excess, measure
-from experiments.linear_origins.training import Optimiser, train
+from experiments.linear_origins.measures import alignment, excess, measure_tables
+from experiments.linear_origins.training import Optimiser, train_tables
 from experiments.linear_origins.world import Dependence, conditional, entropy, joint
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.report.estimate import Estimate
@@ -100,7 +100,7 @@ def _rate(config: Config, setting: Setting) -> float:
 def _measured(config: Config, setting: Setting) -> dict[str, object]:
     m, seeds = setting.m, tuple(range(config.seeds))
     p = np.stack([conditional(joint(m, setting.dependence, np.random.default_rng(seed)), m) for seed in seeds])
-    tables = train(
+    tables = train_tables(
         p,
         seeds,
         setting.d,
@@ -113,7 +113,7 @@ def _measured(config: Config, setting: Setting) -> dict[str, object]:
     )
     f, g = (np.asarray(table, np.float64) for table in tables)  # [seed, record, row, d]
     records = range(RECORDS + 1)
-    looked = [[measure(f[seed, record], g[seed, record], m) for record in records] for seed in seeds]
+    looked = [[measure_tables(f[seed, record], g[seed, record], m) for record in records] for seed in seeds]
     return {
         "entropy": float(np.mean([entropy(each) for each in p])),
         "excess": [[excess(f[seed, record], g[seed, record], p[seed]) for record in records] for seed in seeds],

@@ -20,7 +20,7 @@ class Tables(NamedTuple):
     """Unembeddings of tokens."""
 
 
-def train(
+def train_tables(
     p: Float[np.ndarray, "seed context token"],
     seeds: tuple[int, ...],
     d: int,

@@ -21,7 +21,7 @@ def tokens(m: int) -> Int[np.ndarray, "token concept"]:
     return np.array(list(product((0, 1), repeat=m)))
 
 
-def contexts(m: int) -> Int[np.ndarray, "context concept"]:
+def partial_assignments(m: int) -> Int[np.ndarray, "context concept"]:
     """Every partial assignment of `m` concepts, [3^m, m], in lexicographic order."""
     return np.array(list(product((0, 1, UNKNOWN), repeat=m)))
 
@@ -43,7 +43,7 @@ def joint(m: int, dependence: Dependence, rng: np.random.Generator) -> Float[np.
 
 def conditional(probability: Float[np.ndarray, " token"], m: int) -> Float[np.ndarray, "context token"]:
     """p(y | x), [3^m, 2^m]: the tokens that agree with what the context tells, in proportion to their probability."""
-    told, values = contexts(m)[:, None], tokens(m)[None]
+    told, values = partial_assignments(m)[:, None], tokens(m)[None]
     agrees = ((told == UNKNOWN) | (told == values)).all(-1)  # [context, token]
     weight = agrees * probability
     return weight / weight.sum(1, keepdims=True)

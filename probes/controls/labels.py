@@ -136,7 +136,7 @@ def selectivity(task: Float[np.ndarray, "*any"], control: Float[np.ndarray, "*an
     return task - control
 
 
-def per_concept(
+def concept_intervals(
     values: Float[np.ndarray, "item concept"],
     groups: Int[np.ndarray, " item"] | None = None,
     *,

@@ -13,7 +13,7 @@ from workbench.artifacts.prompt import Prompt
 from workbench.data.items import DataError, Item
 from workbench.data.labelled import Labelled, ModelAccess
 from workbench.evaluation.judges import rubric
-from workbench.evaluation.judges.base import Item as JudgedText
+from workbench.evaluation.judges.base import JudgedText
 from workbench.methods.capabilities import NeedsModel, ScoresTexts
 from workbench.methods.method import Method
 from workbench.models.encoding import encode, encode_chat
@@ -132,6 +132,6 @@ def _rubric(artifact: Prompt, text: Item) -> str:
 
 def _rating(reply: str) -> float:
     try:
-        return rubric.parse(reply)
+        return rubric.parse_rating(reply)
     except ValueError:
         return torch.nan

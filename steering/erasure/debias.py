@@ -142,13 +142,13 @@ def hard_debias(
     stays = vectors.rows(kept)
     matrix[stays] = unit.matrix[stays]
     if equal:
-        every = dict.fromkeys((*equal, *vectors.known(written(equal))))
+        every = dict.fromkeys((*equal, *vectors.known(pairs_in_every_case(equal))))
         places = torch.stack([vectors.rows(pair) for pair in every])  # [pair, 2]
         matrix[places] = equalise(unit.matrix[places], direction)
     return WordVectors(vectors.words, matrix)
 
 
-def written(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+def pairs_in_every_case(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """Each pair in lower case, in title case and in capitals."""
     return tuple((case(a), case(b)) for a, b in pairs for case in (str.lower, str.title, str.upper))
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from steering.methods.loreft import carried, uniform
+from steering.methods.loreft import scaled_layers, uniform
 from steering.training.objective import Batch, D, Forward, Group, Objective, TrainingConfig
 from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
@@ -37,7 +37,7 @@ class MapObjective(Objective[D]):
     @classmethod
     def on(cls: type[T], model: Model, method: "LoRA") -> T:
         """With the maps of a model that a method adapts. Raises SiteError where none reads a site."""
-        layers = carried(method.layers, method.of_layers, model.n_layers)
+        layers = scaled_layers(method.layers, method.of_layers, model.n_layers)
         sites = tuple(Site(layer, method.stream) for layer in layers)
         maps = [model.backend.linear_map(site) for site in sites]
         shapes = tuple((one.d_in, one.d_out) for one in maps)

@@ -82,7 +82,7 @@ def uniform(shape: tuple[int, ...], width: int, generator: torch.Generator) -> T
     return (2 * torch.rand(shape, generator=generator) - 1) / width**0.5
 
 
-def carried(layers: Sequence[int], of_layers: int, n_layers: int) -> tuple[int, ...]:
+def scaled_layers(layers: Sequence[int], of_layers: int, n_layers: int) -> tuple[int, ...]:
     """Blocks of a model of `n_layers` at the depths that `layers` have among `of_layers`, each once, ascending."""
     if not layers or not all(0 <= layer < of_layers for layer in layers):
         raise ValueError(f"layers {tuple(layers)} are not all among 0 to {of_layers - 1}, or none is given")
@@ -114,7 +114,7 @@ class LoReFT(TrainedMethod[Adapter], SteersAsTrained[Adapter]):
         model = live(data)
         if not 0 < self.rank <= model.d_model:
             raise ValueError(f"LoReFT of rank {self.rank} needs a rank from 1 to {model.d_model}, the model's width")
-        sites = tuple(Site(layer) for layer in carried(self.layers, self.of_layers, model.n_layers))
+        sites = tuple(Site(layer) for layer in scaled_layers(self.layers, self.of_layers, model.n_layers))
         return SubspaceObjective(self.recipe, sites[0], Positions.parse(self.positions), sites, self.rank)
 
     def to_artifact(self, data: Labelled, found: Trained) -> Adapter:

@@ -80,12 +80,12 @@ class MappedDiffMean(AdditiveMethod, NeedsModel):
         there, here, y = states[mine], data.x.double(), data.y
         if not torch.equal(row[mine], data.row):
             there, here, y = mean_states(there, row[mine]), mean_states(here, data.row), data.row_y
-        positive, negative = carried(there, here, y)
+        positive, negative = carried_means(there, here, y)
         direction = positive - negative
         return self.vector(data, direction, bias=-float((positive + negative) @ direction / 2))
 
 
-def carried(
+def carried_means(
     there: Float64[Tensor, "item d_there"], here: Float64[Tensor, "item d"], y: Bool[Tensor, "item"]
 ) -> tuple[Float64[Tensor, "d"], Float64[Tensor, "d"]]:
     """Where the means of the items with and without the concept come to lie here, by a map fitted without the concept.

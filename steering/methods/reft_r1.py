@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
-from steering.training.texts import balanced
+from steering.training.texts import balanced_texts
 from steering.training.trained import TrainedVector
 from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
@@ -51,7 +51,7 @@ class LatentObjective(Objective[Labelled]):
 
     def items(self, data: Labelled) -> list[Group]:
         """Every positive text, and as many negative ones."""
-        return [(text,) for text in balanced(data)]
+        return [(text,) for text in balanced_texts(data)]
 
     def read(
         self, model: Model, tokens: Tokens, shared_prefix: SharedPrefixCache

@@ -12,7 +12,7 @@ def texts(data: Labelled, positive: bool) -> list[Item]:
     return [data.items[row] for row, carries in zip(rows, data.row_y.tolist(), strict=True) if carries == positive]
 
 
-def balanced(data: Labelled) -> list[Item]:
+def balanced_texts(data: Labelled) -> list[Item]:
     """All positive texts and as many negative ones, chosen by a hash of their words: the same ones every time."""
     positive, negative = texts(data, True), texts(data, False)
     return positive + sorted(negative, key=_shuffled)[: len(positive)]

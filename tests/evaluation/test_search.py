@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.evaluation.steering import Look, Place, Scores, search_strengths
+from workbench.evaluation.steering import Scores, StrengthGrid, StrengthKey, search_strengths
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0)
 
@@ -11,15 +11,15 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.
 class Planted:
     """Scores that rise to one peak and fall, at another strength in each place; it counts what it is asked."""
 
-    def __init__(self, peaks: dict[Place, float]):
+    def __init__(self, peaks: dict[StrengthKey, float]):
         self.peaks = peaks
         self.asked: dict[str, int] = {}
 
-    def __call__(self, stage: str, look: Look) -> Scores:
+    def __call__(self, stage: str, look: StrengthGrid) -> Scores:
         self.asked[stage] = sum(map(len, look.values()))
         return {place: {s: self.score(place, s) for s in strengths} for place, strengths in look.items()}
 
-    def score(self, place: Place, strength: float) -> list[float]:
+    def score(self, place: StrengthKey, strength: float) -> list[float]:
         """Two instructions, and one that the judge could not rate."""
         height = 2 / (1 + (np.log(strength) - np.log(self.peaks[place])) ** 2)
         return [height - 0.1, height + 0.1, np.nan]
@@ -47,7 +47,7 @@ def test_strengths_may_come_in_any_order():
 
 
 def test_a_second_peak_can_escape_the_coarse_search():
-    def rate(stage: str, look: Look) -> Scores:
+    def rate(stage: str, look: StrengthGrid) -> Scores:
         return {place: {s: [{0.2: 1.0, 0.8: 2.0}.get(s, 0.0)] for s in asked} for place, asked in look.items()}
 
     place = ("m", "c", 0)

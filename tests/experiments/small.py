@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.evaluation.judges.base import Item, Rating
+from workbench.evaluation.judges.base import JudgedText, Rating
 
 CONCEPTS = {"sea": "waves and ships", "rain": "drops and clouds", "wind": "gales and sails"}
 SPLITS = {"train": 8, "validation": 4, "evaluation": 6}
@@ -32,5 +32,5 @@ class ByLength:
     name = "words"
     identity: ClassVar[dict[str, str]] = {"judge": "words"}
 
-    def rate(self, items: Sequence[Item]) -> list[Rating]:
+    def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         return [Rating(2.0 * (len(item.text) % 2), 1.0, 1.0) for item in items]

@@ -103,14 +103,14 @@ def run_axbench(inputs: Inputs, root: Path, layers: tuple[int, ...] = (1,)) -> P
 
 
 def run_directions(inputs: Inputs, root: Path) -> Path:
-    made = directions.run(directions.Config(inputs.model, inputs.concepts, layer=1, dtype="float32"), root)
-    return made.parents[1]
+    config = directions.Config(model=inputs.model, concepts=inputs.concepts, layer=1, dtype="float32")
+    return directions.run(config, root)
 
 
 def run_erasure(inputs: Inputs, root: Path) -> Path:
     config = erasure.Config(
-        inputs.model,
-        inputs.concepts,
+        model=inputs.model,
+        concepts=inputs.concepts,
         layer=1,
         methods=("leace",),
         draws=1,
@@ -185,7 +185,7 @@ class Case:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("WANDB_MODE", "disabled")
             patched.setenv("WORKBENCH_CACHE", str(self.root / f"{where}-cache"))
-            patched.setattr("experiments.axbench.material.choose_judge", lambda *_: ByLength())
+            patched.setattr("experiments.axbench.context.choose_judge", lambda *_: ByLength())
             return RUNS[self.name](self.inputs, self.root / where)
 
     def fresh(self) -> Results:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.axbench import METHODS, PRESETS, Config
-from experiments.command import parse
+from experiments.axbench import EXPERIMENT, METHODS, PRESETS
 from tests.runs.wandb_log import logged
 from workbench.methods.capabilities import detects
 from workbench.runs.rows import Row, read_rows
@@ -93,10 +92,10 @@ def test_a_killed_run_continues_to_the_same_results(finished: Path, tmp_path: Pa
 
 
 def test_config_of_a_run_can_be_given_back(finished: Path):
-    config, _ = parse(Config, PRESETS, ["--config", str(finished / "config.json")])
+    config = EXPERIMENT.parse(["--config", str(finished / "config.json")]).config
     assert config.strengths == (0.5, 1.0)
-    again, _ = parse(Config, PRESETS, ["--config", str(finished / "config.json"), "--seeds", "0", "1"])
-    assert again == dataclasses.replace(config, seeds=(0, 1))
+    again = EXPERIMENT.parse(["--config", str(finished / "config.json"), "--seeds", "0", "1"])
+    assert again.config == dataclasses.replace(config, seeds=(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_config_of_a_run_can_be_given_back(finished: Path):
 )
 def test_bad_flags_end_with_one_clear_message(flags, message, capsys):
     with pytest.raises(SystemExit) as ended:
-        parse(Config, PRESETS, flags)
+        EXPERIMENT.parse(flags)
     said = capsys.readouterr()
     assert ended.value.code != 0
     assert message in said.err + said.out + str(ended.value.code)

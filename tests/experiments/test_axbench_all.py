@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.axbench import METHODS, PRESETS, WRITERS, material, run
+from experiments.axbench import METHODS, PRESETS, WRITERS, context, run
 from tests.experiments.small import ByLength, write_concepts
 from tests.tiny import tiny_folder
 from workbench.runs.rows import read_rows
@@ -32,7 +32,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_loaded(tmp_path: 
 
 def test_every_method_of_the_paper_is_compared(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr(material, "choose_judge", lambda *_: ByLength())
+    monkeypatch.setattr(context, "choose_judge", lambda *_: ByLength())
     write_concepts(tmp_path, "sea", "rain")
     config = replace(
         PRESETS["paper"],

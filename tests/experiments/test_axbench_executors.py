@@ -73,4 +73,4 @@ def test_an_unknown_executor_is_refused(tmp_path: Path):
     command = [*COMMAND, "--root", str(tmp_path), "--executor", "cloud"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "invalid choice: 'cloud'" in done.stderr
+    assert "invalid choice 'cloud'" in done.stderr

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.command import parse
-from experiments.erasure import PRESETS, Config, run
+from experiments.erasure import EXPERIMENT, Config, run
 from experiments.erasure.concepts import controls
 from experiments.erasure.methods import METHODS, text_means
-from experiments.erasure.readers import Part, Parts, accuracy, clusters, edit_share, fresh, linear, network
+from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.erasure.words import METHODS as BY_WORDS
 from experiments.erasure.words import Leaning, chosen_vectors, source, without_common
 from steering.erasure.debias import WordVectors
@@ -28,24 +27,24 @@ from workbench.runs.rows import Row, read_rows
 D = 16
 
 
-def part(n: int, seed: int, shift: float = 8.0) -> Part:
+def part(n: int, seed: int, shift: float = 8.0) -> SplitStates:
     """One positive in four, shifted along the first axis."""
     y = torch.arange(n) % 4 == 0
     x = torch.randn(n, D, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return Part(x + shift * y[:, None] * torch.eye(D, dtype=torch.float64)[0], y)
+    return SplitStates(x + shift * y[:, None] * torch.eye(D, dtype=torch.float64)[0], y)
 
 
 def parts(shift: float = 8.0) -> Parts:
     return Parts(part(400, 0, shift), part(200, 1, shift), part(400, 2, shift))
 
 
-def ring(n: int, seed: int) -> Part:
+def ring(n: int, seed: int) -> SplitStates:
     """Positives lie around the negatives: no line tells them apart, a network does."""
     draw = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % 4 == 0
     angle = torch.rand(n, dtype=torch.float64, generator=draw) * 2 * torch.pi
     circle = 5.0 * y[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
-    return Part(circle + 0.5 * torch.randn(n, 2, dtype=torch.float64, generator=draw), y)
+    return SplitStates(circle + 0.5 * torch.randn(n, 2, dtype=torch.float64, generator=draw), y)
 
 
 def test_all_readers_find_what_is_there() -> None:
@@ -53,7 +52,7 @@ def test_all_readers_find_what_is_there() -> None:
     assert accuracy(linear(whole), whole.test.y) > 0.98
     assert accuracy(network(whole), whole.test.y) > 0.98
     assert fresh(whole.test) > 0.98
-    plain = Parts(*(Part(p.x[:, :2], p.y) for p in (whole.train, whole.held, whole.test)))
+    plain = Parts(*(SplitStates(p.x[:, :2], p.y) for p in (whole.train, whole.held, whole.test)))
     assert clusters(plain) > 0.9
 
 
@@ -188,8 +187,8 @@ def test_too_few_words_are_refused() -> None:
 
 
 def test_the_command_line_and_its_refusals(tmp_path: Path) -> None:
-    config, root = parse(Config, PRESETS, ["--preset", "smoke", "--layer", "0", "--root", str(tmp_path)])
-    assert (config.layer, config.limit, root) == (0, 2, tmp_path)
+    command = EXPERIMENT.parse(["--preset", "smoke", "--layer", "0", "--root", str(tmp_path)])
+    assert (command.config.layer, command.config.limit, command.root) == (0, 2, tmp_path)
     with pytest.raises(ValueError, match="draws is 0; expected numbers at least 1"):
         Config(draws=0)
     with pytest.raises(ValueError, match="leaning is 5; expected numbers at least 20"):
@@ -228,8 +227,8 @@ def test_the_same_command_again_does_nothing_anew(finished: Path) -> None:
     before = (finished / "results.json").read_bytes()
     stamps = {path: path.stat().st_mtime_ns for path in finished.glob("units/*/unit.json")}
     assert len(stamps) == 2 * 5 + 1  # before, two erasers, left and lost for each concept; words
-    config, root = parse(Config, PRESETS, [*FLAGS, "--root", str(finished.parent)])
-    assert run(config, root) == finished
+    command = EXPERIMENT.parse([*FLAGS, "--root", str(finished.parent)])
+    assert run(command.config, command.root) == finished
     assert {path: path.stat().st_mtime_ns for path in finished.glob("units/*/unit.json")} == stamps
     assert (finished / "results.json").read_bytes() == before
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from experiments.layer_sweep import Config, run
-from experiments.layer_sweep.causal import QUESTIONS, Effect, edits_of, effect, random_like
-from experiments.layer_sweep.cells import Columns, Measured, choose, measure
+from experiments.layer_sweep.causal import QUESTIONS, CausalEffect, edits_of, effect, random_like
+from experiments.layer_sweep.cells import ColumnLabels, MeasuredProbe, choose_penalty, measure_probes
 from experiments.layer_sweep.sweep import Place, Sweep, Variant
-from experiments.layer_sweep.transfer import centred, directions, transfer
+from experiments.layer_sweep.transfer import centred_states, directions, transfer
 from tests.tiny import tiny_folder, tiny_model
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Item, Label, Target
@@ -51,7 +51,7 @@ def planted(seed: int, strength: float, columns: int = 2) -> tuple[Dataset, torc
 
 def test_a_planted_column_is_found_and_believed_and_noise_is_not() -> None:
     data, x, direction = planted(0, 3.0)
-    found = [Measured.of(one) for one in measure(data, x, (1e-3, 1e-2, 1e-1), described=True, seed=0)]
+    found = [MeasuredProbe.of(one) for one in measure_probes(data, x, (1e-3, 1e-2, 1e-1), described=True, seed=0)]
     for one in found:
         assert (one.accuracy.value or 0) > 0.95
         assert (one.auroc.low or 0) > 0.95
@@ -59,10 +59,10 @@ def test_a_planted_column_is_found_and_believed_and_noise_is_not() -> None:
         assert one.hashed is not None
         assert (one.compression or 0) > 2
         assert one.accuracy.n == 25  # groups, not texts
-    weight = choose(x, Columns.of(data), (1e-2,)).found.weight
+    weight = choose_penalty(x, ColumnLabels.of(data), (1e-2,)).found.weight
     assert torch.nn.functional.cosine_similarity(weight.T, direction).min() > 0.9
     useless = torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
-    noise = [Measured.of(one) for one in measure(data, useless, (1e-3, 1e-2), described=True, seed=0)]
+    noise = [MeasuredProbe.of(one) for one in measure_probes(data, useless, (1e-3, 1e-2), described=True, seed=0)]
     for one in noise:
         assert (one.auroc.low or 1) < 0.5 < (one.auroc.high or 0)
         assert (one.shuffled.low or 1) < 0
@@ -76,23 +76,23 @@ def test_columns_come_out_as_if_alone_and_absent_texts_are_never_seen() -> None:
     data = data.with_labels(labels)
     spoiled = x.clone()
     grid = (1e-3, 1e-1)
-    both = choose(x, Columns.of(data), grid).found
-    alone = choose(x, Columns.of(dataset(labels[:, 1:])), grid).found
+    both = choose_penalty(x, ColumnLabels.of(data), grid).found
+    alone = choose_penalty(x, ColumnLabels.of(dataset(labels[:, 1:])), grid).found
     assert both.C[1] == alone.C[0]
     torch.testing.assert_close(both.weight[:, 1], alone.weight[:, 0], atol=2e-3, rtol=1e-3)
     spoiled[data.split == "evaluation"] = 1e3  # no choice looks at evaluation texts
-    again = choose(spoiled, Columns.of(data), grid).found
+    again = choose_penalty(spoiled, ColumnLabels.of(data), grid).found
     assert torch.equal(again.weight, both.weight)
 
 
 def test_c_and_loss_are_those_of_the_validation_texts() -> None:
     data, x, _ = planted(2, 0.3, columns=1)
     grid = (1e-4, 1e-2, 1e2)
-    found = choose(x, Columns.of(data), grid).found
+    found = choose_penalty(x, ColumnLabels.of(data), grid).found
     mine = torch.from_numpy(data.rows(0, "validation"))
     losses = []
     for C in grid:
-        one = choose(x, Columns.of(data), (C,)).found
+        one = choose_penalty(x, ColumnLabels.of(data), (C,)).found
         logits = x[mine] @ one.weight[:, 0] + one.intercept[0]
         y = torch.tensor(data.labels[:, 0])[mine].float()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
@@ -112,7 +112,7 @@ def test_probes_carry_over_where_the_direction_is_shared_and_not_elsewhere() -> 
     for matrix in found.values():
         assert matrix["a"]["b"] == matrix["a"]["a"] > 0.9
         assert matrix["a"]["c"] < matrix["a"]["a"] - 0.1
-    assert centred(first, x)[data[0].split == "train"].mean(0).abs().max() < 1e-4
+    assert centred_states(first, x)[data[0].split == "train"].mean(0).abs().max() < 1e-4
 
 
 def test_a_direction_is_as_long_as_the_classes_are_apart_along_it() -> None:
@@ -192,7 +192,7 @@ def test_the_layer_is_chosen_on_validation_texts(monkeypatch: pytest.MonkeyPatch
     spoiled[data.split == "validation"] = noise[data.split == "validation"]  # layer 1: only evaluation texts do
     cells = {0: hidden, 1: spoiled}
     measured = {
-        layer: [Measured.of(one) for one in measure(data, states, GRID, described=False, seed=0)]
+        layer: [MeasuredProbe.of(one) for one in measure_probes(data, states, GRID, described=False, seed=0)]
         for layer, states in cells.items()
     }
     assert (measured[1][0].accuracy.value or 0) > 0.9 > 0.7 > (measured[0][0].accuracy.value or 1)
@@ -222,13 +222,13 @@ def test_another_file_of_the_same_name_is_another_dataset(tmp_path: Path) -> Non
 def test_a_column_needs_both_labels_in_every_split() -> None:
     data, x, _ = planted(7, 1.0, columns=1)
     with pytest.raises(DataError, match=r"planted/column0 has 0 positive of 0 validation texts"):
-        choose(x, Columns.of(data.part("train", "evaluation")), GRID)
+        choose_penalty(x, ColumnLabels.of(data.part("train", "evaluation")), GRID)
 
 
 def test_there_is_no_indirect_effect_on_a_model_that_cannot_tell() -> None:
-    def told(low: float) -> Effect:
+    def told(low: float) -> CausalEffect:
         some = Interval(0.6, low, 0.9, 10, 0, 0.95)
-        return Effect(some, 2.0, Interval(0.5, 0.4, 0.6, 10, 0, 0.95), some)
+        return CausalEffect(some, 2.0, Interval(0.5, 0.4, 0.6, 10, 0, 0.95), some)
 
     assert told(0.55).indirect == 0.25
     assert told(0.45).indirect is None
@@ -290,10 +290,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         if len(names) == 3:
             raise KeyboardInterrupt
         names.append(data.name)
-        return measure(data, *args, **options)
+        return measure_probes(data, *args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "measure", watching)
+        patched.setattr(module, "measure_probes", watching)
         yield names
 
 

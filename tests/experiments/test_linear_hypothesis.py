@@ -16,8 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from experiments.command import parse
-from experiments.linear_hypothesis import NAME, PRESETS, Config, material, measure, run
+from experiments.linear_hypothesis import EXPERIMENT, NAME, PRESETS, Config, material, measure, run
 from experiments.linear_hypothesis.data import Contexts, about, contexts
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import CausalSpace
@@ -292,10 +291,10 @@ def test_the_tiny_unembedding_is_bent(config: Config) -> None:
 
 
 def test_flags_and_help(capsys: pytest.CaptureFixture[str]) -> None:
-    found, _ = parse(Config, PRESETS, ["--least", "5", "--effects", "0", "3"])
-    assert found == Config(least=5, effects=(0.0, 3.0))
+    command = EXPERIMENT.parse(["--least", "5", "--effects", "0", "3"])
+    assert command.config == Config(least=5, effects=(0.0, 3.0))
     with pytest.raises(SystemExit) as ended:
-        parse(Config, PRESETS, ["--least", "1"])
+        EXPERIMENT.parse(["--least", "1"])
     shown = capsys.readouterr().err + str(ended.value.code)
     assert "expected numbers at least 2" in " ".join(shown.split())
 

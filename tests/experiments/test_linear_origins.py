@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from experiments.linear_origins import PRESETS, RECORDS, Config, run
-from experiments.linear_origins.measures import alignment, by_chance, differences, excess, measure
+from experiments.linear_origins.measures import alignment, by_chance, excess, matched_differences, measure_tables
 from experiments.linear_origins.report import build_report
 from experiments.linear_origins.study import Found, Setting, rows, settings
-from experiments.linear_origins.training import Tables, cross_entropy, train
-from experiments.linear_origins.world import UNKNOWN, conditional, contexts, entropy, joint, matched, tokens
+from experiments.linear_origins.training import Tables, cross_entropy, train_tables
+from experiments.linear_origins.world import UNKNOWN, conditional, entropy, joint, matched, partial_assignments, tokens
 from workbench.report.blocks import Paragraphs, Table
 from workbench.report.document import Document
 from workbench.runs.run import Run
@@ -26,7 +26,7 @@ def world(m: int, seed: int = 0) -> np.ndarray:
 def solution(m: int, d: int, seed: int = 0, sure: float = 20.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The tables that solve an independent world but for exp(-2 sure), turned by a random rotation, and its p."""
     probability = joint(m, "independent", np.random.default_rng(seed))
-    values, told = tokens(m), contexts(m)
+    values, told = tokens(m), partial_assignments(m)
     chance = probability @ values  # [concept]
     f = np.where(told == UNKNOWN, np.log(chance / (1 - chance)) / 2, np.where(told == 1, sure, -sure))
     turn = np.linalg.qr(np.random.default_rng(seed + 1).normal(size=(d, d)))[0]
@@ -36,14 +36,14 @@ def solution(m: int, d: int, seed: int = 0, sure: float = 20.0) -> tuple[np.ndar
 
 def trained(p: np.ndarray, seeds: tuple[int, ...], d: int, steps: int = 200, **changes) -> Tables:
     how = {"optimiser": "adam", "init": 0.1, "weight_decay": 0.0, "learning_rate": 0.01, "records": 4} | changes
-    return train(p, seeds, d, steps=steps, **how)
+    return train_tables(p, seeds, d, steps=steps, **how)
 
 
 @pytest.mark.parametrize(("m", "d"), [(2, 2), (3, 3), (3, 6), (5, 5)])
 def test_the_planted_solution_has_no_excess_and_is_linear(m, d):
     f, g, p = solution(m, d)
     assert excess(f, g, p) == pytest.approx(0, abs=1e-9)
-    found = measure(f, g, m)
+    found = measure_tables(f, g, m)
     assert found["unembed.within"] == pytest.approx(1)
     assert found["embed.within"] == pytest.approx(1)
     assert found["align.same"] == pytest.approx(1)
@@ -54,7 +54,7 @@ def test_shuffled_tokens_are_seen_to_be_neither_near_the_floor_nor_linear():
     f, g, p = solution(4, 4)
     shuffled = np.random.default_rng(0).permutation(g)
     assert excess(f, shuffled, p) > 0.1
-    assert measure(f, shuffled, 4)["unembed.within"] < 0.5
+    assert measure_tables(f, shuffled, 4)["unembed.within"] < 0.5
 
 
 @pytest.mark.parametrize("dependence", ["independent", "chain"])
@@ -63,7 +63,7 @@ def test_the_next_token_follows_what_the_context_tells(dependence):
     probability = joint(m, dependence, np.random.default_rng(3))
     p = conditional(probability, m)
     assert probability.sum() == pytest.approx(1)
-    for context, told in enumerate(contexts(m)):
+    for context, told in enumerate(partial_assignments(m)):
         kept = [all(t in (UNKNOWN, v) for t, v in zip(told, token, strict=True)) for token in tokens(m)]
         weight = [chance if keep else 0.0 for chance, keep in zip(probability, kept, strict=True)]
         np.testing.assert_allclose(p[context], np.array(weight) / sum(weight))
@@ -96,7 +96,7 @@ def test_the_loss_that_is_trained_is_the_floor_and_the_excess():
     assert loss == pytest.approx(entropy(p) + excess(f, g, p), rel=1e-5)
 
 
-@pytest.mark.parametrize("values", [tokens(3), contexts(3)])
+@pytest.mark.parametrize("values", [tokens(3), partial_assignments(3)])
 def test_a_matched_pair_differs_in_its_concept_alone(values):
     pairs = matched(values)
     assert pairs.shape == (3, len(values) // len(np.unique(values)), 2)
@@ -112,8 +112,8 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_measures_are_what_they_are_called():
     m, d = 3, 4
     f, g = (np.random.default_rng(seed).normal(size=(n, d)) for seed, n in enumerate((27, 8)))
-    found = measure(f, g, m)
-    in_g, in_f = differences(g, tokens(m)), differences(f, contexts(m))
+    found = measure_tables(f, g, m)
+    in_g, in_f = matched_differences(g, tokens(m)), matched_differences(f, partial_assignments(m))
     within = [np.mean([cosine(a, b) for a, b in combinations(concept, 2)]) for concept in in_g]
     assert found["unembed.within"] == pytest.approx(np.mean(within))
     means = [(in_g[i].mean(0), in_f[i].mean(0)) for i in range(m)]
@@ -168,7 +168,7 @@ def test_in_more_dimensions_than_concepts_pairs_scatter_while_means_stay_aligned
         tables = trained(p, seeds, d, steps=2000)
         f, g = (np.asarray(table[:, -1], np.float64) for table in tables)
         assert max(excess(f[seed], g[seed], p[seed]) for seed in seeds) < 1e-3
-        every = [measure(f[seed], g[seed], m) for seed in seeds]
+        every = [measure_tables(f[seed], g[seed], m) for seed in seeds]
         return {name: np.array([one[name] for one in every]) for name in every[0]}
 
     narrow, wide = cosines(m), cosines(3 * m)
@@ -188,7 +188,7 @@ def test_steps_that_cannot_be_recorded_evenly_are_refused():
 def planted(limit: float = 1e-3) -> Found:
     """Three seeds, of which the second is stuck, with a cosine of 1 where the others have 0.5."""
     course = np.linspace(0, 1, RECORDS + 1)
-    values = {name: np.outer([0.5, 1.0, 0.5], course) for name in measure(*solution(2, 2)[:2], 2)}
+    values = {name: np.outer([0.5, 1.0, 0.5], course) for name in measure_tables(*solution(2, 2)[:2], 2)}
     setting = Setting(2, 2, "independent", "adam", 0.1, 0.0)
     losses = np.stack([np.geomspace(1, last, RECORDS + 1) for last in (1e-4, 0.05, 2e-4)])
     return Found(setting, limit, 1.0, losses, values, np.ones((3, 2, 2)))
@@ -267,7 +267,7 @@ def test_a_second_run_trains_nothing_and_says_the_same(smoke, monkeypatch):
     import experiments.linear_origins.study as module
 
     before = (smoke / "report.json").read_bytes()
-    monkeypatch.setattr(module, "train", None)
+    monkeypatch.setattr(module, "train_tables", None)
     assert run(PRESETS["smoke"], smoke.parent) == smoke
     assert (smoke / "report.json").read_bytes() == before
 

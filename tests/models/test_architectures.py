@@ -24,7 +24,7 @@ from tests.tiny import tiny_tokenizer
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
 from workbench.models.edits import Add, Edit, LowRankMap
-from workbench.models.generation import Sampling
+from workbench.models.sampling import Sampling
 from workbench.models.model import Model, wrap
 from workbench.models.places import Architecture
 from workbench.models.positions import ALL, Layout

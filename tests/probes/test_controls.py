@@ -5,10 +5,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from probes.controls.labels import (
+    concept_intervals,
     hash_labels,
     last_word,
     over_concepts,
-    per_concept,
     selectivity,
     shuffled_labels,
     type_labels,
@@ -33,7 +33,7 @@ def one_hot(ids: torch.Tensor) -> torch.Tensor:
 
 
 def accuracies(right: np.ndarray) -> list[float]:
-    return [float(interval.value or 0.0) for interval in per_concept(right, draws=50)]
+    return [float(interval.value or 0.0) for interval in concept_intervals(right, draws=50)]
 
 
 def test_states_that_know_types_only_have_negative_selectivity():
@@ -142,7 +142,7 @@ def test_what_cannot_be_said_is_missing():
     right = found.control["type"]
     assert np.isnan(right[:, 1]).all()
     assert np.isnan(right).sum(0).tolist() == [0, 1500, 1000]
-    intervals = per_concept(selectivity(found.task, right), draws=50)
+    intervals = concept_intervals(selectivity(found.task, right), draws=50)
     assert intervals[1].value is None
     assert intervals[2].n == 500
     y[train, 2] = 1
@@ -153,9 +153,9 @@ def test_what_cannot_be_said_is_missing():
 def test_copies_of_a_text_do_not_make_the_interval_narrower():
     right = (torch.rand(60, 1, generator=torch.Generator().manual_seed(0)) < 0.7).double().numpy()
     copied = np.repeat(right, 10, axis=0)
-    once = per_concept(right)[0]
-    grouped = per_concept(copied, np.arange(60).repeat(10))[0]
-    apart = per_concept(copied)[0]
+    once = concept_intervals(right)[0]
+    grouped = concept_intervals(copied, np.arange(60).repeat(10))[0]
+    apart = concept_intervals(copied)[0]
     assert grouped.value == pytest.approx(once.value)
     assert grouped.low == pytest.approx(once.low, abs=0.03)
     assert (apart.low or 0.0) > (grouped.low or 0.0) + 0.05

@@ -13,7 +13,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from tests.runs.chores import Kitchen, Square, Waiting, alive
-from workbench.runs.executors import choose
+from workbench.runs.executors import choose_executor
 
 
 def kill_when_busy(cluster: Cluster, node: object, kitchen: Kitchen) -> None:
@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
     try:
         killer = threading.Thread(target=kill_when_busy, args=(cluster, second, kitchen))
         killer.start()
-        with choose("ray", 2) as executor:
+        with choose_executor("ray", 2) as executor:
             values = executor.finish(kitchen, works, "cook")
             again = executor.finish(kitchen, [*works, Square(7)], "cook")
         killer.join()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.runs.environment import _code_version, code_version, differences, environment
+from workbench.runs.environment import _code_version, code_version, environment, environment_changes
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -65,5 +65,5 @@ def test_differences_name_what_may_change_results_and_nothing_else():
     after = before | {"started": "later", "dtype": "bfloat16", "git": {"commit": "b"}}
     after["packages"] = {"torch": "2.7", "jax": None}
     expected = ["dtype was float32 -> bfloat16", "git was commit a -> b", "packages was torch 2.6 -> 2.7"]
-    assert differences(before | {"ended": "then", "outcome": "finished"}, after) == expected
-    assert differences(before, before) == []
+    assert environment_changes(before | {"ended": "then", "outcome": "finished"}, after) == expected
+    assert environment_changes(before, before) == []

@@ -12,7 +12,7 @@ import pytest
 
 from tests.runs.chores import Deadly, Failing, Kitchen, Square, Waiting, alive
 from workbench.runs.errors import RunError
-from workbench.runs.executors import Joined, UnitError, choose
+from workbench.runs.executors import Joined, UnitError, choose_executor
 from workbench.runs.run import Run
 from workbench.runs.units import Units
 
@@ -40,7 +40,7 @@ def wait_until(true, what: str) -> None:
 def test_processes_leave_the_same_bytes_as_local(tmp_path):
     for name in ("local", "processes"):
         (tmp_path / name).mkdir()
-        with choose(name, 2) as executor:
+        with choose_executor(name, 2) as executor:
             found = executor.finish(Kitchen(tmp_path / name), SQUARES, "cook")
         assert found == [{"square": n * n, "third": n / 3} for n in range(5)]
     local, processes = (stored(tmp_path / name / "units") for name in ("local", "processes"))
@@ -49,7 +49,7 @@ def test_processes_leave_the_same_bytes_as_local(tmp_path):
 
 
 def test_local_starts_nothing(kitchen):
-    with choose("local") as executor:
+    with choose_executor("local") as executor:
         executor.finish(kitchen, SQUARES, "cook")
         assert multiprocessing.active_children() == []
     assert kitchen.noted("opened") == []
@@ -57,9 +57,9 @@ def test_local_starts_nothing(kitchen):
 
 
 def test_what_is_done_is_not_done_again_and_contexts_are_made_once(kitchen):
-    with choose("local") as executor:
+    with choose_executor("local") as executor:
         executor.finish(kitchen, SQUARES[:3], "cook")
-    with choose("processes", 2) as executor:
+    with choose_executor("processes", 2) as executor:
         assert multiprocessing.active_children() == []  # nothing starts before there is work
         executor.finish(kitchen, SQUARES[:3], "cook")
         assert multiprocessing.active_children() == []
@@ -73,7 +73,7 @@ def test_what_is_done_is_not_done_again_and_contexts_are_made_once(kitchen):
 
 
 def test_a_damaged_unit_is_done_again(kitchen, caplog):
-    with choose("processes", 1) as executor:
+    with choose_executor("processes", 1) as executor:
         executor.finish(kitchen, SQUARES, "cook")
         (damaged,) = kitchen.units.folder.glob("square-3-*/unit.json")
         damaged.write_text(damaged.read_text().replace("9", "8"))
@@ -83,9 +83,9 @@ def test_a_damaged_unit_is_done_again(kitchen, caplog):
 
 def test_work_whose_inputs_changed_is_done_again_and_the_driver_says_so(tmp_path, caplog):
     before, after = Kitchen(tmp_path), Kitchen(tmp_path, model="other", elsewhere="other")
-    with choose("processes", 1) as executor:
+    with choose_executor("processes", 1) as executor:
         executor.finish(before, SQUARES[:2], "cook")
-    with choose("processes", 1) as executor, caplog.at_level(logging.INFO):
+    with choose_executor("processes", 1) as executor, caplog.at_level(logging.INFO):
         executor.finish(after, SQUARES[:2], "cook")
         assert "unit 'square/1' is done again: its model changed" in caplog.messages
         caplog.clear()
@@ -97,7 +97,7 @@ def test_work_whose_inputs_changed_is_done_again_and_the_driver_says_so(tmp_path
 
 def test_a_unit_whose_worker_dies_goes_to_another(kitchen):
     works = [Deadly(0), Square(1), Deadly(2, lives=2)]
-    with choose("processes", 2) as executor:
+    with choose_executor("processes", 2) as executor:
         assert [value["square"] for value in executor.finish(kitchen, works, "cook")] == [0, 1, 4]
     assert len(kitchen.noted("tried0")) == 2
     assert len(kitchen.noted("tried2")) == 3
@@ -106,7 +106,7 @@ def test_a_unit_whose_worker_dies_goes_to_another(kitchen):
 
 
 def test_a_unit_that_kills_every_worker_is_given_up(kitchen):
-    with choose("processes", 2) as executor:
+    with choose_executor("processes", 2) as executor:
         with pytest.raises(RunError, match=r"unit 'square/1' lost its worker 3 times.*exit code -9"):
             executor.finish(kitchen, [Deadly(1, lives=99)], "cook")
         assert multiprocessing.active_children() == []
@@ -114,7 +114,7 @@ def test_a_unit_that_kills_every_worker_is_given_up(kitchen):
 
 
 def test_an_idle_worker_that_dies_is_replaced(kitchen):
-    with choose("processes", 1) as executor:
+    with choose_executor("processes", 1) as executor:
         executor.finish(kitchen, [Square(1)], "cook")
         (worker,) = kitchen.noted("opened")
         os.kill(worker, signal.SIGKILL)
@@ -122,9 +122,9 @@ def test_an_idle_worker_that_dies_is_replaced(kitchen):
 
 
 def test_an_error_in_a_unit_comes_back_with_its_message(kitchen):
-    with choose("local") as executor, pytest.raises(ValueError, match="3 is out of flour"):
+    with choose_executor("local") as executor, pytest.raises(ValueError, match="3 is out of flour"):
         executor.finish(kitchen, [Failing(3)], "cook")
-    with choose("processes", 2) as executor:
+    with choose_executor("processes", 2) as executor:
         with pytest.raises(UnitError, match=r"unit 'square/3' failed in a worker: ValueError: 3 is out of flour") as e:
             executor.finish(kitchen, [Failing(3), Waiting(1)], "cook")
         assert "chores.py" in e.value.__notes__[0]
@@ -138,7 +138,7 @@ def test_workers_that_compute_something_else_are_refused(tmp_path):
         ("broken", r"the context of a worker failed in a worker: OSError: there is no such model"),
         ("deadly", r"the context of a worker lost its worker 3 times"),
     ):
-        with choose("processes", 1) as executor, pytest.raises(RunError, match=message):
+        with choose_executor("processes", 1) as executor, pytest.raises(RunError, match=message):
             executor.finish(Kitchen(tmp_path, elsewhere=elsewhere), SQUARES, "cook")
     assert len(Units(tmp_path / "units")) == 0
 
@@ -146,7 +146,7 @@ def test_workers_that_compute_something_else_are_refused(tmp_path):
 @pytest.mark.parametrize(("name", "workers", "message"), [("cloud", None, "no executor 'cloud'"), ("ray", 0, "0 work")])
 def test_bad_choices_are_refused(name, workers, message):
     with pytest.raises(RunError, match=message):
-        choose(name, workers)
+        choose_executor(name, workers)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from steering.methods.loreft import LoReFT, carried, orthonormal
+from steering.methods.loreft import LoReFT, orthonormal, scaled_layers
 from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from tests.steering.adapting import concept_texts, positive, without_cache
@@ -25,12 +25,12 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_layers_are_carried_to_their_depth() -> None:
-    assert carried((5, 10, 15, 20), 26, 26) == (5, 10, 15, 20)
-    assert carried((5, 10, 15, 20), 26, 30) == (5, 11, 17, 23)
-    assert carried((5, 10, 15, 20), 26, 3) == (0, 1, 2)
+    assert scaled_layers((5, 10, 15, 20), 26, 26) == (5, 10, 15, 20)
+    assert scaled_layers((5, 10, 15, 20), 26, 30) == (5, 11, 17, 23)
+    assert scaled_layers((5, 10, 15, 20), 26, 3) == (0, 1, 2)
     for bad in ((), (26,), (-1,)):
         with pytest.raises(ValueError, match="among 0 to 25"):
-            carried(bad, 26, 30)
+            scaled_layers(bad, 26, 30)
 
 
 def test_rows_are_made_orthonormal_without_leaving_their_span() -> None:

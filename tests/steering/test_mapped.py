@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from steering.methods.diffmean import DiffMean
-from steering.methods.mapped import MappedDiffMean, carried
+from steering.methods.mapped import MappedDiffMean, carried_means
 from tests.planted import planted
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
@@ -25,7 +25,7 @@ def test_a_planted_direction_goes_where_a_known_map_sends_it() -> None:
     there = normal(400, 6, seed=4) + 2 * y[:, None] * concept
     here = there @ weight + offset + 0.01 * normal(400, 4, seed=5)
     here[y] = 100  # what the texts with the concept look like here must not matter
-    positive, negative = carried(there, here, y)
+    positive, negative = carried_means(there, here, y)
     expected = (there[y].mean(0) - there[~y].mean(0)) @ weight
     torch.testing.assert_close(positive - negative, expected, atol=0.05, rtol=0.05)
     torch.testing.assert_close(negative, here[~y].mean(0), atol=1e-6, rtol=1e-6)

@@ -31,42 +31,42 @@ def text_scores(
         for name, (method, artifacts) in fitted.items()
         if isinstance(method, ScoresStates)
     }
-    found = _read_states(data, readers) if readers else {}
+    scores = _read_states(data, readers) if readers else {}
     for name, (method, artifacts) in fitted.items():
         if isinstance(method, ScoresTexts):
-            found[name] = _read_texts(data, method, artifacts)
-    return {name: found[name] for name in fitted}
+            scores[name] = _read_texts(data, method, artifacts)
+    return {name: scores[name] for name in fitted}
 
 
 def _read_states(data: States, readers: Mapping[K, Sequence[Reader]]) -> dict[K, np.ndarray]:
     scores = {name: np.empty((len(data.dataset), len(group)), dtype=np.float32) for name, group in readers.items()}
     for part in data.activations.parts:
         rows, own = part.row.unique(return_inverse=True)
-        for name, found in read_texts(readers, part.x(data.site), own, len(rows)).items():
-            scores[name][rows.numpy()] = found.numpy()
+        for name, matrix in read_texts(readers, part.x(data.site), own, len(rows)).items():
+            scores[name][rows.numpy()] = matrix.numpy()
     return scores
 
 
 def _read_texts(data: States, method: ScoresTexts, artifacts: Sequence[Artifact]) -> Float[np.ndarray, "text concept"]:
-    every, split = data.dataset.items, data.dataset.split
-    kept = [number for number in range(len(every)) if not runs_to_detect(method) or split[number] != "train"]
-    scores = np.full((len(every), len(artifacts)), np.nan, dtype=np.float32)
+    items, split = data.dataset.items, data.dataset.split
+    rows = [row for row in range(len(items)) if not runs_to_detect(method) or split[row] != "train"]
+    scores = np.full((len(items), len(artifacts)), np.nan, dtype=np.float32)
     for column, artifact in enumerate(artifacts):
-        scores[kept, column] = method.detect_texts(artifact, [every[number] for number in kept], data.through).numpy()
+        scores[rows, column] = method.detect_texts(artifact, [items[row] for row in rows], data.through).numpy()
     return scores
 
 
 def detections(concepts: Dataset, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:
     """The detection numbers of each concept, from the scores of one method."""
     evaluation, validation = concepts.split == "evaluation", concepts.split == "validation"
-    found = []
+    results = []
     for k in range(len(concepts.targets)):
         label = concepts.labels[:, k]
         other = evaluation & (label != Label.POSITIVE) & (label != Label.HARD_NEGATIVE)
-        found.append(
+        results.append(
             detection(_part(scores[:, k], label, evaluation), _part(scores[:, k], label, validation), scores[other, k])
         )
-    return found
+    return results
 
 
 def _part(scores: np.ndarray, label: np.ndarray, rows: np.ndarray) -> ConceptScores:

@@ -71,12 +71,12 @@ class Plan:
 
 Planner = Callable[[Trial], Plan]
 
-Place = tuple[str, str, int]
+StrengthKey = tuple[str, str, int]
 """Where a strength is chosen: method, concept and seed."""
-Look = Mapping[Place, Sequence[float]]
-"""The strengths to rate at each place."""
-Scores = Mapping[Place, Mapping[float, Sequence[float]]]
-"""What came of a look: the score of each instruction, NaN where it is missing."""
+StrengthGrid = Mapping[StrengthKey, Sequence[float]]
+"""The strengths to rate for each key."""
+Scores = Mapping[StrengthKey, Mapping[float, Sequence[float]]]
+"""What came of a grid: the score of each instruction, NaN where it is missing."""
 Search = Literal["grid", "coarse"]
 
 
@@ -159,23 +159,23 @@ def answer(model: Model, block: Sequence[Trial], planner: Planner, sampling: Sam
 def samples_of(blocks: Sequence[Sequence[Trial]], values: Sequence[Sequence[dict[str, Any]]]) -> dict[Trial, Sample]:
     """What `answer` gave for each block, by trial."""
     return {
-        trial: Sample(**value)
-        for block, found in zip(blocks, values, strict=True)
-        for trial, value in zip(block, found, strict=True)
+        trial: Sample(**fields)
+        for block, samples in zip(blocks, values, strict=True)
+        for trial, fields in zip(block, samples, strict=True)
     }
 
 
 def perplexities(model: Model, instructions: Sequence[str], texts: Sequence[str]) -> list[float | None]:
     """The unsteered model's perplexity of each text as the answer to its instruction; None for an empty text."""
     spoken = [row for row, text in enumerate(texts) if text.strip()]
-    found: list[float | None] = [None] * len(texts)
+    scores: list[float | None] = [None] * len(texts)
     if spoken:
         tokens = model.tokenize(
             [instructions[row] for row in spoken], [texts[row] for row in spoken], chat=_chat(model)
         )
         for row, value in zip(spoken, model.perplexity(tokens).tolist(), strict=True):
-            found[row] = value
-    return found
+            scores[row] = value
+    return scores
 
 
 def choose_strength(scores: Float[np.ndarray, "strength instruction"], strengths: Sequence[float]) -> float:
@@ -192,22 +192,25 @@ def choose_strength(scores: Float[np.ndarray, "strength instruction"], strengths
 
 
 def search_strengths(
-    places: Sequence[Place], strengths: Sequence[float], search: Search, rate: Callable[[str, Look], Scores]
-) -> dict[Place, float]:
-    """The strength of the largest mean score at each place; `rate` is asked for scores, look by look.
+    keys: Sequence[StrengthKey],
+    strengths: Sequence[float],
+    search: Search,
+    rate: Callable[[str, StrengthGrid], Scores],
+) -> dict[StrengthKey, float]:
+    """The strength of the largest mean score for each key; `rate` is asked for the scores of one grid after another.
 
-    `grid` rates all strengths in one look, named `select`. `coarse` rates every second one, from the smallest, and then
-    in a look named `refine` only those next to the best: two thirds of the work or less, and the same choice wherever
+    `grid` rates all strengths in one grid, named `select`. `coarse` rates every second one, from the smallest, and then
+    in a grid named `refine` only those next to the best: two thirds of the work or less, and the same choice wherever
     the scores rise to one peak and fall. Raises ValueError where `choose_strength` does.
     """
     order = sorted(strengths)
-    scores = rate("select", dict.fromkeys(places, tuple(strengths if search == "grid" else order[::2])))
+    scores = rate("select", dict.fromkeys(keys, tuple(strengths if search == "grid" else order[::2])))
     if search == "coarse":
-        best = {place: order.index(_best(scores[place])) for place in places}
-        near = {place: tuple(order[i] for i in (at - 1, at + 1) if 0 <= i < len(order)) for place, at in best.items()}
+        best = {key: order.index(_best(scores[key])) for key in keys}
+        near = {key: tuple(order[i] for i in (at - 1, at + 1) if 0 <= i < len(order)) for key, at in best.items()}
         more = rate("refine", near)
-        scores = {place: {**scores[place], **more.get(place, {})} for place in places}
-    return {place: _best(scores[place]) for place in places}
+        scores = {key: {**scores[key], **more.get(key, {})} for key in keys}
+    return {key: _best(scores[key]) for key in keys}
 
 
 def _best(scores: Mapping[float, Sequence[float]]) -> float:
@@ -236,17 +239,17 @@ class Neutral:
     @classmethod
     def of(cls, model: Model, concepts: Dataset, count: int, max_tokens: int = NEUTRAL_TOKENS) -> "Neutral":
         """From the first `count` neutral texts of a set, see `neutral_texts`."""
-        asked, said = zip(*neutral_texts(concepts, count), strict=True)
-        expected, _ = _log_probabilities(model, _answers(model, asked, said, max_tokens))
-        return cls(asked, said, max_tokens, expected)
+        instructions, texts = zip(*neutral_texts(concepts, count), strict=True)
+        expected, _ = _log_probabilities(model, _answers(model, instructions, texts, max_tokens))
+        return cls(instructions, texts, max_tokens, expected)
 
     def divergence(self, model: Model, plans: Sequence[Plan]) -> Float[np.ndarray, "text"]:
         """KL(unsteered || steered) of the next token, in nats, averaged over each text; text i under plan i."""
         steered = _answers(model, [plan.prompt for plan in plans], self.texts, self.max_tokens)
         with model.edited(per_row([plan.edits for plan in plans])):
-            found, owner = _log_probabilities(model, steered)
-        each = (self.expected.exp() * (self.expected - found)).sum(-1)  # [item]
-        sums = torch.zeros(len(plans)).index_add_(0, owner, each.cpu())
+            log_probabilities, owner = _log_probabilities(model, steered)
+        divergence = (self.expected.exp() * (self.expected - log_probabilities)).sum(-1)  # [item]
+        sums = torch.zeros(len(plans)).index_add_(0, owner, divergence.cpu())
         return (sums / owner.bincount(minlength=len(plans))).numpy()
 
 

@@ -11,7 +11,7 @@ from workbench.runs.rows import Row
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricValues:
     """One metric of one method: a value (NaN if missing) for each concept and seed."""
 
     method: str
@@ -40,78 +40,85 @@ class Number:
     strength: float | None = None
 
 
-def gather(numbers: Iterable[Number]) -> list[Measured]:
+def average_numbers(numbers: Iterable[Number]) -> list[MetricValues]:
     """The mean over what shares method, metric, strength, concept and seed; missing numbers are left out."""
     groups: dict[tuple[str, str, float | None], dict[tuple[str, int | None], list[float]]] = {}
-    for one in numbers:
-        values = groups.setdefault((one.method, one.metric, one.strength), {})
-        values.setdefault((one.concept, one.seed), []).append(one.value)
+    for number in numbers:
+        group = groups.setdefault((number.method, number.metric, number.strength), {})
+        group.setdefault((number.concept, number.seed), []).append(number.value)
     return [
-        Measured(method, metric, {key: _mean(values) for key, values in found.items()}, strength)
-        for (method, metric, strength), found in groups.items()
+        MetricValues(method, metric, {key: _mean(values) for key, values in group.items()}, strength)
+        for (method, metric, strength), group in groups.items()
     ]
 
 
-def rows_of(experiment: str, layer: int, measured: Iterable[Measured]) -> list[Row]:
+def rows_of(experiment: str, layer: int, measured: Iterable[MetricValues]) -> list[Row]:
     """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval."""
     rows = []
-    for one in measured:
+    for metric in measured:
         shared = {
             "experiment": experiment,
-            "method": one.method,
-            "metric": one.metric,
+            "method": metric.method,
+            "metric": metric.metric,
             "layer": layer,
-            "strength": one.strength,
+            "strength": metric.strength,
         }
-        for (concept, seed), value in one.values.items():
-            rows.append(Row(**shared, concept=concept, seed=seed, value=_or_none(value), n=1))
-        whole = bootstrap(np.array(list(one.by_concept().values())))
+        for (concept, seed), value in metric.values.items():
+            rows.append(Row(**shared, concept=concept, seed=seed, value=or_none(value), n=1))
+        whole = bootstrap(np.array(list(metric.by_concept().values())))
         rows.append(Row(**shared, value=whole.value, low=whole.low, high=whole.high, n=whole.n))
     return rows
 
 
-def comparisons(experiment: str, layer: int, scores: Sequence[Measured], control: str, prefix: str) -> list[Row]:
+def comparisons(experiment: str, layer: int, scores: Sequence[MetricValues], control: str, prefix: str) -> list[Row]:
     """Each method against the `control`, paired over concepts: mean difference with interval, and Holm-adjusted p."""
-    by_method = {one.method: one.by_concept() for one in scores}
+    by_method = {metric.method: metric.by_concept() for metric in scores}
     if control not in by_method:
         return []
     base = by_method.pop(control)
     shared = {"experiment": experiment, "layer": layer}
-    found = {
+    differences = {
         method: paired_difference(np.array([values[c] for c in base]), np.array(list(base.values())))
         for method, values in by_method.items()
     }
     rows = [
         Row(**shared, method=method, metric=f"{prefix}.difference", value=d.value, low=d.low, high=d.high, n=d.n)
-        for method, d in found.items()
+        for method, d in differences.items()
     ]
-    tested = {method: d.p for method, d in found.items() if d.p is not None}
-    adjusted = holm(np.array(list(tested.values()))) if tested else []
-    pairs = zip(tested, adjusted, strict=True)
+    p_values = {method: d.p for method, d in differences.items() if d.p is not None}
+    adjusted = holm(np.array(list(p_values.values()))) if p_values else []
     return rows + [
-        Row(**shared, method=method, metric=f"{prefix}.p_holm", value=float(p), n=found[method].n)
-        for method, p in pairs
+        Row(**shared, method=method, metric=f"{prefix}.p_holm", value=float(p), n=differences[method].n)
+        for method, p in zip(p_values, adjusted, strict=True)
     ]
 
 
-def wins(scores: Sequence[Measured], baseline: str) -> list[Measured]:
+def win_values(scores: Sequence[MetricValues], baseline: str) -> list[MetricValues]:
     """For each concept 1 where a method scores above the baseline, 0.5 at a tie, 0 below, NaN where one is missing."""
-    by_method = {one.method: one.values for one in scores}
+    by_method = {metric.method: metric.values for metric in scores}
     if baseline not in by_method:
         return []
-    base = by_method[baseline]
-    found = []
-    for one in scores:
-        if one.method != baseline:
-            won = metrics.wins(np.array(list(one.values.values())), np.array([base[key] for key in one.values]))
-            found.append(Measured(one.method, "steering.win_rate", dict(zip(one.values, won.tolist(), strict=True))))
-    return found
+    base = by_method.pop(baseline)
+    shares = {
+        method: metrics.wins(np.array(list(values.values())), np.array([base[key] for key in values])).tolist()
+        for method, values in by_method.items()
+    }
+    return [
+        MetricValues(method, "steering.win_rate", dict(zip(by_method[method], wins, strict=True)))
+        for method, wins in shares.items()
+    ]
+
+
+def or_nan(value: float | None) -> float:
+    """NaN stands for a missing number while numbers are gathered."""
+    return float("nan") if value is None else value
+
+
+def or_none(value: float) -> float | None:
+    """The inverse of `or_nan`: files hold no NaN."""
+    return None if np.isnan(value) else float(value)
 
 
 def _mean(values: list[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else np.nan
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

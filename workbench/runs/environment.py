@@ -68,7 +68,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def environment_changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What may change results between two environments, as sentences: Python, packages, git state, and noted facts."""
     skipped = {"started", "ended", "outcome", "platform", "omp_num_threads", "cores"}
     found = []

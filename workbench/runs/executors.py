@@ -206,7 +206,7 @@ class Joined(Run):
         return self.units.file(name, inputs, write, suffix)
 
 
-def choose(name: str, workers: int | None = None) -> Executor:
+def choose_executor(name: str, workers: int | None = None) -> Executor:
     """`local`, `processes` or `ray`; no worker starts before there is work.
 
     Raises RunError for another name, and for fewer than one worker.

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from workbench.runs.config import describe
-from workbench.runs.environment import differences, environment, now
+from workbench.runs.environment import environment, environment_changes, now
 from workbench.runs.errors import RunError, StorageError
 from workbench.runs.files import JSON, locked, read_json, sweep, write_json
 from workbench.runs.rows import Row, merged, read_rows, write_rows
@@ -174,7 +174,9 @@ class Run:
     ) -> None:
         if kind is None:
             return self.close()
-        self.log.error("stopped by %s: %s; the same command continues it", kind.__name__, error)
+        # Whoever catches the error shows it; the file also says where it came from.
+        where = (kind, error, trace) if error is not None else None
+        self.log.info("stopped by %s: %s; the same command continues it", kind.__name__, error, exc_info=where)
         try:
             self.close(outcome=f"failed: {kind.__name__}" if issubclass(kind, Exception) else "interrupted")
         except StorageError:
@@ -199,7 +201,7 @@ class Run:
         entries, entry = self.environments(), environment()
         write_json(self.folder / "environment.json", [*entries, entry])
         self.log.info("%s %s", "continued" if entries else "started", self.folder)
-        for difference in differences(entries[-1], entry) if entries else ():
+        for difference in environment_changes(entries[-1], entry) if entries else ():
             self.log.warning("since this run was last opened, %s: finished units are from before", difference)
         if earlier := self.units.earlier():
             self.log.warning("%d units are of an earlier format, which held no inputs: they are done again", earlier)

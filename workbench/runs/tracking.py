@@ -146,6 +146,15 @@ class Tracker:
             self._failed = True
 
 
+def track(run: Run, paths: Iterable[Path]) -> None:
+    """Send a run's rows, and the reports among these files, to W&B."""
+    with Tracker.start(run) as tracker:
+        tracker.log_metrics(run.rows())
+        for path in paths:
+            if path.suffix == ".html":
+                tracker.log_report(path)
+
+
 def _mode() -> Literal["offline"] | None:
     """The `mode` of wandb.init; None leaves it to the user's own W&B settings."""
     import wandb

@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating, check_missing
+from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating, check_missing
 from workbench.evaluation.metrics import harmonic_mean
 
 LOST = Rating(None, 1.0, 1.0, error="concept: the server was tired")
 
 
-def item(text: str = "Ships sail.", perplexity: float = 10.0) -> Item:
-    return Item("sea", "ships and sailing", "Describe a day.", text, perplexity)
+def item(text: str = "Ships sail.", perplexity: float = 10.0) -> JudgedText:
+    return JudgedText("sea", "ships and sailing", "Describe a day.", text, perplexity)
 
 
 @pytest.mark.parametrize("values", [(2.0, 2.0, 2.0), (1.0, 2.0, 0.5), (0.0, 2.0, 2.0), (0.0, 0.0, 0.0)])

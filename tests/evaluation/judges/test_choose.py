@@ -6,7 +6,7 @@ import pytest
 
 from tests.evaluation.judges.worded import world
 from workbench.evaluation.judges.base import Judge, JudgeError
-from workbench.evaluation.judges.choose import choose, yardsticks
+from workbench.evaluation.judges.choose import choose_judge, yardsticks
 from workbench.evaluation.judges.endpoint import EndpointJudge
 from workbench.models.sampling import Sampling
 from workbench.runs.run import Run
@@ -21,7 +21,7 @@ class Config:
 
 def chosen(name: str, model: Any, root: Path) -> Judge:
     with Run.open("judging", Config(name), root) as run:
-        return choose(name, "m", world(), model, SAMPLING, run)
+        return choose_judge(name, "m", world(), model, SAMPLING, run)
 
 
 def test_an_address_is_an_endpoint_that_keeps_its_answers_in_the_run(llama: Any, tmp_path: Path) -> None:

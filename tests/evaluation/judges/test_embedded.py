@@ -8,7 +8,7 @@ from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.data.packaged import packaged
-from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
+from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.evaluation.metrics import auroc
@@ -25,11 +25,11 @@ def judge() -> EmbeddedJudge:
 
 def item(
     text: str, *, concept: str = "sea", about: str = "coffee", perplexity: float = 3.0, references: tuple[str, ...] = ()
-) -> Item:
-    return Item(concept, f"all about {concept}", f"Tell me about {about}?", text, perplexity, references)
+) -> JudgedText:
+    return JudgedText(concept, f"all about {concept}", f"Tell me about {about}?", text, perplexity, references)
 
 
-def rated(judge: EmbeddedJudge, one: Item) -> Rating:
+def rated(judge: EmbeddedJudge, one: JudgedText) -> Rating:
     (rating,) = judge.rate([one])
     return rating
 
@@ -141,7 +141,7 @@ def test_on_real_texts_it_agrees_with_their_labels() -> None:
     for k, concept in enumerate(concepts.targets):
         kinds = (Label.POSITIVE, Label.NEGATIVE)
         rows = [row for kind in kinds for row in concepts.rows(k, "evaluation", kind)]
-        items = [Item(concept.name, "", examples[row].instruction, examples[row].response, 3.0) for row in rows]
+        items = [JudgedText(concept.name, "", examples[row].instruction, examples[row].response, 3.0) for row in rows]
         ratings = judge.rate(items)
         carried = labels[rows, k] == Label.POSITIVE
         assert auroc(np.array([rating.concept for rating in ratings], dtype=float), carried) > 0.9

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.evaluation.judges.chat_server import Request, Response, completion, failure, serving
-from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
+from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
 from workbench.evaluation.judges.completions import Price, Usage
 from workbench.evaluation.judges.endpoint import EndpointJudge
 
@@ -23,8 +23,8 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def item(text: str = "Ships sail.") -> Item:
-    return Item("sea", "ships and sailing", "Describe a day.", text, 10.0)
+def item(text: str = "Ships sail.") -> JudgedText:
+    return JudgedText("sea", "ships and sailing", "Describe a day.", text, 10.0)
 
 
 def rated(base_url: str, **options: Any) -> Rating:

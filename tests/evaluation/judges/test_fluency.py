@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from workbench.evaluation.judges.base import Item
+from workbench.evaluation.judges.base import JudgedText
 from workbench.evaluation.judges.calibration import Ramp, Thresholds
 from workbench.evaluation.judges.fluency import broken, longest_run, rate_fluency, stuck, variety, words
 
@@ -17,7 +17,7 @@ GOOD = "The ship left the harbour at dawn and sailed to the north with all her c
 
 
 def fluency(text: str, perplexity: float = 10.0) -> float | None:
-    return rate_fluency(Item("sea", "ships", "Tell me.", text, perplexity), THRESHOLDS)
+    return rate_fluency(JudgedText("sea", "ships", "Tell me.", text, perplexity), THRESHOLDS)
 
 
 def test_words_are_counted_without_case_and_punctuation() -> None:

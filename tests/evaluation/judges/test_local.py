@@ -4,14 +4,14 @@ from typing import Any
 import pytest
 
 from workbench.evaluation.judges import rubric
-from workbench.evaluation.judges.base import NOTHING, Item, Rating
+from workbench.evaluation.judges.base import NOTHING, JudgedText, Rating
 from workbench.evaluation.judges.local import LocalJudge
 from workbench.models.decoder import Generation
 from workbench.models.tokens import Tokens
 
 
-def item(text: str) -> Item:
-    return Item("sea", "ships and sailing", "Describe a day.", text, 10.0)
+def item(text: str) -> JudgedText:
+    return JudgedText("sea", "ships and sailing", "Describe a day.", text, 10.0)
 
 
 class Scripted:

@@ -1,11 +1,11 @@
 import pytest
 
-from workbench.evaluation.judges.base import NOTHING, Item, Rating
-from workbench.evaluation.judges.rubric import Reply, parse, prompts, rate
+from workbench.evaluation.judges.base import NOTHING, JudgedText, Rating
+from workbench.evaluation.judges.rubric import Reply, parse_rating, prompts, rate
 
 
-def item(text: str, description: str = "ships {and} sailing", instruction: str = "Describe a day.") -> Item:
-    return Item("sea", description, instruction, text, 10.0)
+def item(text: str, description: str = "ships {and} sailing", instruction: str = "Describe a day.") -> JudgedText:
+    return JudgedText("sea", description, instruction, text, 10.0)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def item(text: str, description: str = "ships {and} sailing", instruction: str =
     ],
 )
 def test_the_last_rating_counts(reply: str, value: float) -> None:
-    assert parse(reply) == value
+    assert parse_rating(reply) == value
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_last_rating_counts(reply: str, value: float) -> None:
 )
 def test_anything_else_is_refused_with_its_reason(reply: str, reason: str) -> None:
     with pytest.raises(ValueError, match="rating") as caught:
-        parse(reply)
+        parse_rating(reply)
     assert reason in str(caught.value)
 
 
@@ -67,7 +67,7 @@ def test_a_judge_that_quotes_its_material_gives_no_rating(text: str) -> None:
     for prompt in prompts(item(text, description=text, instruction=text)):
         material = prompt.rpartition("<<<END")[0]
         with pytest.raises(ValueError, match="no rating"):
-            parse(material)
+            parse_rating(material)
 
 
 def test_a_text_cannot_end_its_own_quotation() -> None:

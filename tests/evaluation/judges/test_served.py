@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from workbench.evaluation.judges.base import Item
+from workbench.evaluation.judges.base import JudgedText
 from workbench.evaluation.judges.endpoint import EndpointJudge
 from workbench.models.weights import resolve
 
@@ -63,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
 def test_a_real_server_is_asked_once_and_then_remembered(served: tuple[str, str], tmp_path: Path) -> None:
     address, model = served
     text = "The ship left the harbour at dawn, and the sailors set her sails to the wind."
-    items = [Item("sea", "ships and sailing at sea", "Describe a journey.", text, 10.0)]
+    items = [JudgedText("sea", "ships and sailing at sea", "Describe a journey.", text, 10.0)]
     judge = EndpointJudge(address, model, max_tokens=48, cache=tmp_path, concurrency=1, timeout_s=300.0)
     (rating,) = judge.rate(items)
     # A model this small may well not rate; what it said is then the reason, not an error of the connection.

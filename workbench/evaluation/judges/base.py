@@ -20,7 +20,7 @@ class JudgeError(Exception):
 
 
 @dataclass(frozen=True)
-class Item:
+class JudgedText:
     """One generated text to be judged, with what the judges need to know about it.
 
     Raises JudgeError for a negative perplexity; NaN means that there is none.
@@ -101,7 +101,7 @@ class Judge(Protocol):
         """
         ...
 
-    def rate(self, items: Sequence[Item]) -> list[Rating]:
+    def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         """One rating for each item; what could not be rated is missing in it."""
         ...
 

@@ -17,7 +17,7 @@ YARDSTICKS = 64
 """Unsteered answers that say what fluent and broken text look like to the model."""
 
 
-def choose(name: str, judge_model: str, concepts: Dataset, model: Model, sampling: Sampling, run: Run) -> Judge:
+def choose_judge(name: str, judge_model: str, concepts: Dataset, model: Model, sampling: Sampling, run: Run) -> Judge:
     """`embedded`, `local:MODEL` or the base URL of an endpoint (with its `judge_model`), ready to rate.
 
     Raises JudgeError for any other name.

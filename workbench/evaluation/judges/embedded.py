@@ -16,7 +16,7 @@ from jaxtyping import Float
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.data.packaged import packaged
-from workbench.evaluation.judges.base import NOTHING, Item, JudgeError, Rating
+from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
 from workbench.evaluation.judges.calibration import Ramp, Thresholds
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
@@ -89,7 +89,7 @@ class EmbeddedJudge:
         given = [*parts, perplexities.tolist(), broken.tolist()]
         return cls(encoder, classifier, thresholds, digest(given))
 
-    def rate(self, items: Sequence[Item]) -> list[Rating]:
+    def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         """One rating for each item. Without a perplexity the fluency is missing.
 
         Raises JudgeError for a concept that the judge was not fitted on.
@@ -103,7 +103,7 @@ class EmbeddedJudge:
         log_odds = self.classifier.log_odds(texts, vectors)[np.arange(len(items)), columns]
         return [self._rate(item, odds, vectors) for item, odds in zip(items, log_odds.tolist(), strict=True)]
 
-    def _rate(self, item: Item, log_odds: float, vectors: Vectors) -> Rating:
+    def _rate(self, item: JudgedText, log_odds: float, vectors: Vectors) -> Rating:
         if item.is_empty:
             return NOTHING
         fluency = rate_fluency(item, self.thresholds)
@@ -115,7 +115,7 @@ class EmbeddedJudge:
         )
 
 
-def relevance(item: Item, vectors: Vectors) -> float:
+def relevance(item: JudgedText, vectors: Vectors) -> float:
     """The largest cosine similarity of the text to its instruction and to the unsteered answers."""
     return max(float(vectors[item.text] @ vectors[text]) for text in (item.instruction, *item.references))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from workbench.evaluation.judges import rubric
-from workbench.evaluation.judges.base import Item, JudgeError, Rating
+from workbench.evaluation.judges.base import JudgedText, JudgeError, Rating
 from workbench.evaluation.judges.completions import Completion, Price, Usage
 from workbench.evaluation.judges.replies import Question, ReplyCache
 from workbench.evaluation.judges.rubric import Reply
@@ -96,7 +96,7 @@ class EndpointJudge:
         """Of all calls so far, in the price's currency; None without a price or where a call was not metered."""
         return None if self.price is None else self.usage.cost(self.price)
 
-    def rate(self, items: Sequence[Item]) -> list[Rating]:
+    def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         """One rating for each item; raises JudgeError as the class says."""
         return rubric.rate(items, self._answer)
 

@@ -6,7 +6,7 @@ from itertools import cycle, groupby, islice, pairwise
 
 import numpy as np
 
-from workbench.evaluation.judges.base import Item
+from workbench.evaluation.judges.base import JudgedText
 from workbench.evaluation.judges.calibration import Thresholds
 
 _WORD = re.compile(r"\w+")
@@ -28,7 +28,7 @@ def longest_run(text: str) -> int:
     return max((len(list(same)) for _, same in groupby(words(text))), default=0)
 
 
-def rate_fluency(item: Item, thresholds: Thresholds) -> float | None:
+def rate_fluency(item: JudgedText, thresholds: Thresholds) -> float | None:
     """The least of the ratings of perplexity, variety, runs and length; None where there is no perplexity."""
     if np.isnan(item.perplexity):
         return None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.evaluation.judges import rubric
-from workbench.evaluation.judges.base import Item, Rating
+from workbench.evaluation.judges.base import JudgedText, Rating
 from workbench.evaluation.judges.rubric import Reply
 from workbench.models.encoding import encode, encode_chat
 from workbench.models.model import Model
@@ -34,7 +34,7 @@ class LocalJudge:
         """The model, the rubric and the room for an answer."""
         return {"judge": "local", **self.model.identity, "max_new_tokens": self.max_new_tokens, "rubric": rubric.DIGEST}
 
-    def rate(self, items: Sequence[Item]) -> list[Rating]:
+    def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         """One rating for each item."""
         return rubric.rate(items, self._answer)
 

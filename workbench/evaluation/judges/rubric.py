@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from workbench.evaluation.judges.base import NOTHING, Item, Rating
+from workbench.evaluation.judges.base import NOTHING, JudgedText, Rating
 from workbench.runs.files import digest
 
 ASPECTS = ("concept", "instruction", "fluency")
@@ -85,7 +85,7 @@ class Reply:
     error: str | None = None
 
 
-def prompts(item: Item) -> tuple[str, str, str]:
+def prompts(item: JudgedText) -> tuple[str, str, str]:
     """The three prompts of an item, in the order of ASPECTS."""
     parts = {
         "description": _quoted(item.description),
@@ -96,7 +96,7 @@ def prompts(item: Item) -> tuple[str, str, str]:
     return concept, instruction, fluency
 
 
-def parse(reply: str) -> float:
+def parse_rating(reply: str) -> float:
     """The last `Rating: [[n]]` of an answer. Raises ValueError, with the reason, if there is none or n is no rating."""
     found = _RATING.findall(reply)
     if not found:
@@ -106,7 +106,7 @@ def parse(reply: str) -> float:
     return float(found[-1])
 
 
-def rate(items: Sequence[Item], answer: Callable[[list[str]], Sequence[Reply]]) -> list[Rating]:
+def rate(items: Sequence[JudgedText], answer: Callable[[list[str]], Sequence[Reply]]) -> list[Rating]:
     """Rate items with `answer`, which gets each different prompt once and replies in the same order.
 
     Empty texts are rated without asking. A prompt without a usable reply makes its rating missing.
@@ -130,7 +130,7 @@ def _value(reply: Reply) -> tuple[float | None, str | None]:
     if reply.text is None:
         return None, reply.error or "no answer"
     try:
-        return parse(reply.text), None
+        return parse_rating(reply.text), None
     except ValueError as reason:
         return None, str(reason)
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
-from experiments.axbench.material import Material
+from experiments.axbench.context import ComparisonContext
 from workbench.artifacts.artifact import Artifact
 from workbench.evaluation.steering import Plan, Trial
 from workbench.methods.capabilities import Prompts, Steers
@@ -21,10 +21,10 @@ TOGETHER = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
-    """The methods at one layer."""
+class LayerComparison:
+    """The methods at one layer: where they read, what was fitted, and how a trial is carried out with it."""
 
-    material: Material
+    context: ComparisonContext
     layer: int
 
     @property
@@ -35,28 +35,28 @@ class Level:
     @cached_property
     def fits(self) -> dict[tuple[str, str], StoredFile]:
         """The artifact of every method and concept, with the seconds of its fit as a note."""
-        starts = range(0, len(self.material.concepts.targets), TOGETHER)
-        works = [Fit(self.layer, name, start) for name in self.material.methods for start in starts]
-        done = self.material.executor.finish(self.material, works, f"fit ({self.layer})")
+        starts = range(0, len(self.context.concepts.targets), TOGETHER)
+        works = [Fit(self.layer, name, start) for name in self.context.methods for start in starts]
+        files = self.context.executor.finish(self.context, works, f"fit ({self.layer})")
         return {
             (work.method, concept): stored
-            for work, block in zip(works, done, strict=True)
+            for work, block in zip(works, files, strict=True)
             for concept, stored in block.items()
         }
 
     @cached_property
     def fitted(self) -> dict[str, tuple[Method, list[Artifact]]]:
         """Every method with its artifacts, one a concept."""
-        names = [concept.name for concept in self.material.concepts.targets]
+        names = [concept.name for concept in self.context.concepts.targets]
         return {
             method: (made, [Artifact.load(self.fits[method, concept].path) for concept in names])
-            for method, made in self.material.methods.items()
+            for method, made in self.context.methods.items()
         }
 
     @cached_property
     def fit_digests(self) -> dict[tuple[str, str], str]:
         """For every method and concept, of what its scores and edits depend on: the method and its artifact."""
-        names = [concept.name for concept in self.material.concepts.targets]
+        names = [concept.name for concept in self.context.concepts.targets]
         return {
             (name, concept): digest([method.identity, artifact.content_digest])
             for name, (method, artifacts) in self.fitted.items()
@@ -66,7 +66,7 @@ class Level:
     @property
     def paths(self) -> dict[tuple[str, str], Path]:
         """Where a user finds the artifact of each method and concept."""
-        folder = self.material.run.artifacts / f"layer{self.layer}"
+        folder = self.context.run.artifacts / f"layer{self.layer}"
         return {key: folder / slug(key[0]) / f"{slug(key[1])}.safetensors" for key in self.fits}
 
     def publish(self) -> None:
@@ -77,15 +77,22 @@ class Level:
     def plan(self, trial: Trial) -> Plan:
         """How a trial is carried out."""
         method, artifacts = self.fitted[trial.method]
-        artifact = artifacts[self.material.concepts.index(trial.concept)]
+        artifact = artifacts[self.context.concepts.index(trial.concept)]
         strength = 1.0 if trial.strength is None else trial.strength
-        edits = method.edit(artifact, strength, self.material.config.positions) if isinstance(method, Steers) else ()
-        asked = method.instruct(artifact, trial.instruction) if isinstance(method, Prompts) else trial.instruction
-        return Plan(asked, edits)
+        edits = method.edit(artifact, strength, self.context.config.positions) if isinstance(method, Steers) else ()
+        prompt = method.instruct(artifact, trial.instruction) if isinstance(method, Prompts) else trial.instruction
+        return Plan(prompt, edits)
+
+
+def fit(context: ComparisonContext, layer: int) -> LayerComparison:
+    """Stage: every method fitted on every concept at a layer, its artifacts where a user finds them."""
+    comparison = context.once(LayerComparison, layer)
+    comparison.publish()
+    return comparison
 
 
 @dataclass(frozen=True)
-class Fit(Work[Material]):
+class Fit(Work[ComparisonContext]):
     """One method fitted on the concepts from number `start` on; a unit each, so that another concept changes none."""
 
     layer: int
@@ -97,39 +104,39 @@ class Fit(Work[Material]):
         """See Work."""
         return f"fit/{self.layer}/{self.method}/{self.start}"
 
-    def fresh(self, context: Material) -> bool:
+    def fresh(self, context: ComparisonContext) -> bool:
         """See Work."""
-        asked = [context.units.fresh(name, inputs) for name, inputs in self._inputs(context).items()]
-        return all(asked)
+        stored = [context.units.fresh(name, inputs) for name, inputs in self._inputs(context).items()]
+        return all(stored)
 
-    def finish(self, context: Material) -> dict[str, StoredFile]:
+    def finish(self, context: ComparisonContext) -> dict[str, StoredFile]:
         """See Work: the artifact's file of each concept."""
         inputs, concepts = self._inputs(context), self._concepts(context)
         stored = context.units.files(inputs, lambda paths: self._fit(context, paths), ".safetensors")
         return dict(zip(concepts, stored.values(), strict=True))
 
-    def _concepts(self, context: Material) -> list[str]:
+    def _concepts(self, context: ComparisonContext) -> list[str]:
         return [concept.name for concept in context.concepts.targets[self.start : self.start + TOGETHER]]
 
     def _unit(self, concept: str) -> str:
         return f"fit/{self.layer}/{self.method}/{concept}"
 
-    def _inputs(self, context: Material) -> dict[str, Inputs]:
+    def _inputs(self, context: ComparisonContext) -> dict[str, Inputs]:
         site = str(Site(self.layer))
-        fitted = {**context.model.identity, "site": site, **context.methods[self.method].identity}
+        shared = {**context.model.identity, "site": site, **context.methods[self.method].identity}
         return {
-            self._unit(concept): {**fitted, "items": context.concept_digests[concept]}
+            self._unit(concept): {**shared, "items": context.concept_digests[concept]}
             for concept in self._concepts(context)
         }
 
-    def _fit(self, context: Material, paths: Mapping[str, Path]) -> dict[str, dict[str, float]]:
+    def _fit(self, context: ComparisonContext, paths: Mapping[str, Path]) -> dict[str, dict[str, float]]:
         """Fit the concepts that are missing, together; the seconds are without saving, in equal shares."""
-        mine = [concept for concept in self._concepts(context) if self._unit(concept) in paths]
+        missing = [concept for concept in self._concepts(context) if self._unit(concept) in paths]
         method = context.methods[self.method]
-        data = context.states.at(method.reads(Site(self.layer))).select(mine)
+        data = context.states.at(method.reads(Site(self.layer))).select(missing)
         begun = perf_counter()
         artifacts = method.fit_all(data)
-        seconds = (perf_counter() - begun) / len(mine)
-        for concept, artifact in zip(mine, artifacts, strict=True):
+        seconds = (perf_counter() - begun) / len(missing)
+        for concept, artifact in zip(missing, artifacts, strict=True):
             artifact.save(paths[self._unit(concept)])
         return {name: {"seconds": seconds} for name in paths}

@@ -1,40 +1,41 @@
-"""What all of the comparison is made from: the model, the concepts, the methods, the judge and the states."""
+"""What all stages of the comparison share: the model, the concepts, the methods, the judge and the states."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from experiments.axbench.config import METHODS, Config
+from experiments.options import note_model
 from workbench.data.dataset import Dataset
 from workbench.data.labelled import ModelAccess
-from workbench.data.named import dataset as choose_concepts
 from workbench.data.states import States
 from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
-from workbench.evaluation.judges.choose import choose as choose_judge
-from workbench.evaluation.steering import (
-    Neutral,
-)
+from workbench.evaluation.judges.choose import choose_judge
+from workbench.evaluation.steering import Neutral
 from workbench.methods.capabilities import ChangesWeights, steers
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
-from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec, union
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-from workbench.runs.executors import Context, Executor, Local, UnitWork
+from workbench.runs.executors import Context, Executor, Joined, Local, UnitWork
 from workbench.runs.files import digest
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs, Units
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, eq=False)
-class Material(Context):
-    """The model, the concepts, the methods, the judge and the states; each is made when it is first asked for."""
+class ComparisonContext(Context):
+    """What all stages share. Each part is made when a unit of work first needs it, which a worker's may never do."""
 
     run: Run
     config: Config
@@ -52,15 +53,35 @@ class Material(Context):
         model = ", ".join(f"{name} {value}" for name, value in self.model.identity.items())
         return f"{model}, on {self.model.device.type} with torch {torch.__version__}"
 
+    def prepare(self) -> None:
+        """Refuse methods that cannot be compared, before anything is loaded; then note what the run computes with."""
+        _ = self.methods
+        note_model(self.run, self.model)
+        self.run.note(judge=self.judge.name)
+
+    def recipe(self) -> "ContextRecipe":
+        """How a worker makes its own context."""
+        return ContextRecipe(self.run.folder, self.config)
+
+    def once(self, make: Callable[["ComparisonContext", int], T], layer: int) -> T:
+        """What `make(self, layer)` gives, made once: what the units of a layer share."""
+        if (make, layer) not in self._made:
+            self._made[make, layer] = make(self, layer)
+        return self._made[make, layer]
+
+    @cached_property
+    def _made(self) -> dict[tuple[Callable, int], Any]:
+        return {}
+
     @cached_property
     def model(self) -> Model:
         """The model that is read and edited."""
-        return load(self.config.model, dtype=self.config.dtype)
+        return self.config.load_model()
 
     @cached_property
     def concepts(self) -> Dataset:
         """What is looked for."""
-        return choose_concepts(self.config.concepts, self.config.limit)
+        return self.config.load_concepts()
 
     @cached_property
     def methods(self) -> dict[str, Method]:
@@ -115,7 +136,7 @@ class Material(Context):
     def states(self) -> States:
         """The states of all texts, read once for all methods and layers; they stay on disk."""
         if not isinstance(self.executor, Local):
-            shards = [Read(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
+            shards = [ReadShard(start) for start in range(0, len(self.tokens), SHARD_ROWS)]
             self.executor.finish(self, shards, "read")
         read = mapped(self.model, self.tokens, self.spec, folder=_activations())
         through = ModelAccess(self.model, self.run.folder / "training")
@@ -128,7 +149,20 @@ class Material(Context):
 
 
 @dataclass(frozen=True)
-class Read(UnitWork[Material]):
+class ContextRecipe:
+    """A worker's way to its context."""
+
+    folder: Path
+    """Of the run, which another process has open."""
+    config: Config
+
+    def __call__(self) -> ComparisonContext:
+        """The context; the model and all else are loaded when they are first needed."""
+        return ComparisonContext(Joined.of(self.folder), self.config)
+
+
+@dataclass(frozen=True)
+class ReadShard(UnitWork[ComparisonContext]):
     """A unit of work: one shard of states, into the store that the workers share."""
 
     start: int
@@ -139,16 +173,16 @@ class Read(UnitWork[Material]):
         """See Work."""
         return f"read/{self.start}"
 
-    def inputs(self, context: Material) -> Inputs:
+    def inputs(self, context: ComparisonContext) -> Inputs:
         """See UnitWork."""
         items = digest([[row.prefix, row.response, row.ids] for row in self._tokens(context)])
         return {**context.model.identity, "spec": str(context.spec), "items": items, "version": 1}
 
-    def compute(self, context: Material) -> None:
+    def compute(self, context: ComparisonContext) -> None:
         """Read the shard unless it is there; the store is where it stays."""
         list(iterate(context.model, self._tokens(context), context.spec, folder=_activations()))
 
-    def _tokens(self, context: Material) -> Tokens:
+    def _tokens(self, context: ComparisonContext) -> Tokens:
         return context.tokens[range(self.start, min(self.start + SHARD_ROWS, len(context.tokens)))]
 
 

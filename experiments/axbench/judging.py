@@ -1,0 +1,71 @@
+"""Ratings of the answers, in blocks that are units of work."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from experiments.axbench.context import ComparisonContext
+from workbench.evaluation.judges.base import JudgedText, Rating, check_missing
+from workbench.evaluation.steering import BLOCK, Sample, Trial
+from workbench.evaluation.summary import or_nan, or_none
+from workbench.runs.executors import UnitWork
+from workbench.runs.files import digest
+from workbench.runs.units import Inputs
+
+RatedTrials = Mapping[Trial, tuple[Sample, Rating]]
+"""Trials with what came of them."""
+
+
+def judge_answers(
+    context: ComparisonContext,
+    stage: str,
+    samples: Mapping[Trial, Sample],
+    unsteered: Mapping[tuple[str, int], str],
+) -> RatedTrials:
+    """Stage: what the judge says of every answer; more than 5 % missing ratings end the run."""
+    trials = list(samples)
+    blocks = [tuple(trials[start : start + BLOCK]) for start in range(0, len(trials), BLOCK)]
+    texts = {trial: _judged_text(context, trial, sample, unsteered) for trial, sample in samples.items()}
+    works = [Rate(stage, block, tuple(texts[trial] for trial in block)) for block in blocks]
+    stored = context.executor.finish(context, works, f"judge ({stage})")
+    ratings = [Rating(**values) for block in stored for values in block]
+    check_missing(ratings)
+    return {trial: (samples[trial], rating) for trial, rating in zip(trials, ratings, strict=True)}
+
+
+@dataclass(frozen=True)
+class Rate(UnitWork[ComparisonContext]):
+    """A unit of work: ratings of some samples."""
+
+    stage: str
+    trials: tuple[Trial, ...]
+    texts: tuple[JudgedText, ...]
+    """What the judge is shown of each trial."""
+
+    @property
+    def name(self) -> str:
+        """See Work."""
+        return f"judge/{self.stage}/{digest([asdict(trial) for trial in self.trials])[:16]}"
+
+    def inputs(self, context: ComparisonContext) -> Inputs:
+        """See UnitWork."""
+        texts = [asdict(text) | {"perplexity": or_none(text.perplexity)} for text in self.texts]
+        return {"judge": dict(context.judge.identity), "items": digest(texts), "version": 1}
+
+    def compute(self, context: ComparisonContext) -> list[dict[str, Any]]:
+        """The fields of the ratings."""
+        return [asdict(rating) for rating in context.judge.rate(self.texts)]
+
+
+def _judged_text(
+    context: ComparisonContext, trial: Trial, sample: Sample, unsteered: Mapping[tuple[str, int], str]
+) -> JudgedText:
+    concepts = context.concepts
+    return JudgedText(
+        concept=trial.concept,
+        description=concepts.targets[concepts.index(trial.concept)].description,
+        instruction=trial.instruction,
+        text=sample.text,
+        perplexity=or_nan(sample.perplexity),
+        references=(unsteered[trial.instruction, trial.seed],),
+    )

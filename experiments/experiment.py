@@ -1,0 +1,91 @@
+"""What every experiment is: a name, a configuration with presets, and stages; its command and runs follow."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from experiments.command import Command, RunOptions, mendable, parse_command
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[C]):
+    """An experiment, whole. Its package binds `run` and `main` to this value's; its `__main__.py` calls `main`."""
+
+    name: str
+    """Of its package, and of its runs' folders."""
+    config: type[C]
+    """A frozen dataclass: all that the results depend on. The first line of its docstring says what is found out."""
+    presets: Mapping[str, C]
+    """Configurations by name; one is `default`."""
+    stages: Callable[..., Iterable[Path]]
+    """`stages(config, run, **options)` measures, records rows, writes the report, and returns the files to look at.
+
+    An Entry names it without importing it, so that `--help` is quick.
+    """
+    options: type[RunOptions] = RunOptions
+    """Further flags: a dataclass whose fields are further arguments of the stages."""
+    choices: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    """What fields of the configuration may name, for `--help`: `{"methods": METHODS}`."""
+    example: str = "--preset smoke"
+    """Flags that show how the experiment is used."""
+    tracked: bool = False
+    """Whether rows and reports go to W&B at the end; stages that send more do it themselves, see runs.tracking."""
+
+    @property
+    def summary(self) -> str:
+        """One line that says what is found out."""
+        return (self.config.__doc__ or self.name).strip().partition("\n")[0]
+
+    @property
+    def program(self) -> str:
+        """The command that runs it."""
+        return f"python -m experiments.{self.name}"
+
+    def run(self, config: C, root: Path = Path("runs"), **options: Any) -> Path:
+        """Run the stages, or continue a run of this configuration where it stopped; returns the run's folder.
+
+        `options` are fields of `self.options`. Raises what Run.open and the stages raise.
+        """
+        return self._run(config, root, options)[-1]
+
+    def parse(self, arguments: Sequence[str] | None = None) -> Command[C]:
+        """What a command line asks for; see experiments.command."""
+        return parse_command(self.program, self.config, self.presets, self.options, self._about(), arguments)
+
+    def main(self, arguments: Sequence[str] | None = None) -> None:
+        """Run the command line; prints the files to look at and, on the last line, the run's folder.
+
+        An error that the user can mend ends the program with one line on standard error; log.txt has its traceback.
+        """
+        command = self.parse(arguments)
+        try:
+            paths = self._run(command.config, command.root, vars(command.options))
+        except mendable() as error:
+            sys.exit(f"error: {error}")
+        print(*paths, sep="\n")
+
+    def _run(self, config: C, root: Path, options: Mapping[str, Any]) -> list[Path]:
+        """The files to look at, and last the run's folder."""
+        from workbench.runs.run import Run
+        from workbench.runs.tracking import track
+
+        with Run.open(self.name, config, root) as run:
+            paths = list(self.stages(config, run, **vars(self.options(**options))))
+            if self.tracked:
+                track(run, paths)
+            return [*paths, run.folder]
+
+    def _about(self) -> str:
+        """What stands above the flags in `--help`."""
+        paragraphs = [
+            self.summary,
+            f"--preset {{{','.join(self.presets)}}} chooses the defaults below, --config FILE takes them from a run's "
+            "config.json, --root FOLDER is where runs are kept. The same command continues a run that was stopped.",
+            *(f"--{flag} may name: {', '.join(names)}." for flag, names in self.choices.items()),
+            f"Example: {self.program} {self.example}",
+        ]
+        return "\n\n".join(paragraphs)

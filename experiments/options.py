@@ -1,0 +1,66 @@
+"""The settings that experiments share; a configuration inherits them and adds its own."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from workbench.data.dataset import Dataset
+    from workbench.models.model import Model
+    from workbench.models.sites import Site
+    from workbench.runs.files import JSON
+    from workbench.runs.run import Run
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model that an experiment reads."""
+
+    model: str = "smollm2-135m-instruct"
+    """A built-in name, a local folder, a .gguf file or a Hugging Face id."""
+    dtype: Precision = "auto"
+    """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
+    device: str = "auto"
+    """`auto` is the first GPU if there is one; else as PyTorch names it, `cpu` or `cuda:1`."""
+
+    def load_model(self) -> "Model":
+        """The model, in this precision and place. Raises what workbench.models.load raises."""
+        from workbench.models.load import load
+
+        return load(self.model, dtype=self.dtype, device=self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptOptions(ModelOptions):
+    """A model and the concepts that are looked for in it."""
+
+    concepts: str = "packaged"
+    """`packaged`, a folder made by AxBench, or a .jsonl or .csv file."""
+    limit: int | None = None
+    """Use only the first concepts."""
+
+    def load_concepts(self) -> "Dataset":
+        """The concepts and their texts. Raises DataError as workbench.data.named does."""
+        from workbench.data.named import dataset
+
+        return dataset(self.concepts, self.limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOptions(ConceptOptions):
+    """A model, the concepts that are looked for in it, and where."""
+
+    layer: int | None = None
+    """The block whose output is read and edited; none means the one at 0.6 of the depth."""
+
+    def site(self, model: "Model") -> "Site":
+        """The residual stream after that block."""
+        from workbench.models.sites import Site
+
+        return model.site() if self.layer is None else Site(self.layer)
+
+
+def note_model(run: "Run", model: "Model", **facts: "JSON") -> None:
+    """Write which model a run computes with into its environment, and these facts beside it."""
+    run.note(dtype=str(model.dtype), device=str(model.device), model_digest=model.digest, **facts)

@@ -1,0 +1,57 @@
+"""What all experiments have in common: their list, their help, their usage and their errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import EXPERIMENTS, axbench
+from experiments.__main__ import main
+from experiments.experiment import Experiment
+from workbench.runs.run import Run
+
+
+def test_the_list_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines] == [f"experiments.{name}" for name in EXPERIMENTS]
+    assert all(len(line.split()) > 8 for line in lines)
+
+
+def test_every_package_has_an_entry() -> None:
+    folders = [path.parent.name for path in Path(axbench.__file__).parents[1].glob("*/__main__.py")]
+    assert set(folders) == set(EXPERIMENTS)
+    assert [entry.resolve().name for entry in EXPERIMENTS.values()] == list(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_help_names_presets_choices_and_an_example_that_can_be_read(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment: Experiment = EXPERIMENTS[name].resolve()
+    with pytest.raises(SystemExit) as ended:
+        experiment.parse(["--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"usage: python -m experiments.{name} " in shown
+    assert experiment.parse(experiment.example.split()).config
+    for words in (experiment.summary, experiment.example, *experiment.presets, *experiment.choices.get("methods", ())):
+        assert words in shown, words
+
+
+def test_the_usage_says_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        axbench.main(["--preset", "huge"])
+    assert "usage: python -m experiments.axbench " in capsys.readouterr().err
+
+
+def test_what_the_user_can_mend_is_one_line_and_the_log_has_the_rest(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments.directions", "--concepts", "nowhere", "--root", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: there is no dataset 'nowhere'")
+    (folder,) = tmp_path.iterdir()
+    assert "Traceback" in (folder / "log.txt").read_text()
+    assert Run.load(folder).state == "failed: DataError"

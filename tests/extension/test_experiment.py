@@ -1,0 +1,62 @@
+"""Guest 8, an experiment in 40 lines: config, read, fit, table, figure, resume, W&B and `--help`, on a tiny model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from experiments.experiment import Experiment
+from experiments.options import ConceptOptions
+from steering.methods.diffmean import DiffMean
+from tests.experiments.small import write_concepts
+from tests.tiny import tiny_folder
+from workbench.data.states import States
+from workbench.evaluation.metrics import auroc
+from workbench.models.sites import Site
+from workbench.report.blocks import Table, headings
+from workbench.report.charts import Line, LineChart, Point
+from workbench.report.document import Document, Section
+from workbench.report.render import write_report
+from workbench.runs.rows import Row
+from workbench.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Config(ConceptOptions):
+    """At which layer does the difference in means tell a concept best?"""
+
+    layers: tuple[int, ...] = (0, 1)
+
+
+def stages(config: Config, run: Run) -> list[Path]:
+    model, concepts, name = config.load_model(), config.load_concepts(), "sea"
+
+    def area(layer: int) -> float:
+        states = States.read(concepts, model, Site(layer))
+        vector, test = DiffMean().fit(states[name]), states.samples(name, "evaluation")
+        return float(auroc(vector.detect(test.x).numpy(), test.y.numpy()))
+
+    inputs = {**model.identity, **DiffMean().identity, "items": concepts.digest}
+    areas = {layer: run.unit(f"layer{layer}", inputs, lambda k=layer: area(k)) for layer in config.layers}
+    run.record(Row(experiment="layers", method="diffmean", metric="auroc", value=v, layer=k) for k, v in areas.items())
+    lines = (Line(name, tuple(map(Point, areas, areas.values()))),)
+    rows = tuple((f"Layer {layer}", (value,)) for layer, value in areas.items())
+    table = Table(name="areas", title="AUROC", caption="", corner="", columns=headings([name]), rows=rows)
+    chart = LineChart(name="curve", title="AUROC", caption="", x="Layer", y="AUROC", lines=lines)
+    sections = (Section(title="Layers", blocks=(table, chart)),)
+    return [write_report(run.folder, Document(title="Layers", lead="", command="", facts=(), sections=sections))]
+
+
+def test_an_experiment_runs_goes_on_and_explains_itself(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    write_concepts(tmp_path, "sea")
+    experiment = Experiment("layers", Config, {"default": Config()}, stages, tracked=True)
+    flags = f"--model {tiny_folder(tmp_path)} --concepts {tmp_path}/concepts.jsonl --root {tmp_path}/runs".split()
+    for _ in range(2):  # the second time nothing is done
+        experiment.main(flags)
+        assert "AUROC" in Path(capsys.readouterr().out.split()[-2]).read_text()
+        monkeypatch.setattr(States, "read", lambda *_: pytest.fail("the model was read again"))
+    assert list(tmp_path.glob("runs/*/wandb/offline-run-*/*.wandb"))
+    with pytest.raises(SystemExit):
+        experiment.main(["--help"])
+    assert "Example: python -m experiments.layers --preset" in capsys.readouterr().out

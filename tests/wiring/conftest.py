@@ -1,0 +1,25 @@
+"""One small comparison for all tests of the wiring."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments.axbench import METHODS
+from tests.tiny import tiny_model
+from tests.wiring.comparing import MARKED, Comparison
+
+
+@pytest.fixture(scope="package")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(METHODS, "marked", MARKED)
+        made = Comparison(tiny_model(), tmp_path_factory.mktemp("wiring"))
+        made.write()
+        yield made
+
+
+@pytest.fixture(scope="package")
+def finished(comparison: Comparison) -> Path:
+    """The folder of a run as it should be."""
+    return comparison.run()

@@ -1,0 +1,153 @@
+"""What would make the comparison say too much, planted in it: each test sees one leak through the whole experiment."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.wiring.comparing import (
+    CONCEPTS,
+    SMALL,
+    STEERED,
+    Comparison,
+    PlantedJudge,
+    artifacts,
+    rating,
+    replaced,
+    values,
+)
+from workbench.artifacts.vector import Vector
+from workbench.data.named import dataset
+from workbench.evaluation.judges.base import JudgedText, JudgeError
+from workbench.evaluation.steering import split_instructions
+from workbench.models.core import Core
+from workbench.models.tokens import Tokens
+
+
+def test_thresholds_come_from_validation_texts(finished: Path) -> None:
+    """Every evaluation text scores above the best threshold of the validation texts, though the order is perfect."""
+    for concept in CONCEPTS:
+        found = {metric: values(finished, f"detection.{metric}")["marked", concept] for metric in ("auroc", "f1")}
+        assert found == pytest.approx({"auroc": 1.0, "f1": 2 / 3})
+        assert values(finished, "detection.f1_at_1_percent")["marked", concept] == pytest.approx(2 * 0.01 / 1.01)
+
+
+def test_p_values_are_corrected_for_the_number_of_methods(finished: Path) -> None:
+    scores, others = values(finished, "steering.score"), [name for name in STEERED if name != "random"]
+    differences = [np.array([scores[name, c] - scores["random", c] for c in CONCEPTS]) for name in others]
+    signs = np.array(list(product((1, -1), repeat=len(CONCEPTS))))
+    raw = [float((abs(signs @ one) >= abs(one.sum()) - 1e-9).mean()) for one in differences]
+    order, adjusted = np.argsort(raw), np.empty(len(raw))
+    adjusted[order] = np.maximum.accumulate(np.array(raw)[order] * [3, 2, 1]).clip(max=1)
+    reported = values(finished, "steering.p_holm")
+    assert [reported[name, None] for name in others] == pytest.approx(adjusted)
+    assert max(adjusted - raw) > 0.1
+
+
+def test_random_directions_are_as_long_as_the_difference_in_means(finished: Path) -> None:
+    fitted = artifacts(finished)
+    for concept in CONCEPTS:
+        control, difference = (fitted[f"layer1/{name}/{concept}.safetensors"] for name in ("random", "diffmean"))
+        assert isinstance(control, Vector)
+        assert isinstance(difference, Vector)
+        assert abs(float(control.direction @ difference.direction)) < 0.9
+        assert control.unit == pytest.approx(difference.unit, rel=1e-5)
+
+
+def halves(comparison: Comparison) -> dict[str, tuple[list[str], list[str]]]:
+    """By concept, the instructions that choose strengths, and those that are reported."""
+    return split_instructions(dataset(str(comparison.folder / "concepts.jsonl")), 4, 0)
+
+
+def turned(comparison: Comparison, half: int) -> PlantedJudge:
+    """What is best becomes worst on one half of the instructions."""
+    split = halves(comparison)
+
+    def rated(one: JudgedText) -> float:
+        return 2 - rating(one) if one.instruction in split[one.concept][half] else rating(one)
+
+    return PlantedJudge(f"turned {half}", rated)
+
+
+def test_strengths_are_chosen_on_one_half_and_scores_are_of_the_other(comparison: Comparison, finished: Path) -> None:
+    chosen, scores = (values(finished, f"steering.{metric}") for metric in ("chosen_strength", "score"))
+    reported = comparison.continued("reported-turned", turned(comparison, 1))
+    assert values(reported, "steering.chosen_strength") == chosen
+    assert values(reported, "steering.score") == pytest.approx({key: 2 - value for key, value in scores.items()})
+    choosing = comparison.continued("choosing-turned", turned(comparison, 0))
+    assert values(choosing, "steering.chosen_strength") != chosen
+
+
+def test_a_missing_rating_is_left_out(comparison: Comparison, finished: Path) -> None:
+    scores, first = values(finished, "steering.score"), halves(comparison)["sea"][1][0]
+    lost: list[float] = []
+
+    def rated(one: JudgedText) -> float | None:
+        """The answer of the first method to the first reported instruction for the sea is lost."""
+        if (one.concept, one.instruction) != ("sea", first) or lost:
+            return rating(one)
+        lost.append(rating(one))
+        return None
+
+    found = values(comparison.continued("missing", PlantedJudge("missing", rated)), "steering.score")
+    other = 2 * scores[STEERED[0], "sea"] - lost[0]  # of the two answers the mean is taken over
+    assert found[STEERED[0], "sea"] == pytest.approx(other)
+    assert {key: value for key, value in found.items() if key[0] != STEERED[0]} == {
+        key: value for key, value in scores.items() if key[0] != STEERED[0]
+    }
+
+
+def test_no_fit_or_choice_sees_an_evaluation_text(comparison: Comparison, finished: Path) -> None:
+    comparison.write(change=replaced)
+    other = comparison.run("replaced")
+    comparison.write()
+    fitted, again = artifacts(finished), artifacts(other)
+    assert len(fitted) == len(CONCEPTS) * len(SMALL["methods"])
+    assert {name: one.content_digest for name, one in fitted.items()} == {
+        name: one.content_digest for name, one in again.items()
+    }
+    for metric, same in (("steering.chosen_strength", True), ("steering.score", True), ("detection.auroc", False)):
+        assert (values(finished, metric) == values(other, metric)) == same, metric
+
+
+def test_steering_at_one_layer_leaves_the_states_of_the_next_alone(comparison: Comparison, finished: Path) -> None:
+    """Edits in place would change what is stored, and hooks left behind what is read."""
+    both = artifacts(comparison.run("two-layers", layers=(0, 1), methods=("diffmean", "probe"), steered=("diffmean",)))
+    alone = {name: one.content_digest for name, one in artifacts(finished).items() if name in both}
+    assert len(alone) == 2 * len(CONCEPTS)
+    assert {name: both[name].content_digest for name in alone} == alone
+
+
+def test_an_answer_is_the_same_among_those_of_other_methods(comparison: Comparison, finished: Path) -> None:
+    """Padding, masks and streams of random numbers are each row's own."""
+    alone = comparison.run("alone", methods=("diffmean",), steered=("diffmean",))
+    for metric in ("steering.chosen_strength", "steering.score", "steering.perplexity", "side_effect.kl"):
+        own = values(alone, metric)
+        assert own == pytest.approx({key: values(finished, metric)[key] for key in own}, rel=1e-3), metric
+
+
+def test_every_text_goes_through_the_chat_template(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, seen = comparison.model.tokenizer, list[str]()
+
+    def checked(model: Core, tokens: Tokens, room: int = 0) -> Tokens:
+        seen.extend(tokenizer.decode(row.ids) for row in tokens)
+        return tokens
+
+    monkeypatch.setattr(Core, "checked", checked)
+    methods = ("diffmean", "prompt", "prompt_detection")
+    comparison.run("template", limit=1, methods=methods, steered=methods[:2])
+    assert all(text.startswith("<bos>[user]") and "[end][assistant]" in text for text in seen)
+    bodies = {text.partition("[end][assistant]")[2] for text in seen}
+    assert {"waves and ships train 0", ""} <= bodies  # texts that are read, and prompts that are answered
+
+
+def test_no_hook_is_left_where_the_judge_ends_the_run(comparison: Comparison, hook_count: Callable[[Any], int]) -> None:
+    def rated(one: JudgedText) -> float:
+        raise JudgeError("planted")
+
+    with pytest.raises(JudgeError, match="planted"):
+        comparison.run("stopped", PlantedJudge("stopped", rated), methods=("diffmean",), steered=("diffmean",))
+    assert hook_count(comparison.model.module) == 0
