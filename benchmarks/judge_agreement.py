@@ -25,7 +25,7 @@ from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.judges.base import JudgedText
-from workbench.evaluation.judges.choose import yardsticks
+from workbench.evaluation.judges.choose import reference_perplexities
 from workbench.evaluation.judges.classifier import sentences
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
@@ -147,7 +147,7 @@ def _fluency(judge: EmbeddedJudge, model: Model, asked: list[str], texts: list[s
 
 def measure(concepts: Dataset, encoder: SentenceEncoder, model: Model, sampling: Sampling) -> float:
     """Print the rows of one set; texts rated a second."""
-    fluent, spoiled = (np.array(found) for found in yardsticks(concepts, model, sampling))
+    fluent, spoiled = (np.array(found) for found in reference_perplexities(concepts, model, sampling))
     judge, data = EmbeddedJudge.fit(concepts, encoder, fluent, spoiled), Labelled.of(concepts)
     start = time.perf_counter()
     ratings = judge.rate(data.items)

@@ -66,6 +66,7 @@ class Config(ConceptOptions):
         check_fields(
             self,
             model=some(),
+            device=some(),
             concepts=some(),
             limit=at_least(1),
             layers=at_least(0),

@@ -84,7 +84,7 @@ class LayerComparison:
         return Plan(prompt, edits)
 
 
-def fit(context: ComparisonContext, layer: int) -> LayerComparison:
+def fit_layer(context: ComparisonContext, layer: int) -> LayerComparison:
     """Stage: every method fitted on every concept at a layer, its artifacts where a user finds them."""
     comparison = context.once(LayerComparison, layer)
     comparison.publish()

@@ -13,7 +13,7 @@ from experiments.axbench.context import ComparisonContext
 from experiments.axbench.detection import detect
 from experiments.axbench.generation import REPORTED, generate_answers, generate_unsteered, steered_keys, trials_of
 from experiments.axbench.judging import judge_answers
-from experiments.axbench.layer import fit
+from experiments.axbench.layer import fit_layer
 from experiments.axbench.layer_results import LayerResults
 from experiments.axbench.scores import cost_rows, detection_rows, steering_rows
 from experiments.axbench.side_effects import measure_side_effects
@@ -42,7 +42,7 @@ def stages(config: Config, run: Run, executor: str, workers: int | None) -> list
 
 def compare_layer(context: ComparisonContext, layer: int, unsteered: Mapping[tuple[str, int], str]) -> LayerResults:
     """The stages at one layer; records their rows."""
-    comparison = fit(context, layer)
+    comparison = fit_layer(context, layer)
     text_scores = detect(comparison)
     context.run.record([*detection_rows(comparison, text_scores), *cost_rows(comparison)])
 

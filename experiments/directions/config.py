@@ -28,7 +28,9 @@ class Config(LayerOptions):
     """Concepts that are read and fitted together: memory grows with it, and a kill loses at most one block."""
 
     def __post_init__(self) -> None:
-        check_fields(self, model=some(), concepts=some(), limit=at_least(1), layer=at_least(0), block=at_least(1))
+        check_fields(
+            self, model=some(), device=some(), concepts=some(), limit=at_least(1), layer=at_least(0), block=at_least(1)
+        )
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Config(LayerOptions):
         check_fields(
             self,
             model=some(),
+            device=some(),
             concepts=some(),
             limit=at_least(1),
             layer=at_least(0),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
-from workbench.report.render import write_report
 
 NOTES = (
     "A text's state is the mean or the last of its tokens' states; BOS, chat header and a text's first token, where "
@@ -51,11 +49,6 @@ class Group:
     name: str
     title: str
     data: tuple[Dataset, ...]
-
-
-def write(sweep: Sweep) -> Path:
-    """Write the report into the run's folder; returns the path of report.html."""
-    return write_report(sweep.run.folder, build_report(sweep))
 
 
 def build_report(sweep: Sweep) -> Document:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from experiments.layer_sweep.config import Config
-from experiments.layer_sweep.report import write
+from experiments.layer_sweep.report import build_report
 from experiments.layer_sweep.sweep import Sweep
+from workbench.report.render import write_report
 from workbench.runs.run import Run
 
 
@@ -13,5 +14,5 @@ def stages(config: Config, run: Run) -> list[Path]:
     sweep = Sweep(run, config)
     run.record(sweep.rows())
     run.settle()
-    write(sweep)
+    write_report(run.folder, build_report(sweep))
     return [run.report]

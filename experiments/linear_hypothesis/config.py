@@ -33,6 +33,7 @@ class Config(ModelOptions):
         check_fields(
             self,
             model=some(),
+            device=some(),
             pairs=some(),
             contexts=some(),
             least=at_least(2),

@@ -1,7 +1,6 @@
 """The report of a run: what was asked, the numbers with their controls, and what they say."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
-from workbench.report.render import write_report
 
 WAYS = {
     "causal": "Causal",
@@ -32,11 +30,6 @@ NOTES = (
     "for reading, over sets of contexts for writing. Concepts are not independent draws; the intervals do not say how "
     "other concepts would come out.",
 )
-
-
-def write(study: Study) -> Path:
-    """Write the report into the run's folder; returns the path of report.html."""
-    return write_report(study.run.folder, build_report(study))
 
 
 def build_report(study: Study) -> Document:

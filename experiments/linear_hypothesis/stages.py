@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from experiments.linear_hypothesis.config import Config
-from experiments.linear_hypothesis.report import write
+from experiments.linear_hypothesis.report import build_report
 from experiments.linear_hypothesis.study import Study
+from workbench.report.render import write_report
 from workbench.runs.run import Run
 
 
@@ -17,5 +18,5 @@ def stages(config: Config, run: Run) -> list[Path]:
     study = Study.of(run, config)
     run.record(study.rows())
     run.settle()
-    write(study)
+    write_report(run.folder, build_report(study))
     return [run.report]

@@ -11,7 +11,7 @@ from steering.training.objective import Batch, D, Forward, Group, Objective, Tra
 from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
-from workbench.artifacts.adapter import Adapter, Part
+from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import Steers
 from workbench.models.backend import Hook, InputOutputHook
@@ -132,7 +132,7 @@ class LoRA(TrainedMethod[Adapter], Steers[Adapter]):
     def to_artifact(self, data: Labelled, found: Trained) -> Adapter:
         """The trained maps."""
         parts = [
-            Part("low_rank_map", site, {"down": down, "up": up})
+            AdapterPart("low_rank_map", site, {"down": down, "up": up})
             for site, down, up in self.objective(data).maps(found.parameters)
         ]
         return Adapter(self.origin(data, self.recipe.seed), tuple(parts), unit=self.scale)

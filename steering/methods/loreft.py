@@ -12,7 +12,7 @@ from steering.training.objective import Batch, Forward, Group, Objective, Traini
 from steering.training.texts import texts
 from steering.training.trained import TrainedMethod
 from steering.training.trainer import Trained, live
-from workbench.artifacts.adapter import Adapter, Part
+from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import SteersAsTrained
 from workbench.models.backend import Hook
@@ -121,7 +121,9 @@ class LoReFT(TrainedMethod[Adapter], SteersAsTrained[Adapter]):
         """The trained edits."""
         sites = self.objective(data).sites
         parts = [
-            Part("low_rank", site, {name: array.contiguous() for name, array in arrays_of(k, found.parameters).items()})
+            AdapterPart(
+                "low_rank", site, {name: array.contiguous() for name, array in arrays_of(k, found.parameters).items()}
+            )
             for k, site in enumerate(sites)
         ]
         return Adapter(self.origin(data, self.recipe.seed), tuple(parts), Positions.parse(self.positions))

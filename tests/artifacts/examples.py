@@ -2,7 +2,7 @@
 
 import torch
 
-from workbench.artifacts.adapter import Adapter, Part
+from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.attention import AttentionReadout
 from workbench.artifacts.bag_of_words import BagOfWordsWeights
@@ -30,8 +30,8 @@ def double(*shape: int) -> torch.Tensor:
 def examples() -> dict[str, Artifact]:
     names = ("sea", "cooking")
     parts = (
-        Part("low_rank", SITE, {"rotation": torch.eye(4)[:2], "weight": normal(2, 4), "bias": normal(2)}),
-        Part("low_rank_map", Site(0, "z"), {"down": normal(2, 4), "up": normal(2, 3)}),
+        AdapterPart("low_rank", SITE, {"rotation": torch.eye(4)[:2], "weight": normal(2, 4), "bias": normal(2)}),
+        AdapterPart("low_rank_map", Site(0, "z"), {"down": normal(2, 4), "up": normal(2, 3)}),
     )
     head = (normal(3, 4), normal(3), normal(2, 3), normal(2), normal(4))
     made = (

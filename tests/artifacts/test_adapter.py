@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.tiny import tiny_module
-from workbench.artifacts.adapter import Adapter, Part
+from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
 from workbench.artifacts.peft_files import CONFIG, WEIGHTS, read_peft, write_peft
 from workbench.models.edits import LowRank, LowRankMap
@@ -38,14 +38,14 @@ def lora(model: Any, streams: tuple[str, ...] = ("z",), rank: int = 3) -> Adapte
             "down": normal(rank, linear.d_in, seed=number),
             "up": 0.1 * normal(rank, linear.d_out, seed=number + 50),
         }
-        parts.append(Part("low_rank_map", site, arrays))
+        parts.append(AdapterPart("low_rank_map", site, arrays))
     return Adapter(origin(model), tuple(parts), unit=0.7)
 
 
 def both(model: Any) -> Adapter:
     """An edit of each kind and a changed weight."""
     rotation = torch.linalg.qr(normal(32, 2))[0].mT.contiguous()
-    first = Part("low_rank", Site(1), {"rotation": rotation, "weight": normal(2, 32), "bias": normal(2)})
+    first = AdapterPart("low_rank", Site(1), {"rotation": rotation, "weight": normal(2, 32), "bias": normal(2)})
     name = next(iter(dict(model.module.named_parameters())))
     change = {name: 0.1 * normal(*model.module.get_parameter(name).shape)}
     return Adapter(origin(model), (first, *lora(model).parts), Positions("prompt[:5]"), 2.0, change)
@@ -89,11 +89,11 @@ def test_another_model_is_refused_unless_it_is_adopted(llama: Any, tiny: Callabl
 def test_what_cannot_be_an_adapter_is_refused(llama: Any) -> None:
     with pytest.raises(ArtifactError, match="changes nothing"):
         Adapter(origin(llama))
-    part = Part("low_rank_map", Site(0, "z"), {"down": normal(1, 4), "up": torch.full((1, 4), torch.nan)})
+    part = AdapterPart("low_rank_map", Site(0, "z"), {"down": normal(1, 4), "up": torch.full((1, 4), torch.nan)})
     with pytest.raises(ArtifactError, match=r"parts\.0\.up .*'sea' has values that are not finite"):
         Adapter(origin(llama), (part,))
     with pytest.raises(ArtifactError, match="no edits of kind 'other'"):
-        Part("other", Site(0), {})
+        AdapterPart("other", Site(0), {})
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("inside"), KeyboardInterrupt()])

@@ -10,7 +10,7 @@ import torch
 from steering.methods.diffmean import DiffMean
 from tests.artifacts.examples import ORIGIN, SITE, examples, normal
 from tests.planted import planted
-from workbench.artifacts.adapter import Adapter, Part
+from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
 from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.artifacts.classifier_head import ClassifierHead
@@ -94,7 +94,7 @@ SHARED: dict[str, Callable[[], Artifact]] = {
 
 
 def lora(*pairs: tuple[torch.Tensor, torch.Tensor]) -> Adapter:
-    return Adapter(ORIGIN, tuple(Part("low_rank_map", SITE, {"down": down, "up": up}) for down, up in pairs))
+    return Adapter(ORIGIN, tuple(AdapterPart("low_rank_map", SITE, {"down": down, "up": up}) for down, up in pairs))
 
 
 @pytest.mark.parametrize("name", SHARED)

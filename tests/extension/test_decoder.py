@@ -30,7 +30,15 @@ def test_rows_that_come_and_go_get_the_texts_they_get_alone(family: Family) -> N
         [],
         [Add(site=Site(2), direction=direction[0], strength=2.0)],
     ]
-    kinds = [(30, 1, 1), (40, 1, 0.9), (5, 0, 1), (20, 0.7, 0.8), (33, 0, 1), (1, 1, 1), (25, 1, 1)]
+    kinds = [
+        (30, 1.0, 1.0),
+        (40, 1.0, 0.9),
+        (5, 0.0, 1.0),
+        (20, 0.7, 0.8),
+        (33, 0.0, 1.0),
+        (1, 1.0, 1.0),
+        (25, 1.0, 1.0),
+    ]
     samplings = [Sampling(n, heat, top_p, row_seeds=(row,)) for row, (n, heat, top_p) in enumerate(kinds)]
     samplings[3] = replace(samplings[3], stop=("e", "q"))
     decoder, numbers, done = Decoder(model), {}, {}

@@ -24,10 +24,10 @@ from tests.tiny import tiny_tokenizer
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
 from workbench.models.edits import Add, Edit, LowRankMap
-from workbench.models.sampling import Sampling
 from workbench.models.model import Model, wrap
 from workbench.models.places import Architecture
 from workbench.models.positions import ALL, Layout
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site, SiteError
 from workbench.models.tokens import Row, Tokens
 from workbench.models.training import run_from_layer

@@ -38,7 +38,7 @@ CONFIGS: dict[str, Any] = {
     "Price": Price(1.0, 1.0),
 }
 MAY_BE_EMPTY = {("axbench", "layers"), ("layer_sweep", "layers"), ("axbench", "steered"), ("axbench", "judge_model")}
-MAY_BE_EMPTY |= {("axbench", "baseline"), ("Sampling", "row_seeds")}
+MAY_BE_EMPTY |= {("axbench", "baseline"), ("Sampling", "row_seeds"), ("Sampling", "stop")}
 ANY_INTEGER = {("Sampling", "seed"), ("Sampling", "row_seeds")}
 
 

@@ -26,9 +26,9 @@ from workbench.runs.files import (
     locked,
     plain,
     read_json,
+    remove_scratch,
     replacing,
     slug,
-    sweep,
     write_bytes,
     write_json,
     write_text,
@@ -159,7 +159,7 @@ def test_sweep_removes_what_a_killed_writer_left(tmp_path):
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "deep" / "a.txt"], env=environment())
     assert done.returncode == -signal.SIGKILL
     assert len(names_in(tmp_path / "deep")) == 1
-    assert sweep(tmp_path) == 1
+    assert remove_scratch(tmp_path) == 1
     assert names_in(tmp_path / "deep") == []
 
 

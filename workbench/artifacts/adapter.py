@@ -19,7 +19,7 @@ KINDS: dict[str, type[Edit]] = {"low_rank": LowRank, "low_rank_map": LowRankMap}
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class AdapterPart:
     """One edit of an adapter: its kind, where it acts, and its arrays by the names of the edit's fields.
 
     Raises ArtifactError for another kind, and for arrays that are not the edit's, as all rows share them.
@@ -39,7 +39,7 @@ class Part:
             raise ArtifactError(f"the {self.kind} at {self.site} has arrays with axes {axes}, expected {expected}")
 
     @classmethod
-    def restore(cls, contents: Contents) -> "Part":
+    def restore(cls, contents: Contents) -> "AdapterPart":
         """The part from what its adapter's file says of it."""
         part = cls(contents.entry("kind", str), contents.site(), contents.tensors)
         return replace(part, arrays=contents.arrays(KINDS[part.kind]))
@@ -56,7 +56,7 @@ class Adapter(Artifact):
     """
 
     kind: ClassVar[str] = "adapter"
-    parts: tuple[Part, ...] = ()
+    parts: tuple[AdapterPart, ...] = ()
     positions: Positions = ALL
     unit: float = 1.0
     changes: Mapping[str, Tensor] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Adapter(Artifact):
     @classmethod
     def restore(cls, contents: Contents, origin: Origin) -> "Adapter":
         """The adapter from its file."""
-        parts = tuple(Part.restore(part) for part in contents.parts("parts"))
+        parts = tuple(AdapterPart.restore(part) for part in contents.parts("parts"))
         positions = Positions(contents.entry("positions", str))
         return cls(origin, parts, positions, contents.number("unit"), contents.below("changes."))
 

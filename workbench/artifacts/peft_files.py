@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from workbench.artifacts.adapter import Adapter, Part
+from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.file import ArtifactError
 from workbench.models.model import Model
@@ -110,7 +110,7 @@ def read_peft(folder: Path | str, model: Model, concept: str) -> Adapter:
     return Adapter(origin, tuple(sorted(parts, key=lambda part: part.site)), ALL, unit)
 
 
-def _part(folder: Path, path: str, site: Site, pair: dict[str, Tensor], rank: int, model: Model) -> Part:
+def _part(folder: Path, path: str, site: Site, pair: dict[str, Tensor], rank: int, model: Model) -> AdapterPart:
     """The edit of one linear map."""
     linear = model.backend.linear_map(site)
     expected = {"A": (rank, linear.d_in), "B": (linear.d_out, rank)}
@@ -119,7 +119,7 @@ def _part(folder: Path, path: str, site: Site, pair: dict[str, Tensor], rank: in
         raise ArtifactError(
             f"{folder} does not hold rank {rank} for {path}: expected lora_A and lora_B of {expected}, got {shapes}"
         )
-    return Part("low_rank_map", site, {"down": pair["A"], "up": pair["B"].mT.contiguous()})
+    return AdapterPart("low_rank_map", site, {"down": pair["A"], "up": pair["B"].mT.contiguous()})
 
 
 def _unit(folder: Path, config: Any) -> float:

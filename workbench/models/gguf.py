@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from workbench.models.cache import WeightsError
-from workbench.models.gguf_architectures import Architecture, architecture_of
+from workbench.models.gguf_architectures import GGUFArchitecture, architecture_of
 from workbench.models.gguf_reader import Gguf
 from workbench.models.gguf_tokenizer import special_ids, write_tokenizer
 
@@ -40,7 +40,7 @@ def convert(path: Path, folder: Path) -> None:
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
 
 
-def config_of(source: Gguf, architecture: Architecture) -> dict[str, Any]:
+def config_of(source: Gguf, architecture: GGUFArchitecture) -> dict[str, Any]:
     """The content of `config.json`; raises `WeightsError` when the file contradicts itself."""
     config = architecture.config(source) | {
         "dtype": "float32",

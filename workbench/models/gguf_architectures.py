@@ -19,7 +19,7 @@ Restore = Callable[[str, Float[np.ndarray, "..."], Config], Float[np.ndarray, ".
 
 
 @dataclass(frozen=True)
-class Architecture:
+class GGUFArchitecture:
     """One value of `general.architecture`."""
 
     name: str
@@ -81,7 +81,7 @@ class Architecture:
         return {pattern.replace("*", str(layer)) for pattern in patterns for layer in range(n_layers)}
 
 
-def architecture_of(source: Gguf) -> Architecture:
+def architecture_of(source: Gguf) -> GGUFArchitecture:
     """The architecture a file names; raises `WeightsError` when it is not one of `ARCHITECTURES`."""
     name = source["general.architecture"]
     if name not in ARCHITECTURES:
@@ -256,18 +256,18 @@ _SAID_TWICE = {"vocab_size", "attention.value_length", "rope.dimension_count"}
 _DECODER_KEYS = frozenset(_SHAPE_KEYS | _RMS_KEYS | _SAID_TWICE)
 _SLIDING_KEYS = _DECODER_KEYS | {"attention.sliding_window"}
 
-ARCHITECTURES: dict[str, Architecture] = {
+ARCHITECTURES: dict[str, GGUFArchitecture] = {
     one.name: one
     for one in (
         # Mistral's files say llama too: the same computation, as long as a text fits its window
-        Architecture("llama", _LLAMA, _DECODER_KEYS, _llama_config, _restore_llama, _llama_biased),
-        Architecture(
+        GGUFArchitecture("llama", _LLAMA, _DECODER_KEYS, _llama_config, _restore_llama, _llama_biased),
+        GGUFArchitecture(
             "qwen2", _LLAMA, _DECODER_KEYS, _qwen2_config, biased=lambda source: [f"blk.*.attn_{x}" for x in "qkv"]
         ),
-        Architecture("qwen3", _QWEN3, _DECODER_KEYS, _qwen3_config),
-        Architecture("phi3", _PHI3, _SLIDING_KEYS | {"rope.scaling.original_context_length"}, _phi3_config),
-        Architecture("gemma3", _GEMMA3, _SLIDING_KEYS | {"rope.freq_base_swa"}, _gemma3_config, _restore_gemma),
-        Architecture(
+        GGUFArchitecture("qwen3", _QWEN3, _DECODER_KEYS, _qwen3_config),
+        GGUFArchitecture("phi3", _PHI3, _SLIDING_KEYS | {"rope.scaling.original_context_length"}, _phi3_config),
+        GGUFArchitecture("gemma3", _GEMMA3, _SLIDING_KEYS | {"rope.freq_base_swa"}, _gemma3_config, _restore_gemma),
+        GGUFArchitecture(
             "gpt2",
             _GPT2,
             frozenset(_SHAPE_KEYS | {"attention.layer_norm_epsilon"}),

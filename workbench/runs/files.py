@@ -82,7 +82,7 @@ def read_json(path: Path) -> Any:
         raise StorageError(f"could not read {path} as JSON: {error}") from error
 
 
-def sweep(folder: Path) -> int:
+def remove_scratch(folder: Path) -> int:
     """Remove the scratch files that killed writers left under `folder`; return how many. Raises StorageError."""
     try:
         left = list(folder.rglob(f"{_SCRATCH}*"))

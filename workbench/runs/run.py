@@ -23,7 +23,7 @@ from typing import Any
 from workbench.runs.config import describe
 from workbench.runs.environment import environment, environment_changes, now
 from workbench.runs.errors import RunError, StorageError
-from workbench.runs.files import JSON, locked, read_json, sweep, write_json
+from workbench.runs.files import JSON, locked, read_json, remove_scratch, write_json
 from workbench.runs.rows import Row, merged, read_rows, write_rows
 from workbench.runs.run_html import run_html
 from workbench.runs.units import Inputs, Units
@@ -54,7 +54,7 @@ class Run:
         folder = root.absolute() / f"{experiment}-{described['digest'][:10]}"
         with ExitStack() as resources:
             resources.enter_context(locked(folder / ".lock", wait_s, what=f"the run {folder}"))
-            sweep(folder)
+            remove_scratch(folder)
             _write_config(folder / "config.json", described)
             run = cls(folder, described)
             _attach_log(run.log, folder / "log.txt", resources)

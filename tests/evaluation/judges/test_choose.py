@@ -6,7 +6,7 @@ import pytest
 
 from tests.evaluation.judges.worded import world
 from workbench.evaluation.judges.base import Judge, JudgeError
-from workbench.evaluation.judges.choose import choose_judge, yardsticks
+from workbench.evaluation.judges.choose import choose_judge, reference_perplexities
 from workbench.evaluation.judges.endpoint import EndpointJudge
 from workbench.models.sampling import Sampling
 from workbench.runs.run import Run
@@ -38,9 +38,9 @@ def test_another_name_is_refused(llama: Any, tmp_path: Path, name: str) -> None:
         chosen(name, llama, tmp_path)
 
 
-def test_the_yardsticks_are_the_models_own_answers_and_the_same_each_time(llama: Any) -> None:
-    fluent, spoiled = yardsticks(world(), llama, SAMPLING)
+def test_the_reference_perplexities_are_the_models_own_answers_and_the_same_each_time(llama: Any) -> None:
+    fluent, spoiled = reference_perplexities(world(), llama, SAMPLING)
     instructions = {text.instruction for text in world().part("validation").items}
     assert 0 < len(fluent) == len(spoiled) <= len(instructions)
     assert all(value >= 1 for value in fluent + spoiled)
-    assert yardsticks(world(), llama, SAMPLING) == [fluent, spoiled]
+    assert reference_perplexities(world(), llama, SAMPLING) == [fluent, spoiled]

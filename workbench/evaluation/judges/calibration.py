@@ -6,8 +6,20 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from workbench.data.dataset import Dataset
+from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import MAX_RATING, JudgeError
 from workbench.runs.files import StorageError, read_json, write_json
+
+
+def calibration_texts(concepts: Dataset) -> Dataset:
+    """The validation texts, from whose instructions a judge learns what fluent and relevant answers are.
+
+    Where these are fewer than two, as with bare texts, the packaged set's stand in.
+    """
+    held_out = concepts.part("validation")
+    several = len({item.instruction for item in held_out.items}) > 1
+    return held_out if several else packaged().part("validation")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 
 from workbench.data.dataset import Dataset
 from workbench.evaluation.judges.base import Judge, JudgeError
+from workbench.evaluation.judges.calibration import calibration_texts
 from workbench.evaluation.steering import perplexities, stream
 from workbench.models.load import load
 from workbench.models.model import Model
@@ -13,7 +14,7 @@ from workbench.models.sampling import Sampling
 from workbench.runs.files import digest, plain
 from workbench.runs.run import Run
 
-YARDSTICKS = 64
+N_REFERENCES = 64
 """Unsteered answers that say what fluent and broken text look like to the model."""
 
 
@@ -32,7 +33,9 @@ def choose_judge(name: str, judge_model: str, concepts: Dataset, model: Model, s
             "items": digest(_questions(concepts)),
             "version": 1,
         }
-        fluent, broken = run.unit("judge/yardsticks", inputs, lambda: yardsticks(concepts, model, sampling))
+        fluent, broken = run.unit(
+            "judge/reference_perplexities", inputs, lambda: reference_perplexities(concepts, model, sampling)
+        )
         return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), np.array(fluent), np.array(broken))
     if name.startswith("local:"):
         from workbench.evaluation.judges.local import LocalJudge
@@ -45,7 +48,7 @@ def choose_judge(name: str, judge_model: str, concepts: Dataset, model: Model, s
     raise JudgeError(f"there is no judge {name!r}; use 'embedded', 'local:MODEL' or the base URL of an endpoint")
 
 
-def yardsticks(concepts: Dataset, model: Model, sampling: Sampling) -> list[list[float]]:
+def reference_perplexities(concepts: Dataset, model: Model, sampling: Sampling) -> list[list[float]]:
     """The model's perplexities of its own answers to validation instructions, and of the same answers broken.
 
     Sampled as the texts to judge are; empty answers are left out.
@@ -62,4 +65,4 @@ def yardsticks(concepts: Dataset, model: Model, sampling: Sampling) -> list[list
 
 
 def _questions(concepts: Dataset) -> list[str]:
-    return list(dict.fromkeys(text.instruction for text in concepts.part("validation").items))[:YARDSTICKS]
+    return list(dict.fromkeys(text.instruction for text in calibration_texts(concepts).items))[:N_REFERENCES]

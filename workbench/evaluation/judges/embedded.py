@@ -15,9 +15,8 @@ from jaxtyping import Float
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
-from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
-from workbench.evaluation.judges.calibration import Ramp, Thresholds
+from workbench.evaluation.judges.calibration import Ramp, Thresholds, calibration_texts
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
 from workbench.evaluation.judges.fluency import longest_run, rate_fluency, stuck, variety
@@ -73,7 +72,7 @@ class EmbeddedJudge:
         texts.
         """
         held_out = concepts.part("validation")
-        answers = held_out if len({item.instruction for item in held_out.items}) > 1 else packaged().part("validation")
+        answers = calibration_texts(concepts)
         texts = [example.response for example in held_out.items]
         compared = chain.from_iterable((item.instruction, item.response) for item in answers.items)
         vectors = encoder.vectors(chain(texts, *map(sentences, texts), compared))
