@@ -1,6 +1,14 @@
-"""Reproducible experiments: `python -m experiments.<name>`."""
+"""Reproducible scripts, `python -m experiments.<name>`, and what a new one is made of."""
 
-from workbench.registry import Entry
+from typing import TYPE_CHECKING
+
+from workbench.registry import Entry, lazy
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+    from experiments.options import ConceptOptions, LayerOptions, ModelOptions
+
+__all__ = ["EXPERIMENTS", "ConceptOptions", "Experiment", "LayerOptions", "ModelOptions"]
 
 EXPERIMENTS = {
     "axbench": Entry("experiments.axbench:EXPERIMENT"),
@@ -11,3 +19,9 @@ EXPERIMENTS = {
     "linear_origins": Entry("experiments.linear_origins:EXPERIMENT"),
 }
 """Registered name to Experiment; `python -m experiments` lists them."""
+
+_OPTIONS = ("ConceptOptions", "LayerOptions", "ModelOptions")
+__getattr__ = lazy(
+    __name__,
+    {"Experiment": "experiments.experiment:Experiment"} | {name: f"experiments.options:{name}" for name in _OPTIONS},
+)

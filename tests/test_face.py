@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import experiments
 import probes
 import steering
 import workbench as wb
@@ -57,13 +58,13 @@ def test_importing_the_face_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", line], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("package", [wb, steering, probes])
+@pytest.mark.parametrize("package", [wb, steering, probes, experiments])
 def test_the_list_of_names_is_typed_resolves_and_is_documented(package: Any) -> None:
     """What a type checker sees, what `__all__` lists and what can be imported are the same."""
     tree = ast.parse(Path(package.__file__).read_text())
     [typing] = [node for node in tree.body if isinstance(node, ast.If)]
     typed = {alias.name for node in typing.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert typed == {*package.__all__} - {"METHODS"}
+    assert typed == {*package.__all__} - {"METHODS", "EXPERIMENTS"}
     for name in typed - {"__version__"}:
         assert inspect.getdoc(getattr(package, name)), name
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):

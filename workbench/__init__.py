@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from steering.fit import fit, fit_all
     from workbench.artifacts.artifact import Artifact
     from workbench.artifacts.dictionary import Dictionary
+    from workbench.artifacts.linear_readout import LinearReadout
     from workbench.artifacts.vector import Vector
     from workbench.data.dataset import Dataset
     from workbench.data.items import Item, Label, Relation, Target
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from workbench.data.own import concepts
     from workbench.data.running_text import load_text
     from workbench.data.states import States
-    from workbench.data.stream import ActivationStream
+    from workbench.data.stream import ActivationStream, StreamBatch
+    from workbench.evaluation.intervals import bootstrap_clusters
+    from workbench.evaluation.metrics import auroc
+    from workbench.evaluation.targets import evaluate, weighted_mean
     from workbench.methods.method import AdditiveMethod, Method
     from workbench.models.conversation import Conversation
     from workbench.models.decoder import Decoder, Generation
@@ -31,10 +35,15 @@ if TYPE_CHECKING:
     from workbench.models.sampling import Sampling
     from workbench.models.sites import Site
     from workbench.models.stacking import per_row, stack
+    from workbench.report.blocks import Table, headings
+    from workbench.report.charts import Line, LineChart, Point
+    from workbench.report.document import Document, Section
+    from workbench.report.render import write_report
     from workbench.runs.environment import __version__
+    from workbench.runs.rows import Row
+    from workbench.runs.run import Run
 
 NAMES = {
-    "__version__": "workbench.runs.environment",
     "ActivationStream": "workbench.data.stream",
     "Add": "workbench.models.edits",
     "AdditiveMethod": "workbench.methods.method",
@@ -44,6 +53,7 @@ NAMES = {
     "Dataset": "workbench.data.dataset",
     "Decoder": "workbench.models.decoder",
     "Dictionary": "workbench.artifacts.dictionary",
+    "Document": "workbench.report.document",
     "Edit": "workbench.models.edits",
     "Gate": "workbench.models.gates",
     "Generation": "workbench.models.decoder",
@@ -51,33 +61,49 @@ NAMES = {
     "Label": "workbench.data.items",
     "Labelled": "workbench.data.labelled",
     "Latents": "workbench.models.parts",
+    "Line": "workbench.report.charts",
+    "LineChart": "workbench.report.charts",
+    "LinearReadout": "workbench.artifacts.linear_readout",
     "LowRank": "workbench.models.edits",
     "LowRankMap": "workbench.models.edits",
     "Method": "workbench.methods.method",
     "Model": "workbench.models.model",
     "ModelAccess": "workbench.data.labelled",
     "Patch": "workbench.models.edits",
+    "Point": "workbench.report.charts",
     "Positions": "workbench.models.positions",
     "ProjectOut": "workbench.models.edits",
     "ReadSpec": "workbench.models.readspec",
     "Relation": "workbench.data.items",
     "Replace": "workbench.models.edits",
-    "load_text": "workbench.data.running_text",
+    "Row": "workbench.runs.rows",
+    "Run": "workbench.runs.run",
     "Samples": "workbench.data.labelled",
     "Sampling": "workbench.models.sampling",
+    "Section": "workbench.report.document",
     "Site": "workbench.models.sites",
     "States": "workbench.data.states",
+    "StreamBatch": "workbench.data.stream",
+    "Table": "workbench.report.blocks",
     "Target": "workbench.data.items",
     "Vector": "workbench.artifacts.vector",
+    "__version__": "workbench.runs.environment",
+    "auroc": "workbench.evaluation.metrics",
+    "bootstrap_clusters": "workbench.evaluation.intervals",
     "compare": "experiments.face",
     "concepts": "workbench.data.own",
+    "evaluate": "workbench.evaluation.targets",
     "fit": "steering.fit",
     "fit_all": "steering.fit",
+    "headings": "workbench.report.blocks",
     "load": "workbench.models.load",
+    "load_text": "workbench.data.running_text",
     "per_row": "workbench.models.stacking",
     "pool_rows": "workbench.models.pooling",
     "stack": "workbench.models.stacking",
     "sweep": "experiments.face",
+    "weighted_mean": "workbench.evaluation.targets",
+    "write_report": "workbench.report.render",
 }
 """The module of each public name."""
 

@@ -10,7 +10,7 @@ from workbench.data.items import Kind, Target
 from workbench.data.labelled import Samples
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.metrics import MetricError
-from workbench.evaluation.targets import correlation, explained, judge, mean_recall, weighted_mean
+from workbench.evaluation.targets import correlation, evaluate, explained, mean_recall, weighted_mean
 
 N = 40
 
@@ -66,19 +66,19 @@ def test_statistics_equal_scikit_learn_and_scipy_on_repeated_items(rng: np.rando
 def test_values_of_each_kind_equal_scikit_learn(rng: np.random.Generator) -> None:
     y, logits = rng.integers(0, 3, size=N), rng.normal(size=(N, 3))
     for kind in ("class", "token"):
-        found = judge(samples(kind, torch.from_numpy(y)), torch.from_numpy(logits), draws=10)
+        found = evaluate(samples(kind, torch.from_numpy(y)), torch.from_numpy(logits), draws=10)
         assert value(found["accuracy"]) == pytest.approx(accuracy_score(y, logits.argmax(1)))
         assert value(found["balanced_accuracy"]) == pytest.approx(balanced_accuracy_score(y, logits.argmax(1)))
         chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         assert value(found["log_loss"]) == pytest.approx(log_loss(y, chance, labels=[0, 1, 2]))
     label, score = y > 0, logits[:, :1].round(1)
-    found = judge(samples("binary", torch.from_numpy(label)), torch.from_numpy(score), draws=10)
+    found = evaluate(samples("binary", torch.from_numpy(label)), torch.from_numpy(score), draws=10)
     assert value(found["balanced_accuracy"]) == pytest.approx(balanced_accuracy_score(label, score[:, 0] > 0))
     assert value(found["auroc"]) == pytest.approx(roc_auc_score(label, score[:, 0]))
     number = samples("number", torch.from_numpy(logits[:, 1]))
-    found = judge(number, torch.from_numpy(score), train_mean=0.5, draws=10)
+    found = evaluate(number, torch.from_numpy(score), train_mean=0.5, draws=10)
     assert value(found["pearson"]) == pytest.approx(pearsonr(logits[:, 1], score[:, 0])[0])
-    assert value(judge(number, torch.full((N, 1), 0.5), train_mean=0.5, draws=10)["r2"]) == 0
+    assert value(evaluate(number, torch.full((N, 1), 0.5), train_mean=0.5, draws=10)["r2"]) == 0
 
 
 def test_tokens_of_a_text_are_drawn_together(rng: np.random.Generator) -> None:
@@ -86,15 +86,15 @@ def test_tokens_of_a_text_are_drawn_together(rng: np.random.Generator) -> None:
     right = np.arange(30) < 20
     scores = torch.from_numpy(np.eye(3)[np.where(right, 0, 1)])
     y, text = torch.zeros(30, dtype=torch.long), torch.arange(30)
-    alone = judge(samples("token", y), scores)["accuracy"]
-    many = judge(samples("token", y.repeat(50), text.repeat(50)), scores.repeat(50, 1))["accuracy"]
+    alone = evaluate(samples("token", y), scores)["accuracy"]
+    many = evaluate(samples("token", y.repeat(50), text.repeat(50)), scores.repeat(50, 1))["accuracy"]
     assert many.n == alone.n == 30
     assert many == alone
 
 
 def test_what_does_not_vary_has_no_correlation_and_no_interval() -> None:
     number = samples("number", torch.arange(6.0, dtype=torch.float64))
-    found = judge(number, torch.full((6, 1), 0.1), train_mean=2.5, draws=10)["pearson"]
+    found = evaluate(number, torch.full((6, 1), 0.1), train_mean=2.5, draws=10)["pearson"]
     assert (found.value, found.low, found.high) == (None, None, None)
     assert str(found) == "missing"
 
@@ -102,10 +102,10 @@ def test_what_does_not_vary_has_no_correlation_and_no_interval() -> None:
 def test_scores_that_do_not_fit_are_refused() -> None:
     topic = samples("class", torch.tensor([0, 1, 2]))
     with pytest.raises(MetricError, match=r"scores for 't' have shape \(3, 2\); expected \(3, 3\), a row a state"):
-        judge(topic, torch.zeros(3, 2))
+        evaluate(topic, torch.zeros(3, 2))
     with pytest.raises(MetricError, match="values that are not finite"):
-        judge(topic, torch.full((3, 3), torch.nan))
+        evaluate(topic, torch.full((3, 3), torch.nan))
     with pytest.raises(MetricError, match="all 3 states for 't' are of one class"):
-        judge(samples("binary", torch.ones(3, dtype=torch.bool)), torch.zeros(3, 1))
+        evaluate(samples("binary", torch.ones(3, dtype=torch.bool)), torch.zeros(3, 1))
     with pytest.raises(MetricError, match="give it as `train_mean`"):
-        judge(samples("number", torch.zeros(3, dtype=torch.float64)), torch.zeros(3, 1))
+        evaluate(samples("number", torch.zeros(3, dtype=torch.float64)), torch.zeros(3, 1))

@@ -7,32 +7,23 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from steering.methods.diffmean import DiffMean
+import workbench as wb
+from steering import DiffMean
 from tests.tiny import tiny_module, tiny_tokenizer
-from workbench.artifacts.vector import Vector
-from workbench.data.dataset import Dataset
-from workbench.data.items import Item, Relation, Target
-from workbench.data.labelled import Labelled
-from workbench.data.states import States
-from workbench.methods.method import AdditiveMethod
-from workbench.models.edits import Add
-from workbench.models.model import wrap
-from workbench.models.readspec import ReadSpec
-from workbench.models.sites import Site
 
-SITE, N = Site(2), 40  # the last layer, and 40 pairs
+SITE, N = wb.Site(2), 40  # the last layer, and 40 pairs
 
 
-class PairedMean(AdditiveMethod):
+class PairedMean(wb.AdditiveMethod):
     """The mean over pairs of positive minus negative."""
 
     label: ClassVar[str] = "Paired mean"
     source: ClassVar[str] = "arXiv:2312.06681"
 
-    def reads(self, site: Site) -> ReadSpec:
-        return ReadSpec.at(site, positions="response[-1]")
+    def reads(self, site: wb.Site) -> wb.ReadSpec:
+        return wb.ReadSpec.at(site, positions="response[-1]")
 
-    def fit(self, data: Labelled) -> Vector:
+    def fit(self, data: wb.Labelled) -> wb.Vector:
         sides = data.related("pair")
         return self.vector(data, (sides["positive"] - sides["negative"]).mean(0))
 
@@ -42,18 +33,18 @@ def test_the_direction_of_contrast_pairs_is_found_and_flips_the_answer() -> None
     module, tokenizer = tiny_module("llama"), tiny_tokenizer()
     answers = tokenizer("AB", add_special_tokens=False)["input_ids"]
     module.lm_head.weight.data[answers] = torch.stack([9 * truth, -9 * truth])  # planted: truth says A, else B
-    model = wrap(module, tokenizer, "planted")
+    model = wb.load(module, tokenizer)
     asked = [f"Question {k}: is it {('sea', 'land', 'sky')[k % 3]}? (A) or (B)?" for k in range(N)]
-    items = tuple(Item.exchange(asked[k], f"({letter})") for k in range(N) for letter in ("AB", "BA")[k % 2])
-    items += tuple(Item.exchange(f"Question {k} without a pair", "(A)") for k in range(N))
+    items = tuple(wb.Item.exchange(asked[k], f"({letter})") for k in range(N) for letter in ("AB", "BA")[k % 2])
+    items += tuple(wb.Item.exchange(f"Question {k} without a pair", "(A)") for k in range(N))
     label = np.array([1, 0] * N + [1] * N, dtype=np.int8)  # the positive comes first in each pair
     split = np.array((["train"] * 40 + ["validation"] * 20 + ["evaluation"] * 20) + ["train"] * N)
-    pairs = Relation("pair", ("positive", "negative"), np.arange(2 * N).reshape(N, 2))
-    data = Dataset("choices", items, (Target("yes", "says yes"),), (label,), split, relations=(pairs,))
+    pairs = wb.Relation("pair", ("positive", "negative"), np.arange(2 * N).reshape(N, 2))
+    data = wb.Dataset("choices", items, (wb.Target("yes", "says yes"),), (label,), split, relations=(pairs,))
     # Planted states: the label moves a state along truth, and texts without a pair lie elsewhere along a nuisance.
     moved = torch.from_numpy(label)[:, None] * 8 * truth + (torch.arange(3 * N) >= 2 * N)[:, None] * 30 * nuisance
-    with model.edited(Add(site=SITE, direction=moved)):
-        states = States.read(data, model, PairedMean().reads(SITE))
+    with model.edited(wb.Add(site=SITE, direction=moved)):
+        states = wb.States.read(data, model, PairedMean().reads(SITE))
     vector = PairedMean().fit(states["yes"])
     assert float(vector.direction @ truth) > 0.95
     assert float(DiffMean().fit(states["yes"]).direction @ truth) < 0.6  # without the pairs the nuisance wins

@@ -5,12 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+import workbench as wb
 from tests.tiny import FAMILIES, Family, tiny_module, tiny_tokenizer
-from workbench.models.decoder import Decoder
-from workbench.models.edits import Add, ProjectOut
-from workbench.models.model import wrap
-from workbench.models.sampling import Sampling
-from workbench.models.sites import Site
 
 TEXTS = ["the sea", "a much longer prompt about an old harbour", "x", "one two three", "why does it rain?", "hm", "end"]
 ARRIVES = [0, 0, 2, 5, 5, 9, 30]  # the step at which each row is added
@@ -19,16 +15,16 @@ ABORTED, ABORT_AT = 1, 7
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_that_come_and_go_get_the_texts_they_get_alone(family: Family) -> None:
-    model = wrap(tiny_module(family).double(), tiny_tokenizer(), family)
+    model = wb.load(tiny_module(family).double(), tiny_tokenizer())
     direction = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
     edits = [
-        [Add(site=Site(1), direction=direction[0], strength=4.0)],
-        [Add(site=Site(0), direction=direction[1], strength=9.0)],
+        [wb.Add(site=wb.Site(1), direction=direction[0], strength=4.0)],
+        [wb.Add(site=wb.Site(0), direction=direction[1], strength=9.0)],
         [],
-        [ProjectOut(site=Site(1), direction=direction[1]), Add(site=Site(1), direction=direction[0])],
-        [Add(site=Site(1), direction=direction[1], strength=-4.0)],
+        [wb.ProjectOut(site=wb.Site(1), direction=direction[1]), wb.Add(site=wb.Site(1), direction=direction[0])],
+        [wb.Add(site=wb.Site(1), direction=direction[1], strength=-4.0)],
         [],
-        [Add(site=Site(2), direction=direction[0], strength=2.0)],
+        [wb.Add(site=wb.Site(2), direction=direction[0], strength=2.0)],
     ]
     kinds = [
         (30, 1.0, 1.0),
@@ -39,9 +35,9 @@ def test_rows_that_come_and_go_get_the_texts_they_get_alone(family: Family) -> N
         (1, 1.0, 1.0),
         (25, 1.0, 1.0),
     ]
-    samplings = [Sampling(n, heat, top_p, row_seeds=(row,)) for row, (n, heat, top_p) in enumerate(kinds)]
+    samplings = [wb.Sampling(n, heat, top_p, row_seeds=(row,)) for row, (n, heat, top_p) in enumerate(kinds)]
     samplings[3] = replace(samplings[3], stop=("e", "q"))
-    decoder, numbers, done = Decoder(model), {}, {}
+    decoder, numbers, done = wb.Decoder(model), {}, {}
     for step in range(60):
         for row, text in enumerate(TEXTS):
             if ARRIVES[row] == step:

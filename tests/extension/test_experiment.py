@@ -5,20 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.experiment import Experiment
-from experiments.options import ConceptOptions
-from steering.methods.diffmean import DiffMean
+import workbench as wb
+from experiments import ConceptOptions, Experiment
+from steering import DiffMean
 from tests.experiments.small import write_concepts
 from tests.tiny import tiny_folder
-from workbench.data.states import States
-from workbench.evaluation.metrics import auroc
-from workbench.models.sites import Site
-from workbench.report.blocks import Table, headings
-from workbench.report.charts import Line, LineChart, Point
-from workbench.report.document import Document, Section
-from workbench.report.render import write_report
-from workbench.runs.rows import Row
-from workbench.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -28,23 +19,25 @@ class Config(ConceptOptions):
     layers: tuple[int, ...] = (0, 1)
 
 
-def stages(config: Config, run: Run) -> list[Path]:
+def stages(config: Config, run: wb.Run) -> list[Path]:
     model, concepts, name = config.load_model(), config.load_concepts(), "sea"
 
     def area(layer: int) -> float:
-        states = States.read(concepts, model, Site(layer))
+        states = wb.States.read(concepts, model, wb.Site(layer))
         vector, test = DiffMean().fit(states[name]), states.samples(name, "evaluation")
-        return float(auroc(vector.detect(test.x).numpy(), test.y.numpy()))
+        return float(wb.auroc(vector.detect(test.x).numpy(), test.y.numpy()))
 
     inputs = {**model.identity, **DiffMean().identity, "items": concepts.digest}
     areas = {layer: run.unit(f"layer{layer}", inputs, lambda k=layer: area(k)) for layer in config.layers}
-    run.record(Row(experiment="layers", method="diffmean", metric="auroc", value=v, layer=k) for k, v in areas.items())
-    lines = (Line(name, tuple(map(Point, areas, areas.values()))),)
+    run.record(
+        wb.Row(experiment="layers", method="diffmean", metric="auroc", value=v, layer=k) for k, v in areas.items()
+    )
+    lines = (wb.Line(name, tuple(map(wb.Point, areas, areas.values()))),)
     rows = tuple((f"Layer {layer}", (value,)) for layer, value in areas.items())
-    table = Table(name="areas", title="AUROC", caption="", corner="", columns=headings([name]), rows=rows)
-    chart = LineChart(name="curve", title="AUROC", caption="", x="Layer", y="AUROC", lines=lines)
-    sections = (Section(title="Layers", blocks=(table, chart)),)
-    return [write_report(run.folder, Document(title="Layers", lead="", command="", facts=(), sections=sections))]
+    table = wb.Table(name="areas", title="AUROC", caption="", corner="", columns=wb.headings([name]), rows=rows)
+    chart = wb.LineChart(name="curve", title="AUROC", caption="", x="Layer", y="AUROC", lines=lines)
+    sections = (wb.Section(title="Layers", blocks=(table, chart)),)
+    return [wb.write_report(run.folder, wb.Document(title="Layers", lead="", command="", facts=(), sections=sections))]
 
 
 def test_an_experiment_runs_goes_on_and_explains_itself(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -55,7 +48,7 @@ def test_an_experiment_runs_goes_on_and_explains_itself(tmp_path: Path, monkeypa
     for _ in range(2):  # the second time nothing is done
         experiment.main(flags)
         assert "AUROC" in Path(capsys.readouterr().out.split()[-2]).read_text()
-        monkeypatch.setattr(States, "read", lambda *_: pytest.fail("the model was read again"))
+        monkeypatch.setattr(wb.States, "read", lambda *_: pytest.fail("the model was read again"))
     assert list(tmp_path.glob("runs/*/wandb/offline-run-*/*.wandb"))
     with pytest.raises(SystemExit):
         experiment.main(["--help"])

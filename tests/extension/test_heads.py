@@ -3,22 +3,19 @@
 import pytest
 import torch
 
+import workbench as wb
 from tests.tiny import FAMILIES, Family, blocks_of, tiny_model
-from workbench.models.edits import Replace
-from workbench.models.positions import Positions
-from workbench.models.sites import Site
-from workbench.models.stacking import per_row
 
-LAST = Positions("prompt[-1]")
+LAST = wb.Positions("prompt[-1]")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_head_is_replaced_in_a_row_of_its_own(family: Family) -> None:
     model, n_heads = tiny_model(family), 4
-    sites = [Site(layer, "z").head(head) for layer in range(model.n_layers) for head in range(n_heads)]
+    sites = [wb.Site(layer, "z").head(head) for layer in range(model.n_layers) for head in range(n_heads)]
     prompt = model.tokenize(["big small, hot"])
     mean = {site: model.read(["up down", "in out"], site, pool="last").x(site).mean(0) for site in sites}
-    edits = per_row([[Replace(site=site, value=mean[site], positions=LAST)] for site in sites])
+    edits = wb.per_row([[wb.Replace(site=site, value=mean[site], positions=LAST)] for site in sites])
     assert len(edits) == model.n_layers  # the heads of a layer are rows of one edit
     rows, widths = model.tokenize(["big small, hot"] * len(sites)), []
     handle = blocks_of(model)[0].register_forward_pre_hook(lambda _, args: widths.append(args[0].shape[:2]))
@@ -27,7 +24,7 @@ def test_each_head_is_replaced_in_a_row_of_its_own(family: Family) -> None:
     handle.remove()
     assert widths == [(1, len(prompt.rows[0].ids) - 1), (len(sites), 1)]  # the prompt once, then one token a head
     for row, site in enumerate(sites):
-        with model.edited(Replace(site=site, value=mean[site], positions=LAST)):
+        with model.edited(wb.Replace(site=site, value=mean[site], positions=LAST)):
             alone = model.logits(prompt)[0][-1]
         torch.testing.assert_close(together[row], alone.float(), atol=1e-5, rtol=1e-5)
     assert len({tuple(one.tolist()) for one in together}) == len(sites)

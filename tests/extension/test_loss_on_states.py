@@ -6,32 +6,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steering.methods.lora import LoRA, MapObjective
-from steering.training.objective import Batch, Forward, Group, TrainingConfig
-from steering.training.trainer import train
+import workbench as wb
+from steering import Batch, Forward, Group, LoRA, MapObjective, TrainingConfig, train
 from tests.tiny import tiny_model
-from workbench.data.dataset import Dataset
-from workbench.data.items import Item, Relation
-from workbench.data.labelled import ModelAccess
-from workbench.models.edits import LowRankMap
-from workbench.models.pooling import pool_rows
-from workbench.models.positions import ALL
-from workbench.models.readspec import ReadSpec
-from workbench.models.sites import Site
 
-SITES = (Site(1), Site(2))
+SITES = (wb.Site(1), wb.Site(2))
 
 
 @dataclass(frozen=True)
-class Separate(MapObjective[Dataset]):
+class Separate(MapObjective[wb.Dataset]):
     keep: float = 0.0
 
-    def items(self, data: Dataset) -> list[Group]:
+    def items(self, data: wb.Dataset) -> list[Group]:
         return [tuple(data.items[row] for row in rows) for rows in data.relation("triples").members]
 
     def loss(self, batch: Batch, forward: Forward) -> Tensor:
         mask = batch.layout.mask
-        pooled = [pool_rows(h[mask], mask.nonzero()[:, 0], len(h), "mean") for h in forward.states.values()]
+        pooled = [wb.pool_rows(h[mask], mask.nonzero()[:, 0], len(h), "mean") for h in forward.states.values()]
         kept = self.keep * forward.nll / forward.n * (batch.role == 2)
         alike = torch.cosine_similarity(*(torch.stack([x[role::3] for x in pooled]) for role in (0, 1)), dim=-1).mean(0)
         return kept.index_add(0, (batch.role == 0).nonzero()[:, 0], alike) / batch.n_items
@@ -39,13 +30,13 @@ class Separate(MapObjective[Dataset]):
 
 def test_one_role_moves_away_from_another_and_a_third_is_kept() -> None:
     balls = tuple(enumerate(("red", "blue", "old")))
-    items = [Item.exchange(f"ask {i} {role}", f"the {colour} ball {i}") for i in range(8) for role, colour in balls]
-    triples = Relation("triples", ("moved", "anchor", "kept"), np.arange(24).reshape(8, 3))
-    model, data = tiny_model(), Dataset("roles", tuple(items), relations=(triples,))
+    items = [wb.Item.exchange(f"ask {i} {role}", f"the {colour} ball {i}") for i in range(8) for role, colour in balls]
+    triples = wb.Relation("triples", ("moved", "anchor", "kept"), np.arange(24).reshape(8, 3))
+    model, data = tiny_model(), wb.Dataset("roles", tuple(items), relations=(triples,))
     roles = [model.encode(data.take(rows).conversations) for rows in triples.members.T]
 
     def measure() -> tuple[Tensor, float]:
-        read = [model.read(role, ReadSpec(SITES, ALL, pool="mean")) for role in roles[:2]]
+        read = [model.read(role, wb.ReadSpec.at(*SITES, positions="all", pool="mean")) for role in roles[:2]]
         alike = [torch.cosine_similarity(*(one.x(site) for one in read), dim=-1).mean() for site in SITES]
         return torch.stack(alike), float(model.score(roles[2]).nll.mean())
 
@@ -53,8 +44,8 @@ def test_one_role_moves_away_from_another_and_a_third_is_kept() -> None:
     found = {-1.0: measure()}
     for keep in (0.1, 0.0):
         objective = replace(Separate.on(model, method), keep=keep, observes=SITES)
-        leaves = train(objective, [data], ModelAccess(model))[0].parameters
-        with model.edited([LowRankMap(site=s, strength=16.0, down=a, up=b) for s, a, b in objective.maps(leaves)]):
+        leaves = train(objective, [data], wb.ModelAccess(model))[0].parameters
+        with model.edited([wb.LowRankMap(site=s, strength=16.0, down=a, up=b) for s, a, b in objective.maps(leaves)]):
             found[keep] = measure()
     assert all(bool((found[keep][0] < found[-1.0][0] - 0.1).all()) for keep in (0.1, 0.0))
     assert found[0.1][1] < found[-1.0][1] + 0.05 < found[0.0][1]

@@ -6,24 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from probes.methods.target_probe import TargetProbe
+import workbench as wb
+from probes import TargetProbe
 from tests.tiny import tiny_model
-from workbench.artifacts.linear_readout import LinearReadout
-from workbench.data.dataset import Dataset
-from workbench.data.items import SPLITS, Item, Target
-from workbench.data.states import States
-from workbench.evaluation.intervals import bootstrap_clusters
-from workbench.evaluation.targets import judge, weighted_mean
-from workbench.models.readspec import ReadSpec
-from workbench.models.sites import Site
 
-VOWEL = Target("vowel", "the vowel of the text", kind="class", classes=tuple("aeiou"))
-DIGITS = Target("digits", "how many digits there are", kind="number")
-MARK = Target("mark", "what a character is", kind="token", classes=("consonant", "vowel", "digit"))
+VOWEL = wb.Target("vowel", "the vowel of the text", kind="class", classes=tuple("aeiou"))
+DIGITS = wb.Target("digits", "how many digits there are", kind="number")
+MARK = wb.Target("mark", "what a character is", kind="token", classes=("consonant", "vowel", "digit"))
 N, LENGTH = 240, 16
 
 
-def written() -> Dataset:
+def written() -> wb.Dataset:
     """Texts of consonants, one of five vowels, and some digits, a third of the texts in each split."""
     rng = np.random.default_rng(0)
     vowel, digits = rng.integers(0, 5, N), rng.integers(0, 9, N)
@@ -33,25 +26,31 @@ def written() -> Dataset:
         kinds = rng.permutation([2] * digits[k] + [1] * 4 + [0] * (LENGTH - 4 - digits[k]))
         letters = {0: "bcdfgh", 1: VOWEL.classes[vowel[k]], 2: "0123456789"}
         text = "".join(rng.choice(list(letters[kind])) for kind in kinds)
-        items.append(Item.exchange("Write.", text))
+        items.append(wb.Item.exchange("Write.", text))
         marks[k] = kinds
     columns = (vowel, digits.astype(float), marks)
-    return Dataset("written", tuple(items), (VOWEL, DIGITS, MARK), columns, np.array(SPLITS)[np.arange(N) * 3 // N])
+    return wb.Dataset(
+        "written",
+        tuple(items),
+        (VOWEL, DIGITS, MARK),
+        columns,
+        np.array(["train", "validation", "evaluation"])[np.arange(N) * 3 // N],
+    )
 
 
 def test_classes_numbers_and_labels_of_tokens_are_probed_and_judged(tmp_path: Path) -> None:
-    tokens = States.read(written(), tiny_model(), ReadSpec.at(Site(0), positions="response"))  # each text is read once
-    texts = tokens.at(ReadSpec.at(Site(0), positions="response", pool="mean"))
+    tokens = wb.States.read(written(), tiny_model(), wb.ReadSpec.at(wb.Site(0), positions="response"))
+    texts = tokens.at(wb.ReadSpec.at(wb.Site(0), positions="response", pool="mean"))
     found = {}
     for states, target in ((texts, "vowel"), (texts, "digits"), (tokens, "mark")):
         readout = TargetProbe().fit(states, target)
-        assert LinearReadout.load(readout.save(tmp_path / target)).digest == readout.digest
+        assert wb.LinearReadout.load(readout.save(tmp_path / target)).digest == readout.digest
         test, train = states.samples(target, "evaluation"), states.samples(target, "train")
         mean = float(train.y.double().mean()) if target == "digits" else None
-        found[target] = judge(test, readout.scores(test.x), train_mean=mean)
+        found[target] = wb.evaluate(test, readout.scores(test.x), train_mean=mean)
         assert all(interval.n == N // 3 for interval in found[target].values())  # texts are drawn, not tokens
         right = (readout.predict(test.x) - test.y).abs().numpy() < 0.5  # a metric of one's own
-        [own] = bootstrap_clusters(test.group.numpy(), weighted_mean(right.astype(float)))
+        [own] = wb.bootstrap_clusters(test.group.numpy(), wb.weighted_mean(right.astype(float)))
         assert target == "digits" or own == found[target]["accuracy"]
     assert found["vowel"]["balanced_accuracy"].low > 0.8
     assert found["digits"]["r2"].low > 0.7

@@ -1,5 +1,6 @@
 """What every Backend must do, held by the Hugging Face one on each architecture."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -231,3 +232,19 @@ def test_a_module_is_found_under_the_face_of_its_own_backend_only(llama: Any) ->
     model.backend = object()
     with pytest.raises(AttributeError, match="tiny is run by object, which has no torch module"):
         _ = model.module
+
+
+def test_another_thread_never_sees_exchanged_weights_or_blocks(backend: HuggingFaceBackend) -> None:
+    here = layout(Tokens((Row((5, 6, 7)),)))
+    with torch.no_grad():
+        expected = backend.forward(here).logits
+        states = torch.zeros(1, 3, backend.facts().d_model)
+    name, weight = next(iter(backend.parameters().items()))
+    for exchange in (backend.with_weights({name: torch.zeros_like(weight)}), backend.run_from_layer(0, states)):
+        with ThreadPoolExecutor(1) as pool:
+            with exchange, torch.no_grad():
+                waiting = pool.submit(torch.no_grad()(backend.forward), here)
+                assert not torch.equal(backend.forward(here).logits, expected)
+                with pytest.raises(TimeoutError):
+                    waiting.result(0.2)
+            close(waiting.result().logits, expected)

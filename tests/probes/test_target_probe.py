@@ -17,7 +17,7 @@ from workbench.artifacts.linear_readout import LinearReadout
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Item, Split, Target
 from workbench.data.states import States
-from workbench.evaluation.targets import judge
+from workbench.evaluation.targets import evaluate
 from workbench.models.activations import Activations
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec
@@ -51,7 +51,7 @@ def judged(
 ) -> dict[str, Any]:
     held = states.samples(target, split)
     mean = float(states.samples(target, "train").y.double().mean()) if target == "size" else None
-    return judge(held, found.scores(held.x), train_mean=mean, draws=500, level=level)
+    return evaluate(held, found.scores(held.x), train_mean=mean, draws=500, level=level)
 
 
 @pytest.mark.parametrize("pooled", [False, True])

@@ -17,7 +17,7 @@ _VARIES = 1e-12
 """Share of the largest square that a variance must exceed; less is rounding of a constant."""
 
 
-def judge(
+def evaluate(
     samples: Samples,
     scores: Float[Tensor, "item out"],
     *,

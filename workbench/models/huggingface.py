@@ -4,26 +4,17 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
+from threading import RLock
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers.cache_utils import Cache as TransformersCache
-from transformers.cache_utils import (
-    DummyLayer,
-    DynamicCache,
-    DynamicIndexedLayer,
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-    LinearAttentionAndFullAttentionLayer,
-    LinearAttentionAndSlidingWindowAttentionLayer,
-    LinearAttentionLayer,
-)
+from transformers.cache_utils import DynamicCache
 from transformers.pytorch_utils import Conv1D
 
 from workbench.models.backend import (
@@ -38,21 +29,10 @@ from workbench.models.backend import (
     Point,
 )
 from workbench.models.hooks import hooked
+from workbench.models.huggingface_cache import KEYS, STATES, HuggingFaceCache
 from workbench.models.places import Architecture, Side
 from workbench.models.positions import Layout
 from workbench.models.sites import Site, SiteError
-
-_KEYS = (DynamicLayer, DynamicSlidingWindowLayer)
-"""Layers of a cache that hold keys and values and nothing else, unlike their subclasses."""
-
-_STATES = (
-    DynamicIndexedLayer,
-    LinearAttentionLayer,
-    LinearAttentionAndFullAttentionLayer,
-    LinearAttentionAndSlidingWindowAttentionLayer,
-    DummyLayer,
-)
-"""Layers that hold other states of every row, or none; what padding would change is not among them."""
 
 _INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
@@ -65,6 +45,8 @@ class HuggingFaceBackend:
     """
 
     module: Any
+    _whole: AbstractContextManager[bool] = field(default_factory=RLock, init=False, repr=False)
+    """Held by the thread that runs the network, or that has other blocks or weights in it for a while."""
 
     def __post_init__(self) -> None:
         name, reason = type(self.module).__name__, _not_causal(self.module)
@@ -124,13 +106,14 @@ class HuggingFaceBackend:
             options[self._cache_name] = cache.inner
         if self._cache_name == "cache_params":
             attended = attended[:, -n_columns:]  # without attention, only what is new can be masked
-        found = self.module(
-            input_ids=layout.ids,
-            attention_mask=None if bool(attended.all()) else attended.long(),
-            position_ids=layout.index.clamp(min=0),
-            use_cache=self._cache_kind != "none" and (keep_cache or cache is not None),
-            **options,
-        )
+        with self._whole:
+            found = self.module(
+                input_ids=layout.ids,
+                attention_mask=None if bool(attended.all()) else attended.long(),
+                position_ids=layout.index.clamp(min=0),
+                use_cache=self._cache_kind != "none" and (keep_cache or cache is not None),
+                **options,
+            )
         made = getattr(found, self._cache_name, None)
         return Output(found.logits, None if made is None else HuggingFaceCache(made))
 
@@ -145,9 +128,9 @@ class HuggingFaceBackend:
         layers = {type(layer) for layer in DynamicCache(config=self.module.config).layers}
         # RecurrentGemma keeps its states in its own modules
         outside = hasattr(self.module.base_model, "_setup_cache")
-        if not self._cache_name or outside or not layers <= {*_KEYS, *_STATES}:
+        if not self._cache_name or outside or not layers <= {*KEYS, *STATES}:
             return "none"
-        return "keys" if layers <= {*_KEYS} else "states"
+        return "keys" if layers <= {*KEYS} else "states"
 
     @contextmanager
     def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> Iterator[None]:
@@ -173,14 +156,15 @@ class HuggingFaceBackend:
             raise IndexError(f"there is no block {layer}; the model has blocks 0 to {len(blocks) - 1}")
         self.locate(Site(layer))  # refused where the residual stream is not what a block returns
         self._check_apart(layer)
-        kept = list(blocks[: layer + 1])
-        try:
-            for number, block in enumerate(kept):
-                blocks[number] = _Stored(block, states if number == layer else None, self._forms)
-            yield
-        finally:
-            for number, block in enumerate(kept):
-                blocks[number] = block
+        with self._whole:
+            kept = list(blocks[: layer + 1])
+            try:
+                for number, block in enumerate(kept):
+                    blocks[number] = _Stored(block, states if number == layer else None, self._forms)
+                yield
+            finally:
+                for number, block in enumerate(kept):
+                    blocks[number] = block
 
     def _check_apart(self, layer: int) -> None:
         """Raises SiteError where blocks above `layer` need more of those below than the residual stream."""
@@ -239,17 +223,18 @@ class HuggingFaceBackend:
             if id(weight) in given
         ]
         wanted = [weight for weight in own.values() if weight.requires_grad]
-        try:
-            for weight in wanted:
-                weight.requires_grad_(False)
-            for parameters, key, weight in places:
-                parameters[key] = given[id(weight)]  # type: ignore[assignment]  # torch.func.functional_call does so too
-            yield
-        finally:
-            for parameters, key, weight in places:
-                parameters[key] = weight
-            for weight in wanted:
-                weight.requires_grad_(True)
+        with self._whole if weights else nullcontext():
+            try:
+                for weight in wanted:
+                    weight.requires_grad_(False)
+                for parameters, key, weight in places:
+                    parameters[key] = given[id(weight)]  # type: ignore[assignment]  # as torch.func.functional_call does
+                yield
+            finally:
+                for parameters, key, weight in places:
+                    parameters[key] = weight
+                for weight in wanted:
+                    weight.requires_grad_(True)
 
     def randomised(self, seed: int) -> "HuggingFaceBackend":
         """By Hugging Face's own initialisation; PyTorch's global generator is left as it was."""
@@ -303,51 +288,6 @@ def _weight(value: Tensor) -> Tensor:
     return value if value.requires_grad else nn.Parameter(value, requires_grad=False)
 
 
-@dataclass(frozen=True, eq=False)
-class HuggingFaceCache:
-    """A cache of transformers. Keeps the Cache protocol."""
-
-    inner: Any
-
-    def select(self, rows: Int[Tensor, "kept"]) -> None:
-        """Keep these rows only, in place."""
-        self.inner.reorder_cache(rows)  # of all its layers, recurrent ones too, unlike batch_select_indices
-
-    def join(self, other: Cache, n_columns: int) -> None:
-        """Only keys and values can be aligned, in every layer or in a sliding window of each row's last tokens."""
-        assert isinstance(other, HuggingFaceCache)
-        if not (self.is_aligned and other.is_aligned):
-            raise ValueError(f"rows cannot join a running batch in a network that keeps a {type(self.inner).__name__}")
-        for mine, theirs in zip(self.inner.layers, other.inner.layers, strict=True):
-            width = n_columns if not mine.is_sliding else min(n_columns, mine.sliding_window - 1)
-            mine.keys, mine.values = (
-                torch.cat([_ending(a, width), _ending(b, width)])
-                for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values))
-            )
-            if mine.is_sliding:
-                mine.cumulative_length = n_columns
-
-    @property
-    def is_aligned(self) -> bool:
-        """Whether every layer keeps just keys and values, a column a token, if only of the last tokens."""
-        return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.inner.layers)
-
-    def shared(self) -> "HuggingFaceCache | None":
-        """Only a cache of keys and values in every layer can be shared."""
-        return HuggingFaceCache(_Kept(self.inner.layers)) if self.of_keys_only else None
-
-    @property
-    def of_keys_only(self) -> bool:
-        """Whether each layer keeps the keys and values of every token, and nothing else."""
-        return all(type(layer) in _KEYS for layer in self.inner.layers)
-
-
-def _ending(states: Float[Tensor, "row head pos d_head"], width: int) -> Float[Tensor, "row head width d_head"]:
-    """The last `width` columns, with zeros in front if there are fewer."""
-    kept = states[:, :, max(0, states.shape[2] - width) :]
-    return nn.functional.pad(kept, (0, 0, width - kept.shape[2], 0))
-
-
 def _d_head(config: Any) -> int | None:
     if (stated := getattr(config, "head_dim", None)) is not None:
         return stated
@@ -382,15 +322,3 @@ class _Stored(nn.Module):
             self.forms[type(block)] = None if isinstance(made, Tensor) else len(made)
         states, n_things = hidden if self.states is None else self.states, self.forms[type(block)]
         return states if n_things is None else (states, *[None] * (n_things - 1))
-
-
-class _Kept(TransformersCache):
-    """Keys and values that forward passes read and leave as they are: what a block adds is dropped behind it."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        layer = copy.copy(self.layers[layer_idx])
-        assert isinstance(layer, DynamicLayer)
-        layer.batch_repeat_interleave(len(key_states))
-        return layer.update(key_states, value_states, *args, **kwargs)
