@@ -24,7 +24,12 @@ def test_python_blocks_run_in_order(capsys, monkeypatch, tmp_path):
     names: dict[str, object] = {"__name__": "readme"}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
-    assert len(re.findall(r"^0\.[08] ", capsys.readouterr().out, flags=re.MULTILINE)) == 4
+    printed = capsys.readouterr().out
+    plain, steered = (re.search(rf"^{strength} (.*)", printed, flags=re.MULTILINE) for strength in ("0.0", "0.8"))
+    assert plain
+    assert steered
+    assert not re.search("sail|ship|sea", plain[1])
+    assert re.search("sail|ship|sea", steered[1])
 
 
 def test_the_example_method_keeps_the_contract():
