@@ -52,12 +52,13 @@ def compare(
     """Compare ways of reading and writing concepts, as `python -m experiments.axbench` does; may take minutes.
 
     `source` is what `workbench.concepts` takes, `methods` are registered names (by default the preset's); those of them
-    that steer are steered by. Further settings are fields of `experiments.axbench.Config`. The same call continues a
+    that steer are steered by, and win rates are against `random`, or the first of them. Further settings are fields of `experiments.axbench.Config`. The same call continues a
     run that was stopped, and returns at once when it is finished. Raises ValueError for an unknown setting or method.
     """
     if methods:
         steered = tuple(name for name in methods if name in axbench.WRITERS)
-        settings = {"methods": tuple(methods), "steered": steered, **settings}
+        baseline = "random" if "random" in steered else next(iter(steered), "random")
+        settings = {"methods": tuple(methods), "steered": steered, "baseline": baseline, **settings}
     config = _config(axbench.PRESETS, preset, settings | {"concepts": _file(source, Path(root))})
     return Result(axbench.run(config, Path(root)))
 

@@ -17,9 +17,9 @@ class Layout:
     """Where the columns of one forward pass lie in their rows.
 
     `index` is the absolute position in the row, -1 at padding. `prefix` and `response` are the rows' region borders.
-    `length` is None while rows still grow. `rows` says which entry of an edit's fields
-    is each row's, where they have one for each row.
-    `memory` is what edits keep of each row from pass to pass, `observed` what they have seen in this one.
+    `length` is None while rows still grow. `rows` says which entry of an edit's fields is each row's, where they have
+    one for each row. `memory` is what edits keep of each row from pass to pass, `observed` what they have seen in
+    this one.
     """
 
     ids: Int[Tensor, "batch pos"]
