@@ -52,8 +52,9 @@ def compare(
     """Compare ways of reading and writing concepts, as `python -m experiments.axbench` does; may take minutes.
 
     `source` is what `workbench.concepts` takes, `methods` are registered names (by default the preset's); those of them
-    that steer are steered by, and win rates are against `random`, or the first of them. Further settings are fields of `experiments.axbench.Config`. The same call continues a
-    run that was stopped, and returns at once when it is finished. Raises ValueError for an unknown setting or method.
+    that steer are steered by, and win rates are against `random`, or the first of them. Further settings are fields of
+    `experiments.axbench.Config`. The same call continues a run that was stopped, and returns at once when it is
+    finished. Raises ValueError for an unknown setting or method.
     """
     if methods:
         steered = tuple(name for name in methods if name in axbench.WRITERS)
