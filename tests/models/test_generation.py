@@ -56,6 +56,16 @@ def test_greedy_text_equals_hugging_face(model: Any, batch_size: int) -> None:
         assert one.text == model.tokenizer.decode(one.ids, skip_special_tokens=True)
 
 
+def test_each_step_draws_anew_from_the_rows_own_stream(llama: Any) -> None:
+    prompts, draws = llama.tokenize(PROMPTS[:3]), WARM.draws(3)
+    for row, prompt, one in zip(range(3), prompts, llama.generate(prompts, sampling=WARM), strict=True):
+        grown = prompt.ids
+        for step, token in enumerate(one.ids):
+            logits = llama.logits(Tokens((Row(grown),)))[0][-1:]
+            assert int(choose(logits, WARM, draws[row, step : step + 1])) == token
+            grown = (*grown, token)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Oracle(Add):
     """Writes down the absolute positions that it touches in each row, the shortest prompt's first."""
