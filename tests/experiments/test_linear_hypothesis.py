@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from experiments.linear_hypothesis import EXPERIMENT, NAME, PRESETS, Config, material, measure, run
+from experiments.linear_hypothesis import EXPERIMENT, NAME, PRESETS, Config, measure, run
 from experiments.linear_hypothesis.data import Contexts, about, contexts
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import CausalSpace
@@ -179,7 +179,7 @@ def test_a_model_whose_logits_are_not_linear_is_refused_at_once(
         model.module.lm_head.bias = torch.nn.Parameter(torch.zeros(len(WORDS) + 1))
         return model
 
-    monkeypatch.setattr(material, "load", biased)
+    monkeypatch.setattr("workbench.models.load.load", biased)
     with Run.open(NAME, config, tmp_path) as opened, pytest.raises(ValueError, match="has a bias"):
         Study.of(opened, config)
 
