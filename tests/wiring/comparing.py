@@ -91,13 +91,16 @@ class Comparison:
 
     def run(self, root: str = "runs", judge: PlantedJudge = PlantedJudge(), **changes: Any) -> Path:
         """The folder of the run, which is continued if it is there; each root has a store of its own."""
-        config = replace(axbench.PRESETS["smoke"], concepts=str(self.folder / "concepts.jsonl"), **(SMALL | changes))
+        settings = SMALL | changes
+        baseline = "random" if "random" in settings["steered"] else settings["steered"][0]
+        own = {"concepts": str(self.folder / "concepts.jsonl"), "baseline": baseline}
+        config = replace(axbench.PRESETS["smoke"], **settings, **own)
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("WANDB_MODE", "disabled")
             patched.setenv("WORKBENCH_CACHE", str(self.folder / f"{root}-cache"))
             patched.setattr(ModelOptions, "load_model", lambda _: self.model)
             patched.setattr("experiments.axbench.context.choose_judge", lambda *_: judge)
-            patched.setattr("experiments.axbench.stages.report", lambda *_: None)
+            patched.setattr("experiments.axbench.stages.write_comparison", lambda *_: None)
             return axbench.run(config, self.folder / root)
 
     def continued(self, root: str, judge: PlantedJudge) -> Path:
