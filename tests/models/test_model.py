@@ -324,3 +324,10 @@ def test_edits_can_rest_while_others_are_in_force(model: Any) -> None:
         with model.edited(edit, instead=True):
             assert torch.equal(model.read(["text"], Site(2)).x(Site(2)), edited)
     assert not torch.equal(plain, edited)
+
+
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("one", ["text", {"role": "user", "content": "text"}, Conversation.bare("text")])
+def test_one_text_in_the_place_of_several_is_refused(llama: Any, one: Any) -> None:
+    with pytest.raises(ValueError, match=f"takes a list of texts; put the one {type(one).__name__} in a list"):
+        llama.tokenize(one)

@@ -120,8 +120,8 @@ class Core:
         be Conversations and lists of chat messages, which are encoded as `encode` does, if no responses are given.
         Raises ValueError for an empty row or response, or a row longer than the model's context, naming it.
         """
-        if isinstance(texts, str | Conversation):
-            raise ValueError("tokenize takes a list of texts; put the one text in a list")
+        if isinstance(texts, str | Conversation | Mapping):
+            raise ValueError(f"tokenize takes a list of texts; put the one {type(texts).__name__} in a list")
         plain = [text for text in texts if isinstance(text, str)]
         if len(plain) < len(texts):
             if responses is not None:
