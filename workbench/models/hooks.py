@@ -1,6 +1,6 @@
 """PyTorch hooks that see one tensor at a module's input or output, and never outlive their `with`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -37,21 +37,23 @@ def hooked(hooks: list[tuple[tuple[nn.Module, Side], Hook]]) -> Iterator[None]:
 
 
 def _register(module: nn.Module, side: Side, hook: Hook, me: object) -> Any:
-    """PyTorch shows every forward pass to every hook: one that belongs to another thread's context leaves it alone."""
+    """PyTorch shows every forward pass to every hook: one that belongs to another thread's context leaves it alone.
+
+    That thread may see a hook while it is being registered or removed, and then without its keyword arguments.
+    """
+
+    def mine(act: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *seen: act(*seen) if me in _INSIDE.get() else None
+
     if isinstance(hook, InputOutputHook):
-        return module.register_forward_hook(
-            lambda _module, args, output: _input_output(hook, args, output) if me in _INSIDE.get() else None
-        )
+        return module.register_forward_hook(mine(lambda _module, args, output: _input_output(hook, args, output)))
     if side == "hook_out":
         return module.register_forward_hook(
-            lambda module, args, kwargs, output: (
-                _after(hook, module, _first(args, kwargs), output) if me in _INSIDE.get() else None
-            ),
+            mine(lambda module, args, kwargs, output: _after(hook, module, _first(args, kwargs), output)),
             with_kwargs=True,
         )
     return module.register_forward_pre_hook(
-        lambda module, args, kwargs: _before(hook, module, args, kwargs) if me in _INSIDE.get() else None,
-        with_kwargs=True,
+        mine(lambda module, args, kwargs: _before(hook, module, args, kwargs)), with_kwargs=True
     )
 
 
