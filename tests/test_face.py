@@ -149,23 +149,23 @@ def test_a_written_set_is_read_back_the_same(tmp_path: Path) -> None:
             assert len(rows) == int((data.labels[:, k] >= 0).sum())
 
 
-def test_fit_takes_a_name_or_a_method_and_says_what_is_wrong(default_model: wb.Model) -> None:
-    concepts = wb.concepts().select(["cooking", "sea"])
-    every = wb.fit_all(default_model, concepts, "diffmean")
+def test_fit_takes_a_name_or_a_method_and_says_what_is_wrong(llama: wb.Model) -> None:
+    concepts = wb.concepts({"cooking": COOKING, "sea": SEA}, negatives=["Nothing.", "Not a thing.", "No word of it."])
+    every = wb.fit_all(llama, concepts, "diffmean")
     assert list(every) == ["cooking", "sea"]
-    one = wb.fit(default_model, concepts, steering.DiffMean(), target="sea")
+    one = wb.fit(llama, concepts, steering.DiffMean(), target="sea")
     assert one.origin.concept == "sea"
     assert float(one.direction @ every["sea"].direction) > 0.9999
     with pytest.raises(DataError, match="has several targets; give target= one of cooking, sea, or use fit_all"):
-        wb.fit(default_model, concepts, "diffmean")
+        wb.fit(llama, concepts, "diffmean")
     with pytest.raises(ValueError, match="there is no method 'difmean'; the methods are diffmean"):
-        wb.fit(default_model, concepts, "difmean", target=0)
+        wb.fit(llama, concepts, "difmean", target=0)
 
 
 @pytest.mark.usefixtures("types_unchecked")
-def test_what_is_of_the_wrong_type_is_refused_by_name(default_model: wb.Model) -> None:
+def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
     with pytest.raises(ValueError, match=r"DiffMean is a class; give an object, DiffMean\(\)"):
-        wb.fit_all(default_model, wb.concepts(), steering.DiffMean)  # type: ignore[arg-type]
+        wb.fit_all(llama, wb.concepts(), steering.DiffMean)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="concepts takes a dict, a frame, a file or a name; got a int"):
         wb.concepts(3)  # type: ignore[arg-type]
 

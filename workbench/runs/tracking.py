@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from workbench.runs.errors import RunError
 from workbench.runs.files import JSON, slug
@@ -155,13 +155,14 @@ def track(run: Run, paths: Iterable[Path]) -> None:
                 tracker.log_report(path)
 
 
-def _mode() -> Literal["offline"] | None:
-    """The `mode` of wandb.init; None leaves it to the user's own W&B settings."""
+def _mode() -> Any:
+    """The `mode` of wandb.init: what the environment says now, which W&B itself reads once a process; else None, which
+    leaves it to the user's own W&B settings, or offline for a user without an account."""
     import wandb
 
-    if os.environ.get("WANDB_MODE") or wandb.login(prompt=False, verify=False):
-        return None
-    return "offline"
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    return None if wandb.login(prompt=False, verify=False) else "offline"
 
 
 def _metrics(rows: Iterable[Row]) -> dict[str, float]:
