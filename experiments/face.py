@@ -11,6 +11,7 @@ import pandas as pd
 
 from experiments import axbench, layer_sweep
 from workbench.data.dataset import Dataset
+from workbench.data.items import slug
 from workbench.data.own import Texts, concepts
 from workbench.data.saving import write_jsonl
 from workbench.runs.files import read_json
@@ -95,7 +96,7 @@ def _file(source: Source, root: Path) -> str:
     if isinstance(source, str | Path):
         return str(source)
     data = concepts(source)
-    path = root / "data" / f"{data.name.replace(' ', '-')}-{data.digest[:12]}.jsonl"
+    path = root / "data" / f"{slug(data.name)}-{data.digest[:12]}.jsonl"
     if not path.exists():
         write_jsonl(data, path)
     return str(path)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from workbench.runs.fields import Limit, at_least, check_fields, some
+
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
     from workbench.models.model import Model
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
     from workbench.runs.run import Run
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+LIMITS = {"model": some(), "device": some(), "concepts": some(), "limit": at_least(1), "layer": at_least(0)}
+"""What the shared settings may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +29,14 @@ class ModelOptions:
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
     device: str = "auto"
     """`auto` is the first GPU if there is one; else as PyTorch names it, `cpu` or `cuda:1`."""
+
+    def check(self, **limits: Limit) -> None:
+        """Check every field when the configuration is made: the shared ones, and its own against these limits.
+
+        Raises ValueError as workbench.runs.fields.check_fields.
+        """
+        shared = {name: limit for name, limit in LIMITS.items() if hasattr(self, name)}
+        check_fields(self, error=ValueError, **shared, **limits)
 
     def load_model(self) -> "Model":
         """The model, in this precision and place. Raises what workbench.models.load raises."""

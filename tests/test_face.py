@@ -119,7 +119,6 @@ def test_frames_and_files_of_two_columns_are_taken(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ({"sea": SEA[:2]}, "concept 'sea' has 2 different texts; give at least 3"),
-        ({"sea": [*SEA, 3]}, "a text of 'sea' is 3; texts are strings"),
         ({"sea": "one long string"}, "has 0 different texts|is .* string"),
         ("no-such-file.csv", "there is no dataset 'no-such-file.csv'"),
         (pd.DataFrame({"concept": ["a"]}), "expected at least `concept` and `text`"),
@@ -166,6 +165,8 @@ def test_fit_takes_a_name_or_a_method_and_says_what_is_wrong(llama: wb.Model) ->
 def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
     with pytest.raises(ValueError, match=r"DiffMean is a class; give an object, DiffMean\(\)"):
         wb.fit_all(llama, wb.concepts(), steering.DiffMean)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="a text of 'sea' is 3; texts are strings"):
+        wb.concepts({"sea": [*SEA, 3]})  # type: ignore[list-item]
     with pytest.raises(DataError, match="concepts takes a dict, a frame, a file or a name; got a int"):
         wb.concepts(3)  # type: ignore[arg-type]
 

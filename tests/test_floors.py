@@ -48,6 +48,19 @@ def test_nothing_unpickles_or_runs_remote_code():
             assert "trust_remote_code=True" not in text, path
 
 
+POSIX = {"fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "syslog", "posix"}
+"""Absent on other systems."""
+
+
+def test_nothing_needs_posix_when_it_is_imported():
+    for floor in FLOORS:
+        for path in (ROOT / floor).rglob("*.py"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                    assert not names & POSIX, path
+
+
 MODULES = {"module", "get_submodule", "get_output_embeddings", "get_input_embeddings"}
 
 

@@ -7,7 +7,7 @@ from experiments.command import RunOptions
 from experiments.options import ConceptOptions
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
-from workbench.runs.fields import above, at_least, check_fields, some
+from workbench.runs.fields import above, at_least, some
 
 METHODS = STEERING | PROBES
 """All methods; those that change whole weights are refused, since the rows of one batch could not differ."""
@@ -63,12 +63,7 @@ class Config(ConceptOptions):
     """The method that win rates and differences are against."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
-            model=some(),
-            device=some(),
-            concepts=some(),
-            limit=at_least(1),
+        self.check(
             layers=at_least(0),
             methods=some(),
             strengths=some(at_least(0)),

@@ -7,7 +7,7 @@ from typing import Literal
 from experiments.command import RunOptions
 from experiments.options import LayerOptions
 from workbench.registry import Entry
-from workbench.runs.fields import at_least, check_fields, some
+from workbench.runs.fields import at_least
 
 NAME = "directions"
 METHODS = {
@@ -28,9 +28,7 @@ class Config(LayerOptions):
     """Concepts that are read and fitted together: memory grows with it, and a kill loses at most one block."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self, model=some(), device=some(), concepts=some(), limit=at_least(1), layer=at_least(0), block=at_least(1)
-        )
+        self.check(block=at_least(1))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from experiments.options import LayerOptions
-from workbench.runs.fields import at_least, check_fields, some
+from workbench.runs.fields import at_least, some
 
 NAME = "erasure"
 
@@ -28,13 +28,7 @@ class Config(LayerOptions):
     """Words on each side of the gender direction that count as leaning to it."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
-            model=some(),
-            device=some(),
-            concepts=some(),
-            limit=at_least(1),
-            layer=at_least(0),
+        self.check(
             methods=some(),
             draws=at_least(1),
             texts=at_least(1),

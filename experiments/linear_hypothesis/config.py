@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from experiments.options import ModelOptions, Precision
-from workbench.runs.fields import at_least, check_fields, some
+from workbench.runs.fields import at_least, some
 
 NAME = "linear_hypothesis"
 
@@ -30,10 +30,7 @@ class Config(ModelOptions):
     """Of the model; statistics are float64 in any case."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
-            model=some(),
-            device=some(),
+        self.check(
             pairs=some(),
             contexts=some(),
             least=at_least(2),

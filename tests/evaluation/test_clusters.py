@@ -7,11 +7,6 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from workbench.evaluation.intervals import Interval, bootstrap_clusters, class_mean, pair_share
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def bounds(interval: Interval) -> tuple[float, float, float]:
     assert interval.value is not None
     assert interval.low is not None

@@ -15,11 +15,6 @@ from workbench.evaluation.detection import (
 from workbench.evaluation.metrics import MetricError
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def scores(positive: list[float], negative: list[float], hard: list[float]) -> ConceptScores:
     return ConceptScores(*(np.array(kind, dtype=float) for kind in (positive, negative, hard)))
 

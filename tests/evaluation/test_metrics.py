@@ -21,11 +21,6 @@ from workbench.evaluation.metrics import (
 )
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def tied(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores on a coarse grid, so that many are equal within and across the classes, both present."""
     positive = np.append(rng.random(n - 2) < rng.uniform(0.1, 0.9), [True, False])

@@ -15,11 +15,6 @@ from workbench.evaluation.targets import correlation, evaluate, explained, mean_
 N = 40
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def samples(kind: Kind, y: torch.Tensor, group: torch.Tensor | None = None) -> Samples:
     classes = ("a", "b", "c") if kind in ("class", "token") else ()
     row = torch.arange(len(y))

@@ -10,6 +10,7 @@ from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.models.edits import Add
 from workbench.models.gates import Gate
 from workbench.models.model import Model, wrap
+from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
@@ -45,7 +46,7 @@ def expected(model: Model, row: Row, gate: Gate) -> Tensor:
 @pytest.mark.parametrize("pool", ["mean", "max", "last"])
 @pytest.mark.parametrize("positions", ["prompt", "response", "all"])
 def test_the_same_tokens_are_edited_with_and_without_a_cache(
-    model: Model, positions: str, pool: str, below: bool
+    model: Model, positions: str, pool: Pool, below: bool
 ) -> None:
     prompts = model.tokenize(PROMPTS, chat=True)
     scores = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()
@@ -54,7 +55,7 @@ def test_the_same_tokens_are_edited_with_and_without_a_cache(
         direction=WATCHED,
         threshold=float(scores.median()),
         positions=Positions(positions),
-        pool=pool,  # type: ignore[arg-type]
+        pool=pool,
         below=below,
     )
     edit = Add(site=ABOVE, direction=DIRECTION, strength=6.0, gate=gate)
@@ -95,6 +96,19 @@ def test_each_row_may_have_a_gate_of_its_own_or_none(model: Model) -> None:
     )
     assert found == [steered[0], steered[1], plain[2], steered[3]]
     assert all(a != b for a, b in zip(plain, steered, strict=True))
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "last"])
+def test_edits_may_share_a_gate(model: Model, pool: Pool) -> None:
+    """A token counts once, however many edits ask: two halves of an edit behind one gate are the whole edit."""
+    prompts = model.tokenize(PROMPTS, chat=True)
+    scores = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()
+    gate = Gate(site=BELOW, direction=WATCHED, threshold=float(scores.median()), positions=ALL, pool=pool)
+    whole, half = (Add(site=ABOVE, direction=DIRECTION, strength=strength, gate=gate) for strength in (6.0, 3.0))
+    sampling = Sampling(max_new_tokens=12, temperature=1.5)
+    assert model.generate(prompts, edits=[half, half], sampling=sampling) == model.generate(
+        prompts, edits=whole, sampling=sampling
+    )
 
 
 def test_a_gate_forgets_between_texts(model: Model) -> None:

@@ -117,7 +117,7 @@ def test_heads_of_a_model_are_edited_where_they_lie(llama: Model) -> None:
         (lambda: Site.parse("blocks.1.hook_z[latent 3]"), "names no site"),
         (lambda: Add(site=SITE.coordinate(9), direction=torch.ones(1)).apply(H, LAYOUT), "ends at coordinate 9"),
         (lambda: Add(site=SITE.coordinate(1), direction=torch.ones(2)).apply(H, LAYOUT), "has width 2"),
-        (lambda: Add(site=Site(1, "z").head(0), direction=torch.ones(2)).apply(H, LAYOUT), "through a Model"),
+        (lambda: Add(site=Site(1, "z").head(0), direction=torch.ones(2)).apply(H, LAYOUT), "heads lie side by side"),
         (
             lambda: Add(site=SITE.coordinate(1), part=Part("coordinate", (1,)), direction=torch.ones(1)),
             "give it there or as `part`, not both",
@@ -133,3 +133,18 @@ def test_parts_that_cannot_be_are_refused(make: Callable[[], object], message: s
 def test_a_head_that_the_model_does_not_have_is_refused(llama: Model) -> None:
     with pytest.raises(SiteError, match=r"\[head 4\] ends at coordinate 39, but the state there has 32"):
         llama.read(["text"], Site(1, "z").head(4))
+    for site in (SITE.head(0), Site(1, "mlp_out").head(0)):
+        edit = Add(site=site, direction=torch.ones(8))
+        with pytest.raises(SiteError, match="and in no other state"), llama.edited(edit):
+            llama.read(["text"], SITE)
+        with pytest.raises(SiteError, match="and in no other state"):
+            llama.read(["text"], site)
+
+
+def test_keys_and_values_have_heads_of_their_own(llama: Model) -> None:
+    """Four heads of queries and two of keys, all 8 wide."""
+    for stream, width in (("q", 32), ("k", 16), ("v", 16)):
+        site = Site(1, stream)
+        whole = llama.read(["text"], site).x(site)
+        assert whole.shape[1] == width
+        assert torch.equal(llama.read(["text"], site.head(1)).x(site.head(1)), whole[:, 8:16])

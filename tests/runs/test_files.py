@@ -1,4 +1,3 @@
-import ast
 import errno
 import math
 import os
@@ -6,7 +5,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +21,6 @@ from workbench.runs.files import (
     copy_file,
     digest,
     file_digest,
-    locked,
     plain,
     read_json,
     remove_scratch,
@@ -150,13 +147,15 @@ def test_writing_below_a_file_or_onto_a_folder_is_a_storage_error(tmp_path):
     assert names_in(tmp_path) == ["a.txt", "folder"]
 
 
-def test_sweep_removes_what_a_killed_writer_left(tmp_path):
+def test_scratch_files_of_killed_writers_are_removed(tmp_path):
     script = (
         "import os, signal, sys; from pathlib import Path; from workbench.runs.files import replacing\n"
         "with replacing(Path(sys.argv[1])) as scratch:\n"
         "    scratch.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, tmp_path / "deep" / "a.txt"], env=environment())
+    path = str(Path(workbench.__path__[0]).parent)
+    command = [sys.executable, "-c", script, tmp_path / "deep" / "a.txt"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path})
     assert done.returncode == -signal.SIGKILL
     assert len(names_in(tmp_path / "deep")) == 1
     assert remove_scratch(tmp_path) == 1
@@ -269,107 +268,3 @@ def test_no_name_can_take_the_slug_of_another():
 
 
 # --- locks
-
-FLOORS = ("workbench", "probes", "steering", "experiments")
-
-HOLDER = """
-import sys
-from pathlib import Path
-from workbench.runs.files import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(workbench.__path__[0]).parent)}
-
-
-@contextmanager
-def holder(path: Path) -> Iterator[subprocess.Popen]:
-    """Another process that holds the lock until it reads a line or is killed."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, path], stdin=pipe, stdout=pipe, text=True, env=environment()
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
-
-
-def test_a_lock_held_by_another_process_is_refused_naming_it(tmp_path):
-    with (
-        holder(tmp_path / "lock") as process,
-        pytest.raises(StorageError, match=f"the cache is in use by process {process.pid}; wait for it or stop it"),
-        locked(tmp_path / "lock", what="the cache"),
-    ):
-        pytest.fail("the lock was given twice")
-
-
-def test_a_killed_holder_loses_its_lock(tmp_path):
-    with holder(tmp_path / "lock") as process:
-        process.kill()
-        process.wait()
-        with locked(tmp_path / "lock"):
-            assert (tmp_path / "lock").read_text() == str(os.getpid())
-
-
-def test_waiting_gets_the_lock_when_the_holder_ends(tmp_path):
-    with holder(tmp_path / "lock") as process:
-        released = threading.Event()
-
-        def release() -> None:
-            released.set()
-            print(file=process.stdin, flush=True)
-
-        timer = threading.Timer(0.2, release)
-        timer.start()
-        with locked(tmp_path / "lock", wait_s=math.inf):
-            assert released.is_set()
-        timer.join()
-
-
-def test_the_same_process_cannot_hold_a_lock_twice(tmp_path):
-    with (
-        locked(tmp_path / "lock"),
-        pytest.raises(StorageError, match="this very process; close it first"),
-        locked(tmp_path / "lock"),
-    ):
-        pytest.fail("the lock was given twice")
-    with locked(tmp_path / "lock"):
-        pass
-
-
-def test_waiting_for_ever_for_oneself_is_refused(tmp_path):
-    with (
-        locked(tmp_path / "lock"),
-        pytest.raises(StorageError, match="this very process; close it first"),
-        locked(tmp_path / "lock", wait_s=math.inf),
-    ):
-        pytest.fail("the lock was given twice")
-
-
-def test_nothing_needs_posix_when_it_is_imported():
-    """On other systems these modules are absent."""
-    posix = {"fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "syslog", "posix"}
-    root = Path(workbench.__path__[0]).parent
-    for path in (one for folder in FLOORS for one in (root / folder).rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-                assert not names & posix, path
-
-
-def test_a_lock_leaves_no_open_file(tmp_path):
-    before = names_in(Path("/proc/self/fd"))
-    with locked(tmp_path / "lock"), pytest.raises(StorageError), locked(tmp_path / "lock"):
-        pytest.fail("the lock was given twice")
-    assert names_in(Path("/proc/self/fd")) == before
-
-
-def test_a_lock_in_an_impossible_place_is_a_storage_error(tmp_path):
-    write_text(tmp_path / "a.txt", "text")
-    with pytest.raises(StorageError, match=r"could not lock .*a\.txt"), locked(tmp_path / "a.txt" / "lock"):
-        pytest.fail("the lock was given")

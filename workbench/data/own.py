@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.data.cells import json_lines, read_text
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, unique_slugs
 from workbench.data.named import dataset
 from workbench.data.packaged import neutral, packaged
 from workbench.data.rows import Row, assemble
-from workbench.data.tables import REQUIRED, from_frame
+from workbench.data.tables import REQUIRED, from_frame, read_frame
 from workbench.models.cache import say
 from workbench.models.conversation import Conversation
 
@@ -45,7 +44,7 @@ def concepts(
     if isinstance(source, Dataset):
         return source
     if isinstance(source, str | Path) and Path(source).suffix in (".csv", ".jsonl") and Path(source).exists():
-        frame = _read_frame(Path(source))
+        frame = read_frame(source)
         light = {"concept"} <= {*frame.columns} and not {*REQUIRED} <= {*frame.columns}
         return _of_frame(frame, negatives, seed, Path(source).stem) if light else dataset(str(source))
     if isinstance(source, str | Path):
@@ -56,12 +55,6 @@ def concepts(
         raise DataError(f"concepts takes a dict, a frame, a file or a name; got a {type(source).__name__}")
     spoken = {name: [_bare(text, f"a text of {name!r}") for text in texts] for name, texts in source.items()}
     return _of_conversations(spoken, [_bare(text, "a negative") for text in negatives], seed, "own texts")
-
-
-def _read_frame(path: Path) -> pd.DataFrame:
-    if path.suffix == ".jsonl":
-        return pd.DataFrame([record for _, record in json_lines(read_text(path), str(path))])
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def _bare(text: Any, what: str) -> Conversation:

@@ -48,9 +48,7 @@ def read_jsonl(path: str | Path) -> Dataset:
 
     Raises DataError naming file and line for what `from_frame` refuses, OSError if the file cannot be opened.
     """
-    records = json_lines(read_text(path), str(path))
-    frame = pd.DataFrame([record for _, record in records], index=_lines([line for line, _ in records]))
-    return from_frame(frame, str(path))
+    return from_frame(_json_frame(path), str(path))
 
 
 def read_csv(path: str | Path) -> Dataset:
@@ -58,9 +56,15 @@ def read_csv(path: str | Path) -> Dataset:
 
     Raises DataError naming file and line for what `from_frame` refuses, OSError if the file cannot be opened.
     """
-    table = read_comma_separated(path)
-    index = _lines([line for line, _ in table.rows])
-    return from_frame(pd.DataFrame([cells for _, cells in table.rows], columns=table.header, index=index), str(path))
+    return from_frame(_csv_frame(path), str(path))
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """The rows of a .jsonl or .csv file, whatever its columns, by the line on which each begins.
+
+    Raises DataError naming file and line where it cannot be read, OSError if it cannot be opened.
+    """
+    return _json_frame(path) if Path(path).suffix == ".jsonl" else _csv_frame(path)
 
 
 def read_dataset(dataset: TableLike, name: str = "dataset") -> Dataset:
@@ -148,6 +152,17 @@ def _same_genre(first: _Record, other: _Record) -> None:
 
 def _columns(record: _Record, columns: Mapping[str, int]) -> list[int]:
     return list(columns.values()) if record.concept is None else [columns[text_key(record.concept)]]
+
+
+def _json_frame(path: str | Path) -> pd.DataFrame:
+    records = json_lines(read_text(path), str(path))
+    return pd.DataFrame([record for _, record in records], index=_lines([line for line, _ in records]))
+
+
+def _csv_frame(path: str | Path) -> pd.DataFrame:
+    table = read_comma_separated(path)
+    index = _lines([line for line, _ in table.rows])
+    return pd.DataFrame([cells for _, cells in table.rows], columns=table.header, index=index)
 
 
 def _lines(numbers: Sequence[int]) -> pd.Index:

@@ -90,8 +90,8 @@ class Facts:
     """Number of blocks."""
     d_model: int
     """Width of the residual stream."""
-    d_head: int | None
-    """Width of an attention head, if the network has heads of one width."""
+    heads: Mapping[str, int]
+    """How many heads lie side by side in each stream that has heads, such as z: 9 and k: 3."""
     context: int | None
     """The longest text that the network was made for, in tokens, if it says."""
     dtype: torch.dtype

@@ -222,7 +222,7 @@ class Core:
 
     def _hooks(self, edit: Edit, context: _Edited) -> Iterator[tuple[Site, Hook]]:
         """What an edit does in each pass while it is in force: its gates look first, then it acts."""
-        placed = edit.with_heads_of(self.backend.facts().d_head)
+        placed = edit.with_heads(self.backend.facts().heads.get(edit.site.stream))
 
         def rests() -> bool:
             return context not in _EDITED.get().get(self, ())

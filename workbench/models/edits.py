@@ -153,12 +153,12 @@ class Edit(ABC):
             chosen["part"] = self.part.select(rows)
         return replace(self, **chosen)
 
-    def with_heads_of(self: E, d_head: int | None) -> E:
-        """The same, knowing how wide the model's heads are."""
+    def with_heads(self: E, n_heads: int | None) -> E:
+        """The same, knowing how many heads the state at its site has."""
         if self.part is None or isinstance(self.part, Latents):
             return self
         parts = (self.part,) if isinstance(self.part, Part) else self.part
-        known = tuple(replace(part, d_head=d_head) for part in parts)
+        known = tuple(replace(part, n_heads=n_heads) for part in parts)
         return replace(self, part=known[0] if isinstance(self.part, Part) else known)
 
     def _per_row(self) -> dict[str, Tensor]:

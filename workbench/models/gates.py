@@ -93,24 +93,41 @@ def _pooled(
 ) -> tuple[Float[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
     """What each token's row has scored by then, and whether anything has counted; kept for the passes that follow."""
     fresh = (layout.index == 0).any(1).tolist()
-    before = [None if new else memory.get(gate) for new, memory, gate in zip(fresh, layout.memory, gates, strict=True)]
-    count0, total0, top0, last0 = torch.tensor(
-        [one or _NOTHING for one in before], dtype=torch.float64, device=score.device
-    ).T[..., None]
+    rows = list(zip(fresh, layout.memory, gates, strict=True))
+    before = [_NOTHING if new else _before(memory.get(gate), layout) for new, memory, gate in rows]
+    count0, total0, top0, last0 = torch.tensor(before, dtype=torch.float64, device=score.device).T[..., None]
     count = count0 + chosen.cumsum(1)
     total = total0 + torch.where(chosen, score.double(), 0).cumsum(1)
     top = torch.maximum(torch.where(chosen, score.double(), -torch.inf).cummax(1).values, top0)
     column = torch.where(chosen, torch.arange(score.shape[1], device=score.device), -1).cummax(1).values
     last = torch.where(column >= 0, score.double().gather(1, column.clamp(min=0)), last0)
-    for row, (gate, memory) in enumerate(zip(gates, layout.memory, strict=True)):
-        memory[gate] = tuple(float(array[row, -1]) for array in (count, total, top, last))
+    ends = torch.stack([array[:, -1] for array in (count, total, top, last)], 1).tolist()
+    for (_, memory, gate), start, end in zip(rows, before, ends, strict=True):
+        memory[gate] = _Seen(layout, start, tuple(end))
     pools = {"mean": total / count.clamp(min=1), "max": top, "last": last}
     value = torch.stack([pools[gate.pool][row] for row, gate in enumerate(gates)])
     settled = _last_of_prompt(layout)
     return value.gather(1, settled), count.gather(1, settled) > 0
 
 
-_NOTHING = (0.0, 0.0, -torch.inf, 0.0)
+_Running = tuple[float, ...]
+"""Of the tokens that have counted: their number, and the sum, the largest and the last of their scores."""
+_NOTHING: _Running = (0.0, 0.0, -torch.inf, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a gate has seen of a row before and after one pass: several edits may ask it in the same one."""
+
+    layout: Layout
+    before: _Running
+    after: _Running
+
+
+def _before(seen: _Seen | None, layout: Layout) -> _Running:
+    if seen is None:
+        return _NOTHING
+    return seen.before if seen.layout is layout else seen.after
 
 
 def _last_of_prompt(layout: Layout) -> Tensor:

@@ -67,7 +67,7 @@ class HuggingFaceBackend:
         return Facts(
             n_layers=config.num_hidden_layers,
             d_model=config.hidden_size,
-            d_head=_d_head(config),
+            heads=_heads(config),
             context=getattr(config, "max_position_embeddings", None),
             dtype=self.module.dtype,
             device=self.module.get_input_embeddings().weight.device,
@@ -288,11 +288,12 @@ def _weight(value: Tensor) -> Tensor:
     return value if value.requires_grad else nn.Parameter(value, requires_grad=False)
 
 
-def _d_head(config: Any) -> int | None:
-    if (stated := getattr(config, "head_dim", None)) is not None:
-        return stated
+def _heads(config: Any) -> dict[str, int]:
+    """As far as the config says one number for all blocks; keys and values may have fewer heads than queries."""
     n_heads = getattr(config, "num_attention_heads", None)
-    return config.hidden_size // n_heads if n_heads else None
+    n_key_value = getattr(config, "num_key_value_heads", n_heads)
+    named = {"q": n_heads, "z": n_heads, "k": n_key_value, "v": n_key_value}
+    return {stream: number for stream, number in named.items() if isinstance(number, int)}
 
 
 class _Stored(nn.Module):

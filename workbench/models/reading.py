@@ -1,5 +1,6 @@
 """Reading hidden states: each row once, no layer that nobody asked for, pooled on the way."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,7 +35,7 @@ def read(model: Core, tokens: Tokens, spec: ReadSpec, budget: int) -> Activation
     shared_prefix = _shared_prefix(model, tokens, masks, budget)
     layouts = [layout.after(shared_prefix.length) for layout in layouts]
     masks = [mask[:, shared_prefix.length :] for mask in masks]
-    store = _Store(counts, pool, model.backend.facts().d_head)
+    store = _Store(counts, pool, model.backend.facts().heads)
     for layout, mask in zip(layouts, masks, strict=True):
         waiting, batch = set(sites), store.batch(mask, layout.rows, model.device)
         here = layout.to(model.device)
@@ -117,7 +118,7 @@ class _Store:
 
     counts: Int[Tensor, "row"]
     pool: Pool | None
-    d_head: int | None
+    heads: Mapping[str, int]
     arrays: dict[Site, Float[Tensor, "item d"]] = field(default_factory=dict)
 
     @property
@@ -135,7 +136,7 @@ class _Store:
         """Keep what is chosen of one batch."""
         chosen = h.flatten(0, 1).index_select(0, batch.source)
         if site.part is not None:
-            columns = replace(site.part, d_head=self.d_head).columns(chosen.shape[-1])
+            columns = replace(site.part, n_heads=self.heads.get(site.stream)).columns(chosen.shape[-1])
             chosen = chosen[:, list(columns)]
         if self.pool:
             chosen = pool_rows(chosen.float(), batch.row, batch.n_rows, self.pool)

@@ -31,8 +31,8 @@ class Part:
 
     kind: Literal["head", "coordinate"]
     numbers: tuple[int, ...]
-    d_head: int | None = None
-    """Width of a head, which only the model knows."""
+    n_heads: int | None = None
+    """How many heads the state has, which only the model knows."""
 
     def __post_init__(self) -> None:
         if not self.numbers or len(set(self.numbers)) < len(self.numbers) or min(self.numbers) < 0:
@@ -42,10 +42,11 @@ class Part:
         """The coordinates of this part in a state of `width` numbers. Raises SiteError for what lies outside."""
         if self.kind == "coordinate":
             columns = self.numbers
-        elif self.d_head is None:
-            raise SiteError(f"[{self}] is a part of a model's state: read or edit it through a Model")
+        elif not self.n_heads or width % self.n_heads:
+            raise SiteError(f"[{self}]: heads lie side by side in a Model's z, q, k and v, and in no other state")
         else:
-            columns = tuple(head * self.d_head + k for head in self.numbers for k in range(self.d_head))
+            d_head = width // self.n_heads
+            columns = tuple(head * d_head + k for head in self.numbers for k in range(d_head))
         if max(columns) >= width:
             raise SiteError(f"[{self}] ends at coordinate {max(columns)}, but the state there has {width}")
         return columns
