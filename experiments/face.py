@@ -1,7 +1,7 @@
 """The experiments from Python: `workbench.compare` and `workbench.sweep`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -14,7 +14,7 @@ from workbench.data.dataset import Dataset
 from workbench.data.items import slug
 from workbench.data.own import Texts, concepts
 from workbench.data.saving import write_jsonl
-from workbench.runs.files import read_json
+from workbench.runs.run import Run
 
 Source = Dataset | Texts | pd.DataFrame | str | Path
 
@@ -28,7 +28,7 @@ class Result:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """All numbers, tidy: experiment, method, metric, concept, layer, strength, value, low, high, n, seed."""
-        return pd.DataFrame(read_json(self.folder / "results.json"))
+        return pd.DataFrame([asdict(row) for row in Run.load(self.folder).rows()])
 
     @property
     def page(self) -> Path:
@@ -97,6 +97,5 @@ def _file(source: Source, root: Path) -> str:
         return str(source)
     data = concepts(source)
     path = root / "data" / f"{slug(data.name)}-{data.digest[:12]}.jsonl"
-    if not path.exists():
-        write_jsonl(data, path)
+    write_jsonl(data, path)
     return str(path)

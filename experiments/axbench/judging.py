@@ -22,7 +22,10 @@ def judge_answers(
     samples: Mapping[Trial, Sample],
     unsteered: Mapping[tuple[str, int], str],
 ) -> RatedTrials:
-    """Stage: what the judge says of every answer; more than 5 % missing ratings end the run."""
+    """Stage: what the judge says of every answer; more than 5 % missing ratings end the run.
+
+    Missing ones are asked for again whenever the run is continued.
+    """
     trials = list(samples)
     blocks = [tuple(trials[start : start + BLOCK]) for start in range(0, len(trials), BLOCK)]
     texts = {trial: _judged_text(context, trial, sample, unsteered) for trial, sample in samples.items()}
@@ -52,9 +55,17 @@ class Rate(UnitWork[ComparisonContext]):
         texts = [asdict(text) | {"perplexity": or_none(text.perplexity)} for text in self.texts]
         return {"judge": dict(context.judge.identity), "items": digest(texts), "version": 1}
 
+    def complete(self, value: list[dict[str, Any]]) -> bool:
+        """Whether no rating is missing: else the judge is asked again for those that are."""
+        return not any(fields["error"] for fields in value)
+
     def compute(self, context: ComparisonContext) -> list[dict[str, Any]]:
-        """The fields of the ratings."""
-        return [asdict(rating) for rating in context.judge.rate(self.texts)]
+        """The fields of the ratings; those that the judge gave before stay."""
+        before = context.units.attempted(self.name, self.inputs(context)) or [{"error": "not asked"}] * len(self.texts)
+        missing = [at for at, fields in enumerate(before) if fields["error"]]
+        ratings = context.judge.rate([self.texts[at] for at in missing])
+        found = {at: asdict(rating) for at, rating in zip(missing, ratings, strict=True)}
+        return [found.get(at, fields) for at, fields in enumerate(before)]
 
 
 def _judged_text(

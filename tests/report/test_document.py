@@ -30,7 +30,8 @@ from workbench.report.document import Document, Section
 from workbench.report.errors import ReportError
 from workbench.report.estimate import Estimate
 from workbench.report.render import rewrite_report, write_report
-from workbench.runs.errors import StorageError
+from workbench.runs.errors import DamagedFile, StorageError
+from workbench.runs.files import read_sealed, write_sealed
 from workbench.runs.run import Run
 
 
@@ -315,15 +316,18 @@ def test_what_cannot_be_shown_is_refused(make, message):
 def test_a_file_that_is_no_report_is_named_with_the_place_that_is_wrong(run_folder, change, message):
     write_report(run_folder, document())
     path = run_folder / "report.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    write_sealed(path, read_sealed(path, "") | change)
     with pytest.raises(ReportError, match=rf"report\.json is not a report of this version: .*{message}"):
         rewrite_report(run_folder)
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '"x"', "{}"])
 def test_json_that_is_no_document_at_all_is_named(run_folder, text):
-    (run_folder / "report.json").write_text(text)
+    write_sealed(run_folder / "report.json", json.loads(text))
     with pytest.raises(ReportError, match=r"report\.json is not a report of this version"):
+        rewrite_report(run_folder)
+    (run_folder / "report.json").write_text(text)
+    with pytest.raises(DamagedFile, match=r"report\.json is damaged, .*: run the experiment again"):
         rewrite_report(run_folder)
 
 

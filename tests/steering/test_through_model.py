@@ -1,12 +1,14 @@
 """The trainer against a plain loop written from the description, and what must hold of many concepts at once."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from steering.methods.reft_r1 import LatentObjective, ReFTr1
@@ -197,13 +199,35 @@ def test_a_killed_training_continues_to_the_same_vectors(
     ]  # all done: read, not trained
 
 
-def test_a_damaged_checkpoint_is_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda data: data[:100],
+    "one bit flipped": lambda data: data[:-2] + bytes([data[-2] ^ 1]) + data[-1:],
+    "a tensor renamed": lambda data: data.replace(b"leaf.direction", b"leaf.directiom"),
+    "of an earlier version": lambda _: save({"leaf.direction": torch.ones(32)}, {"state": '{"epochs": 1}'}),
+    "no tensors": lambda _: b"{}",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_checkpoint_is_trained_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
+) -> None:
     objective, data = LatentObjective(RECIPE, Site(1)), read(folder=tmp_path)[:1]
     first = train(objective, data)
     (kept,) = tmp_path.glob("*.safetensors")
-    kept.write_bytes(kept.read_bytes()[:100])
+    kept.write_bytes(damage(kept.read_bytes()))
     assert torch.equal(train(objective, data)[0].parameters["direction"], first[0].parameters["direction"])
     assert "training from the start" in caplog.text
+
+
+def test_a_checkpoint_under_another_name_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    objective, data = LatentObjective(RECIPE, Site(1)), read(folder=tmp_path)[:2]
+    first = train(objective, data)
+    one, other = sorted(tmp_path.glob("*.safetensors"))
+    one.write_bytes(other.read_bytes())
+    for again, before in zip(train(objective, data), first, strict=True):
+        assert torch.equal(again.parameters["direction"], before.parameters["direction"])
+    assert "is the checkpoint of another training: training from the start" in caplog.text
 
 
 def test_a_checkpoint_of_another_chat_template_or_of_other_labels_is_not_found(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from workbench.runs.errors import RunError
+from workbench.runs.errors import DamagedFile, RunError
 from workbench.runs.files import digest, plain, read_json
 
 T = TypeVar("T")
@@ -38,6 +38,20 @@ def describe(experiment: str, config: object) -> dict[str, Any]:
             classes[where] = type(value).__qualname__
     identity = {"experiment": experiment, "config": plain(config, "config"), "classes": classes}
     return identity | {"digest": digest(identity)}
+
+
+def read_described(path: Path) -> dict[str, Any]:
+    """The content of a run's config.json.
+
+    Raises StorageError when it cannot be read, RunError when it is that of no run, DamagedFile when it was changed.
+    """
+    stored = read_json(path)
+    names = {"experiment": str, "config": dict, "classes": dict, "digest": str}
+    if not isinstance(stored, dict) or any(not isinstance(stored.get(name), kind) for name, kind in names.items()):
+        raise RunError(f"{path} describes no run, which has {', '.join(names)}; choose the folder of a run")
+    if stored["digest"] != digest({name: stored[name] for name in names if name != "digest"}):
+        raise DamagedFile(f"{path} is damaged or edited: delete it and run with the same flags, which write it again")
+    return stored
 
 
 def read_config(kind: type[T], path: Path) -> T:

@@ -1,8 +1,12 @@
-"""The two error classes of this room."""
+"""The error classes of this room."""
 
 
 class StorageError(Exception):
     """A file could not be read, written or locked; the message names the path and the reason."""
+
+
+class DamagedFile(StorageError):
+    """A file is there and is not what was written to it; the message names the path, and what to do."""
 
 
 class RunError(Exception):

@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
+from workbench.runs.config import read_described
 from workbench.runs.errors import RunError
-from workbench.runs.files import read_json
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs, Units
 from workbench.runs.workers import Answer, Processes, RayActors, WorkerLost, WorkerPool
@@ -82,13 +82,17 @@ class UnitWork(Work[C]):
     def compute(self, context: C) -> object:
         """The value, as `Units.value` stores it."""
 
+    def complete(self, value: Any) -> bool:
+        """Whether nothing of a stored value failed; else the next `finish` computes it again."""
+        return True
+
     def fresh(self, context: C) -> bool:
         """See Work."""
-        return context.units.fresh(self.name, self.inputs(context))
+        return context.units.fresh(self.name, self.inputs(context), self.complete)
 
     def finish(self, context: C) -> Any:
         """See Work."""
-        return context.units.value(self.name, self.inputs(context), lambda: self.compute(context))
+        return context.units.value(self.name, self.inputs(context), lambda: self.compute(context), self.complete)
 
 
 class Executor(ABC):
@@ -195,7 +199,7 @@ class Joined(Run):
     @classmethod
     def of(cls, folder: Path) -> "Joined":
         """The run in `folder`. Raises StorageError when it holds no readable config.json."""
-        return cls(folder, read_json(folder / "config.json"))
+        return cls(folder, read_described(folder / "config.json"))
 
     def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
         """See Run.unit."""
