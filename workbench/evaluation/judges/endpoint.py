@@ -78,10 +78,6 @@ class EndpointJudge:
             retries=at_least(0),
         )
         address = urlsplit(self.base_url)
-        if address.username is not None or address.query:
-            raise JudgeError(
-                f"base_url must hold no credentials; put the key into the environment ({self.key_variable})"
-            )
         if address.scheme not in ("http", "https") or not address.hostname:
             raise JudgeError(f"base_url is {self.base_url!r}; expected an address such as http://127.0.0.1:8000/v1")
 
