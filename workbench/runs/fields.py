@@ -49,7 +49,7 @@ def some(limit: Limit | None = None) -> Limit:
 def check_fields(config: Any, *, error: type[Exception] = ValueError, **limits: Limit) -> None:
     """Every field has the type that its annotation says, numbers are finite and within `limits`, by the fields' names.
 
-    None passes where the annotation allows it; nothing passes that looks like a key (`secret_in`). Raises `error` naming
+    None passes where the annotation allows it; nothing that looks like a key does (`secret_in`). Raises `error` naming
     the field, its value and what was expected, and AttributeError for a limit of a field that there is not.
     """
     hints = typing.get_type_hints(type(config))

@@ -390,7 +390,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("url", [f"https://user:{KEY}@host/v1", f"https://host/v1?key={KEY}"])
 def test_an_address_with_credentials_is_refused_without_repeating_them(url: str) -> None:
-    with pytest.raises(JudgeError, match="base_url is a URL with a (login|query)") as caught:
+    with pytest.raises(JudgeError, match=r"base_url is a URL with a (login|query)") as caught:
         EndpointJudge(url, "m")
     assert KEY not in str(caught.value)
 
