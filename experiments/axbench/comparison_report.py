@@ -86,11 +86,12 @@ def build_report(results: LayerResults) -> Document:
     """Everything on the page, from the rows of the run and its reported generations."""
     comparison = results.comparison
     context, config, n = results.context, results.context.config, len(results.context.concepts.targets)
+    judge = context.judge.name if config.steered else None
     numbers = Results.at(
         results.layer,
         context.run.rows(),
         methods=tuple(_note(comparison, name) for name in context.methods),
-        judge=context.judge.name,
+        judge=judge,
         baseline=config.baseline if config.baseline in config.steered else None,
     )
     return Document(
@@ -105,7 +106,7 @@ def build_report(results: LayerResults) -> Document:
             ("Site", str(comparison.site)),
             ("Concepts", f"{n} ({context.concepts.name})"),
             ("Instructions", f"{config.instructions} a concept, half of them reported"),
-            ("Judge", context.judge.name),
+            ("Judge", judge or "none: nothing is steered"),
         ),
         sections=comparison_sections(numbers, _cards(results), _failures(results)),
         notes=NOTES,

@@ -57,7 +57,8 @@ class ComparisonContext(Context):
         """Refuse methods that cannot be compared, before anything is loaded; then note what the run computes with."""
         _ = self.methods
         note_model(self.run, self.model)
-        self.run.note(judge=self.judge.name)
+        if self.config.steered:
+            self.run.note(judge=self.judge.name)
 
     def recipe(self) -> "ContextRecipe":
         """How a worker makes its own context."""
@@ -108,7 +109,7 @@ class ComparisonContext(Context):
 
     @cached_property
     def judge(self) -> Judge:
-        """Who rates the answers."""
+        """Who rates the answers; setting it up takes the model's own answers, so it is made only where some are."""
         config = self.config
         return choose_judge(config.judge, config.judge_model, self.concepts, self.model, self.sampling, self.run)
 

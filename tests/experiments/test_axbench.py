@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.axbench import EXPERIMENT, METHODS, PRESETS
+from experiments.axbench import EXPERIMENT, METHODS, PRESETS, Config, run
 from tests.runs.wandb_log import logged
 from workbench.methods.capabilities import detects
 from workbench.runs.rows import Row, read_rows
@@ -27,23 +27,32 @@ def command(root: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
+    """One thread everywhere, because another number of threads may round otherwise."""
+    return os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run: the last line that the command prints."""
-    root = tmp_path_factory.mktemp("runs")
-    done = subprocess.run(command(root), capture_output=True, text=True, env=environment(), check=False)
+def completed(root: Path, *flags: str) -> Path:
+    """The folder of a finished run: the last line that the command prints."""
+    done = subprocess.run([*command(root), *flags], capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     page, folder = (Path(line) for line in done.stdout.strip().splitlines()[-2:])
     assert page == folder / "report.html"
     return folder
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    return completed(tmp_path_factory.mktemp("runs"))
+
+
 def timeless(folder: Path) -> list[Row]:
     """The results but for how long things took."""
     return [row for row in read_rows(folder / "results.json") if row.metric != "cost.seconds"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_every_method_is_reported(finished: Path):
@@ -91,6 +100,16 @@ def test_a_killed_run_continues_to_the_same_results(finished: Path, tmp_path: Pa
     assert timeless(folder) == timeless(finished)
 
 
+def test_processes_leave_the_same_results_byte_for_byte(finished: Path, tmp_path: Path):
+    folder = completed(tmp_path, "--executor", "processes", "--workers", "2")
+    assert folder.name == finished.name  # where the work is done is no part of the configuration
+    assert timeless(folder) == timeless(finished)
+    assert contents(folder / "artifacts") == contents(finished / "artifacts")
+    read, fits = (list((folder / "units").glob(f"{kind}-*")) for kind in ("read", "fit"))
+    assert read  # the workers read, too
+    assert len(fits) == 2 * len(PRESETS["smoke"].methods)  # one a concept
+
+
 def test_config_of_a_run_can_be_given_back(finished: Path):
     config = EXPERIMENT.parse(["--config", str(finished / "config.json")]).config
     assert config.strengths == (0.5, 1.0)
@@ -108,6 +127,7 @@ def test_config_of_a_run_can_be_given_back(finished: Path):
         (["--steered", "diffmean"], "the baseline 'random' is not among"),
         (["--preset", "huge"], "huge"),
         (["--no-such-flag"], "no-such-flag"),
+        (["--executor", "cloud"], "invalid choice 'cloud'"),
     ],
 )
 def test_bad_flags_end_with_one_clear_message(flags, message, capsys):
@@ -124,22 +144,15 @@ def test_help_imports_no_torch():
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_concept10_runs_through_the_same_command(shared_data: Path, tmp_path: Path):
-    folder = shared_data / "axbench" / "concept10" / "prod_2b_l20_v1"
-    flags = [
-        "--concepts",
-        str(folder),
-        "--limit",
-        "1",
-        "--methods",
-        "diffmean",
-        "random",
-        "--steered",
-        "diffmean",
-        "--baseline",
-        "diffmean",
-    ]
-    done = subprocess.run([*command(tmp_path), *flags], capture_output=True, text=True, env=environment(), check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = read_rows(Path(done.stdout.strip().rpartition("\n")[2]) / "results.json")
+def test_concept10_runs_through_the_same_stages(shared_data: Path, tmp_path: Path):
+    config = Config(
+        concepts=str(shared_data / "axbench" / "concept10" / "prod_2b_l20_v1"),
+        limit=1,
+        methods=("diffmean", "random"),
+        steered=(),
+        layers=(10,),
+        instructions=2,
+        max_new_tokens=8,
+    )
+    rows = read_rows(run(config, tmp_path) / "results.json")
     assert any(row.metric == "detection.auroc" and row.method == "diffmean" and row.value is not None for row in rows)

@@ -36,12 +36,12 @@ def row(value: float | None = 0.9, **settings) -> Row:
 @pytest.fixture(autouse=True)
 def nobody(tmp_path, monkeypatch) -> Iterator[None]:
     """A user without W&B account, settings or cache; afterwards W&B's service process is gone."""
+    wandb.teardown()  # before the variables are kept, since one of them names the service that it ends
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     for name in ("NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    wandb.teardown()
     yield
     wandb.teardown()
     assert services() == []
