@@ -15,6 +15,7 @@ from workbench.data.items import slug
 from workbench.data.own import Texts, concepts
 from workbench.data.saving import write_jsonl
 from workbench.runs.run import Run
+from workbench.text import no_such
 
 Source = Dataset | Texts | pd.DataFrame | str | Path
 
@@ -83,11 +84,11 @@ def sweep(
 
 def _config(presets: Any, preset: str, settings: dict[str, Any]) -> Any:
     if preset not in presets:
-        raise ValueError(f"there is no preset {preset!r}; the presets are {', '.join(presets)}")
+        raise ValueError(no_such("preset", preset, presets))
     known = [item.name for item in fields(presets[preset])]
     for name in settings:
         if name not in known:
-            raise ValueError(f"there is no setting {name!r}; the settings are {', '.join(known)}")
+            raise ValueError(no_such("setting", name, known))
     return replace(presets[preset], **settings)
 
 

@@ -1,5 +1,6 @@
 """Text of models and data, made fit to be shown: as characters one can see, and as Markdown that stays text."""
 
+import difflib
 import math
 import re
 from collections.abc import Iterable
@@ -63,6 +64,18 @@ def tied(text: str) -> str:
 def listed(items: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'resid_post'?)` for a name that is like one of the known ones, nothing for any other."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def no_such(kind: str, name: str, known: Iterable[str]) -> str:
+    """One line for a name that is none of those known: what it may have meant, and all there are."""
+    names = list(known)
+    return f"there is no {kind} {name!r}{did_you_mean(name, names)}; the {kind}s are {', '.join(names)}"
 
 
 def shortened(text: str, length: int) -> str:

@@ -8,6 +8,7 @@ from experiments.options import ConceptOptions
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
 from workbench.runs.fields import above, at_least, some
+from workbench.text import no_such
 
 METHODS = STEERING | PROBES
 """All methods; those that change whole weights are refused, since the rows of one batch could not differ."""
@@ -82,7 +83,7 @@ class Config(ConceptOptions):
             Positions.parse(self.positions)
         for name in (*self.methods, *self.steered):
             if name not in METHODS:
-                raise ValueError(f"there is no method {name!r}; the methods are {', '.join(METHODS)}")
+                raise ValueError(no_such("method", name, METHODS))
         if missing := set(self.steered) - set(self.methods):
             raise ValueError(f"{sorted(missing)} cannot steer without being among the methods")
         if self.steered and self.baseline not in self.steered:

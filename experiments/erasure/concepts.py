@@ -30,6 +30,7 @@ from workbench.models.tokens import Tokens
 from workbench.runs.files import JSON, copy_file, digest
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
+from workbench.text import no_such
 
 Values = dict[str, dict[str, float]]
 """Metric by metric, then method by method; `none` is the untouched state, `random` is said in the metric's name."""
@@ -48,7 +49,7 @@ class ErasureContext:
     def of(cls, config: Config, run: Run) -> "ErasureContext":
         """Load what the configuration names. Raises ValueError for an unknown method."""
         if unknown := [name for name in config.methods if name not in METHODS]:
-            raise ValueError(f"there are no erasers {unknown}; known are {', '.join(METHODS)}")
+            raise ValueError(no_such("eraser", unknown[0], METHODS))
         model = config.load_model()
         note_model(run, model)
         return cls(config, run, model, config.load_concepts())

@@ -33,6 +33,12 @@ class DataError(ValueError):
     """Data that cannot be used as they stand; the message names the item, row or target and what to do."""
 
 
+def several(values: object, what: str) -> None:
+    """Raises DataError for one text in the place of a list of texts, which would be taken letter by letter."""
+    if isinstance(values, str):
+        raise DataError(f"{what} takes a list and got one text; write [{values!r}]")
+
+
 class Label(IntEnum):
     """What an item is to a binary target.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.data.dataset import Dataset
-from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, unique_slugs
+from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, several, unique_slugs
 from workbench.data.named import dataset
 from workbench.data.packaged import neutral, packaged
 from workbench.data.rows import Row, assemble
@@ -39,6 +39,7 @@ def concepts(
     are held out, drawn by `seed`. Negatives: `negatives`, or the packaged neutral texts; and, outside evaluation, the
     other concepts' texts. Raises DataError for a concept with fewer than three texts, and as the readers do.
     """
+    several(negatives, "negatives")
     if source is None:
         return packaged()
     if isinstance(source, Dataset):
@@ -53,6 +54,8 @@ def concepts(
         return _of_frame(source, negatives, seed, "frame")
     if not isinstance(source, Mapping):
         raise DataError(f"concepts takes a dict, a frame, a file or a name; got a {type(source).__name__}")
+    for name, texts in source.items():
+        several(texts, f"concept {name!r}")
     spoken = {name: [_bare(text, f"a text of {name!r}") for text in texts] for name, texts in source.items()}
     return _of_conversations(spoken, [_bare(text, "a negative") for text in negatives], seed, "own texts")
 

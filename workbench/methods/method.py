@@ -6,7 +6,9 @@ A method is a frozen dataclass in a file of its own; its fields are its settings
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from inspect import getattr_static
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.vector import Vector
+from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
 from workbench.data.states import States
@@ -29,6 +32,27 @@ from workbench.runs.environment import code_version
 from workbench.runs.files import canonical, plain
 
 A = TypeVar("A", bound=Artifact)
+_TAKES = {
+    "fit": (Labelled, "the states of one concept, `states[name]`"),
+    "fit_all": (States, "the states of a set, `States.read(dataset, model, site)`"),
+}
+"""What each way to fit takes."""
+
+
+def _taking(name: str, fit: Callable[..., Any]) -> Callable[..., Any]:
+    """A method's `fit` or `fit_all`, which refuses the other's data and texts whose states were not read."""
+    kind, wanted = _TAKES[name]
+
+    @wraps(fit)
+    def checked(self: Any, data: Any, *more: Any, **options: Any) -> Any:
+        if isinstance(data, Dataset | States | Labelled) and not isinstance(data, kind):
+            raise DataError(
+                f"{type(self).__name__}.{name} takes {wanted}, and got a {type(data).__name__}; "
+                "workbench.fit(model, dataset, method) reads and fits in one call"
+            )
+        return fit(self, data, *more, **options)
+
+    return checked
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,8 @@ class Method(ABC, Generic[A]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name in vars(cls).keys() & _TAKES.keys():
+            setattr(cls, name, _taking(name, vars(cls)[name]))
         for capability, derived in OPERATIONS.items():
             if issubclass(cls, capability) and (own := [name for name in derived if name in vars(cls)]):
                 raise TypeError(

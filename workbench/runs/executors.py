@@ -21,6 +21,7 @@ from workbench.runs.errors import RunError
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs, Units
 from workbench.runs.workers import Answer, Processes, RayActors, WorkerLost, WorkerPool
+from workbench.text import no_such
 
 ATTEMPTS = 3
 """Workers that one unit may lose before it is given up: something in it kills them."""
@@ -223,7 +224,7 @@ def choose_executor(name: str, workers: int | None = None) -> Executor:
         "ray": lambda: Pool(RayActors, workers),
     }
     if name not in kinds:
-        raise RunError(f"there is no executor {name!r}; use {', '.join(kinds)}")
+        raise RunError(no_such("executor", name, kinds))
     return kinds[name]()
 
 

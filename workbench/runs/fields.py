@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 from workbench.runs.secrets import REMEDY, secret_in
+from workbench.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def check_fields(config: Any, *, error: type[Exception] = ValueError, **limits: 
         if found := secret_in(value):
             raise error(f"{name} is {found}, and would be saved; {REMEDY}")
         if not _fits(hints[name], value):
-            raise error(f"{name} is {value!r}; expected {_say(hints[name])}")
+            near = did_you_mean(str(value), _words(hints[name]))
+            raise error(f"{name} is {value!r}{near}; expected {_say(hints[name])}")
         if limit.needed and isinstance(value, str | tuple | list) and not value:
             raise error(f"{name} is {value!r}; expected one or more" if value != "" else f"{name} is empty")
         if not all(limit.allows(number) for number in _numbers(value)):
@@ -85,11 +87,16 @@ def _fits(kind: Any, value: object) -> bool:
     return not isinstance(kind, type) or isinstance(value, kind)
 
 
+def _words(kind: Any) -> list[str]:
+    """The words that the annotated type allows, if it is a choice."""
+    return list(map(str, typing.get_args(kind))) if typing.get_origin(kind) is Literal else []
+
+
 def _say(kind: Any) -> str:
     """The annotated type in words."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
+        return "one of " + ", ".join(_words(kind))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(_say, arguments))
     if origin is tuple:
