@@ -1,4 +1,4 @@
-"""Kill experiments at random moments, continue them until they are done, and compare what they leave with one that was not.
+"""Kill experiments at random moments, continue them until they are done, and compare what they leave with a whole run.
 
 `OMP_NUM_THREADS=1 python -m benchmarks.kills --kills 100`; the commands stand in `benchmarks.small_runs.COMMANDS`.
 Every process is a fork, so that a kill falls into the work and not into the imports.
@@ -53,17 +53,23 @@ def finish(runs: SmallRuns, name: str, root: Path) -> dict[str, str]:
 
 
 def kill(runs: SmallRuns, name: str, folder: Path, kills: int, moments: random.Random) -> list[str]:
-    """What differs after this many kills, over as many runs as it takes; prints a line."""
+    """What differs after this many kills, over as many runs as it takes; prints a line.
+
+    Kills come early rather than late, so that a run has several, and sometimes so late that it gets on at any rate.
+    """
     began = time.monotonic()
     expected = finish(runs, name, folder / "whole")
     seconds, done, finished, wrong = time.monotonic() - began, 0, 0, []
     while done < kills or finished == 0:
         root = folder / f"killed {finished}"
-        while done < kills and not waited(runs.start(name, root), moments.uniform(0, seconds)):
+        while done < kills and not waited(runs.start(name, root), seconds * moments.random() ** 2):
             done += 1
         wrong += differences(finish(runs, name, root), expected)
         finished += 1
-    print(f"{name:12} {done:4} kills {finished:4} runs of {seconds:.1f} s, {len(expected)} things compared: {len(wrong)} differ")
+    compared = f"{len(expected)} rows, units and artifacts each"
+    print(
+        f"{name:12} {done:4} kills of {finished:3} runs of {seconds:.1f} s; {compared}: {len(wrong)} differ", flush=True
+    )
     return wrong
 
 
@@ -75,9 +81,7 @@ def main(args: Args) -> None:
         import_all()
         share, more = divmod(args.kills, len(args.only))
         each = {name: share + (at < more) for at, name in enumerate(args.only)}
-        wrong = [
-            what for name, n in each.items() for what in kill(runs, name, Path(temporary) / name, n, moments)
-        ]
+        wrong = [what for name, n in each.items() for what in kill(runs, name, Path(temporary) / name, n, moments)]
     if wrong:
         sys.exit(f"what differs: {', '.join(sorted(set(wrong)))}")
 

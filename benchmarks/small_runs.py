@@ -27,8 +27,8 @@ COMMANDS = {
         *("--layers", "1", "--dtype", "float32"),
     ),
     "sweep": (
-        *("layer_sweep", "--models", "{model}", "--data", "{data}", "cities", "--limit", "2", "--layers", "-1", "0"),
-        *("--positions", "mean", "--grid", "0.001", "0.01", "--no-random-model", "--causal-blocks", "1"),
+        *("layer_sweep", "--models", "{model}", "--data", "{data}", "cities", "neg_cities", "--layers", "0"),
+        *("--positions", "mean", "--grid", "0.001", "0.01", "--no-random-model", "--causal-blocks", "0"),
         *("--dtype", "float32"),
     ),
     "training": (
