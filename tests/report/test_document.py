@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from tests.report.drawn import SVG
 from tests.report.synthetic import HOSTILE, SyntheticConfig, synthetic_document
 from tests.report.test_page import markdown_tables, read, words
+from workbench.report.__main__ import rewrite
 from workbench.report.blocks import (
     Bullets,
     Card,
@@ -158,6 +159,15 @@ def test_the_command_line_writes_the_report_again(run_folder):
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == str(run_folder / "report.html")
     assert (run_folder / "report.html").read_bytes() == expected
+
+
+@pytest.mark.parametrize("name", ["report.json", "environment.json", "config.json"])
+def test_the_command_line_names_a_damaged_file_in_one_line(run_folder, name):
+    write_report(run_folder, document())
+    path = run_folder / name
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(SystemExit, match=rf"^error: .*{name}.*$"):
+        rewrite(run_folder)
 
 
 def test_a_layer_of_a_run_has_a_report_in_a_folder_of_its_own(run_folder):

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, uint8
 
 from workbench.models.sites import Site
+from workbench.runs.errors import StorageError
 from workbench.runs.files import canonical, digest
 
 FORMAT = "representation-workbench/1"
@@ -48,11 +49,24 @@ class Contents:
             raise ArtifactError(f"{path} cannot be read as an artifact: {error}") from error
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ArtifactError(f"{path} is a safetensors file, but not an artifact of this workbench ({FORMAT})")
-        return cls(tensors, header)
+        contents = cls(tensors, {name: value for name, value in header.items() if name not in ("format", "sha256")})
+        if "sha256" in header and not contents._fits(header["sha256"]):  # files of earlier versions have none
+            raise ArtifactError(f"{path} is damaged (its checksum does not fit); take another copy, or fit it again")
+        return contents
 
-    def to_bytes(self) -> bytes:
-        """The file's bytes: equal contents give equal bytes."""
-        return save(_apart(self.tensors), metadata={_KEY: canonical({"format": FORMAT, **self.header})})
+    def to_bytes(self, **more: str) -> bytes:
+        """The file's bytes, with `more` entries in its header: equal contents give equal bytes."""
+        return save(_apart(self.tensors), metadata={_KEY: canonical({"format": FORMAT, **more, **self.header})})
+
+    def sealed(self) -> bytes:
+        """The file's bytes with a checksum, which `read` asks for."""
+        return self.to_bytes(sha256=self.digest)
+
+    def _fits(self, checksum: object) -> bool:
+        try:
+            return checksum == self.digest
+        except (StorageError, RecursionError):  # a header that no artifact could have
+            return False
 
     @property
     def digest(self) -> str:

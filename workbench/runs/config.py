@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from workbench.runs.errors import DamagedFile, RunError
 from workbench.runs.files import digest, plain, read_json
+from workbench.runs.secrets import REMEDY, secret_in
 
 T = TypeVar("T")
 
@@ -17,7 +18,6 @@ _NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _SECRET_ANYWHERE = {"password", "passwd", "passphrase", "secret", "secrets", "credential", "credentials", "apikey"}
 _SECRET_AT_END = {"key", "token"}
-_LOGIN_IN_URL = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
 
 
 def describe(experiment: str, config: object) -> dict[str, Any]:
@@ -106,11 +106,10 @@ def _walk(value: object, where: str) -> Iterator[tuple[str, object]]:
 
 
 def _refuse_secret(where: str, value: object) -> None:
-    """A configuration is written to disk, to reports and to W&B; none of them may carry a key."""
-    if not isinstance(value, str | bytes) or not value:
+    if not isinstance(value, str | bytes | Path) or not value:
         return
     words = [word.lower() for word in _WORD.findall(where.rpartition(".")[2])]
     if _SECRET_ANYWHERE.intersection(words) or _SECRET_AT_END.intersection(words[-1:]):
-        raise RunError(f"{where} looks like a secret and would be saved; read it from the environment instead")
-    if isinstance(value, str) and _LOGIN_IN_URL.search(value):
-        raise RunError(f"{where} is a URL with a password in it, which would be saved; read it from the environment")
+        raise RunError(f"{where} looks like a secret and would be saved; {REMEDY}")
+    if found := secret_in(value):
+        raise RunError(f"{where} is {found}, and would be saved; {REMEDY}")

@@ -8,6 +8,7 @@ from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from workbench.runs.secrets import REMEDY, secret_in
 from workbench.text import did_you_mean
 
 
@@ -49,12 +50,14 @@ def some(limit: Limit | None = None) -> Limit:
 def check_fields(config: Any, *, error: type[Exception] = ValueError, **limits: Limit) -> None:
     """Every field has the type that its annotation says, numbers are finite and within `limits`, by the fields' names.
 
-    None passes where the annotation allows it. Raises `error` naming the field, its value and what was expected, and
-    AttributeError for a limit of a field that there is not.
+    None passes where the annotation allows it; nothing that looks like a key does (`secret_in`). Raises `error` naming
+    the field, its value and what was expected, and AttributeError for a limit of a field that there is not.
     """
     hints = typing.get_type_hints(type(config))
     for name in (each.name for each in fields(config) if each.init):
         value, limit = getattr(config, name), limits.pop(name, Limit())
+        if found := secret_in(value):
+            raise error(f"{name} is {found}, and would be saved; {REMEDY}")
         if not _fits(hints[name], value):
             near = did_you_mean(str(value), _words(hints[name]))
             raise error(f"{name} is {value!r}{near}; expected {_say(hints[name])}")
