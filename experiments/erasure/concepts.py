@@ -8,7 +8,6 @@ from statistics import fmean
 import torch
 from jaxtyping import Float64
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from experiments.erasure.config import NAME, Config
 from experiments.erasure.methods import METHODS
@@ -28,6 +27,7 @@ from workbench.models.sites import Site
 from workbench.models.tokens import Row as TokenRow
 from workbench.models.tokens import Tokens
 from workbench.runs.files import JSON, copy_file, digest
+from workbench.runs.progress import progress
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
 from workbench.text import no_such
@@ -100,7 +100,7 @@ def measure_concepts(context: ErasureContext) -> list[Row]:
     names = [concept.name for concept in context.concepts.targets]
     before = {name: _before(context, name) for name in names}
     numbers = []
-    for name in tqdm(names, desc="erasure", unit="concept", disable=None):
+    for name in progress("erasure", names, unit="concept"):
         erasers = {method: _eraser(context, name, method) for method in context.config.methods}
         numbers += [
             Number(method, metric, name, None, value)

@@ -54,6 +54,12 @@ class Config:
             raise ValueError(f"grid is {self.grid}; expected values of C that rise")
 
 
+ABOUT = {
+    "default": "",
+    "smoke": "",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {
     "default": Config(),
     "packaged": Config(data=("packaged",), positions=("mean",), random_model=False, causal_blocks=0),

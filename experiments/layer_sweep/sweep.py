@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from experiments.layer_sweep.causal import QUESTIONS, CausalEffect, effect, random_like
 from experiments.layer_sweep.cells import MeasuredProbe, measure_probes
@@ -24,6 +23,7 @@ from workbench.models.positions import CONTENT
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.files import JSON, digest
+from workbench.runs.progress import progress
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
@@ -101,7 +101,7 @@ class Sweep:
         layers, found = self.layers(place.variant), {}
         states = self.states(place, layers)
         settings: dict[str, JSON] = {"description_length": self.config.description_length}
-        for layer in tqdm(layers, desc=f"{place.dataset.name} ({place.position})", disable=None):
+        for layer in progress(f"{place.variant.title}, {place.dataset.name} ({place.position})", layers, unit="layer"):
             stored = self._unit(place, f"layer{layer}", settings, lambda layer=layer: self._cell(states, layer))
             found[layer] = [MeasuredProbe.of(one) for one in stored]
         return found

@@ -56,6 +56,12 @@ class Config:
             raise ValueError(f"steps is {self.steps}; expected a multiple of {RECORDS}")
 
 
+ABOUT = {
+    "default": "",
+    "smoke": "",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {
     "default": Config(),
     "smoke": Config(concepts=(3,), seeds=6, steps=2000),

@@ -25,7 +25,6 @@ from jaxtyping import Bool, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from workbench.models.activations import Activations
 from workbench.models.core import Inputs
@@ -36,6 +35,7 @@ from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.errors import StorageError
 from workbench.runs.files import canonical, digest, write_bytes
+from workbench.runs.progress import progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -161,8 +161,7 @@ def iterate(
 
 
 def _parts(reading: "_Reading", tokens: Tokens, shard_rows: int) -> Iterator[Activations]:
-    # disable=None shows the bar on a terminal only.
-    with tqdm(total=len(tokens), desc="activations", unit="text", disable=None) as bar:
+    with progress("activations", total=len(tokens), unit="text") as bar:
         for start in range(0, len(tokens), shard_rows):
             rows = range(start, min(start + shard_rows, len(tokens)))
             part = reading.shard(tokens[rows])

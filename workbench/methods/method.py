@@ -90,6 +90,11 @@ class Method(ABC, Generic[A]):
         return self.label
 
     @property
+    def cost(self) -> float:
+        """How long a fit of one concept takes next to a difference in means: what a progress bar counts with."""
+        return 1.0
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What its artifacts depend on beside the data: class, settings and version, as JSON."""
         return {"method": type(self).__qualname__, "settings": plain(self), "version": self.version}
