@@ -108,7 +108,7 @@ class Experiment(Generic[C]):
             f"--preset {{{','.join(self.presets)}}} chooses the defaults below, --config FILE takes them from a run's "
             "config.json, --root FOLDER is where runs are kept, -v (--verbose) shows the libraries' messages too. The "
             "same command continues a run that was stopped.",
-            "\n".join(f"--preset {name}: {self.about_presets[name]}" for name in self.presets if self.about_presets),
+            "\n".join(f"--preset {name}: {about}" for name, about in self.about_presets.items()),
             *(f"--{flag} may name: {', '.join(names)}." for flag, names in self.choices.items()),
             f"Example: {self.program} {self.example}",
         ]

@@ -30,7 +30,15 @@ def ends_in_one_line() -> Iterator[None]:
         except KeyboardInterrupt:
             sys.exit("stopped; the same command goes on from here")
         except expected() as error:
-            sys.exit(f"error: {' '.join(str(error).split()) or type(error).__name__}")
+            sys.exit(f"error: {_said(error)}")
+
+
+def _said(error: Exception) -> str:
+    """The message on one line; of the system's own errors the file and what is wrong with it."""
+    message = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
+    return " ".join(message.split()) or type(error).__name__
 
 
 def expected() -> tuple[type[Exception], ...]:

@@ -40,8 +40,8 @@ class OutputOptions(RunOptions):
 
 
 ABOUT = {
-    "default": "",
-    "smoke": "",
+    "default": "ten packaged concepts",
+    "smoke": "four concepts, to see that it runs",
 }
 """What each preset is for and how long it takes."""
 

@@ -14,6 +14,7 @@ from experiments.erasure.methods import METHODS
 from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.options import note_model
 from steering.erasure.amnesic import effects
+from steering.erasure.debias import WordVectors
 from steering.erasure.projection import random_erasers
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.data.dataset import Dataset
@@ -47,12 +48,16 @@ class ErasureContext:
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "ErasureContext":
-        """Load what the configuration names. Raises ValueError for an unknown method."""
+        """Load what the configuration names, the model last. Raises ValueError for an unknown method or layer."""
         if unknown := [name for name in config.methods if name not in METHODS]:
             raise ValueError(no_such("eraser", unknown[0], METHODS))
+        concepts = config.load_concepts()
+        if config.vectors != "model":
+            WordVectors.read(config.vectors, config.vocabulary)
+        config.check_layer()
         model = config.load_model()
         note_model(run, model)
-        return cls(config, run, model, config.load_concepts())
+        return cls(config, run, model, concepts)
 
     @property
     def site(self) -> Site:

@@ -55,8 +55,9 @@ class Config:
 
 
 ABOUT = {
-    "default": "",
-    "smoke": "",
+    "default": "ten concepts and twelve families of statements at every layer",
+    "packaged": "the ten concepts alone, without the random model",
+    "smoke": "two concepts and one family at three layers, to see that it runs",
 }
 """What each preset is for and how long it takes."""
 

@@ -42,8 +42,8 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "",
-    "smoke": "",
+    "default": "all packaged word pairs and contexts",
+    "smoke": "with few random pairs, to see that it runs",
 }
 """What each preset is for and how long it takes."""
 

@@ -57,8 +57,10 @@ class Config:
 
 
 ABOUT = {
-    "default": "",
-    "smoke": "",
+    "default": "three and five concepts, twenty seeds",
+    "smoke": "three concepts and six seeds, to see that it runs",
+    "wide": "tables wider than the concepts, with either optimiser, start and weight decay",
+    "chain": "concepts that depend on each other, beside independent ones",
 }
 """What each preset is for and how long it takes."""
 

@@ -17,7 +17,8 @@ def progress(what: str, items: Iterable[T] | None = None, *, unit: str = "it", *
     Further options are tqdm's.
     """
     hidden = True if parent_process() else None  # None: where standard error is no terminal
-    return tqdm(items, desc=what, unit=unit, leave=False, disable=hidden, dynamic_ncols=True, **options)
+    make: Any = tqdm
+    return make(items, desc=what, unit=unit, leave=False, disable=hidden, dynamic_ncols=True, **options)
 
 
 class WorkProgress:
