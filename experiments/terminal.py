@@ -55,7 +55,7 @@ def expected() -> tuple[type[Exception], ...]:
 def hushed(verbose: bool) -> Iterator[None]:
     """Warnings of libraries go to the run's log and not to the terminal, unless the command is `verbose`.
 
-    Enter it before the libraries are imported, and call `route_logs` afterwards.
+    Enter it before the libraries are imported, and `routed_logs` afterwards.
     """
     with ExitStack() as undo:
         for name, value in {} if verbose else HUSHED.items():
@@ -72,8 +72,14 @@ def hushed(verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def routed_logs() -> Iterator[None]:
-    """Loggers of libraries that print on their own hand their records to the root logger instead."""
+    """Loggers of libraries that print on their own hand their records to the root logger instead; no bars of theirs.
+
+    For libraries that are imported.
+    """
     with ExitStack() as undo:
+        if "HF_HUB_DISABLE_PROGRESS_BARS" in os.environ and (transformers := sys.modules.get("transformers")):
+            transformers.utils.logging.disable_progress_bar()
+            undo.callback(transformers.utils.logging.enable_progress_bar)
         for logger in [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]:
             for handler in [each for each in logger.handlers if type(each) is logging.StreamHandler]:
                 logger.removeHandler(handler)

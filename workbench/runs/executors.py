@@ -71,6 +71,9 @@ class Work(ABC, Generic[C]):
         """How long it is expected to take, next to the other works of its stage."""
         return 1.0
 
+    def prepare(self, context: C) -> None:
+        """Make what it shares with others, so that this is not counted as the time of the first of them."""
+
     @abstractmethod
     def fresh(self, context: C) -> bool:
         """Whether all of it is stored, whole and of the inputs it has in this context; else the log says why."""
@@ -116,6 +119,7 @@ class Executor(ABC):
         different = {work.name: work for work in works}
         missing = [work for work in different.values() if not work.fresh(context)]
         done: dict[str, Any] = {}
+        self._prepare(context, missing)
         with WorkProgress(what, [work.cost(context) for work in missing], len(different)) as bar:
             for work, value in self._finished(context, missing, bar) if missing else ():
                 done[work.name] = value
@@ -123,6 +127,9 @@ class Executor(ABC):
                 if self.observe:
                     self.observe(what, bar.done, len(different))
         return [done[work.name] if work.name in done else work.finish(context) for work in works]
+
+    def _prepare(self, context: C, missing: Sequence[Work[C]]) -> None:  # noqa: B027 (workers do it on their own)
+        """Make what different works share, where they are done in this process."""
 
     @abstractmethod
     def _finished(self, context: C, missing: Sequence[Work[C]], bar: WorkProgress) -> Iterator[tuple[Work[C], Any]]:
@@ -142,6 +149,10 @@ class Executor(ABC):
 
 class Local(Executor):
     """One unit after the other, in this process."""
+
+    def _prepare(self, context: C, missing: Sequence[Work[C]]) -> None:
+        for work in missing:
+            work.prepare(context)
 
     def _finished(self, context: C, missing: Sequence[Work[C]], bar: WorkProgress) -> Iterator[tuple[Work[C], Any]]:
         for work in missing:

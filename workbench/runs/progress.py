@@ -42,7 +42,7 @@ class WorkProgress:
     def begin(self, doing: Iterable[str]) -> None:
         """Say what is being done, as far as it has a name."""
         names = ", ".join(dict.fromkeys(name for name in doing if name))
-        self._bar.set_description(f"{self._what}, {self.done} of {self._n} units{f': {names}' if names else ''}")
+        self._bar.set_description_str(f"{self._what}, {self.done} of {self._n} units{f': {names}' if names else ''}")
 
     def finish(self, cost: float) -> None:
         """One unit is done."""
