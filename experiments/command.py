@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -42,7 +42,7 @@ def parse_command(
 ) -> Command[C]:
     """What these arguments, by default those of the process, ask of `program`; `about` stands above the flags in help.
 
-    Flags, and what `follow` takes from those with words for values, override `--config` (a run's config.json), which
+    Flags, and what follows from them, override `--config` (a run's config.json), which
     overrides `--preset`. Ends the program with a message on standard error for anything that cannot be understood.
     """
     import tyro
@@ -55,24 +55,16 @@ def parse_command(
     first.add_argument("--root", type=Path, default=Path("runs"))
     first.add_argument("-v", "--verbose", action="store_true")
     known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    groups = {"settings": config, "execution": options}
+    # tyro frames what a constructor refuses; made without its checks first, the configuration itself can say it
+    unchecked: Any = type(config.__name__, (config,), {"__post_init__": lambda _: None, "__doc__": config.__doc__})
+    groups = {"settings": unchecked, "execution": options}
     flags = make_dataclass("Flags", [(name, tyro.conf.OmitArgPrefixes[group]) for name, group in groups.items()])
     with ends_in_one_line():
-        settings: Any = presets[known.preset] if known.config is None else read_config(config, known.config)
+        settings = presets[known.preset] if known.config is None else read_config(config, known.config)
+        default = flags(unchecked(**vars(settings)), options())
+        parsed = tyro.cli(flags, prog=program, default=default, args=rest, description=about)
+        values = vars(parsed.settings)
         if follow is not None:
-            settings = replace(settings, **follow(_words(config, rest)))
-        parsed = tyro.cli(flags, prog=program, default=flags(settings, options()), args=rest, description=about)
-    return Command(parsed.settings, known.root, parsed.execution, known.verbose)
-
-
-def _words(config: type, arguments: Sequence[str]) -> dict[str, Any]:
-    """The words behind each flag that these arguments have of a configuration: one for a text, several for a tuple."""
-    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for each in fields(config):
-        if each.type is str:
-            flags.add_argument(f"--{each.name.replace('_', '-')}", dest=each.name)
-        elif each.type == tuple[str, ...]:
-            flags.add_argument(f"--{each.name.replace('_', '-')}", dest=each.name, nargs="*")
-    found = vars(flags.parse_known_args(arguments)[0])
-    given = {name: value for name, value in found.items() if value is not None}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+            names = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in rest}
+            values = {**values, **follow({name: value for name, value in values.items() if name in names})}
+        return Command(config(**values), known.root, parsed.execution, known.verbose)

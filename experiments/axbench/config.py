@@ -38,7 +38,7 @@ class Config(ConceptOptions):
     """Which methods are fitted and compared on detection; the report keeps this order. `--preset paper` takes all
     of AxBench's tables; forms as published (`_compat`), reft_r1_clamp and more probes can be named."""
     steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe")
-    """Which of them also steer."""
+    """Which of them also steer; where `--methods` is given without it, all that can."""
     strengths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
     """Steering strengths to choose from, in units of the largest activation on held-out text."""
     search: Literal["grid", "coarse"] = "grid"
@@ -62,7 +62,8 @@ class Config(ConceptOptions):
     neutral: int = 4
     """Neutral texts on which the side effect of steering is measured."""
     baseline: str = "random"
-    """The method that win rates and differences are against."""
+    """The method that win rates and differences are against; where `--steered` or `--methods` is given without it,
+    `random`, or the first that steers."""
 
     def __post_init__(self) -> None:
         self.check(
