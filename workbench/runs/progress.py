@@ -1,5 +1,6 @@
 """Progress bars: on a terminal only, in the process that the user started only, and gone when they are finished."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from multiprocessing import parent_process
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ class WorkProgress:
         self._what, self._n, self._left = what, n, len(costs)
         self._bar = progress(what, total=sum(costs), bar_format=_BY_COST, smoothing=0)
         if 0 < len(costs) < n and not self._bar.disable:
-            self._bar.write(f"{what}, continuing: {self.done} of {n} units done")
+            self._bar.write(f"{what}, continuing: {self.done} of {n} units done", file=sys.stderr)
 
     @property
     def done(self) -> int:
