@@ -22,7 +22,7 @@ import torch
 import tyro
 
 from benchmarks.small_runs import COMMANDS, SmallRuns, differences, import_all, left_by, small_runs
-from experiments.command import mendable
+from experiments.terminal import expected
 from workbench.artifacts.artifact import Artifact
 from workbench.report.errors import ReportError
 from workbench.report.render import rewrite_report
@@ -82,7 +82,7 @@ def outcome(act: Callable[[], object]) -> str:
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             act()
-    except (SystemExit, ReportError, *mendable()) as error:
+    except (SystemExit, ReportError, *expected()) as error:
         return "refused" if str(error) and "\n" not in str(error) else f"said: {error}"
     except Exception as error:  # noqa: BLE001 (which, is what is looked for)
         return f"raised {type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiments import axbench, layer_sweep
 from workbench.data.dataset import Dataset
-from workbench.data.items import slug
+from workbench.data.items import several, slug
 from workbench.data.own import Texts, concepts
 from workbench.data.saving import write_jsonl
 from workbench.runs.run import Run
@@ -59,9 +59,8 @@ def compare(
     finished. Raises ValueError for an unknown setting or method.
     """
     if methods:
-        steered = tuple(name for name in methods if name in axbench.WRITERS)
-        baseline = "random" if "random" in steered else next(iter(steered), "random")
-        settings = {"methods": tuple(methods), "steered": steered, "baseline": baseline, **settings}
+        several(methods, "compare")
+        settings = axbench.follow({"methods": tuple(methods), **settings})
     config = _config(axbench.PRESETS, preset, settings | {"concepts": _file(source, Path(root))})
     return Result(axbench.run(config, Path(root)))
 

@@ -33,6 +33,11 @@ class SideEffect(UnitWork[ComparisonContext]):
         """See Work."""
         return "/".join(map(str, ("side_effect", self.layer, *self.key)))
 
+    @property
+    def doing(self) -> str:
+        """See Work."""
+        return self.key[0]
+
     def inputs(self, context: ComparisonContext) -> Inputs:
         """See UnitWork."""
         method, concept, _ = self.key

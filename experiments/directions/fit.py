@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from experiments.directions.source import Source
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
@@ -13,6 +11,7 @@ from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.runs.progress import progress
 from workbench.runs.run import Run
 
 
@@ -26,7 +25,7 @@ def fit_dictionary(
     """
     targets = source.targets
     vectors: list[Vector] = []
-    for start in tqdm(range(0, len(targets), block), desc="directions", unit="block", disable=None):
+    for start in progress("directions", range(0, len(targets), block), unit="block"):
         texts = source.read(range(start, min(start + block, len(targets))))
         vectors += _fit(run, texts, method, site, model)
     return Dictionary.of(vectors, targets, source.name)

@@ -41,4 +41,10 @@ class Config(ModelOptions):
         )
 
 
+ABOUT = {
+    "default": "all packaged word pairs and contexts",
+    "smoke": "with few random pairs, to see that it runs",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {"default": Config(), "smoke": Config(random_pairs=1000, random_concepts=20, effects=(0.0, 4.0))}

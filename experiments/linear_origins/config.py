@@ -56,6 +56,14 @@ class Config:
             raise ValueError(f"steps is {self.steps}; expected a multiple of {RECORDS}")
 
 
+ABOUT = {
+    "default": "three and five concepts, twenty seeds",
+    "smoke": "three concepts and six seeds, to see that it runs",
+    "wide": "tables wider than the concepts, with either optimiser, start and weight decay",
+    "chain": "concepts that depend on each other, beside independent ones",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {
     "default": Config(),
     "smoke": Config(concepts=(3,), seeds=6, steps=2000),

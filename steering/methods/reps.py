@@ -136,6 +136,11 @@ class RePS(TrainedVector):
         """The label, and whether this is the published form."""
         return self.label if self.form == "fixed" else f"{self.label} (as published)"
 
+    @property
+    def cost(self) -> float:
+        """Four texts an item, and the model's own answers before."""
+        return 4 * super().cost
+
     def objective(self, data: Labelled) -> PreferenceObjective:
         """What is trained at the site of the data; edits act on every token, as in the published code."""
         return PreferenceObjective(self.recipe, data.site, ALL, self.factors, self.beta, self.max_new_tokens, self.form)

@@ -108,7 +108,8 @@ def test_config_of_a_run_can_be_given_back(finished: Path):
         (["--methods", "pca", "--steered", "lat"], "cannot steer without being among the methods"),
         (["--strengths", "-1"], "strengths is (-1.0,); expected numbers at least 0"),
         (["--baseline", "nosuch"], "the baseline 'nosuch' is not among the steered methods"),
-        (["--steered", "diffmean"], "the baseline 'random' is not among"),
+        (["--steered", "diffmean", "--baseline", "random"], "the baseline 'random' is not among"),
+        (["--methods", "bag_of_words", "--steered", "diffmean"], "cannot steer without being among the methods"),
         (["--preset", "huge"], "huge"),
         (["--no-such-flag"], "no-such-flag"),
         (["--executor", "cloud"], "invalid choice 'cloud'"),
@@ -120,6 +121,32 @@ def test_bad_flags_end_with_one_clear_message(flags, message, capsys):
     said = capsys.readouterr()
     assert ended.value.code != 0
     assert message in said.err + said.out + str(ended.value.code)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_without_flags_is_as_it_stands(preset: str):
+    assert EXPERIMENT.parse(["--preset", preset]).config == PRESETS[preset]
+
+
+@pytest.mark.parametrize(
+    ("flags", "steered", "baseline"),
+    [
+        ("--methods diffmean", ("diffmean",), "diffmean"),
+        ("--methods bag_of_words lat random", ("lat", "random"), "random"),
+        ("--methods bag_of_words", (), "random"),
+        (
+            "--methods sft diffmean",
+            ("diffmean",),
+            "diffmean",
+        ),  # refused for changing weights, once it is to be compared
+        ("--methods pca lat --steered lat", ("lat",), "lat"),
+        ("--steered diffmean", ("diffmean",), "diffmean"),
+        ("--methods pca lat --baseline lat", ("pca", "lat"), "lat"),
+    ],
+)
+def test_what_is_steered_follows_what_is_compared_and_the_baseline_what_is_steered(flags, steered, baseline):
+    config = EXPERIMENT.parse(["--preset", "smoke", *flags.split()]).config
+    assert (config.steered, config.baseline) == (steered, baseline)
 
 
 def test_help_imports_no_torch():

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from workbench.models.activations import Activations
 from workbench.models.core import Inputs
@@ -34,6 +33,7 @@ from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.errors import DamagedFile, StorageError
 from workbench.runs.files import digest
+from workbench.runs.progress import progress
 from workbench.runs.tensors import read_tensors, write_tensors
 
 _LOG = logging.getLogger(__name__)
@@ -160,8 +160,7 @@ def iterate(
 
 
 def _parts(reading: "_Reading", tokens: Tokens, shard_rows: int) -> Iterator[Activations]:
-    # disable=None shows the bar on a terminal only.
-    with tqdm(total=len(tokens), desc="activations", unit="text", disable=None) as bar:
+    with progress("activations", total=len(tokens), unit="text") as bar:
         for start in range(0, len(tokens), shard_rows):
             rows = range(start, min(start + shard_rows, len(tokens)))
             part = reading.shard(tokens[rows])

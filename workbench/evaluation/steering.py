@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm.auto import tqdm
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
@@ -25,6 +24,7 @@ from workbench.models.stacking import per_row
 from workbench.models.tokens import Row as TokenRow
 from workbench.models.tokens import Tokens
 from workbench.runs.files import JSON, digest, plain
+from workbench.runs.progress import progress
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs
 
@@ -117,7 +117,7 @@ def run_trials(
     `inputs` say what the planner depends on, such as digests of artifacts.
     """
     blocks, inputs = cut(model, trials, planner), {**inputs, **generation_inputs(model, sampling)}
-    bar = tqdm(blocks, desc=f"generate ({stage})", unit="block", disable=None)
+    bar = progress(f"generate ({stage})", blocks, unit="block")
     values = [
         run.unit(block_name(stage, block), inputs, lambda block=block: answer(model, block, planner, sampling))
         for block in bar

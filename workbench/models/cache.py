@@ -164,7 +164,7 @@ def _write_manifest(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
+    with path.open("rb+") as stream:  # Windows syncs only what could be written to
         os.fsync(stream.fileno())
 
 

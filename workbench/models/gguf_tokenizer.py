@@ -83,7 +83,7 @@ def write_tokenizer(source: Gguf, folder: Path) -> None:
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
     if "tokenizer.chat_template" in source.metadata:
-        (folder / "chat_template.jinja").write_text(source["tokenizer.chat_template"])
+        (folder / "chat_template.jinja").write_text(source["tokenizer.chat_template"], encoding="utf-8")
 
 
 def special_ids(source: Gguf) -> dict[str, int]:

@@ -1,15 +1,16 @@
 """From a name, a folder, a GGUF file, a hub id or a module in memory to a Model."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
 from workbench.models.weights import hub_digest, resolve
+from workbench.text import no_such
 
 DEFAULT = "smollm2-135m-instruct"
 """The embedded default model: no account, no hub."""
@@ -32,24 +33,42 @@ def load(
     `tokenizer`. `dtype="auto"` is bfloat16 where the hardware multiplies it fast and float32 elsewhere; `device="auto"`
     is the first GPU if there is one. A module in memory keeps its own dtype and device.
 
-    Raises WeightsError if the weights cannot be found, fetched or trusted.
+    Raises WeightsError if the weights cannot be found, fetched or trusted, ValueError for another dtype or device.
     """
     if isinstance(source, nn.Module):
         if tokenizer is None:
             raise ValueError("a module in memory needs its tokenizer: load(module, tokenizer)")
         return wrap(source, tokenizer)
-    found = resolve(source)
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    options = {} if revision is None else {"revision": revision}
+    place = choose_device(device)
     wanted = choose_dtype(dtype, place)
+    found = resolve(source, revision)
+    options = {} if revision is None else {"revision": revision}
     module: Any = AutoModelForCausalLM.from_pretrained(found.folder_or_id, dtype=wanted, **options)
     tokenizer = tokenizer or AutoTokenizer.from_pretrained(found.folder_or_id, **options)
     digest = found.digest or hub_digest(found.folder_or_id, module.config._commit_hash)
     return Model(HuggingFaceBackend(module.to(place).eval()), tokenizer, found.name, digest)
 
 
+def count_layers(source: str | Path) -> int:
+    """How many blocks a model has, by its configuration; no weights are loaded. Raises WeightsError as `load`."""
+    return AutoConfig.from_pretrained(resolve(source).folder_or_id).get_text_config().num_hidden_layers
+
+
+def choose_device(device: str) -> torch.device:
+    """What `auto` stands for, or the one asked for. Raises ValueError for one that there is not."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return torch.device(device)
+
+
 def choose_dtype(dtype: DType, device: torch.device) -> torch.dtype:
-    """The precision that `auto` stands for on a device, or the one asked for."""
+    """The precision that `auto` stands for on a device, or the one asked for. Raises ValueError for any other."""
+    if dtype not in get_args(DType):
+        raise ValueError(no_such("dtype", str(dtype), get_args(DType)))
     if dtype == "auto":
         return torch.bfloat16 if fast_bfloat16(device) else torch.float32
     return getattr(torch, dtype)

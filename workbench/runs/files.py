@@ -219,8 +219,8 @@ def _holder(path: Path) -> str:
     return f"process {pid}; wait for it or stop it"
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, mode: int = os.O_RDWR) -> None:
+    handle = os.open(path, mode)  # Windows syncs only what could be written to
     try:
         os.fsync(handle)
     finally:
@@ -228,8 +228,10 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows opens no folder
     try:
-        _sync(folder)
+        _sync(folder, os.O_RDONLY)
     except OSError as error:
         # Some network and container file systems cannot sync a folder; the rename itself is still atomic there.
         if error.errno != errno.EINVAL:

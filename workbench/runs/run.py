@@ -180,7 +180,9 @@ class Run:
         self.log.info("stopped by %s: %s; the same command continues it", kind.__name__, error, exc_info=where)
         try:
             self.close(outcome=f"failed: {kind.__name__}" if issubclass(kind, Exception) else "interrupted")
-        except StorageError:
+        except StorageError as failure:
+            if self._gone and isinstance(error, Exception):
+                raise failure from error  # what went wrong in a folder that is gone says less than that it is gone
             # The disk that stopped the run also refuses this note; the first error is the one to show.
             self.log.warning("could not note the end of the run in environment.json")
 
@@ -189,6 +191,10 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.state}, {len(self.units)} units)"
+
+    @property
+    def _gone(self) -> bool:
+        return not (self.folder / "config.json").exists()
 
     @property
     def _results(self) -> Path:
@@ -205,6 +211,11 @@ class Run:
     def _require_open(self) -> None:
         if self._resources is None:
             raise RunError(f"the run {self.folder} is read-only here; Run.open with its config continues it")
+        if self._gone:
+            raise StorageError(
+                f"the folder {self.folder} is gone, or was emptied, while its run was at work; the same command begins "
+                "it anew"
+            )
 
     def _enter_environment(self) -> None:
         self._set_aside(self._results, self.rows)
@@ -258,4 +269,21 @@ def _attach_log(log: logging.Logger, path: Path, resources: ExitStack) -> None:
     for each in handlers:
         root.addHandler(each)
         resources.callback(root.removeHandler, each)
+    said = _Once()
+    log.addFilter(said)
+    resources.callback(log.removeFilter, said)
     log.setLevel(logging.INFO)
+
+
+class _Once(logging.Filter):
+    """Lets a line through once: a unit that is looked at twice says once why it is done again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter."""
+        line, known = record.getMessage(), len(self._said)
+        self._said.add(line)
+        return len(self._said) > known
