@@ -22,7 +22,7 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "datasets takes a list": lambda: datasets("packaged"),
     "compare takes a list and got one text; write ['diffmean']": lambda: wb.compare(methods="diffmean"),
     "'cooking' is one of the packaged concepts and no set of them": lambda: wb.concepts("cooking"),
-    "there is no dtype 'fp16' (did you mean 'float16'?); the dtypes are auto,": lambda: load(dtype="fp16"),  # type: ignore[arg-type]
+    "there is no dtype 'fp16'; the dtypes are auto,": lambda: load(dtype="fp16"),  # type: ignore[arg-type]
     "device 'gpu' cannot be used here": lambda: load(device="gpu"),
     "there is no model 'smollm2-135m-instuct' (did you mean 'smollm2-135m-instruct'?)": (
         lambda: load("smollm2-135m-instuct")

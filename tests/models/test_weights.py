@@ -160,8 +160,19 @@ def test_a_copy_of_a_conversion_has_its_digest(cache: Path, tmp_path: Path) -> N
     assert resolve(tmp_path / "moved").digest == found.digest
 
 
-@pytest.mark.parametrize("name", ["gpt2", "google/gemma-3-270m"])
-def test_a_hub_id_is_left_to_the_hub(name: str) -> None:
+@pytest.mark.parametrize("name", ["gpt2", "me/tiny"])
+def test_a_hub_id_in_the_hubs_cache_is_left_to_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        WeightsError, match=rf"there is no model '{name}': it is no built-in one \(smollm2-135m-instruct"
+    ):
+        resolve(name)
+    folder = tmp_path / f"models--{name.replace('/', '--')}"
+    saved(folder / "snapshots" / "c0ffee")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("c0ffee")
     found = resolve(name)
     assert (found.folder_or_id, found.name, found.digest, found.terms) == (name, name, None, None)
 
@@ -177,8 +188,8 @@ def test_a_loaded_hub_model_has_the_digest_of_its_files(cache: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("/nowhere/model", r"'/nowhere/model' is no built-in model \(smollm2-135m-instruct, gemma-3-270m"),
-        (Path("no where"), "no existing folder or .gguf file, and no hub id"),
+        ("/nowhere/model", r"no model '/nowhere/model': it is no built-in one \(smollm2-135m-instruct, gemma-3-270m"),
+        (Path("no where"), "no folder and no .gguf file here, and no name that the hub could have"),
         ("nowhere.gguf", r"nowhere\.gguf does not exist"),
         ("", "is not a Hugging Face model folder: expected config.json"),
     ],
