@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from workbench.models.cache import WeightsError
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
-from workbench.models.weights import hub_digest, resolve
+from workbench.models.weights import Resolved, adapter_found, hub_digest, resolve
 
 DEFAULT = "smollm2-135m-instruct"
 """The embedded default model: no account, no hub."""
@@ -42,10 +43,31 @@ def load(
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     options = {} if revision is None else {"revision": revision}
     wanted = choose_dtype(dtype, place)
-    module: Any = AutoModelForCausalLM.from_pretrained(found.folder_or_id, dtype=wanted, **options)
-    tokenizer = tokenizer or AutoTokenizer.from_pretrained(found.folder_or_id, **options)
+    module = _pretrained(AutoModelForCausalLM, found, dtype=wanted, output_loading_info=True, **options)
+    tokenizer = tokenizer or _pretrained(AutoTokenizer, found, **options)
     digest = found.digest or hub_digest(found.folder_or_id, module.config._commit_hash)
     return Model(HuggingFaceBackend(module.to(place).eval()), tokenizer, found.name, digest)
+
+
+def _pretrained(kind: Any, found: Resolved, **options: Any) -> Any:
+    """A model or tokenizer. Raises WeightsError where it cannot be loaded, as whole as it is told there."""
+    try:
+        loaded = kind.from_pretrained(found.folder_or_id, **options)
+    except Exception as error:  # noqa: BLE001 (of a damaged file transformers raises whatever its parsers raise)
+        raise WeightsError(
+            f"{found.folder_or_id} cannot be loaded: {type(error).__name__}: {error}. If it is damaged, fetch it again"
+        ) from error
+    if kind is AutoTokenizer:
+        return loaded
+    module, told = loaded
+    if getattr(module, "_hf_peft_config_loaded", False):
+        raise adapter_found(found.folder_or_id)
+    if missing := sorted(told["missing_keys"]):
+        raise WeightsError(
+            f"{found.folder_or_id} lacks {len(missing)} weights of its {type(module).__name__}, such as {missing[0]}, "
+            "which would be random; fetch it again"
+        )
+    return module
 
 
 def choose_dtype(dtype: DType, device: torch.device) -> torch.dtype:

@@ -17,7 +17,7 @@ from workbench.models.cache import WeightsError, cached_folder, records_of, reme
 from workbench.models.gguf import CONVERSION, convert
 from workbench.models.packages import fetch
 
-CONFIG = "config.json"
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def resolve(source: str | Path) -> Resolved:
     if path.suffix == ".gguf":
         return _resolve_gguf(path)
     if path.is_dir():
+        if (path / ADAPTER).exists():
+            raise adapter_found(str(path))
         return Resolved(str(path), path.resolve().name, folder_digest(path), None)
     try:
         validate_repo_id(name)
@@ -54,6 +56,18 @@ def resolve(source: str | Path) -> Resolved:
             f"{name!r} is no built-in model ({builtin}), no existing folder or .gguf file, and no hub id: {error}"
         ) from error
     return Resolved(name, name, None, None)
+
+
+def adapter_found(source: str) -> WeightsError:
+    """The error for a model that comes with an adapter.
+
+    Where peft is installed transformers puts it on the model without a word, on another one if it says so, and no
+    digest knows of it.
+    """
+    return WeightsError(
+        f"{source} holds {ADAPTER}, an adapter for a model; load the model that it was trained on, and the adapter with "
+        "workbench.artifacts.peft_files.read_peft"
+    )
 
 
 def encoder_folder() -> Path:
