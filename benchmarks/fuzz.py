@@ -109,7 +109,7 @@ def fuzz(loader: Loader, inputs: int, start: int, watch: Watch) -> Counter[str]:
             deadline=None,
             database=None,
             phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[*HealthCheck],
         )
         @given(st.data())
         def one(data: DataObject) -> None:

@@ -1,8 +1,8 @@
-"""The loaders that `benchmarks.fuzz` attacks. A new loader, or a file of a new experiment, enters itself into LOADERS."""
+"""The loaders that `benchmarks.fuzz` attacks. A new loader, or a new experiment's file, enters itself into LOADERS."""
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 import workbench as wb
 from experiments.layer_sweep.config import Config
@@ -20,10 +21,11 @@ from tests.tiny import tiny_folder, tiny_model
 from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError
+from workbench.artifacts.kinds import ARTIFACTS
 from workbench.artifacts.peft_files import read_peft, write_peft
 from workbench.data.axbench import AxBenchFolder, read_axbench
 from workbench.data.dataset import Dataset
-from workbench.data.items import DataError, Item, Target
+from workbench.data.items import DataError, Item, Label, Target
 from workbench.data.named import datasets
 from workbench.data.packaged import packaged
 from workbench.data.running_text import load_text
@@ -35,7 +37,7 @@ from workbench.evaluation.judges.base import Rating
 from workbench.exchange.axbench_files import write_axbench
 from workbench.exchange.axbench_latent import write_latent
 from workbench.exchange.axbench_results import ExchangeError, Steered, read_results, read_steering, write_steering
-from workbench.models.cache import MANIFEST, WeightsError, cached_folder, damage_of
+from workbench.models.cache import WeightsError, damage_of, write_manifest
 from workbench.models.gguf import convert
 from workbench.models.sites import Site
 from workbench.report.document import Document
@@ -64,6 +66,7 @@ class Loader:
     """Of the inputs: less for what is slow."""
 
 
+SHOWN = (Label.NEGATIVE, Label.POSITIVE)
 TABLE = ("concept", "category", "response", "split", "instruction", "genre", "word", "sense")
 
 
@@ -72,9 +75,8 @@ def small() -> Dataset:
     """Two of the packaged concepts, a few items of each split."""
     whole = packaged().subset(2)
     rows = [row for split in whole.splits for row in np.flatnonzero(whole.split == split)[::12]]
-    return whole.take(
-        sorted({*rows, *(int(whole.rows(k, s, label)[0]) for k in (0, 1) for s in whole.splits for label in (0, 1))})
-    )
+    needed = [whole.rows(k, split, label)[0] for k in (0, 1) for split in whole.splits for label in SHOWN]
+    return whole.take(sorted({*rows, *needed}))
 
 
 @cache
@@ -118,11 +120,7 @@ def frame(path: Path) -> None:
 
 
 def statements(folder: Path) -> Path:
-    lines = [
-        f'"The city of {city} is in {land}.",{label},{city}'
-        for k, city in enumerate("ABCDEFGHIJ")
-        for land, label in ((k, 1), (k + 1, 0))
-    ]
+    lines = [f'"The city of {city} is in {land}.",{land},{city}' for city in "ABCDEFGHIJ" for land in (0, 1)]
     (folder / "cities.csv").write_text("statement,label,city\n" + "\n".join(lines) + "\n")
     return folder / "cities.csv"
 
@@ -144,10 +142,8 @@ def text(folder: Path) -> Path:
 
 
 def token_labels(folder: Path) -> Path:
-    values = [[0, 0, 0, 1, 1], [-1, 1, 1], None]
-    (folder / "labels.json").write_text(
-        json.dumps({"texts": ["a bc d"[:5], "né!", "x"], "values": values, "classes": ["in", "out"]})
-    )
+    said = {"texts": ["a bc ", "né!", "x"], "values": [[0, 0, 0, 1, 1], [-1, 1, 1], None], "classes": ["in", "out"]}
+    (folder / "labels.json").write_text(json.dumps(said))
     return folder / "labels.json"
 
 
@@ -189,10 +185,9 @@ def read_artifact(path: Path) -> None:
 def peft(folder: Path) -> Path:
     origin = Origin("Test", "{}", "sea", model().name, model().digest, "none")
     linear = model().backend.linear_map(Site(1, "z"))
-    arrays = {"down": np.ones((2, linear.d_in)), "up": np.ones((2, linear.d_out))}
-    import torch
-
-    part = AdapterPart("low_rank_map", Site(1, "z"), {name: torch.tensor(a).float() for name, a in arrays.items()})
+    part = AdapterPart(
+        "low_rank_map", Site(1, "z"), {"down": torch.ones(2, linear.d_in), "up": torch.ones(2, linear.d_out)}
+    )
     return write_peft(Adapter(origin, (part,)), model(), folder / "peft")
 
 
@@ -208,9 +203,7 @@ def read_gguf(path: Path) -> None:
 
 def cache_entry(folder: Path) -> Path:
     (folder / "weights.bin").write_bytes(b"w" * 100)
-    from workbench.models.cache import _write_manifest
-
-    _write_manifest(folder)
+    write_manifest(folder)
     return folder
 
 
@@ -237,9 +230,6 @@ def run(folder: Path) -> Path:
 
 def read_run(folder: Path) -> None:
     found = Run.load(folder)
-    found.state  # noqa: B018
-    repr(found)
-    found._repr_html_()
     found.rows()
     found.environments()
     found.units.fresh("fit", {"version": 1})
@@ -249,13 +239,6 @@ def read_run(folder: Path) -> None:
 def report(folder: Path) -> Path:
     synthetic_document().save(folder)
     return folder
-
-
-def of_artifacts() -> Sequence[Loader]:
-    return [
-        Loader(f"artifact {kind}", partial(artifact, kind), read_artifact, (ArtifactError,), share=0.3)
-        for kind in examples()
-    ]
 
 
 LOADERS: tuple[Loader, ...] = (
@@ -269,7 +252,10 @@ LOADERS: tuple[Loader, ...] = (
     Loader("running text", text, load_text, (DataError,)),
     Loader("token labels", token_labels, read_token_labels, (DataError,), named=False, share=0.5),
     Loader("axbench folder", axbench, read_both_ways, (DataError,), share=0.5),
-    *of_artifacts(),
+    *(
+        Loader(f"artifact {kind}", partial(artifact, kind), read_artifact, (ArtifactError,), share=0.3)
+        for kind in ARTIFACTS
+    ),
     Loader("peft folder", peft, lambda path: read_peft(path, model(), "sea"), (ArtifactError,)),
     *(
         Loader(f"gguf {family}", partial(gguf, family), read_gguf, (WeightsError,), share=0.25)

@@ -128,8 +128,8 @@ def _splits(spoken: Mapping[str, Sequence[Conversation]], seed: int, name: str) 
         keys = list(dict.fromkeys(text.text_key for text in texts))
         if len(keys) < len(SPLITS):
             raise DataError(
-                f"{name}: concept {description!r} has {len(keys)} different texts; give at least {len(SPLITS)}: one to fit on, "
-                "one to choose with and one to judge by"
+                f"{name}: concept {description!r} has {len(keys)} different texts; give at least {len(SPLITS)}: one to "
+                "fit on, one to choose with and one to judge by"
             )
         for key, drawn in zip(keys, _drawn(len(keys), np.random.default_rng([seed, number])), strict=True):
             split.setdefault(key, drawn)

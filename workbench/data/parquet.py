@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.compute import call_function
 
 from workbench.data.items import DataError
 
@@ -27,10 +27,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         size = path.stat().st_size
         with pq.ParquetFile(path) as file:
-            groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
-            unpacked = sum(
-                group.column(k).total_uncompressed_size for group in groups for k in range(group.num_columns)
-            )
+            unpacked = sum(file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups))
             if unpacked > max(_UNPACKED, _TIMES * size):
                 raise DataError(f"{path} of {size} bytes would unpack to {unpacked}, which texts do not; make it anew")
             yield file
@@ -50,7 +47,7 @@ def batches(
     for batch in file.iter_batches(_BATCH, row_groups=list(groups), columns=None if columns is None else list(columns)):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                longest = pc.max(pc.binary_length(column)).as_py() or 0
+                longest = max(call_function("binary_length", [column]).drop_null().to_pylist(), default=0)
                 if longest > LONGEST:
                     raise DataError(f"{path} has a {name} of {longest} bytes; texts have at most {LONGEST}")
         yield start, batch

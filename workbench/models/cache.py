@@ -22,8 +22,6 @@ from workbench.text import OneLineError
 
 MANIFEST = "manifest.json"
 _HEAD_BYTES = 65_536
-_NAME = 255
-"""What file systems let a name have: a longer one cannot even be looked for."""
 
 
 class WeightsError(OneLineError):
@@ -127,7 +125,14 @@ def remembered_sha256(path: Path) -> str:
 
 
 def _damage(path: Path, record: FileRecord) -> str | None:
-    if len(path.name) > _NAME or not path.is_file():
+    try:
+        return _difference(path, record)
+    except OSError as error:
+        return f"{path} cannot be read ({error})"
+
+
+def _difference(path: Path, record: FileRecord) -> str | None:
+    if not path.is_file():
         return f"{path} is missing"
     if record.still_describes(path):
         return None
@@ -153,7 +158,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
     staging.mkdir()
     try:
         build(staging)
-        _write_manifest(staging)
+        write_manifest(staging)
         if folder.exists():
             folder.rename(damaged)
         staging.rename(folder)
@@ -162,7 +167,8 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         shutil.rmtree(damaged, ignore_errors=True)
 
 
-def _write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
+    """Record every file of a folder, which is then an entry."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         _sync(path)

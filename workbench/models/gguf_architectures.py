@@ -42,7 +42,9 @@ class GGUFArchitecture:
         named = {tensor: self._parameter(tensor) for tensor in source.tensors}
         n_layers = source[f"{self.name}.block_count"]
         if type(n_layers) is not int or not 0 < n_layers <= len(named):
-            raise WeightsError(f"{source.path} has {self.name}.block_count = {n_layers!r:.80}, but {len(named)} tensors.")
+            raise WeightsError(
+                f"{source.path} has {self.name}.block_count = {n_layers!r:.80}, but {len(named)} tensors."
+            )
         required = self._required(source, n_layers)
         unknown = {tensor for tensor, parameter in named.items() if parameter is None}
         biases = {tensor for tensor in named if tensor.endswith(".bias")} - required

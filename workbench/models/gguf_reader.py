@@ -29,7 +29,14 @@ class Gguf:
         try:
             reader = GGUFReader(path)
             metadata = {key: field.contents() for key, field in reader.fields.items()}
-        except (OSError, ValueError, IndexError, KeyError, OverflowError, TypeError) as error:  # what the reader raises on damaged bytes
+        except (
+            OSError,
+            ValueError,
+            IndexError,
+            KeyError,
+            OverflowError,
+            TypeError,
+        ) as error:  # what the reader raises on damaged bytes
             raise WeightsError(
                 f"{path} ({path.stat().st_size} bytes) cannot be read as GGUF: {type(error).__name__}: {error}. "
                 "It is truncated, damaged or of another format: download it again."

@@ -158,7 +158,10 @@ def _pair(merge: str) -> Merge:
 
 def _sentencepiece(source: Gguf) -> Tokenizer:
     # llama.cpp writes runs of spaces, which the user of SentencePiece defined, with real spaces
-    tokens = [token.replace(" ", _BLANK) if token.isspace() else token for token in source.several("tokenizer.ggml.tokens", str)]
+    tokens = [
+        token.replace(" ", _BLANK) if token.isspace() else token
+        for token in source.several("tokenizer.ggml.tokens", str)
+    ]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     source["tokenizer.ggml.unknown_token_id"]  # which it needs
     unknown = tokens[special_ids(source)["unk"]]
@@ -178,7 +181,9 @@ def _add_special_tokens(tokenizer: Tokenizer, source: Gguf) -> None:
     """Keep control tokens and user-defined tokens whole wherever they stand in a text."""
     tokens, types = source.several("tokenizer.ggml.tokens", str), source.several("tokenizer.ggml.token_type", int)
     if len(types) != len(tokens):
-        raise WeightsError(f"{source.path} has {len(tokens)} tokens and {len(types)} types of tokens, expected one each.")
+        raise WeightsError(
+            f"{source.path} has {len(tokens)} tokens and {len(types)} types of tokens, expected one each."
+        )
     typed = list(zip(tokens, types, strict=True))
     known = tokenizer.get_vocab(with_added_tokens=False)
     strips = source.text("general.architecture") == "phi3"

@@ -53,7 +53,7 @@ def _pretrained(kind: Any, found: Resolved, **options: Any) -> Any:
     """A model or tokenizer. Raises WeightsError where it cannot be loaded, as whole as it is told there."""
     try:
         loaded = kind.from_pretrained(found.folder_or_id, **options)
-    except Exception as error:  # noqa: BLE001 (of a damaged file transformers raises whatever its parsers raise)
+    except Exception as error:  # of a damaged file transformers raises whatever its parsers raise
         raise WeightsError(
             f"{found.folder_or_id} cannot be loaded: {type(error).__name__}: {error}. If it is damaged, fetch it again"
         ) from error

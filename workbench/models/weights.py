@@ -65,8 +65,8 @@ def adapter_found(source: str) -> WeightsError:
     digest knows of it.
     """
     return WeightsError(
-        f"{source} holds {ADAPTER}, an adapter for a model; load the model that it was trained on, and the adapter with "
-        "workbench.artifacts.peft_files.read_peft"
+        f"{source} holds {ADAPTER}, an adapter for a model; load the model that it was trained on, and the adapter "
+        "with workbench.artifacts.peft_files.read_peft"
     )
 
 
