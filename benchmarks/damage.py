@@ -130,8 +130,8 @@ def main(args: Args) -> None:
     tally, failures = Counter[tuple[str, str, str]](), []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        runs = small_runs(folder)
         import_all()
+        runs = small_runs(folder)
         for name in COMMANDS:
             assert outcome(partial(runs.run, name, folder / name)) == "same"
         cases = [(kind, name) for kind, name in product(KINDS, COMMANDS) if any((folder / name).glob(KINDS[kind][0]))]

@@ -77,8 +77,8 @@ def main(args: Args) -> None:
     """Print a line for each command; exits with status 1 where anything differs."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        runs, moments = small_runs(Path(temporary)), random.Random(args.seed)
         import_all()
+        runs, moments = small_runs(Path(temporary)), random.Random(args.seed)
         share, more = divmod(args.kills, len(args.only))
         each = {name: share + (at < more) for at, name in enumerate(args.only)}
         wrong = [what for name, n in each.items() for what in kill(runs, name, Path(temporary) / name, n, moments)]

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 
+from tqdm import tqdm
+
 from tests.evaluation.judges.chat_server import Request, Response, completion, serving
 from tests.experiments.small import write_concepts
 from tests.tiny import tiny_folder
@@ -72,7 +74,11 @@ def small_runs(folder: Path) -> SmallRuns:
 
 
 def import_all() -> None:
-    """Import what the commands import, so that processes that are forked need not."""
+    """Import what the commands import, so that processes that are forked need not; call it first.
+
+    A fork has its parent's locks as they are, but not the threads that would release them: so none are started here.
+    """
+    tqdm.monitor_interval = 0
     for name in ("transformer_lens", "wandb", "openai", *(f"experiments.{one[0]}.stages" for one in COMMANDS.values())):
         import_module(name)
 

@@ -14,6 +14,8 @@ _SHOWN = (
 _MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]|^[-+=]|^\d+(?=[.)])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
+_MESSAGE = 1000
+
 MISSING = "–"
 """What stands for a number that is not there."""
 
@@ -54,6 +56,18 @@ def decimals(values: Iterable[float]) -> int:
     """Decimals that give the largest of these numbers three significant figures, at least one: 3 for 0.954, 2 for 1."""
     largest = max((abs(value) for value in values), default=0.0)
     return 2 if largest == 0 else min(9, max(1, 2 - math.floor(math.log10(largest))))
+
+
+class OneLineError(Exception):
+    """An error whose message is one line that can be printed and read, whatever names and values stand in it.
+
+    Of a longer one the middle is left out: in front stands what it is about, at the end what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(visible(message).split())
+        half = _MESSAGE // 2
+        super().__init__(line if len(line) <= _MESSAGE else f"{line[:half]} … {line[-half:]}")
 
 
 def tied(text: str) -> str:

@@ -12,19 +12,24 @@ from typing import Any, TypeVar
 from jaxtyping import AbstractArray, jaxtyped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, uint8
+from torch import Tensor, bfloat16, float16, float32, float64, uint8
 
 from workbench.models.sites import Site
 from workbench.runs.errors import StorageError
 from workbench.runs.files import canonical, digest
+from workbench.text import OneLineError
 
 FORMAT = "representation-workbench/1"
 _KEY = "workbench"
 
 J = TypeVar("J", str, dict)
 
+UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+"""What safetensors, and torch for types and shapes that it does not know, raise on a damaged file."""
+_DTYPES = (float16, bfloat16, float32, float64)
 
-class ArtifactError(ValueError):
+
+class ArtifactError(OneLineError, ValueError):
     """An artifact file that cannot be read, or artifacts that do not go together."""
 
 
@@ -45,8 +50,13 @@ class Contents:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get(_KEY, "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             raise ArtifactError(f"{path} cannot be read as an artifact: {error}") from error
+        for name, tensor in tensors.items():
+            if tensor.dtype not in _DTYPES:
+                raise ArtifactError(
+                    f"{path} cannot be read as Artifact: tensor {name} is {tensor.dtype}, which none is"
+                )
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ArtifactError(f"{path} is a safetensors file, but not an artifact of this workbench ({FORMAT})")
         contents = cls(tensors, {name: value for name, value in header.items() if name not in ("format", "sha256")})

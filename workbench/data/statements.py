@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.data.cells import check_columns, filled
+from workbench.data.cells import check_columns, check_not_empty, filled
 from workbench.data.dataset import Dataset
 from workbench.data.delimited import read_comma_separated
 from workbench.data.items import SPLITS, DataError, Item, Relation, Target, numbered
@@ -100,6 +100,7 @@ def load_statements(path: str | Path, seed: int = 0) -> Dataset:
     table = read_comma_separated(path)
     check_columns(table.header, ("statement", "label"), str(path))
     made = [_published(row, f"{path}, line {line}") for line, row in table.rows]
+    check_not_empty(made, str(path))
     return split_statements(Path(path).stem, made, TRUE, seed)
 
 

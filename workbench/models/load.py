@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from workbench.models.cache import WeightsError
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
-from workbench.models.weights import hub_digest, resolve
+from workbench.models.weights import Resolved, adapter_found, hub_digest, resolve
 from workbench.text import no_such
 
 DEFAULT = "smollm2-135m-instruct"
@@ -43,15 +44,15 @@ def load(
     wanted = choose_dtype(dtype, place)
     found = resolve(source, revision)
     options = {} if revision is None else {"revision": revision}
-    module: Any = AutoModelForCausalLM.from_pretrained(found.folder_or_id, dtype=wanted, **options)
-    tokenizer = tokenizer or AutoTokenizer.from_pretrained(found.folder_or_id, **options)
+    module = _pretrained(AutoModelForCausalLM, found, dtype=wanted, output_loading_info=True, **options)
+    tokenizer = tokenizer or _pretrained(AutoTokenizer, found, **options)
     digest = found.digest or hub_digest(found.folder_or_id, module.config._commit_hash)
     return Model(HuggingFaceBackend(module.to(place).eval()), tokenizer, found.name, digest)
 
 
 def count_layers(source: str | Path) -> int:
     """How many blocks a model has, by its configuration; no weights are loaded. Raises WeightsError as `load`."""
-    return AutoConfig.from_pretrained(resolve(source).folder_or_id).get_text_config().num_hidden_layers
+    return _pretrained(AutoConfig, resolve(source)).get_text_config().num_hidden_layers
 
 
 def choose_device(device: str) -> torch.device:
@@ -63,6 +64,27 @@ def choose_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return torch.device(device)
+
+
+def _pretrained(kind: Any, found: Resolved, **options: Any) -> Any:
+    """A configuration, tokenizer or model. Raises WeightsError where it cannot be loaded whole."""
+    try:
+        loaded = kind.from_pretrained(found.folder_or_id, **options)
+    except Exception as error:  # of a damaged file transformers raises whatever its parsers raise
+        raise WeightsError(
+            f"{found.folder_or_id} cannot be loaded: {type(error).__name__}: {error}. If it is damaged, fetch it again"
+        ) from error
+    if kind is not AutoModelForCausalLM:
+        return loaded
+    module, told = loaded
+    if getattr(module, "_hf_peft_config_loaded", False):
+        raise adapter_found(found.folder_or_id)
+    if missing := sorted(told["missing_keys"]):
+        raise WeightsError(
+            f"{found.folder_or_id} lacks {len(missing)} weights of its {type(module).__name__}, such as {missing[0]}, "
+            "which would be random; fetch it again"
+        )
+    return module
 
 
 def choose_dtype(dtype: DType, device: torch.device) -> torch.dtype:

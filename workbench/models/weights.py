@@ -19,7 +19,7 @@ from workbench.models.gguf import CONVERSION, convert
 from workbench.models.packages import fetch
 from workbench.text import did_you_mean
 
-CONFIG = "config.json"
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
 _HUB_TIMEOUT_S = 10.0
 
 
@@ -49,6 +49,8 @@ def resolve(source: str | Path, revision: str | None = None) -> Resolved:
     if path.suffix == ".gguf":
         return _resolve_gguf(path)
     if path.is_dir():
+        if (path / ADAPTER).exists():
+            raise adapter_found(str(path))
         return Resolved(str(path), path.resolve().name, folder_digest(path), None)
     _require_on_hub(name, revision)
     return Resolved(name, name, None, None)
@@ -72,6 +74,18 @@ def _require_on_hub(name: str, revision: str | None) -> None:
         f"there is no model {name!r}{did_you_mean(name, BUILTIN)}: it is no built-in one ({', '.join(BUILTIN)}), no "
         f"folder and no .gguf file here, and {reason}"
     ) from cause
+
+
+def adapter_found(source: str) -> WeightsError:
+    """The error for a model that comes with an adapter.
+
+    Where peft is installed transformers puts it on the model without a word, on another one if it says so, and no
+    digest knows of it.
+    """
+    return WeightsError(
+        f"{source} holds {ADAPTER}, an adapter for a model; load the model that it was trained on, and the adapter "
+        "with workbench.artifacts.peft_files.read_peft"
+    )
 
 
 def encoder_folder() -> Path:

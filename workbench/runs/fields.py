@@ -83,7 +83,7 @@ def _fits(kind: Any, value: object) -> bool:
         return len(parts) == len(value) and all(map(_fits, parts, value))
     if kind in (int, float):
         number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-        return number and isfinite(typing.cast(float, value))
+        return number and (isinstance(value, Integral) or isfinite(typing.cast(float, value)))
     return not isinstance(kind, type) or isinstance(value, kind)
 
 
@@ -105,9 +105,9 @@ def _say(kind: Any) -> str:
     return words.get(kind, getattr(kind, "__name__", str(kind)))
 
 
-def _numbers(value: object) -> Iterator[float]:
+def _numbers(value: object) -> Iterator[Any]:
     if isinstance(value, tuple | list):
         for entry in value:
             yield from _numbers(entry)
     elif isinstance(value, Real) and not isinstance(value, bool):
-        yield float(value)
+        yield value
