@@ -184,9 +184,13 @@ def _reader(comparison: LayerComparison) -> str | None:
 
 def _failures(results: LayerResults) -> tuple[str, ...]:
     n, found = len(results.reported), []
-    if missing := sum(rating.overall is None for _, rating in results.reported.values()):
+    if unwritten := {trial.method for trial, (sample, _) in results.reported.items() if sample.failure}:
+        methods = ", ".join(sorted(unwritten))
+        found.append(f"Some answers have no rating: the logits of the steered model were not finite ({methods}).")
+    written = {trial: (sample, rating) for trial, (sample, rating) in results.reported.items() if not sample.failure}
+    if missing := sum(rating.overall is None for _, rating in written.values()):
         found.append(f"The judge could not rate {missing} of {n} reported generations.")
-    if empty := {trial for trial, (sample, _) in results.reported.items() if not sample.text.strip()}:
+    if empty := {trial for trial, (sample, _) in written.items() if not sample.text.strip()}:
         methods = ", ".join(sorted({trial.method for trial in empty}))
         found.append(f"{len(empty)} of {n} reported generations are empty ({methods}).")
     top = max(results.context.config.strengths)

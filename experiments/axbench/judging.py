@@ -24,16 +24,18 @@ def judge_answers(
 ) -> RatedTrials:
     """Stage: what the judge says of every answer; more than 5 % missing ratings end the run.
 
-    Missing ones are asked for again whenever the run is continued.
+    Missing ones are asked for again whenever the run is continued. An answer that the model could not write is not
+    judged: its rating is missing, and the judge is not to blame.
     """
-    trials = list(samples)
+    trials = [trial for trial, sample in samples.items() if sample.failure is None]
     blocks = [tuple(trials[start : start + BLOCK]) for start in range(0, len(trials), BLOCK)]
-    texts = {trial: _judged_text(context, trial, sample, unsteered) for trial, sample in samples.items()}
+    texts = {trial: _judged_text(context, trial, samples[trial], unsteered) for trial in trials}
     works = [Rate(stage, block, tuple(texts[trial] for trial in block)) for block in blocks]
     stored = context.executor.finish(context, works, f"judge ({stage})")
-    ratings = [Rating(**values) for block in stored for values in block]
-    check_missing(ratings)
-    return {trial: (samples[trial], rating) for trial, rating in zip(trials, ratings, strict=True)}
+    ratings = dict(zip(trials, (Rating(**values) for block in stored for values in block), strict=True))
+    check_missing(list(ratings.values()))
+    unwritten = {trial: Rating(None, None, None, sample.failure) for trial, sample in samples.items() if sample.failure}
+    return {trial: (sample, (ratings | unwritten)[trial]) for trial, sample in samples.items()}
 
 
 @dataclass(frozen=True)

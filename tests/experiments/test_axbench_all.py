@@ -67,3 +67,17 @@ def test_a_coarse_search_over_two_strengths_chooses_as_the_grid_does(small: Conf
         assert ours == theirs
     assert {row.strength for row in coarse if row.metric == "steering.curve"} == {0.5}  # the look that all had
     assert {row.strength for row in whole if row.metric == "steering.curve"} == {0.5, 1.0}
+
+
+def test_a_strength_that_breaks_the_model_costs_its_own_rows(small: Config, tmp_path: Path) -> None:
+    config = replace(
+        small, dtype="float16", methods=("diffmean", "random"), steered=("diffmean", "random"), strengths=(0.5, 1e6)
+    )
+    folder = run(config, tmp_path / "runs")
+    rows = [row for row in read_rows(folder / "results.json") if row.method == "diffmean"]
+    curve = {row.strength: row.value for row in rows if row.metric == "steering.curve" and row.concept is None}
+    assert curve[0.5] is not None
+    assert curve[1e6] is None
+    assert {row.value for row in rows if row.metric == "steering.chosen_strength"} == {0.5}
+    broken = run(replace(config, strengths=(1e6,)), tmp_path / "runs")
+    assert "the logits of the steered model were not finite (diffmean, random)" in (broken / "report.md").read_text()
