@@ -33,3 +33,12 @@ def test_killed_and_damaged_runs_end_like_whole_ones():
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count(" 0 differ") == 3
+
+
+def test_no_loader_does_anything_but_load_or_refuse():
+    """At a small size; docs/reliability.md has the figures of the full one."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--inputs", "40"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.count(" 0 else") > 20
