@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.models.gguf_samples import tiny_module, write_tiny
 from tests.models.wheel_samples import make_wheel
+from tests.tiny import tiny_folder
 from workbench.models import weights
 from workbench.models.builtin import BUILTIN, ENCODER, Builtin, Terms
 from workbench.models.cache import WeightsError, sha256_of
+from workbench.models.load import load
 from workbench.models.weights import encoder_folder, folder_digest, hub_digest, resolve
 
 NOTICE = "Toy is provided under the Toy Terms."
@@ -216,3 +219,22 @@ def test_every_built_in_package_is_pinned() -> None:
         assert len(package.sha256) == 64
         assert package.wheel.startswith(f"{package.name.replace('-', '_')}-{package.version}-")
         assert all(member.startswith(package.name.replace("-", "_")) for member in package.members)
+
+
+def test_a_folder_with_an_adapter_is_refused(tmp_path: Path) -> None:
+    """Where peft is installed transformers would apply it without a word, outside every digest."""
+    folder = tiny_folder(tmp_path)
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"holds adapter_config\.json, an adapter for a model; load the model that"):
+        load(folder)
+
+
+@pytest.mark.usefixtures("seeded")
+def test_a_folder_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    weights_file = folder / "model.safetensors"
+    kept = load_file(weights_file)
+    del kept["model.layers.1.mlp.up_proj.weight"]
+    save_file(kept, weights_file, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"lacks 1 weights of its LlamaForCausalLM, such as model\.layers\.1\.mlp"):
+        load(folder)
