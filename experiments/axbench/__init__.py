@@ -1,16 +1,16 @@
 """Compare ways of reading and writing concepts, after AxBench (arXiv:2501.17148).
 
 Each text is read once; every method is fitted on the stored states for all concepts; detection is scored on texts
-that no choice has seen; steering strengths are chosen on one half of the instructions and reported on the other.
+that no choice has seen; strengths are chosen, for each half of the instructions, on the other half.
 """
 
 from experiments.axbench.config import (
     ABOUT,
+    MAIN,
     METHODS,
     NAME,
     PAPER,
     PRESETS,
-    QUICK,
     WRITERS,
     Config,
     ExecutionOptions,
@@ -19,7 +19,7 @@ from experiments.axbench.config import (
 from experiments.experiment import Experiment
 from workbench.registry import Entry
 
-__all__ = ["EXPERIMENT", "METHODS", "NAME", "PAPER", "PRESETS", "QUICK", "WRITERS", "Config", "follow", "main", "run"]
+__all__ = ["EXPERIMENT", "MAIN", "METHODS", "NAME", "PAPER", "PRESETS", "WRITERS", "Config", "follow", "main", "run"]
 
 EXPERIMENT = Experiment(
     NAME,

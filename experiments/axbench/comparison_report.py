@@ -3,6 +3,7 @@
 from collections import Counter
 
 from experiments.axbench.comparison_sections import comparison_sections
+from experiments.axbench.generation import UNSTEERED, instructions_of
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
 from experiments.axbench.layer_results import LayerResults
@@ -10,7 +11,7 @@ from experiments.axbench.results import MethodNote, Results
 from experiments.axbench.scores import PARTS
 from workbench.artifacts.attention import AttentionReadout
 from workbench.artifacts.vector import Vector
-from workbench.evaluation.steering import Trial, split_instructions
+from workbench.evaluation.steering import Trial
 from workbench.exchange.axbench_latent import write_latent
 from workbench.exchange.axbench_results import Rated, steered, write_steering
 from workbench.methods.capabilities import detects, runs_to_detect, steers
@@ -24,11 +25,14 @@ RATED = ("overall", *PARTS)
 SHOWN = 2
 """Reported generations of each method and concept that the page shows."""
 
+PLAIN = MethodNote(name=UNSTEERED, label="Unsteered", source="the model as it is", limits="Does not read.")
+
 NOTES = (
     "Detection: each text is scored by its largest token (as AxBench's code does; the paper's text says mean), leaving "
     "out BOS and chat header. Thresholds come from validation texts. 'As published' repeats the published code: scores "
     "rounded to three decimals, hard negatives left out, the threshold chosen on the texts it is judged on.",
-    "Steering: half of each concept's instructions choose the strength, the other half is reported. Strength 1 adds "
+    "Steering: each half of a concept's instructions chooses the strength for the other half, so every answer is "
+    "reported and none at a strength that it helped to choose. Strength 1 adds "
     "the largest projection that a held-out positive token has on the direction; random directions are as long as the "
     "difference in means. A generation's score is the harmonic mean of its three ratings. A rating that the judge "
     "could not give is missing, never zero; above 5 % missing the run fails.",
@@ -65,12 +69,12 @@ def exchange(results: LayerResults) -> None:
     for seed in context.config.seeds:
         folder = context.run.folder / "axbench" / f"layer{results.layer}-seed{seed}"
         write_latent(folder, context.concepts, scores)
-        write_steering(folder, _rated(results, results.strengths.curves, seed), _rated(results, results.reported, seed))
+        write_steering(folder, _rated(results, results.steered.curves, seed), _rated(results, results.reported, seed))
 
 
 def _rated(results: LayerResults, found: RatedTrials, seed: int) -> Rated:
     comparison, context = results.comparison, results.context
-    halves = split_instructions(context.concepts, context.config.instructions, seed)
+    halves = instructions_of(context)[seed]
     asked = {concept: [*first, *second] for concept, (first, second) in halves.items()}
     mine = {trial: one for trial, one in found.items() if trial.seed == seed}
     return steered(mine, context.concepts, asked, lambda t: _unit(comparison, t), lambda t: comparison.plan(t).prompt)
@@ -90,7 +94,7 @@ def build_report(results: LayerResults) -> Document:
     numbers = Results.at(
         results.layer,
         context.run.rows(),
-        methods=tuple(_note(comparison, name) for name in context.methods),
+        methods=(*(_note(comparison, name) for name in context.methods), *([PLAIN] if config.steered else [])),
         judge=judge,
         baseline=config.baseline if config.baseline in config.steered else None,
     )
@@ -105,7 +109,7 @@ def build_report(results: LayerResults) -> Document:
             ("Precision", str(context.model.dtype).removeprefix("torch.")),
             ("Site", str(comparison.site)),
             ("Concepts", f"{n} ({context.concepts.name})"),
-            ("Instructions", f"{config.instructions} a concept, half of them reported"),
+            ("Instructions", f"{config.instructions} a concept"),
             ("Judge", judge or "none: nothing is steered"),
         ),
         sections=comparison_sections(numbers, _cards(results), _failures(results)),
@@ -194,7 +198,7 @@ def _failures(results: LayerResults) -> tuple[str, ...]:
         methods = ", ".join(sorted({trial.method for trial in empty}))
         found.append(f"{len(empty)} of {n} reported generations are empty ({methods}).")
     top = max(results.context.config.strengths)
-    if edge := sorted({method for (method, _, _), strength in results.strengths.choices.items() if strength == top}):
+    if edge := sorted({fold.method for fold, strength in results.steered.choices.items() if strength == top}):
         found.append(f"Some strength chosen is the largest that was tried, for: {', '.join(edge)}.")
     return tuple(found)
 

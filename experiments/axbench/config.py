@@ -20,11 +20,10 @@ WRITERS = (
 """Those of AxBench's tables that steer, and RePS, which followed them."""
 PAPER = (*WRITERS, "integrated_gradients", "input_x_gradient", "prompt_detection", "bag_of_words")
 """Every method of AxBench's tables but SAEs and SFT."""
-QUICK = (
-    *("diffmean", "diffmean_text", "pca", "pca_compat", "lat", "lat_compat", "reft_r1", "random", "prompt", "probe"),
-    "bag_of_words",
-)
-"""The methods that cost seconds a concept."""
+MAIN = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe", "bag_of_words")
+"""The methods of the main comparison."""
+FORMS = ("diffmean_text", "pca_compat", "lat_compat", "ssv_compat", "reps_compat")
+"""Forms of methods as published, and DiffMean of whole texts."""
 NAME = "axbench"
 
 
@@ -34,19 +33,19 @@ class Config(ConceptOptions):
 
     layers: tuple[int, ...] = ()
     """Blocks whose output is read and written; none means the one at 0.6 of the depth."""
-    methods: tuple[str, ...] = QUICK
-    """Which methods are fitted and compared on detection; the report keeps this order. `--preset paper` takes all
-    of AxBench's tables; forms as published (`_compat`), reft_r1_clamp and more probes can be named."""
+    methods: tuple[str, ...] = MAIN
+    """Which methods are fitted and compared on detection. `--preset paper` takes all of AxBench's tables, in the forms
+    as published too (`_compat`); more can be named."""
     steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe")
     """Which of them also steer; where `--methods` is given without it, all that can."""
     strengths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
     """Steering strengths to choose from, in units of the largest activation on held-out text."""
-    search: Literal["grid", "coarse"] = "grid"
-    """`grid` rates every strength; `coarse` every second one, and then the neighbours of the best."""
+    search: Literal["race", "grid"] = "race"
+    """`race` rates every strength on a few instructions and the better ones on more; `grid` all of them on all."""
     seeds: tuple[int, ...] = (0,)
     """One repetition of the steering task each: other instructions and other samples."""
-    instructions: int = 10
-    """Instructions for each concept: half choose the strength, half are reported."""
+    instructions: int = 16
+    """Instructions for each concept; either half chooses the strength for the other."""
     max_new_tokens: int = 40
     """Length of a generation."""
     temperature: float = 0.7
@@ -59,6 +58,13 @@ class Config(ConceptOptions):
     """`embedded` (no LLM), `local:MODEL`, or the base URL of an OpenAI-compatible endpoint."""
     judge_model: str = ""
     """The model's name at the endpoint."""
+    match: Literal["none", "kl"] = "none"
+    """`kl` also compares the methods at equal side effect: at the strengths that move neutral text by `levels`."""
+    levels: tuple[float, ...] = (0.05, 0.1, 0.3, 1.0)
+    """Side effects to compare at, in nats a token."""
+    also: tuple[Literal["removal", "off_concept"], ...] = ()
+    """`removal`: does the subtracted vector take the concept out of answers that were asked for it? `off_concept`: what
+    steering does to the other concepts."""
     neutral: int = 4
     """Neutral texts on which the side effect of steering is measured."""
     baseline: str = "random"
@@ -77,6 +83,7 @@ class Config(ConceptOptions):
             top_p=above(0, high=1),
             positions=some(),
             judge=some(),
+            levels=some(above(0)),
             neutral=at_least(1),
         )
         if self.positions != "all":  # the reader of positions imports torch, which `--help` does without
@@ -93,6 +100,10 @@ class Config(ConceptOptions):
                 f"the baseline {self.baseline!r} is not among the steered methods ({', '.join(self.steered)}); name "
                 "one of them, or steer with it too"
             )
+        if "removal" in self.also and "prompt" not in self.steered:
+            raise ValueError("--also removal needs prompt among the steered methods, which asks for the concept")
+        if "off_concept" in self.also and "probe" not in self.methods:
+            raise ValueError("--also off_concept needs probe among the methods, which reads the answers")
 
 
 def follow(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,14 +145,21 @@ PRESETS = {
     "default": Config(),
     "smoke": Config(
         limit=2,
-        methods=tuple(name for name in QUICK if name != "reft_r1"),
+        methods=tuple(name for name in MAIN if name != "reft_r1"),
         steered=("diffmean", "random", "prompt"),
         strengths=(0.4, 0.8),
         instructions=4,
         max_new_tokens=16,
         neutral=2,
     ),
-    "paper": Config(methods=PAPER, steered=WRITERS),
+    "paper": Config(
+        methods=(*PAPER, *FORMS),
+        steered=WRITERS,
+        instructions=24,
+        match="kl",
+        also=("removal", "off_concept"),
+        neutral=12,
+    ),
     "full": Config(
         methods=PAPER,
         steered=WRITERS,

@@ -1,6 +1,6 @@
 """Answers to the trials of a layer, and those of the unsteered model, in blocks that are units of work."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ from workbench.evaluation.steering import (
     Plan,
     Planner,
     Sample,
-    StrengthKey,
     Trial,
     answer,
     block_name,
@@ -19,15 +18,18 @@ from workbench.evaluation.steering import (
     samples_of,
     split_instructions,
 )
+from workbench.evaluation.strengths import Fold
 from workbench.runs.executors import UnitWork
 from workbench.runs.files import digest
 from workbench.runs.units import Inputs
 
-CHOOSING, REPORTED = 0, 1
-"""The half of a concept's instructions that strengths are chosen on, and the half that is reported."""
+UNSTEERED = "unsteered"
+"""The method of answers without any."""
+Unsteered = Mapping[tuple[str, int], Sample]
+"""By instruction and seed, what the model answers when nothing steers it."""
 
 
-def steered_keys(context: ComparisonContext) -> list[StrengthKey]:
+def steered_keys(context: ComparisonContext) -> list[tuple[str, str, int]]:
     """Every method that steers, with every concept and seed."""
     return [
         (name, concept.name, seed)
@@ -37,29 +39,36 @@ def steered_keys(context: ComparisonContext) -> list[StrengthKey]:
     ]
 
 
-def trials_of(
-    context: ComparisonContext, layer: int, half: int, strengths: Mapping[StrengthKey, Sequence[float | None]]
-) -> list[Trial]:
-    """The trials on one half of the instructions, at these strengths."""
-    instructions = _instructions(context)
-    return [
-        Trial(name, concept, text, strength, layer, seed)
-        for (name, concept, seed), chosen in strengths.items()
-        for strength in chosen
-        for text in instructions[seed][concept][half]
-    ]
+def folds_of(context: ComparisonContext) -> list[Fold]:
+    """Both halves of the instructions of each."""
+    return [Fold(*key, half) for key in steered_keys(context) for half in (0, 1)]
 
 
-def generate_unsteered(context: ComparisonContext) -> dict[tuple[str, int], str]:
+def instructions_of(context: ComparisonContext) -> dict[int, dict[str, tuple[list[str], list[str]]]]:
+    """By seed and concept, the two halves."""
+    config = context.config
+    return {seed: split_instructions(context.concepts, config.instructions, seed) for seed in config.seeds}
+
+
+def generate_unsteered(context: ComparisonContext) -> Unsteered:
     """Stage: what the unsteered model answers to each instruction of each seed, if anything is steered."""
-    instructions = _instructions(context)
-    concepts = {(concept, seed) for _, concept, seed in steered_keys(context)}
-    texts = {(text, seed) for concept, seed in concepts for half in instructions[seed][concept] for text in half}
-    trials = [Trial("unsteered", "", text, None, 0, seed) for text, seed in sorted(texts)]
-    samples = generate_answers(context, "unsteered", trials)
+    texts = {(trial.instruction, trial.seed) for trial in unsteered_trials(context)}
+    trials = [Trial(UNSTEERED, "", text, None, 0, seed) for text, seed in sorted(texts)]
+    samples = generate_answers(context, UNSTEERED, trials)
     if failure := next((sample.failure for sample in samples.values() if sample.failure), None):
         raise ValueError(f"{context.model.name} cannot answer even unsteered: {failure}; try another --dtype")
-    return {(trial.instruction, trial.seed): sample.text for trial, sample in samples.items()}
+    return {(trial.instruction, trial.seed): sample for trial, sample in samples.items()}
+
+
+def unsteered_trials(context: ComparisonContext) -> list[Trial]:
+    """Each instruction of each concept that something steers towards, without steering."""
+    instructions = instructions_of(context)
+    return [
+        Trial(UNSTEERED, concept, text, None, 0, seed)
+        for concept, seed in dict.fromkeys((concept, seed) for _, concept, seed in steered_keys(context))
+        for half in instructions[seed][concept]
+        for text in half
+    ]
 
 
 def generate_answers(
@@ -103,9 +112,3 @@ class Generate(UnitWork[ComparisonContext]):
 def _planner(context: ComparisonContext, layer: int | None) -> Planner:
     """How the trials of a layer are carried out; without one, unsteered."""
     return context.once(LayerComparison, layer).plan if layer is not None else lambda trial: Plan(trial.instruction)
-
-
-def _instructions(context: ComparisonContext) -> dict[int, dict[str, tuple[list[str], list[str]]]]:
-    """By seed and concept, the two halves."""
-    config = context.config
-    return {seed: split_instructions(context.concepts, config.instructions, seed) for seed in config.seeds}

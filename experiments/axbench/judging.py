@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.axbench.context import ComparisonContext
+from experiments.axbench.generation import UNSTEERED, Unsteered, unsteered_trials
 from workbench.evaluation.judges.base import JudgedText, Rating, check_missing
 from workbench.evaluation.steering import BLOCK, Sample, Trial
 from workbench.evaluation.summary import or_nan, or_none
@@ -20,7 +21,7 @@ def judge_answers(
     context: ComparisonContext,
     stage: str,
     samples: Mapping[Trial, Sample],
-    unsteered: Mapping[tuple[str, int], str],
+    unsteered: Unsteered,
 ) -> RatedTrials:
     """Stage: what the judge says of every answer; more than 5 % missing ratings end the run.
 
@@ -36,6 +37,12 @@ def judge_answers(
     check_missing(list(ratings.values()))
     unwritten = {trial: Rating(None, None, None, sample.failure) for trial, sample in samples.items() if sample.failure}
     return {trial: (sample, (ratings | unwritten)[trial]) for trial, sample in samples.items()}
+
+
+def judge_unsteered(context: ComparisonContext, unsteered: Unsteered) -> RatedTrials:
+    """Stage: what the judge says of the unsteered answers, for each concept: what no steering at all is worth."""
+    samples = {trial: unsteered[trial.instruction, trial.seed] for trial in unsteered_trials(context)}
+    return judge_answers(context, UNSTEERED, samples, unsteered)
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,7 @@ class Rate(UnitWork[ComparisonContext]):
         return [found.get(at, fields) for at, fields in enumerate(before)]
 
 
-def _judged_text(
-    context: ComparisonContext, trial: Trial, sample: Sample, unsteered: Mapping[tuple[str, int], str]
-) -> JudgedText:
+def _judged_text(context: ComparisonContext, trial: Trial, sample: Sample, unsteered: Unsteered) -> JudgedText:
     concepts = context.concepts
     return JudgedText(
         concept=trial.concept,
@@ -80,5 +85,5 @@ def _judged_text(
         instruction=trial.instruction,
         text=sample.text,
         perplexity=or_nan(sample.perplexity),
-        references=(unsteered[trial.instruction, trial.seed],),
+        references=(unsteered[trial.instruction, trial.seed].text,),
     )

@@ -16,6 +16,8 @@ from workbench.runs.executors import Work
 from workbench.runs.files import copy_file, digest, slug
 from workbench.runs.units import Inputs, StoredFile
 
+PROMPT = "prompt"
+"""The method that asks for a concept."""
 TOGETHER = 16
 """Concepts that are fitted together; each is a unit of its own."""
 
@@ -75,13 +77,20 @@ class LayerComparison:
             copy_file(self.fits[key].path, path)
 
     def plan(self, trial: Trial) -> Plan:
-        """How a trial is carried out."""
-        method, artifacts = self.fitted[trial.method]
-        artifact = artifacts[self.context.concepts.index(trial.concept)]
+        """How a trial is carried out.
+
+        A negative strength takes a concept out of an answer, which must have it: there it is asked for by prompt.
+        """
+        method, artifact = self._fitted(trial.method, trial.concept)
         strength = 1.0 if trial.strength is None else trial.strength
         edits = method.edit(artifact, strength, self.context.config.positions) if isinstance(method, Steers) else ()
-        prompt = method.instruct(artifact, trial.instruction) if isinstance(method, Prompts) else trial.instruction
-        return Plan(prompt, edits)
+        asking, prompt = self._fitted(PROMPT, trial.concept) if strength < 0 else (method, artifact)
+        asked = asking.instruct(prompt, trial.instruction) if isinstance(asking, Prompts) else trial.instruction
+        return Plan(asked, edits)
+
+    def _fitted(self, name: str, concept: str) -> tuple[Method, Artifact]:
+        method, artifacts = self.fitted[name]
+        return method, artifacts[self.context.concepts.index(concept)]
 
 
 def fit_layer(context: ComparisonContext, layer: int) -> LayerComparison:
@@ -93,7 +102,7 @@ def fit_layer(context: ComparisonContext, layer: int) -> LayerComparison:
 
 @dataclass(frozen=True)
 class Fit(Work[ComparisonContext]):
-    """One method fitted on the concepts from number `start` on; a unit each, so that another concept changes none."""
+    """One method fitted on the concepts from number `start` on, together; a unit each."""
 
     layer: int
     method: str
@@ -143,13 +152,16 @@ class Fit(Work[ComparisonContext]):
         }
 
     def _fit(self, context: ComparisonContext, paths: Mapping[str, Path]) -> dict[str, dict[str, float]]:
-        """Fit the concepts that are missing, together; the seconds are without saving, in equal shares."""
-        missing = [concept for concept in self._concepts(context) if self._unit(concept) in paths]
-        method = context.methods[self.method]
-        data = context.states.at(method.reads(Site(self.layer))).select(missing)
+        """Fit all concepts of the block together, though some are there: a joint fit rounds as its company does.
+
+        The seconds are without saving, in equal shares.
+        """
+        concepts, method = self._concepts(context), context.methods[self.method]
+        data = context.states.at(method.reads(Site(self.layer))).select(concepts)
         begun = perf_counter()
         artifacts = method.fit_all(data)
-        seconds = (perf_counter() - begun) / len(missing)
-        for concept, artifact in zip(missing, artifacts, strict=True):
-            artifact.save(paths[self._unit(concept)])
+        seconds = (perf_counter() - begun) / len(concepts)
+        for concept, artifact in zip(concepts, artifacts, strict=True):
+            if path := paths.get(self._unit(concept)):
+                artifact.save(path)
         return {name: {"seconds": seconds} for name in paths}

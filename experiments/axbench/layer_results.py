@@ -6,7 +6,7 @@ from experiments.axbench.context import ComparisonContext
 from experiments.axbench.detection import TextScores
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
-from experiments.axbench.strengths import ChosenStrengths
+from experiments.axbench.strengths import SteeredAnswers
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,14 +16,19 @@ class LayerResults:
     comparison: LayerComparison
     """The fitted methods."""
     text_scores: TextScores
-    strengths: ChosenStrengths
-    reported: RatedTrials
-    """The trials of the reported half, with what came of them."""
+    steered: SteeredAnswers
+    unsteered: RatedTrials
+    """What the judge says of the unsteered answers."""
 
     @property
     def context(self) -> ComparisonContext:
         """What all stages share."""
         return self.comparison.context
+
+    @property
+    def reported(self) -> RatedTrials:
+        """The answers that are reported, with their ratings."""
+        return self.steered.reported
 
     @property
     def layer(self) -> int:

@@ -8,10 +8,10 @@ from experiments.axbench.config import NAME
 from experiments.axbench.detection import TextScores
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
-from experiments.axbench.strengths import ChosenStrengths
+from experiments.axbench.strengths import SteeredAnswers
 from workbench.evaluation.detecting import detections
 from workbench.evaluation.detection import Detection
-from workbench.evaluation.steering import StrengthKey
+from workbench.evaluation.strengths import Fold
 from workbench.evaluation.summary import MetricValues, Number, average_numbers, comparisons, or_nan, rows_of, win_values
 from workbench.runs.rows import Row
 
@@ -54,40 +54,43 @@ def cost_rows(comparison: LayerComparison) -> list[Row]:
     return [Row(**shared, method=name, value=seconds) for name, seconds in costs.items()]
 
 
+def unsteered_rows(rated: RatedTrials) -> list[Row]:
+    """The ratings of the unsteered answers, at no layer."""
+    return rows_of(NAME, None, average_numbers(ratings_of(rated)))
+
+
 def steering_rows(
-    comparison: LayerComparison,
-    strengths: ChosenStrengths,
-    reported: RatedTrials,
-    side_effects: Mapping[StrengthKey, float | None],
+    comparison: LayerComparison, steered: SteeredAnswers, side_effects: Mapping[Fold, float | None]
 ) -> list[Row]:
-    """The curves, the reported half, win rates, side effects, and differences from the baseline."""
+    """The curves, the ratings, win rates, side effects, and differences from the baseline."""
     layer, baseline = comparison.layer, comparison.context.config.baseline
-    measured = [*average_numbers(_curves(strengths)), *average_numbers(_reported(strengths, reported))]
+    measured = average_numbers([*_curves(steered), *ratings_of(steered.reported), *_by_fold(steered, side_effects)])
     scores = [values for values in measured if values.metric == "steering.score"]
-    measured += [*win_values(scores, baseline), *average_numbers(_side_effects(side_effects))]
+    measured += win_values(scores, baseline)
     return rows_of(NAME, layer, measured) + comparisons(NAME, layer, scores, baseline, "steering")
 
 
-def _curves(strengths: ChosenStrengths) -> Iterator[Number]:
+def _curves(steered: SteeredAnswers) -> Iterator[Number]:
     """Ratings against strength."""
     metrics = {"overall": "curve"} | {part: f"curve_{part}" for part in PARTS}
-    for trial, (_, rating) in strengths.curves.items():
+    for trial, (_, rating) in steered.curves.items():
         for part, metric in metrics.items():
             value = or_nan(getattr(rating, part))
             yield Number(trial.method, f"steering.{metric}", trial.concept, trial.seed, value, trial.strength)
 
 
-def _reported(strengths: ChosenStrengths, reported: RatedTrials) -> Iterator[Number]:
-    """Ratings, perplexities and chosen strengths of the reported half."""
+def ratings_of(rated: RatedTrials) -> Iterator[Number]:
+    """Ratings and perplexities of the answers that are reported."""
     metrics = {"overall": "score"} | {part: part for part in PARTS}
-    for trial, (sample, rating) in reported.items():
+    for trial, (sample, rating) in rated.items():
         values = {metric: getattr(rating, part) for part, metric in metrics.items()}
         for metric, value in (values | {"perplexity": sample.perplexity}).items():
             yield Number(trial.method, f"steering.{metric}", trial.concept, trial.seed, or_nan(value))
-    for (method, concept, seed), strength in strengths.choices.items():
-        yield Number(method, "steering.chosen_strength", concept, seed, strength)
 
 
-def _side_effects(divergences: Mapping[StrengthKey, float | None]) -> Iterator[Number]:
-    for (method, concept, seed), value in divergences.items():
-        yield Number(method, "side_effect.kl", concept, seed, or_nan(value))
+def _by_fold(steered: SteeredAnswers, divergences: Mapping[Fold, float | None]) -> Iterator[Number]:
+    """Chosen strengths and side effects; a mean over both halves."""
+    found = {"steering.chosen_strength": steered.choices, "side_effect.kl": divergences}
+    for metric, values in found.items():
+        for fold, value in values.items():
+            yield Number(fold.method, metric, fold.concept, fold.seed, or_nan(value))

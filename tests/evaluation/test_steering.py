@@ -1,6 +1,5 @@
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,7 +9,6 @@ from workbench.evaluation.steering import (
     Neutral,
     Plan,
     Trial,
-    choose_strength,
     perplexities,
     run_trials,
     split_instructions,
@@ -106,13 +104,6 @@ def test_perplexity_is_that_of_the_unsteered_model_and_missing_for_no_text(llama
     assert found[1] is None
     alone = llama.perplexity(llama.tokenize(["How?"], ["so"], chat=True))
     assert found[2] == pytest.approx(float(alone[0]), rel=1e-4)
-
-
-def test_strength_of_the_best_mean_and_of_equal_ones_the_smallest():
-    scores = np.array([[0.0, 1.0], [2.0, np.nan], [2.0, 2.0], [1.0, 1.0]])
-    assert choose_strength(scores, [0.2, 0.4, 0.6, 0.8]) == 0.4
-    assert choose_strength(np.array([[np.nan], [0.0]]), [0.2, 0.4]) == 0.4
-    assert choose_strength(np.full((2, 1), np.nan), [0.4, 0.2]) == 0.2
 
 
 def test_divergence_is_zero_unsteered_and_grows_with_strength(llama):

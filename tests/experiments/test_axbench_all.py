@@ -8,6 +8,7 @@ import pytest
 from experiments.axbench import METHODS, PRESETS, WRITERS, Config, context, run
 from tests.experiments.small import ByLength, write_concepts
 from tests.tiny import tiny_folder
+from workbench.evaluation.strengths import Search
 from workbench.runs.rows import read_rows
 
 
@@ -28,6 +29,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     )
 
 
+SEARCHES: tuple[Search, ...] = ("race", "grid")
 COMPARED = tuple(name for name in METHODS if name != "sft")
 
 
@@ -49,24 +51,53 @@ def test_every_method_of_the_paper_is_compared(small: Config, tmp_path: Path, mo
     detected = {row.method for row in rows if row.metric == "detection.auroc" and row.concept is None}
     steered = {row.method for row in rows if row.metric == "steering.score" and row.concept is None}
     assert detected == set(COMPARED) - {"prompt", "loreft", "lora"}
-    assert steered == set(WRITERS)
+    assert steered == {*WRITERS, "unsteered"}
     assert "Published numbers" in (found / "report.html").read_text()
     assert list((found / "axbench" / "layer1-seed0").rglob("steering_data.parquet"))
 
 
-def test_a_coarse_search_over_two_strengths_chooses_as_the_grid_does(small: Config, tmp_path: Path) -> None:
-    config = replace(small, methods=("diffmean",), steered=("diffmean",), baseline="diffmean", strengths=(0.5, 1.0))
-    searches = (replace(config, search=search) for search in ("coarse", "grid"))
-    coarse, whole = (read_rows(run(one, tmp_path / "runs") / "results.json") for one in searches)
-    for metric in ("steering.chosen_strength", "steering.score"):
-        ours, theirs = (
-            {row.concept: row.value for row in rows if row.metric == metric and row.method == "diffmean"}
-            for rows in (coarse, whole)
-        )
-        assert len(ours) == 3  # two concepts and the mean
-        assert ours == theirs
-    assert {row.strength for row in coarse if row.metric == "steering.curve"} == {0.5}  # the look that all had
-    assert {row.strength for row in whole if row.metric == "steering.curve"} == {0.5, 1.0}
+def test_curves_are_of_the_round_that_all_strengths_had(small: Config, tmp_path: Path) -> None:
+    config = replace(
+        small,
+        methods=("diffmean",),
+        steered=("diffmean",),
+        baseline="diffmean",
+        strengths=(0.25, 0.5, 1.0),
+        instructions=8,
+    )
+    race, grid = (read_rows(run(replace(config, search=how), tmp_path / "runs") / "results.json") for how in SEARCHES)
+    for rows in (race, grid):
+        assert {row.strength for row in rows if row.metric == "steering.curve"} == {0.25, 0.5, 1.0}
+        assert len([row for row in rows if row.metric == "steering.score" and row.method == "diffmean"]) == 3
+    plain = [row for row in race if row.method == "unsteered" and row.metric == "steering.score"]
+    assert {row.layer for row in plain} == {None}
+    assert {row.concept for row in plain} == {None, "sea", "rain"}
+
+
+def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: Path) -> None:
+    """On a tiny random model nothing is steered, but every level is reached, and every number is where it belongs."""
+    config = replace(
+        small,
+        methods=("diffmean", "random", "prompt", "probe"),
+        steered=("diffmean", "random", "prompt"),
+        strengths=(0.5, 1.0),
+        match="kl",
+        levels=(1e-4, 1e-3),
+        also=("removal", "off_concept"),
+    )
+    rows = [row for row in read_rows(run(config, tmp_path / "runs") / "results.json") if row.concept is None]
+    found = {(row.metric, row.method, row.strength): row for row in rows if row.value is not None}
+    for method in ("diffmean", "random"):
+        small_step, large_step = (found["at_kl.strength", method, level].value for level in config.levels)
+        assert small_step is not None
+        assert large_step is not None
+        assert large_step / small_step == pytest.approx(10**0.5, rel=0.2)  # KL grows as the square of the strength
+        assert {("at_kl.score", method, level) for level in config.levels} <= set(found)
+        assert {("at_kl.reading", method, level) for level in config.levels} <= set(found)
+        assert {("at_kl.area", method, None), ("removal.less", method, None)} <= set(found)
+    assert ("at_kl.difference", "diffmean", 1e-4) in found
+    for name in ("own", "others", "wrong_way"):
+        assert {method for metric, method, _ in found if metric == f"off_concept.{name}"} == set(config.steered)
 
 
 def test_a_strength_that_breaks_the_model_costs_its_own_rows(small: Config, tmp_path: Path) -> None:

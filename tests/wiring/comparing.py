@@ -5,7 +5,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from experiments import axbench
+from experiments.axbench.layer_results import LayerResults
 from experiments.options import ModelOptions
 from probes.methods.bag_of_words import BagOfWords
 from tests.experiments.small import write_concepts
@@ -84,6 +85,8 @@ class Comparison:
 
     model: Model
     folder: Path
+    seen: list[LayerResults] = field(default_factory=list)
+    """What each run would have written its report from."""
 
     def write(self, change: Change = dict) -> None:
         """The concepts' texts, each row as `change` makes it."""
@@ -100,7 +103,7 @@ class Comparison:
             patched.setenv("WORKBENCH_CACHE", str(self.folder / f"{root}-cache"))
             patched.setattr(ModelOptions, "load_model", lambda _: self.model)
             patched.setattr("experiments.axbench.context.choose_judge", lambda *_: judge)
-            patched.setattr("experiments.axbench.stages.write_comparison", lambda *_: None)
+            patched.setattr("experiments.axbench.stages.write_comparison", lambda results, _: self.seen.append(results))
             return axbench.run(config, self.folder / root)
 
     def continued(self, root: str, judge: PlantedJudge) -> Path:

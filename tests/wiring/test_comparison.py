@@ -1,5 +1,6 @@
 """What would make the comparison say too much, planted in it: each test sees one leak through the whole experiment."""
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from itertools import product
 from pathlib import Path
@@ -72,13 +73,29 @@ def turned(comparison: Comparison, half: int) -> PlantedJudge:
     return PlantedJudge(f"turned {half}", rated)
 
 
-def test_strengths_are_chosen_on_one_half_and_scores_are_of_the_other(comparison: Comparison, finished: Path) -> None:
-    chosen, scores = (values(finished, f"steering.{metric}") for metric in ("chosen_strength", "score"))
-    reported = comparison.continued("reported-turned", turned(comparison, 1))
-    assert values(reported, "steering.chosen_strength") == chosen
-    assert values(reported, "steering.score") == pytest.approx({key: 2 - value for key, value in scores.items()})
-    choosing = comparison.continued("choosing-turned", turned(comparison, 0))
-    assert values(choosing, "steering.chosen_strength") != chosen
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_half_chooses_for_the_other_half_only(comparison: Comparison, finished: Path, half: int) -> None:
+    """Whatever the ratings of a half: its own answers stay the same, and those of the other half change."""
+    comparison.run()
+    before, split = comparison.seen[-1].steered, halves(comparison)
+    comparison.continued(f"turned-{half}", turned(comparison, half))
+    after = comparison.seen[-1].steered
+    assert {fold: before.choices[fold] for fold in before.choices if fold.half == half} == {
+        fold: after.choices[fold] for fold in after.choices if fold.half == half
+    }
+    assert before.choices != after.choices
+    for trial, (sample, rated) in before.reported.items():
+        if trial.instruction in split[trial.concept][half] and trial.strength is not None:
+            assert after.reported[trial][0] == sample
+            assert after.reported[trial][1].overall == pytest.approx(2 - (rated.overall or 0))
+
+
+def test_every_instruction_is_reported_once(comparison: Comparison, finished: Path) -> None:
+    comparison.run()
+    reported = comparison.seen[-1].reported
+    asked = Counter((trial.method, trial.concept, trial.instruction) for trial in reported)
+    assert set(asked.values()) == {1}
+    assert len(asked) == len(STEERED) * len(CONCEPTS) * 4
 
 
 def test_a_missing_rating_is_left_out(comparison: Comparison, finished: Path) -> None:

@@ -5,9 +5,9 @@ random stream of a row depends on concept and instruction only, so methods and s
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,14 +73,6 @@ class Plan:
 
 Planner = Callable[[Trial], Plan]
 
-StrengthKey = tuple[str, str, int]
-"""Where a strength is chosen: method, concept and seed."""
-StrengthGrid = Mapping[StrengthKey, Sequence[float]]
-"""The strengths to rate for each key."""
-Scores = Mapping[StrengthKey, Mapping[float, Sequence[float]]]
-"""What came of a grid: the score of each instruction, NaN where it is missing."""
-Search = Literal["grid", "coarse"]
-
 
 def stream(*parts: object) -> int:
     """A seed made from names and numbers."""
@@ -88,7 +80,7 @@ def stream(*parts: object) -> int:
 
 
 def split_instructions(concepts: Dataset, count: int, seed: int) -> dict[str, tuple[list[str], list[str]]]:
-    """For each concept `count` of the set's steering instructions: half to choose the strength on, half to report on.
+    """For each concept `count` of the set's steering instructions, in two halves; each chooses strengths for the other.
 
     Raises ValueError if the set has fewer, or `count` is below 2.
     """
@@ -184,44 +176,6 @@ def perplexities(model: Model, instructions: Sequence[str], texts: Sequence[str]
     return scores
 
 
-def choose_strength(scores: Float[np.ndarray, "strength instruction"], strengths: Sequence[float]) -> float:
-    """The strength of the largest mean score; of equal ones the smallest. Missing scores (NaN) are left out.
-
-    A strength without any score is chosen only where none has one.
-    """
-    known = ~np.isnan(scores)
-    sums, counts = np.where(known, scores, 0).sum(1), known.sum(1)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
-    best = np.flatnonzero(means >= means.max() - 1e-12)
-    return float(min(np.asarray(strengths)[best]))
-
-
-def search_strengths(
-    keys: Sequence[StrengthKey],
-    strengths: Sequence[float],
-    search: Search,
-    rate: Callable[[str, StrengthGrid], Scores],
-) -> dict[StrengthKey, float]:
-    """The strength of the largest mean score for each key; `rate` is asked for the scores of one grid after another.
-
-    `grid` rates all strengths in one grid, named `select`. `coarse` rates every second one, from the smallest, and then
-    in a grid named `refine` only those next to the best: two thirds of the work or less, and the same choice wherever
-    the scores rise to one peak and fall.
-    """
-    order = sorted(strengths)
-    scores = rate("select", dict.fromkeys(keys, tuple(strengths if search == "grid" else order[::2])))
-    if search == "coarse":
-        best = {key: order.index(_best(scores[key])) for key in keys}
-        near = {key: tuple(order[i] for i in (at - 1, at + 1) if 0 <= i < len(order)) for key, at in best.items()}
-        more = rate("refine", near)
-        scores = {key: {**scores[key], **more.get(key, {})} for key in keys}
-    return {key: _best(scores[key]) for key in keys}
-
-
-def _best(scores: Mapping[float, Sequence[float]]) -> float:
-    return choose_strength(np.array(list(scores.values())), list(scores))
-
-
 def neutral_texts(concepts: Dataset, count: int) -> list[tuple[str, str]]:
     """Instruction and response of the first evaluation texts that are negative for a concept and positive for none."""
     carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
@@ -248,12 +202,17 @@ class Neutral:
         expected, _ = _log_probabilities(model, _answers(model, instructions, texts, max_tokens))
         return cls(instructions, texts, max_tokens, expected)
 
-    def divergence(self, model: Model, plans: Sequence[Plan]) -> Float[np.ndarray, "text"]:
-        """KL(unsteered || steered) of the next token, in nats, averaged over each text; text i under plan i."""
-        steered = _answers(model, [plan.prompt for plan in plans], self.texts, self.max_tokens)
+    def divergence(self, model: Model, plans: Sequence[Plan]) -> Float[np.ndarray, "row"]:
+        """KL(unsteered || steered) of the next token, in nats, averaged over each text.
+
+        One plan a text, or as often as wanted, one after the other: row i is text i % len(texts) under plan i.
+        """
+        times = len(plans) // len(self.texts)
+        steered = _answers(model, [plan.prompt for plan in plans], self.texts * times, self.max_tokens)
         with model.edited(per_row([plan.edits for plan in plans])):
             log_probabilities, owner = _log_probabilities(model, steered)
-        divergence = (self.expected.exp() * (self.expected - log_probabilities)).sum(-1)  # [item]
+        found = log_probabilities.unflatten(0, (times, len(self.expected)))
+        divergence = (self.expected.exp() * (self.expected - found)).sum(-1).flatten()  # [item]
         sums = torch.zeros(len(plans)).index_add_(0, owner, divergence.cpu())
         return (sums / owner.bincount(minlength=len(plans))).numpy()
 

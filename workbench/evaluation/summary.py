@@ -52,7 +52,7 @@ def average_numbers(numbers: Iterable[Number]) -> list[MetricValues]:
     ]
 
 
-def rows_of(experiment: str, layer: int, measured: Iterable[MetricValues]) -> list[Row]:
+def rows_of(experiment: str, layer: int | None, measured: Iterable[MetricValues]) -> list[Row]:
     """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval."""
     rows = []
     for metric in measured:

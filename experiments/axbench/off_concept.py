@@ -1,0 +1,100 @@
+"""What steering towards one concept does to the others: every concept read in the steered answers, by linear probes.
+
+No judge has a part in it. The probes read the unsteered model's states of the answers' tokens, so that a direction is
+not found merely because it was added.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.axbench.config import NAME
+from experiments.axbench.context import ComparisonContext
+from experiments.axbench.generation import Unsteered
+from experiments.axbench.judging import RatedTrials
+from experiments.axbench.layer import LayerComparison
+from workbench.artifacts.vector import Vector
+from workbench.evaluation.steering import BLOCK, Trial
+from workbench.evaluation.summary import Number, average_numbers, rows_of
+from workbench.methods.capabilities import ScoresStates
+from workbench.methods.readers import read_texts
+from workbench.runs.executors import UnitWork
+from workbench.runs.files import digest
+from workbench.runs.rows import Row
+from workbench.runs.units import Inputs
+
+READER = "probe"
+"""The method that reads the answers."""
+Changes = Mapping[Trial, Float[np.ndarray, " concept"]]
+"""For each answer how much more of every concept it carries than the unsteered answer to the same instruction, in
+units of the largest reading on held-out text; NaN for an answer without text."""
+
+
+def off_concept(comparison: LayerComparison, unsteered: Unsteered, rated: RatedTrials) -> list[Row]:
+    """Stage: what steering changes in the reading of the own concept and of the others, and how often the own fell."""
+    numbers = []
+    for trial, change in read_changes(comparison, "reported", rated, unsteered).items():
+        own = comparison.context.concepts.index(trial.concept)
+        others = np.delete(change, own)
+        values = {
+            "own": change[own],
+            "others": others.mean() if len(others) else np.nan,
+            "wrong_way": np.nan if np.isnan(change[own]) else float(change[own] < 0),
+        }
+        for name, value in values.items():
+            numbers.append(Number(trial.method, f"off_concept.{name}", trial.concept, trial.seed, value))
+    return rows_of(NAME, comparison.layer, average_numbers(numbers))
+
+
+def read_changes(comparison: LayerComparison, stage: str, rated: RatedTrials, unsteered: Unsteered) -> Changes:
+    """Stage: every concept read in every answer, less what is read in the unsteered one."""
+    answers = {trial: (trial.instruction, sample.text) for trial, (sample, _) in rated.items()}
+    plain = {trial: (trial.instruction, unsteered[trial.instruction, trial.seed].text) for trial in rated}
+    pairs = sorted({*answers.values(), *plain.values()})
+    blocks = [tuple(pairs[start : start + BLOCK]) for start in range(0, len(pairs), BLOCK)]
+    works = [ReadAnswers(comparison.layer, stage, block) for block in blocks]
+    matrices = comparison.context.executor.finish(comparison.context, works, f"read answers ({comparison.layer})")
+    rows = [np.array(row, dtype=np.float64) for matrix in matrices for row in matrix]  # None becomes NaN
+    read = dict(zip(pairs, rows, strict=True))
+    return {trial: read[answers[trial]] - read[plain[trial]] for trial in rated}
+
+
+@dataclass(frozen=True)
+class ReadAnswers(UnitWork[ComparisonContext]):
+    """A unit of work: every concept read in some answers."""
+
+    layer: int
+    stage: str
+    pairs: tuple[tuple[str, str], ...]
+    """Instructions and answers."""
+
+    @property
+    def name(self) -> str:
+        """See Work."""
+        return f"read_answers/{self.stage}/{self.layer}/{digest(self.pairs)[:16]}"
+
+    def inputs(self, context: ComparisonContext) -> Inputs:
+        """See UnitWork."""
+        digests = context.once(LayerComparison, self.layer).fit_digests
+        readers = digest([digests[READER, concept.name] for concept in context.concepts.targets])
+        return {**context.model.identity, "artifacts": readers, "version": 1}
+
+    def compute(self, context: ComparisonContext) -> list[list[float | None]]:
+        """The reading of each answer for each concept; None for an answer without text."""
+        comparison, model = context.once(LayerComparison, self.layer), context.model
+        method, artifacts = comparison.fitted[READER]
+        assert isinstance(method, ScoresStates)
+        units = [artifact.unit if isinstance(artifact, Vector) else 1.0 for artifact in artifacts]
+        written = [at for at, (_, text) in enumerate(self.pairs) if text.strip()]
+        found: list[list[float | None]] = [[None] * len(artifacts) for _ in self.pairs]
+        if written:
+            asked, texts = zip(*(self.pairs[at] for at in written), strict=True)
+            tokens = model.tokenize(list(asked), list(texts), chat=bool(model.tokenizer.chat_template))
+            states = model.read(tokens, comparison.site, positions="response")
+            readers = {READER: [method.reader(artifact) for artifact in artifacts]}
+            matrix = read_texts(readers, states.x(comparison.site), states.row, len(written))[READER]
+            for at, row in zip(written, matrix.tolist(), strict=True):
+                found[at] = [value / unit for value, unit in zip(row, units, strict=True)]
+        return found
