@@ -129,7 +129,7 @@ def _joined(rows: list[Row]) -> Estimate | None:
         return None
     if len(valued) == 1:
         value, row = valued[0]
-        return Estimate(value, row.low, row.high, row.n)
+        return Estimate(value, row.low, row.high, row.n, row.note)
     counted = [row.n for _, row in valued if row.n is not None]
     return Estimate(fmean(value for value, _ in valued), n=sum(counted) if counted else None)
 

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.erasure.concepts import ErasureContext
 from experiments.erasure.methods import METHODS
 from experiments.erasure.words import METHODS as BY_WORDS
-from workbench.evaluation.intervals import paired_difference
+from workbench.evaluation.differences import paired_difference
 from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
