@@ -66,7 +66,7 @@ class Coverage:
     @classmethod
     def of(cls, kind: Kind, n: int, repeats: int, seed: int) -> "Coverage":
         """Simulate one kind."""
-        rng = np.random.default_rng([seed, n])
+        rng = np.random.default_rng([seed, n, *kind.name.encode()])
         found = [kind.estimate(rng, n) for _ in range(repeats)]
         ends = np.array([(one.low, one.high) for one in found if one.low is not None], dtype=float).reshape(-1, 2)
         held = (ends[:, 0] <= kind.truth) & (kind.truth <= ends[:, 1])

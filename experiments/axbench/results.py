@@ -45,7 +45,9 @@ class Results:
     judge: str | None = None
     """Who rated the generations; None in a comparison without ratings."""
     baseline: str | None = None
-    """The method that win rates and differences are against."""
+    """The method that win rates are against."""
+    texts: int | None = None
+    """The evaluation texts of the concept that has the fewest, where that is known."""
     headline: tuple[str, ...] = HEADLINE
     """The metrics of the first table."""
 

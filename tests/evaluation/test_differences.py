@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from workbench.evaluation.differences import Difference, paired_difference
-from workbench.evaluation.intervals import ALL_EQUAL
+from workbench.evaluation.intervals import ALL_EQUAL, TOO_FEW
 from workbench.evaluation.metrics import MetricError
 
 
@@ -76,7 +76,7 @@ def test_swapping_the_sides_flips_the_difference_and_keeps_p(rng: np.random.Gene
     ("a", "expected"),
     [
         ([np.nan, np.nan], Difference(None, None, None, None, 0, 2, 0.95)),
-        ([np.nan, 0.5], Difference(0.5, None, None, 1.0, 1, 1, 0.95)),
+        ([np.nan, 0.5], Difference(0.5, None, None, 1.0, 1, 1, 0.95, None, TOO_FEW)),
         ([0.0] * 8, Difference(0.0, None, None, 1.0, 8, 0, 0.95, None, ALL_EQUAL)),
         ([2.0] * 8, Difference(2.0, None, None, 2 / 2**8, 8, 0, 0.95, None, ALL_EQUAL)),
     ],

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from workbench.evaluation.intervals import ALL_EQUAL, blocks_of, check_finite, written
+from workbench.evaluation.intervals import ALL_EQUAL, TOO_FEW, blocks_of, check_finite, written
 from workbench.evaluation.metrics import MetricError
 
 _EXACT_UP_TO = 12
@@ -69,7 +69,7 @@ def paired_difference(
     place = int((1 - level) * len(least) + 1e-9)  # so many signs may be as far at a shift that is rejected
     low, high = float(np.sort(least)[place]), float(-np.sort(-most)[place])
     if not np.isfinite([low, high]).all():
-        return Difference(mean, None, None, p, n, missing, level, detectable_difference(kept))
+        return Difference(mean, None, None, p, n, missing, level, detectable_difference(kept), TOO_FEW)
     if low == high:
         return Difference(mean, None, None, p, n, missing, level, None, ALL_EQUAL)
     return Difference(mean, low, high, p, n, missing, level, detectable_difference(kept))

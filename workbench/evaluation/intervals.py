@@ -36,8 +36,10 @@ CountStatistic = Callable[[np.ndarray], np.ndarray]
 _NUMBERS_AT_ONCE = 2**21
 _FEW = 10
 _EQUAL = 1e-12
+_SPACINGS = 10_000
 
 ALL_EQUAL = "no interval: all values are equal"
+TOO_FEW = "no interval: too few pairs"
 BOUNDED = "covers 98 to 99 %"
 
 
@@ -105,7 +107,7 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     equal = np.ptp(units) <= _EQUAL * np.abs(units).max()
     if bounds is not None and (equal or _crowded(units, bounds)):
-        low, high = bounded_mean(units, bounds, level=level, draws=draws, rng=rng)
+        low, high = bounded_mean(units, bounds, level=level, rng=rng)
         return replace(found, low=low, high=high, note=BOUNDED)
     if equal:
         return replace(found, note=ALL_EQUAL)
@@ -116,7 +118,7 @@ def bootstrap(
 
 
 def bounded_mean(
-    values: Float[np.ndarray, " value"], bounds: Bounds, *, level: float, draws: int, rng: np.random.Generator
+    values: Float[np.ndarray, " value"], bounds: Bounds, *, level: float, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Interval of the mean of values that cannot leave `bounds`, which it holds to whatever few values say.
 
@@ -128,7 +130,7 @@ def bounded_mean(
     means = np.concatenate(
         [
             weights[:, :n] @ values[:, None] + weights[:, n:] * np.array(bounds)
-            for size in blocks_of(draws, n)
+            for size in blocks_of(_SPACINGS, n)
             for weights in [rng.dirichlet(np.ones(n + 1), size=size)]
         ]
     )  # [draw, bound]

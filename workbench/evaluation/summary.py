@@ -135,6 +135,18 @@ def _against(by_method: Mapping[str, Mapping[str, float]], control: str) -> dict
     }
 
 
+def above_zero(experiment: str, layer: int, measured: Iterable[MetricValues], name: str) -> list[Row]:
+    """On how many of the n concepts that have a value it is above 0: a row of the metric `name` for each method."""
+    rows = []
+    for metric in measured:
+        known = [value for value in metric.by_concept().values() if not np.isnan(value)]
+        count = sum(value > 0 for value in known)
+        rows.append(
+            Row(experiment=experiment, layer=layer, method=metric.method, metric=name, value=count, n=len(known))
+        )
+    return rows
+
+
 def win_values(scores: Sequence[MetricValues], baseline: str) -> list[MetricValues]:
     """For each concept 1 where a method scores above the baseline, 0.5 at a tie, 0 below, NaN where one is missing."""
     by_method = {metric.method: metric.values for metric in scores}

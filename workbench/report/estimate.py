@@ -21,8 +21,10 @@ class Estimate:
     @classmethod
     def of(cls, found: Measured | None) -> "Estimate | None":
         """An interval, a difference or a row as a cell of a table; None where it is missing or has no value."""
-        return None if found is None or found.value is None else cls(
-            found.value, found.low, found.high, found.n, found.note
+        return (
+            None
+            if found is None or found.value is None
+            else cls(found.value, found.low, found.high, found.n, found.note)
         )
 
     @property
