@@ -134,7 +134,9 @@ def bounded_mean(
             for weights in [rng.dirichlet(np.ones(n + 1), size=size)]
         ]
     )  # [draw, bound]
-    return float(np.quantile(means[:, 0], (1 - level) / 2)), float(np.quantile(means[:, 1], (1 + level) / 2))
+    ends = np.quantile(means[:, 0], (1 - level) / 2), np.quantile(means[:, 1], (1 + level) / 2)
+    low, high = np.clip(ends, *bounds)  # a mean of ones may come out larger than 1
+    return float(low), float(high)
 
 
 def bootstrap_stratified(
