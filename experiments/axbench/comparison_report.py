@@ -38,8 +38,9 @@ NOTES = (
     "Intervals: 95 %, over concepts: widened percentile bootstrap; of geometric means on the log scale; where most "
     "values lie at a bound, Gaffke's, and then the cell says how often it holds. Differences are paired over concepts: "
     "p of a sign-flip test, the interval of the shifts that it does not reject, uncorrected; Holm's correction over "
-    "the methods that are compared with one control. The smallest detectable difference has 80 % power at an uncorrected "
-    "5 %. docs/statistics.md has the simulated coverage. Cost is the time to fit all concepts on stored states.",
+    "the methods that are compared with one control. The smallest detectable difference has 80 % power at 5 %, "
+    "uncorrected. docs/statistics.md has the simulated coverage. Cost is the time to fit all concepts on stored "
+    "states.",
 )
 
 
