@@ -54,5 +54,9 @@ def test_copies_of_items_change_no_interval_and_one_group_has_none(rng: np.rando
     alone = bounds(*bootstrap_clusters(np.arange(40), pair_share(scores, labels)))
     five = pair_share(np.tile(scores, 5), np.tile(labels, 5))
     np.testing.assert_allclose(bounds(*bootstrap_clusters(np.tile(np.arange(40), 5), five)), alone, atol=0.02)
+    [perfect] = bootstrap_clusters(np.arange(40), pair_share(labels * 1.0, labels), bounds=(0.0, 1.0))
+    assert bounds(perfect) == (1.0, pytest.approx(0.025 ** (1 / 20)), 1.0)
+    [wrong] = bootstrap_clusters(np.arange(40), pair_share(labels * -1.0, labels), bounds=(0.0, 1.0))
+    assert bounds(wrong) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
     [one_group] = bootstrap_clusters(np.zeros(40, int), pair_share(scores, labels))
     assert one_group.low is None

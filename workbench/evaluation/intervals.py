@@ -170,20 +170,18 @@ def bootstrap_stratified(
     found = Interval(value, None, None, n, missing, level)
     if least < 2:
         return found
-    if statistic is auroc and value in (0, 1):
-        reach = ((1 - level) / 2) ** (1 / least)
-        return replace(found, low=value * reach, high=1 - (1 - value) * reach)
     rng = np.random.default_rng(seed)
     spread = [
         statistic(np.concatenate([side[rng.integers(len(side), size=(len(side), size))] for side in sides]), labels)
         for size in blocks_of(draws, n)
     ]
-    return _expanded(found, np.concatenate(spread), least)
+    return _expanded(found, np.concatenate(spread), least, (0.0, 1.0) if statistic is auroc else None, least)
 
 
 def bootstrap_clusters(
     groups: Int[np.ndarray, " item"],
     *statistics: CountStatistic,
+    bounds: Bounds | None = None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -192,7 +190,8 @@ def bootstrap_clusters(
 
     For items that share a source (a template, a subject): n counts the groups. All statistics see the same draws. One
     for which a statistic is NaN, such as one that misses a class, is left out; with one group there is no interval.
-    Where it is NaN for the items as they are, the value is None.
+    Where it is NaN for the items as they are, the value is None. A value at one of the `bounds` of the statistics, which
+    no draw leaves (a perfect accuracy), has the Clopper-Pearson interval of half as many groups, disjoint pairs of them.
     """
     _check(level, draws)
     labels, place = np.unique(groups, return_inverse=True)
@@ -209,6 +208,8 @@ def bootstrap_clusters(
             Interval(None if np.isnan(value) else float(value), None, None, len(labels), 0, level),
             np.concatenate([*spread, np.empty(0)]),
             len(labels),
+            bounds,
+            len(labels) // 2,
         )
         for spread, value in zip(found, values, strict=True)
     ]
@@ -302,16 +303,32 @@ def _widening(n: int, level: float) -> float:
     return float(t.ppf(tail, n - 1) / norm.ppf(tail) * np.sqrt(n / (n - 1)))
 
 
-def _expanded(found: Interval, spread: np.ndarray, n: int) -> Interval:
-    """With percentiles farther out than the level's, as far as n units ask for: never outside what the draws gave."""
+def _expanded(found: Interval, spread: np.ndarray, n: int, bounds: Bounds | None, pairs: int) -> Interval:
+    """With percentiles farther out than the level's, as far as n units ask for: never outside what the draws gave.
+
+    Draws that all lie at a bound say as much as so many pairs of which none is in the wrong order.
+    """
     drawn = spread[~np.isnan(spread)]
     if not len(drawn):
         return found
     tail = norm.sf(norm.ppf((1 + found.level) / 2) * _widening(n, found.level))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     if high - low <= _EQUAL * max(abs(low), abs(high)):
-        return replace(found, note=ALL_EQUAL)
+        return _perfect(found, bounds, pairs)
     return replace(found, low=float(low), high=float(high))
+
+
+def _perfect(found: Interval, bounds: Bounds | None, pairs: int) -> Interval:
+    """The Clopper-Pearson interval where the value is one of the bounds, none where it is not."""
+    if bounds is None or found.value is None:
+        return replace(found, note=ALL_EQUAL)
+    low, high = bounds
+    reach = ((1 - found.level) / 2) ** (1 / pairs) * (high - low)
+    if high - found.value <= _EQUAL:
+        return replace(found, low=low + reach, high=high)
+    if found.value - low <= _EQUAL:
+        return replace(found, low=low, high=high - reach)
+    return replace(found, note=ALL_EQUAL)
 
 
 def _exponentiated(found: Interval) -> Interval:
