@@ -125,7 +125,7 @@ def _stratified(shift: float) -> Estimator:
 
     def estimate(rng: np.random.Generator, n: int) -> Interval:
         labels = np.arange(n * (1 + NEGATIVES)) < n
-        return bootstrap_stratified(rng.normal(size=len(labels)) + shift * labels, labels)
+        return bootstrap_stratified(rng.normal(size=len(labels)) + shift * labels, labels, draws=1000)
 
     return estimate
 

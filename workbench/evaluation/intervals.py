@@ -171,15 +171,11 @@ def bootstrap_stratified(
     if least < 2:
         return found
     rng = np.random.default_rng(seed)
-    if statistic is auroc:
-        area = pair_share(np.concatenate(sides), labels)  # from counts, 30 times as fast as from drawn scores
-        spread = [area(_counts_of(sides, size, rng)) for size in blocks_of(draws, n)]
-        return _expanded(found, np.concatenate(spread), least, (0.0, 1.0), least)
     spread = [
         statistic(np.concatenate([side[rng.integers(len(side), size=(len(side), size))] for side in sides]), labels)
         for size in blocks_of(draws, n)
     ]
-    return _expanded(found, np.concatenate(spread), least, None, least)
+    return _expanded(found, np.concatenate(spread), least, (0.0, 1.0) if statistic is auroc else None, least)
 
 
 def bootstrap_clusters(
@@ -286,12 +282,6 @@ def blocks_of(draws: int, numbers: int) -> Iterator[int]:
 def _resampled(values: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Samples [draw, value] with replacement."""
     return (values[rng.integers(len(values), size=(size, len(values)))] for size in blocks_of(draws, len(values)))
-
-
-def _counts_of(sides: tuple[np.ndarray, ...], size: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each item was drawn [draw, item], each side as often as it has items."""
-    drawn = [rng.multinomial(len(side), np.full(len(side), 1 / len(side)), size=size) for side in sides]
-    return np.concatenate(drawn, axis=1).astype(np.float64)
 
 
 def _group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
