@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from workbench.evaluation.differences import Difference, paired_difference
+from workbench.evaluation.differences import SKEWED, Difference, paired_difference
 from workbench.evaluation.intervals import ALL_EQUAL, TOO_FEW
 from workbench.evaluation.metrics import MetricError
 
@@ -114,6 +114,11 @@ def test_the_interval_holds_the_shifts_that_all_signs_do_not_reject(rng: np.rand
 
     _, low, high = bounds(paired_difference(differences, np.zeros(9)))
     assert [rejected(shift) for shift in (low - 1e-6, low + 1e-6, high - 1e-6, high + 1e-6)] == [1, 0, 0, 1]
+
+
+def test_skewed_differences_say_what_that_costs(rng: np.random.Generator) -> None:
+    assert paired_difference(rng.exponential(size=30) ** 2, np.zeros(30)).note == SKEWED
+    assert paired_difference(np.linspace(-1, 2, 30), np.zeros(30)).note == ""
 
 
 def test_of_normal_differences_the_interval_is_near_students(rng: np.random.Generator) -> None:
