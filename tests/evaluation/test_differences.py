@@ -85,6 +85,11 @@ def test_few_or_equal_pairs_have_a_documented_difference(a: list[float], expecte
     assert paired_difference(np.array(a), np.zeros(len(a))) == expected
 
 
+def test_differences_that_are_equal_but_for_rounding_have_no_interval() -> None:
+    a = np.array([0.3, 0.6, 0.9, 1.1, 1.7, 0.7, 0.4])
+    assert paired_difference(a, a - 0.1).note == ALL_EQUAL
+
+
 @pytest.mark.parametrize("n", [3, 6, 7, 10, 12, 13, 25])
 @pytest.mark.parametrize("kind", ["normal", "skewed", "mostly 0", "few values"])
 def test_interval_and_p_never_contradict_each_other(n: int, kind: str, rng: np.random.Generator) -> None:

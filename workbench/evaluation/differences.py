@@ -12,6 +12,8 @@ from workbench.evaluation.intervals import ALL_EQUAL, TOO_FEW, blocks_of, check_
 from workbench.evaluation.metrics import MetricError
 
 _EXACT_UP_TO = 12
+_NEARLY = 1e-9
+"""Numbers whose difference is a smaller share of them are equal but for rounding."""
 _POWER, _ALPHA = 0.8, 0.05
 _ASKEW = 1.0
 """Skewness: two standard errors of that of 30 normal differences."""
@@ -76,7 +78,7 @@ def paired_difference(
     low, high = float(np.sort(least)[place]), float(-np.sort(-most)[place])
     if not np.isfinite([low, high]).all():
         return Difference(mean, None, None, p, n, missing, level, detectable_difference(kept), TOO_FEW)
-    if low == high:
+    if np.ptp(kept) <= _NEARLY * np.abs(kept).max():
         return Difference(mean, None, None, p, n, missing, level, None, ALL_EQUAL)
     note = SKEWED if abs(skew(kept)) > _ASKEW else ""
     return Difference(mean, low, high, p, n, missing, level, detectable_difference(kept), note)
@@ -127,7 +129,7 @@ def _turning_points(
     values). Where no sign or every sign is flipped, that is everywhere. One that is 0 but for rounding is 0.
     """
     n, total = len(differences), differences.sum()
-    nearly = 1e-9 * np.abs(differences).mean()
+    nearly = _NEARLY * np.abs(differences).mean()
     points = []
     for flipped in _flips(n, permutations, rng):
         size, sums = flipped.sum(1), flipped @ differences
