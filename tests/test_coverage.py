@@ -13,8 +13,8 @@ def test_coverage_counts_hits_widths_missing_intervals_and_contradictions() -> N
     samples = iter(range(300))
 
     def estimate(rng: np.random.Generator, n: int) -> Interval:
-        ends = [(None, None), (-1.0, 1.0), (1.0, 5.0)][next(samples) % 3]
-        return Interval(0.0, *ends, n, 0, 0.95)
+        low, high = [(None, None), (-1.0, 1.0), (1.0, 5.0)][next(samples) % 3]
+        return Interval(0.0, low, high, n, 0, 0.95)
 
     found = Coverage.of(Kind("a", "b", 0.0, estimate), 10, 300, 0)
     assert (found.held, found.width, found.contradictions) == (0.5, 3.0, 0)

@@ -226,7 +226,7 @@ def test_auroc_interval_equals_scipys_two_sample_bootstrap(rng: np.random.Genera
         vectorized=False,
         n_resamples=2000,
         rng=rng,
-        confidence_level=1 - 2 * scipy.stats.norm.sf(1.96 * widening(30)),
+        confidence_level=float(1 - 2 * scipy.stats.norm.sf(1.96 * widening(30))),
     )
     assert got.value == pytest.approx(roc_auc_score(labels, scores))
     np.testing.assert_allclose(bounds(got)[1:], expected.confidence_interval, atol=0.02)
