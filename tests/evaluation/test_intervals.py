@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score
 from workbench.evaluation.intervals import (
     ALL_EQUAL,
     BOUNDED,
+    NEAR_END,
     Interval,
     bootstrap,
     bootstrap_stratified,
@@ -252,6 +253,14 @@ def test_a_perfect_auroc_has_the_clopper_pearson_interval_of_its_pairs() -> None
     labels = np.arange(27) < 9
     np.testing.assert_allclose(bounds(bootstrap_stratified(labels * 1.0, labels))[1:], expected)
     np.testing.assert_allclose(bounds(bootstrap_stratified(labels * -1.0, labels))[1:], (0, 1 - expected.low))
+
+
+def test_an_auroc_near_1_says_that_its_interval_falls_short(rng: np.random.Generator) -> None:
+    labels = np.arange(60) < 20
+    scores = labels + rng.uniform(0, 1, 60)
+    for swapped, note in ((0, ""), (1, NEAR_END), (6, "")):
+        moved = np.where(np.arange(60) < swapped, 0.5, scores)
+        assert bootstrap_stratified(moved, labels).note == note
 
 
 def test_auroc_interval_takes_another_statistic(rng: np.random.Generator) -> None:
