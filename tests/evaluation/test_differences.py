@@ -77,6 +77,7 @@ def test_swapping_the_sides_flips_the_difference_and_keeps_p(rng: np.random.Gene
     [
         ([np.nan, np.nan], Difference(None, None, None, None, 0, 2, 0.95)),
         ([np.nan, 0.5], Difference(0.5, None, None, 1.0, 1, 1, 0.95, None, TOO_FEW)),
+        ([1.0, 2.0, 3.0], Difference(2.0, None, None, 0.25, 3, 0, 0.95, None, TOO_FEW)),
         ([0.0] * 8, Difference(0.0, None, None, 1.0, 8, 0, 0.95, None, ALL_EQUAL)),
         ([2.0] * 8, Difference(2.0, None, None, 2 / 2**8, 8, 0, 0.95, None, ALL_EQUAL)),
     ],

@@ -77,7 +77,7 @@ def paired_difference(
     place = int((1 - level) * len(least) + 1e-9)  # so many signs may be as far at a shift that is rejected
     low, high = float(np.sort(least)[place]), float(-np.sort(-most)[place])
     if not np.isfinite([low, high]).all():
-        return Difference(mean, None, None, p, n, missing, level, detectable_difference(kept), TOO_FEW)
+        return Difference(mean, None, None, p, n, missing, level, None, TOO_FEW)
     if np.ptp(kept) <= _NEARLY * np.abs(kept).max():
         return Difference(mean, None, None, p, n, missing, level, None, ALL_EQUAL)
     note = SKEWED if abs(skew(kept)) > _ASKEW else ""
