@@ -39,8 +39,12 @@ NOTES = (
     "Side effect: KL(unsteered || steered) of the next token, in nats, over the first 32 response tokens of neutral "
     "evaluation texts at the chosen strength. Perplexity is that of the answer under the unsteered model given the "
     "plain instruction, for every method.",
-    "Intervals: percentile bootstrap over concepts, 95 %. Differences are paired over concepts, with p values from a "
-    "sign-flip permutation test, adjusted by Holm over methods. Cost is the time to fit all concepts on stored states.",
+    "Intervals: 95 %, over concepts: widened percentile bootstrap; of geometric means on the log scale; where most "
+    "values lie at a bound, Gaffke's, and then the cell says how often it holds. Differences are paired over concepts: "
+    "p of a sign-flip test, the interval of the shifts that it does not reject, uncorrected; Holm's correction over "
+    "the methods that are compared with one control. The smallest detectable difference has 80 % power at 5 %, "
+    "uncorrected. docs/statistics.md has the simulated coverage. Cost is the time to fit all concepts on stored "
+    "states.",
 )
 
 
@@ -97,6 +101,7 @@ def build_report(results: LayerResults) -> Document:
         methods=(*(_note(comparison, name) for name in context.methods), *([PLAIN] if config.steered else [])),
         judge=judge,
         baseline=config.baseline if config.baseline in config.steered else None,
+        texts=min(len(context.concepts.rows(target.name, "evaluation")) for target in context.concepts.targets),
     )
     return Document(
         title="Reading and writing concepts",

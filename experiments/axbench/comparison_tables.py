@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from experiments.axbench.metric_descriptions import DETECTION, STEERING, Metric, metric
+from experiments.axbench.metric_descriptions import CONTROLS, DETECTION, STEERING, Metric, comparison_metrics, metric
 from experiments.axbench.results import MethodNote, Results
+from workbench.evaluation.summary import difference_metric
 from workbench.report.blocks import Column, Entry, Missing, Table
 from workbench.report.estimate import Estimate
 
-_AGAINST_BASELINE = ("steering.win_rate", "steering.difference", "steering.p_holm")
 _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 _Rows = tuple[tuple[str, tuple[Entry, ...]], ...]
@@ -25,10 +25,10 @@ def details(results: Results) -> tuple[Table, ...]:
     for name, title, metrics in (
         ("detection", "Detection in detail", DETECTION),
         ("steering", "Steering in detail", STEERING),
-        ("comparison", "Paired comparisons with the baseline", ("steering.difference", "steering.p_holm")),
     ):
         if measured := tuple(each for each in metrics if results.has(each)):
             tables.append(method_table(results, name, title, measured))
+    tables += (comparison_table(results, name, control) for name in CONTROLS for control in controls_of(results, name))
     if len(results.seeds) > 1 and results.has("steering.score", by_concept=True):
         tables.append(seed_table(results))
     return tuple(tables)
@@ -47,6 +47,19 @@ def method_table(results: Results, name: str, title: str, metrics: Iterable[str]
     columns = tuple(_column(each, f"{_label(each, results)}{_ARROWS[each.better]}", each.meaning) for each in shown)
     caption = _caption(shown, results, "concepts", rows)
     return Table(name=name, title=title, caption=caption, corner="Method", columns=columns, rows=rows)
+
+
+def controls_of(results: Results, name: str) -> tuple[str, ...]:
+    """The methods that others were compared with on a metric: those of the plan first."""
+    methods = (note.name for note in results.methods)
+    order = dict.fromkeys((*CONTROLS[name], *methods))
+    return tuple(control for control in order if results.has(difference_metric(name, control)))
+
+
+def comparison_table(results: Results, name: str, control: str) -> Table:
+    """Every method against one control on one metric, with what could have been seen."""
+    title = f"{metric(name).label} against {results.note(control).label}, paired over concepts"
+    return method_table(results, f"against-{slug(name)}-{slug(control)}", title, comparison_metrics(name, control))
 
 
 def seed_table(results: Results) -> Table:
@@ -114,7 +127,7 @@ def _bare(rows: Iterable[tuple[str, tuple[Entry, ...]]]) -> _Rows:
 
 def _label(shown: Metric, results: Results) -> str:
     """The head of a metric's column, with the baseline it is against."""
-    if shown.name in _AGAINST_BASELINE[:2] and results.baseline is not None:
+    if shown.name == "steering.win_rate" and results.baseline is not None:
         return f"{shown.label} against {results.note(results.baseline).label}"
     return shown.label
 
@@ -124,8 +137,10 @@ def _column(shown: Metric, label: str, meaning: str) -> Column:
 
 
 def _why(recorded: bool, shown: Metric, results: Results, note: MethodNote) -> str:
-    if note.name == results.baseline and shown.name in _AGAINST_BASELINE:
+    if note.name == results.baseline and shown.name == "steering.win_rate":
         return "The baseline itself."
+    if f"_minus_{note.name}" in shown.name:
+        return "The control itself."
     if note.limits:
         return note.limits
     return "Measured, and no value came of it." if recorded else "Not measured in this run."

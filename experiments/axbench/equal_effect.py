@@ -9,6 +9,7 @@ from scipy.integrate import trapezoid
 from experiments.axbench.config import NAME
 from experiments.axbench.generation import Unsteered
 from experiments.axbench.layer import LayerComparison
+from experiments.axbench.metric_descriptions import CONTROLS, KINDS
 from experiments.axbench.off_concept import READER, read_changes
 from experiments.axbench.scores import PARTS, ratings_of
 from experiments.axbench.side_effects import match_side_effects
@@ -42,11 +43,11 @@ def match_kl(comparison: LayerComparison, unsteered: Unsteered) -> list[Row]:
                 of_level += [Number(method, name, concept, seed, np.nan) for name in missing for seed in seeds]
         numbers += [replace(one, strength=level) for one in of_level]
     measured, rows = average_numbers(numbers), list[Row]()
+    controls = dict.fromkeys((context.config.baseline, *CONTROLS["steering.score"]))
     for level in context.config.levels:
-        scores = [one for one in measured if (one.metric, one.strength) == ("at_kl.score", level)]
-        found = comparisons(NAME, layer, scores, context.config.baseline, "at_kl")
-        rows += [replace(row, strength=level) for row in found]
-    return rows_of(NAME, layer, [*measured, *_areas(measured, context.config.levels)]) + rows
+        of_this = [one for one in measured if one.strength == level]
+        rows += [replace(row, strength=level) for row in comparisons(NAME, layer, of_this, "at_kl.score", controls)]
+    return rows_of(NAME, layer, [*measured, *_areas(measured, context.config.levels)], KINDS) + rows
 
 
 def _areas(measured: Sequence[MetricValues], levels: Sequence[float]) -> Iterator[MetricValues]:

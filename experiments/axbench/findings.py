@@ -2,24 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 
-from experiments.axbench.comparison_tables import entry
-from experiments.axbench.metric_descriptions import metric
+from experiments.axbench.comparison_tables import controls_of, entry
+from experiments.axbench.metric_descriptions import comparison_metrics, metric
 from experiments.axbench.results import Results
 from workbench.report.blocks import Card, Missing
 from workbench.report.estimate import Estimate, counts
-from workbench.text import listed
+from workbench.text import listed, number
 
-_ALPHA = 0.05
+ALPHA = 0.05
+FEWEST_CONCEPTS, FEWEST_TEXTS = 8, 20
+"""With fewer there is no verdict."""
 
 
 def findings(results: Results) -> tuple[str, ...]:
-    """Who reads above chance, who writes best, who differs from the baseline; a sentence for each that was measured."""
-    sentences = (
-        *_detection(results),
-        *_steering(results),
-        *_against_baseline(results),
-    )
-    return tuple(sentences)
+    """Who reads best and who writes best, and who differs from the controls, or why that is not said.
+
+    A difference is decided where its Holm-corrected p is at most 5 %; else the sentence names the smallest that these
+    concepts would have shown.
+    """
+    return (*_detection(results), *_steering(results))
 
 
 def gaps(results: Results, cards: Sequence[Card]) -> tuple[str, ...]:
@@ -45,15 +46,13 @@ def _detection(results: Results) -> Iterable[str]:
     found = _ranked(results, "detection.auroc")
     if not found:
         return
-    chance = 0.5
-    above = [label for label, estimate in found if estimate.reach[0] > chance]
-    unclear = [label for label, estimate in found if estimate.reach[0] <= chance <= estimate.reach[1]]
     best, estimate = found[0]
     yield (
-        f"Reading: {len(above)} of {len(found)} methods tell texts with the concept from texts without it better than "
-        f"chance{': ' + listed(above) if above else ''}. Highest is {best} with an AUROC of {_brackets(estimate)}, "
-        f"{counts(each for _, each in found)} concepts."
-        + (f" Not told apart from chance: {listed(unclear)}." if unclear else "")
+        f"Reading: {best} tells texts with the concept from texts without it best, with an AUROC of "
+        f"{_brackets(estimate)}; {counts(each for _, each in found)} concepts."
+    )
+    yield from _verdicts(
+        results, "detection.auroc", ("read", "reads"), "Better than chance is better than this control."
     )
 
 
@@ -64,26 +63,54 @@ def _steering(results: Results) -> Iterable[str]:
     best = [f"{label} {_brackets(estimate)}" for label, estimate in found[:3]]
     counted = counts(estimate for _, estimate in found)
     yield f"Writing: the highest steering scores, from 0 to 2, are those of {listed(best)}; {counted} concepts."
+    if above := _ranked(results, "steering.concepts_above_0"):
+        said = [f"{label} {each.value:.0f} of {each.n}" for label, each in above]
+        yield f"Concepts with any answer above 0: {listed(said)}."
+    yield from _verdicts(results, "steering.score", ("steer", "steers"))
 
 
-def _against_baseline(results: Results) -> Iterable[str]:
-    if results.baseline is None:
+def _verdicts(results: Results, name: str, verb: tuple[str, str], remark: str = "") -> Iterable[str]:
+    """A sentence for each control, or one that says why there is none."""
+    if why := _too_few(results, name):
+        yield f"No verdict on who {verb[1]} better: {why}."
         return
-    sides: dict[str, list[str]] = {"above": [], "below": [], "undecided": []}
+    controls = controls_of(results, name)
+    for control in controls:
+        yield f"{_against(results, name, control, verb)} {remark if control == 'random' else ''}".strip()
+    if "random" not in controls:
+        yield f"Whether any method {verb[1]} better than chance is not judged: no random control was compared with."
+
+
+def _too_few(results: Results, name: str) -> str:
+    """Why the run is too small for a verdict, as a clause; empty where it is not."""
+    n = max((each.n for _, each in _ranked(results, name) if each.n is not None), default=None)
+    if n is not None and n < FEWEST_CONCEPTS:
+        return f"{n} concept{_plural(n)}, and it takes {FEWEST_CONCEPTS}"
+    if results.texts is not None and results.texts < FEWEST_TEXTS:
+        return f"{results.texts} evaluation text{_plural(results.texts)} a concept, and it takes {FEWEST_TEXTS}"
+    return ""
+
+
+def _against(results: Results, name: str, control: str, verb: tuple[str, str]) -> str:
+    """Which methods are above a control, which below, and for which it is not decided."""
+    difference, _, p_holm, detectable = comparison_metrics(name, control)
+    above, below, open_ = [], [], []
     for note in results.methods:
-        difference = results.estimate("steering.difference", note.name)
-        p = results.estimate("steering.p_holm", note.name)
-        if difference is not None and p is not None:
-            decided = "above" if difference.value > 0 else "below"
-            sides[decided if p.value < _ALPHA else "undecided"].append(note.label)
-    said = [
-        f"{listed(sides['above'])} steer{_s(sides['above'])} better" if sides["above"] else "",
-        f"{listed(sides['below'])} steer{_s(sides['below'])} worse" if sides["below"] else "",
-        f"for {listed(sides['undecided'])} the data do not decide" if sides["undecided"] else "",
+        found, p = results.estimate(difference, note.name), results.estimate(p_holm, note.name)
+        if found is not None and p is not None:
+            said = f"{note.label} ({_signed(found)})"
+            if p.value <= ALPHA:
+                (above if found.value > 0 else below).append(said)
+            else:
+                least = results.estimate(detectable, note.name)
+                open_.append(said if least is None else f"{said[:-1]}; {number(least.value, 2)} could have been seen)")
+    parts = [
+        f"{listed(above)} {_agreeing(above, verb)} better" if above else "",
+        f"{listed(below)} {_agreeing(below, verb)} worse" if below else "",
+        f"not decided for {listed(open_)}" if open_ else "",
     ]
-    if any(said):
-        against = results.note(results.baseline).label
-        yield f"Against {against}, paired over concepts and Holm-corrected at 5 %: {'; '.join(filter(None, said))}."
+    told = "; ".join(filter(None, parts)) or "nothing was measured"
+    return f"Against {results.note(control).label}, paired over concepts and Holm-corrected at 5 %: {told}."
 
 
 def _ranked(results: Results, name: str) -> list[tuple[str, Estimate]]:
@@ -100,5 +127,14 @@ def _brackets(estimate: Estimate) -> str:
     return Estimate(estimate.value, estimate.low, estimate.high, None).said(2)
 
 
-def _s(names: list[str]) -> str:
-    return "s" if len(names) == 1 else ""
+def _signed(estimate: Estimate) -> str:
+    """`+0.30 [0.10, 0.50]`."""
+    return f"{'+' if estimate.value > 0 else ''}{_brackets(estimate)}"
+
+
+def _agreeing(names: list[str], verb: tuple[str, str]) -> str:
+    return verb[len(names) == 1]
+
+
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from workbench.evaluation.intervals import Scale
+from workbench.evaluation.summary import MeanKind, difference_metric
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -20,6 +23,8 @@ class Metric:
     """Its smallest and largest possible value, where it has both."""
     chance: float | None = None
     """What knowing nothing gives."""
+    scale: Scale = "linear"
+    """Whether its mean over concepts is arithmetic or geometric."""
 
     @property
     def steering(self) -> bool:
@@ -33,6 +38,10 @@ def _share(name: str, label: str, meaning: str, chance: float | None = None) -> 
 
 def _rating(name: str, label: str, meaning: str) -> Metric:
     return Metric(name, label, meaning, digits=2, better="higher", span=(0.0, 2.0))
+
+
+CONTROLS = {"detection.auroc": ("random", "bag_of_words"), "steering.score": ("random", "diffmean")}
+"""The methods that every other one is compared with, by metric: the planned comparisons."""
 
 
 METRICS: dict[str, Metric] = {
@@ -81,31 +90,78 @@ METRICS: dict[str, Metric] = {
         Metric(
             "steering.perplexity",
             "Perplexity",
-            "Of the steered answer under the unsteered model, given the prompt.",
+            "Of the steered answer under the unsteered model, given the prompt; the geometric mean over concepts.",
             digits=1,
             better="lower",
+            scale="log",
         ),
         Metric(
-            "steering.difference",
-            "Difference in score",
-            "Mean over concepts of the method's score minus the baseline's.",
-            digits=2,
+            "steering.concepts_above_0",
+            "Concepts above 0",
+            "On how many of the n concepts any answer scores above 0.",
+            digits=0,
             better="higher",
-            chance=0.0,
         ),
-        Metric(
-            "steering.p_holm",
-            "p (Holm)",
-            "Two-sided p of the paired difference, corrected for many comparisons.",
-            digits=3,
-        ),
+        _rating("steering.curve", "Score by strength", "As the steering score, on the instructions that choose."),
+        _rating("steering.curve_concept", "Concept by strength", "As concept, on the instructions that choose."),
+        _rating("steering.curve_instruction", "Instruction by strength", "As instruction, on those that choose."),
+        _rating("steering.curve_fluency", "Fluency by strength", "As fluency, on the instructions that choose."),
         Metric("steering.chosen_strength", "Chosen strength", "The best on the selection half of instructions."),
         Metric(
             "side_effect.kl",
             "Side effect (KL)",
-            "Nats a token by which steering moves the model's predictions on neutral text.",
+            "Nats a token by which steering moves the model's predictions on neutral text; geometric mean.",
             digits=3,
             better="lower",
+            scale="log",
+        ),
+        _rating("at_kl.score", "Score", "Steering score where the side effect is equal."),
+        _rating(
+            "at_kl.concept", "Concept", "Is the concept in the answer, where the side effect is equal? From 0 to 2."
+        ),
+        _rating("at_kl.instruction", "Instruction", "The rating of the instruction where the side effect is equal."),
+        _rating("at_kl.fluency", "Fluency", "The rating of fluency where the side effect is equal."),
+        _rating("at_kl.area", "Frontier", "Mean concept rating along the side effect, which counts by its logarithm."),
+        Metric(
+            "at_kl.reading",
+            "Reading",
+            "How much more of the concept a linear probe reads in the answer than in the unsteered one, in units of the "
+            "largest reading on held-out text.",
+            digits=2,
+            better="higher",
+        ),
+        Metric("at_kl.strength", "Strength", "Where the side effect is equal."),
+        Metric(
+            "removal.less",
+            "Concept taken out",
+            "By how much the subtracted vector lowers the concept rating of answers that were asked for the concept.",
+            digits=2,
+            better="higher",
+            span=(-2.0, 2.0),
+        ),
+        _rating("removal.score", "Score left", "Steering score of answers asked for the concept, vector subtracted."),
+        _rating(
+            "removal.concept", "Concept left", "Concept rating of answers asked for the concept, vector subtracted."
+        ),
+        _rating("removal.instruction", "Instruction", "The rating of the instruction, vector subtracted."),
+        _rating("removal.fluency", "Fluency", "The rating of fluency, vector subtracted."),
+        Metric("removal.perplexity", "Perplexity", "Of these answers.", digits=1, better="lower", scale="log"),
+        Metric(
+            "off_concept.own",
+            "Own concept",
+            "Change in a linear probe's reading of the concept from the unsteered answer, in units of the largest reading "
+            "on held-out text.",
+            digits=2,
+            better="higher",
+        ),
+        Metric("off_concept.others", "Other concepts", "The same for the other concepts, on average.", digits=2),
+        Metric(
+            "off_concept.wrong_way",
+            "Wrong way",
+            "Share of answers that carry less of the concept than unsteered.",
+            digits=2,
+            better="lower",
+            span=(0.0, 1.0),
         ),
         Metric("cost.seconds", "Cost (s)", "Seconds to fit all concepts.", better="lower"),
     )
@@ -122,6 +178,7 @@ HEADLINE = (
 DETECTION = tuple(name for name in METRICS if name.startswith("detection."))
 STEERING = (
     "steering.score",
+    "steering.concepts_above_0",
     "steering.concept",
     "steering.instruction",
     "steering.fluency",
@@ -130,6 +187,38 @@ STEERING = (
 )
 
 
+KINDS = {name: MeanKind(metric.scale, metric.span) for name, metric in METRICS.items()}
+"""How the means over concepts are taken, for `workbench.evaluation.summary.rows_of`."""
+
+
+def comparison_metrics(name: str, control: str) -> tuple[str, ...]:
+    """The metrics of one planned comparison: the difference, its two p values, and what could be detected."""
+    difference = difference_metric(name, control)
+    return (difference, f"{difference}.p", f"{difference}.p_holm", f"{difference}.detectable")
+
+
 def metric(name: str) -> Metric:
-    """How `name` is shown; a metric that is not in METRICS goes by its own name."""
-    return METRICS.get(name, Metric(name, name, f"{name}, as the experiment records it."))
+    """How `name` is shown; a metric that nobody described goes by its own name."""
+    comparison = _described_comparison(name) if "_minus_" in name else {}
+    return (METRICS | comparison).get(name) or Metric(name, name, f"{name}, as the experiment records it.")
+
+
+def _described_comparison(name: str) -> dict[str, Metric]:
+    """The metrics of the comparison that `name` belongs to, see `workbench.evaluation.summary.comparisons`."""
+    measured, control = name.split("_minus_")
+    control = control.split(".")[0]
+    difference, p, p_holm, detectable = comparison_metrics(measured, control)
+    label = METRICS[measured].label
+    paired = f"{label} less that of {control}, paired over concepts"
+    found = (
+        Metric(difference, "Difference", f"Mean {paired}.", digits=2, better="higher", chance=0.0),
+        Metric(p, "p", f"Two-sided p of the sign-flip test: {paired}.", digits=3),
+        Metric(p_holm, "p (Holm)", f"p corrected for how many methods are compared: {paired}.", digits=3),
+        Metric(
+            detectable,
+            "Smallest detectable",
+            f"The smallest true difference that so many concepts show in 80 % of runs, uncorrected: {paired}.",
+            digits=2,
+        ),
+    )
+    return {each.name: each for each in found}

@@ -15,6 +15,7 @@ from experiments.axbench.context import ComparisonContext
 from experiments.axbench.generation import Unsteered
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
+from experiments.axbench.metric_descriptions import KINDS
 from workbench.artifacts.vector import Vector
 from workbench.evaluation.steering import BLOCK, Trial
 from workbench.evaluation.summary import Number, average_numbers, rows_of
@@ -45,7 +46,7 @@ def off_concept(comparison: LayerComparison, unsteered: Unsteered, rated: RatedT
         }
         for name, value in values.items():
             numbers.append(Number(trial.method, f"off_concept.{name}", trial.concept, trial.seed, value))
-    return rows_of(NAME, comparison.layer, average_numbers(numbers))
+    return rows_of(NAME, comparison.layer, average_numbers(numbers), KINDS)
 
 
 def read_changes(comparison: LayerComparison, stage: str, rated: RatedTrials, unsteered: Unsteered) -> Changes:

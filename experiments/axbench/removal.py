@@ -5,6 +5,7 @@ from dataclasses import replace
 from experiments.axbench.config import NAME
 from experiments.axbench.generation import Unsteered
 from experiments.axbench.layer import PROMPT, LayerComparison
+from experiments.axbench.metric_descriptions import KINDS
 from experiments.axbench.scores import ratings_of
 from experiments.axbench.strengths import SteeredAnswers, rate_answers
 from workbench.evaluation.summary import Number, average_numbers, or_nan, rows_of
@@ -33,4 +34,4 @@ def remove(comparison: LayerComparison, unsteered: Unsteered, steered: SteeredAn
     for trial, (_, rating) in removed.items():
         less = asked[trial.concept, trial.instruction, trial.seed] - or_nan(rating.concept)
         numbers.append(Number(trial.method, "removal.less", trial.concept, trial.seed, less))
-    return rows_of(NAME, comparison.layer, average_numbers(numbers))
+    return rows_of(NAME, comparison.layer, average_numbers(numbers), KINDS)

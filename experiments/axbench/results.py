@@ -45,7 +45,9 @@ class Results:
     judge: str | None = None
     """Who rated the generations; None in a comparison without ratings."""
     baseline: str | None = None
-    """The method that win rates and differences are against."""
+    """The method that win rates are against."""
+    texts: int | None = None
+    """The evaluation texts of the concept that has the fewest, where that is known."""
     headline: tuple[str, ...] = HEADLINE
     """The metrics of the first table."""
 
@@ -129,7 +131,7 @@ def _joined(rows: list[Row]) -> Estimate | None:
         return None
     if len(valued) == 1:
         value, row = valued[0]
-        return Estimate(value, row.low, row.high, row.n)
+        return Estimate(value, row.low, row.high, row.n, row.note)
     counted = [row.n for _, row in valued if row.n is not None]
     return Estimate(fmean(value for value, _ in valued), n=sum(counted) if counted else None)
 

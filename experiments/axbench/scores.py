@@ -8,11 +8,21 @@ from experiments.axbench.config import NAME
 from experiments.axbench.detection import TextScores
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
+from experiments.axbench.metric_descriptions import CONTROLS, KINDS
 from experiments.axbench.strengths import SteeredAnswers
 from workbench.evaluation.detecting import detections
 from workbench.evaluation.detection import Detection
 from workbench.evaluation.strengths import Fold
-from workbench.evaluation.summary import MetricValues, Number, average_numbers, comparisons, or_nan, rows_of, win_values
+from workbench.evaluation.summary import (
+    MetricValues,
+    Number,
+    above_zero,
+    average_numbers,
+    comparisons,
+    or_nan,
+    rows_of,
+    win_values,
+)
 from workbench.runs.rows import Row
 
 PARTS = ("concept", "instruction", "fluency")
@@ -42,7 +52,8 @@ def detection_rows(comparison: LayerComparison, scores: TextScores) -> list[Row]
             draws = np.array([[getattr(detection, attribute) for detection in repeat] for repeat in results])
             values = dict(zip(keys, draws.mean(0).tolist(), strict=True))
             measured.append(MetricValues(name, f"detection.{metric}", values))
-    return rows_of(NAME, comparison.layer, measured)
+    rows = rows_of(NAME, comparison.layer, measured, KINDS)
+    return rows + comparisons(NAME, comparison.layer, measured, "detection.auroc", CONTROLS["detection.auroc"])
 
 
 def cost_rows(comparison: LayerComparison) -> list[Row]:
@@ -56,18 +67,23 @@ def cost_rows(comparison: LayerComparison) -> list[Row]:
 
 def unsteered_rows(rated: RatedTrials) -> list[Row]:
     """The ratings of the unsteered answers, at no layer."""
-    return rows_of(NAME, None, average_numbers(ratings_of(rated)))
+    return rows_of(NAME, None, average_numbers(ratings_of(rated)), KINDS)
 
 
 def steering_rows(
     comparison: LayerComparison, steered: SteeredAnswers, side_effects: Mapping[Fold, float | None]
 ) -> list[Row]:
-    """The curves, the ratings, win rates, side effects, and differences from the baseline."""
+    """The curves, the ratings, win rates, side effects, and planned comparisons."""
     layer, baseline = comparison.layer, comparison.context.config.baseline
     measured = average_numbers([*_curves(steered), *ratings_of(steered.reported), *_by_fold(steered, side_effects)])
     scores = [values for values in measured if values.metric == "steering.score"]
     measured += win_values(scores, baseline)
-    return rows_of(NAME, layer, measured) + comparisons(NAME, layer, scores, baseline, "steering")
+    controls = dict.fromkeys((baseline, *CONTROLS["steering.score"]))
+    return [
+        *rows_of(NAME, layer, measured, KINDS),
+        *above_zero(NAME, layer, scores, "steering.concepts_above_0"),
+        *comparisons(NAME, layer, scores, "steering.score", controls),
+    ]
 
 
 def _curves(steered: SteeredAnswers) -> Iterator[Number]:

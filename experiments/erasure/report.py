@@ -7,7 +7,7 @@ import numpy as np
 from experiments.erasure.concepts import ErasureContext
 from experiments.erasure.methods import METHODS
 from experiments.erasure.words import METHODS as BY_WORDS
-from workbench.evaluation.intervals import paired_difference
+from workbench.evaluation.differences import paired_difference
 from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
@@ -50,7 +50,7 @@ NOTES = (
     "On the live model the eraser acts on every token but the chat header. KL(untouched || edited) of the next token "
     "and the rise of the loss are in nats, the mean over each response's first tokens. Random is the mean over draws "
     "of as many random directions, taken out around the mean of all tokens.",
-    "Intervals are percentile bootstraps over concepts, 95 %; those of word vectors are over words.",
+    "Intervals are widened percentile bootstraps over concepts, 95 %; those of word vectors are over words.",
 )
 
 
@@ -58,7 +58,7 @@ def build_report(bench: ErasureContext) -> Document:
     """The report of a finished run, from its rows."""
     rows = bench.run.rows()
     headline = {
-        (row.metric, row.method): Estimate(row.value, row.low, row.high, row.n)
+        (row.metric, row.method): Estimate(row.value, row.low, row.high, row.n, row.note)
         for row in rows
         if row.concept is None and row.value is not None
     }

@@ -101,7 +101,7 @@ def effect(
             edited[mine] = _log_odds(model, question, [prompts[at] for at in mine])
     group, moved = dataset.group[rows], edited - plain
     right = (plain > np.median(plain)) == label
-    [accuracy] = bootstrap_clusters(group, class_mean(right.astype(float), label))
+    [accuracy] = bootstrap_clusters(group, class_mean(right.astype(float), label), bounds=(0.0, 1.0))
     return CausalEffect(
         accuracy,
         float(plain[label].mean() - plain[~label].mean()),

@@ -130,7 +130,8 @@ def measure_probes(
         other = {name: class_mean(right[mine, k], label[name]) for name, right in found.control.items()}
         there = [name for name, right in found.control.items() if not np.isnan(right[mine, k]).any()]
         auroc, less = pair_share(scores[mine, k], label["task"]), (_less(task, other[name]) for name in there)
-        accuracy, area, *selective = bootstrap_clusters(group[mine], task, auroc, *less)
+        accuracy, area = bootstrap_clusters(group[mine], task, auroc, bounds=(0.0, 1.0))
+        selective = bootstrap_clusters(group[mine], *less)
         selectivity = dict(zip(there, selective, strict=True))
         told.append(
             MeasuredProbe(

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.linear_hypothesis.measure import PAIRS, QUANTILE, Writing, interval
 from experiments.linear_hypothesis.study import Study
 from probes.geometry.causal import is_tied
-from workbench.evaluation.intervals import paired_difference
+from workbench.evaluation.differences import paired_difference
 from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Document, Section

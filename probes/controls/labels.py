@@ -145,14 +145,13 @@ def concept_intervals(
 ) -> tuple[Interval, ...]:
     """The mean of each column with its 95 % bootstrap interval over test items; NaN is left out.
 
-    `groups` are items that share a source (a template, a document): groups are drawn first, then items within them,
-    and each group counts the same.
+    `groups` are items that share a source (a template, a document): each enters by the mean of its items.
     """
     return tuple(bootstrap(column, groups, draws=draws, seed=seed) for column in values.T)
 
 
 def over_concepts(values: Float[np.ndarray, "item concept"], *, draws: int = 2000, seed: int = 0) -> Interval:
-    """The mean over concepts, each counting the same, with its 95 % interval over concepts and their test items."""
+    """The mean over concepts, each counting the same, with its 95 % interval over concepts."""
     concept = np.broadcast_to(np.arange(values.shape[1]), values.shape)
     return bootstrap(values.ravel(), concept.ravel(), draws=draws, seed=seed)
 

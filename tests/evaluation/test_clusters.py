@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from workbench.evaluation.intervals import Interval, bootstrap_clusters, class_mean, pair_share
+from workbench.evaluation.intervals import ALL_EQUAL, Interval, bootstrap_clusters, class_mean, pair_share
 
 
 def bounds(interval: Interval) -> tuple[float, float, float]:
@@ -28,7 +29,8 @@ def test_whole_groups_equal_drawing_them_by_hand(rng: np.random.Generator) -> No
     values = roc_auc_score(labels, scores), balanced_accuracy_score(labels, scores > 0.5)
     for got, value, hand in zip(bootstrap_clusters(groups, *both, draws=4000), values, (area, accuracy), strict=True):
         assert got.value == pytest.approx(value)
-        np.testing.assert_allclose(bounds(got)[1:], np.quantile(hand, [0.025, 0.975]), atol=0.02)
+        tail = norm.sf(t.ppf(0.975, 29) * np.sqrt(30 / 29))
+        np.testing.assert_allclose(bounds(got)[1:], np.quantile(hand, [tail, 1 - tail]), atol=0.02)
         assert got.n == 30
 
 
@@ -43,7 +45,7 @@ def test_whole_groups_cover_the_truth_as_often_as_they_say(rng: np.random.Genera
         inside += low <= 0.8 <= high
     assert 0.92 <= inside / 300 <= 0.97
     [says_yes] = bootstrap_clusters(groups, class_mean(labels.astype(float), labels))
-    assert bounds(says_yes) == (0.5, 0.5, 0.5)
+    assert says_yes == Interval(0.5, None, None, 100, 0, 0.95, ALL_EQUAL)
 
 
 def test_copies_of_items_change_no_interval_and_one_group_has_none(rng: np.random.Generator) -> None:
@@ -52,5 +54,9 @@ def test_copies_of_items_change_no_interval_and_one_group_has_none(rng: np.rando
     alone = bounds(*bootstrap_clusters(np.arange(40), pair_share(scores, labels)))
     five = pair_share(np.tile(scores, 5), np.tile(labels, 5))
     np.testing.assert_allclose(bounds(*bootstrap_clusters(np.tile(np.arange(40), 5), five)), alone, atol=0.02)
+    [perfect] = bootstrap_clusters(np.arange(40), pair_share(labels * 1.0, labels), bounds=(0.0, 1.0))
+    assert bounds(perfect) == (1.0, pytest.approx(0.025 ** (1 / 20)), 1.0)
+    [wrong] = bootstrap_clusters(np.arange(40), pair_share(labels * -1.0, labels), bounds=(0.0, 1.0))
+    assert bounds(wrong) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
     [one_group] = bootstrap_clusters(np.zeros(40, int), pair_share(scores, labels))
     assert one_group.low is None

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from workbench.evaluation.intervals import (
-    holm,
-)
+from workbench.evaluation.differences import holm
 from workbench.evaluation.metrics import MetricError
 
 

@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from workbench.evaluation.summary import MetricValues, Number, average_numbers, comparisons, rows_of, win_values
+from workbench.evaluation.differences import holm
+from workbench.evaluation.intervals import BOUNDED
+from workbench.evaluation.summary import (
+    ARITHMETIC,
+    MeanKind,
+    MetricValues,
+    Number,
+    average_numbers,
+    comparisons,
+    rows_of,
+    win_values,
+)
 
 NAN = float("nan")
 
@@ -41,23 +52,53 @@ def test_a_missing_concept_is_not_a_zero():
     assert (headline.value, headline.n) == (2.0, 2)
 
 
+def test_a_metrics_kind_says_which_mean_is_taken():
+    kinds = {"kl": MeanKind("log"), "auroc": MeanKind(bounds=(0.0, 1.0))}
+    values = [scores("a", [0.1, 1.0, 10.0], "kl"), scores("b", [0.0, 1.0, 2.0], "kl"), scores("a", [1.0] * 9, "auroc")]
+    kl, with_zero, auroc = [row for row in rows_of("test", 0, values, kinds) if row.concept is None]
+    assert kl.value == pytest.approx(1.0)
+    assert (with_zero.value, with_zero.note) == (1.0, ARITHMETIC)
+    assert (auroc.value, auroc.high, auroc.note) == (1.0, 1.0, BOUNDED)
+    assert auroc.low == pytest.approx(0.025 ** (1 / 9), abs=0.02)
+
+
 def test_comparisons_find_a_planted_difference_and_no_other():
-    base = np.linspace(0, 1, 10)
-    noise = np.array([0.01, -0.01] * 5)
+    base, noise = np.linspace(0, 1, 10), np.array([0.01, -0.01] * 5)
     group = [
         scores("random", list(base)),
         scores("better", list(base + 0.5 + noise)),
         scores("same", list(base + noise)),
+        scores("better", [0.0] * 10, "another"),
     ]
-    rows = {(row.method, row.metric): row for row in comparisons("test", 0, group, "random", "steering")}
-    assert rows["better", "steering.difference"].value == pytest.approx(0.5)
-    assert (rows["better", "steering.p_holm"].value or 1) < 0.01
-    assert (rows["same", "steering.p_holm"].value or 0) > 0.5
-    assert not any(method == "random" for method, _ in rows)
+    rows = {
+        (row.method, row.metric.removeprefix("steering.score_minus_")): row
+        for row in comparisons("test", 0, group, "steering.score", ("random", "diffmean", "better"))
+    }
+    found = rows["better", "random"]
+    assert found.value == pytest.approx(0.5)
+    assert found.low is not None
+    assert 0.49 < found.low < 0.5
+    assert found.n == 10
+    assert rows["better", "random.p"].value == 2 / 2**10
+    assert rows["better", "random.p_holm"].value == 4 / 2**10
+    assert rows["same", "random.p_holm"].value == 1.0
+    assert rows["same", "random.detectable"].value == pytest.approx(0.0105, abs=0.001)
+    assert rows["random", "better"].value == pytest.approx(-0.5)
+    assert {metric.split(".")[0] for _, metric in rows} == {"random", "better"}
+    assert ("random", "random") not in rows
+
+
+def test_holm_corrects_each_family_over_its_own_methods(rng):
+    group = [scores(name, list(rng.normal(size=9))) for name in ("random", "diffmean", "a", "b", "c")]
+    rows = comparisons("test", 0, group, "steering.score", ("random", "diffmean"))
+    for control in ("random", "diffmean"):
+        name = f"steering.score_minus_{control}"
+        raw, corrected = ([row.value for row in rows if row.metric == f"{name}.{part}"] for part in ("p", "p_holm"))
+        np.testing.assert_allclose(holm(np.array(raw, dtype=float)), np.array(corrected, dtype=float))
 
 
 def test_without_the_baseline_there_is_nothing_to_compare():
-    assert comparisons("test", 0, [scores("a", [1.0])], "random", "steering") == []
+    assert comparisons("test", 0, [scores("a", [1.0])], "steering.score", ("random",)) == []
     assert win_values([scores("a", [1.0])], "random") == []
 
 

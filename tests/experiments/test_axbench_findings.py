@@ -1,57 +1,104 @@
 import dataclasses
 
+import pytest
+
 from experiments.axbench.findings import findings, gaps
-from tests.report.synthetic import METHODS, results_of, row, synthetic_cards, synthetic_rows
+from tests.report.synthetic import METHODS, comparison_rows, results_of, row, synthetic_cards, synthetic_rows
+from workbench.runs.rows import Row
 
 
 def said(*rows, **about):
     return findings(results_of(*rows, **about))
 
 
-def test_only_intervals_above_chance_count():
-    (reading,) = said(
+def compared(method: str, name: str, difference: float, p_holm: float, **shape) -> list[Row]:
+    return list(comparison_rows(method, name, difference, p_holm, **{"n": 10} | shape))
+
+
+def test_better_than_chance_is_better_than_the_random_control():
+    """LAT's interval lies above .5 and its difference from the random control is not decided."""
+    found = said(
         row("probe", "detection.auroc", 0.9, 0.05, n=10),
         row("lat", "detection.auroc", 0.6, 0.05, n=10),
-        row("pca", "detection.auroc", 0.55, 0.05, n=10),
-        row("random", "detection.auroc", 0.3, 0.05, n=10),
+        row("random", "detection.auroc", 0.58, 0.05, n=10),
+        *compared("probe", "detection.auroc_minus_random", 0.32, 0.01),
+        *compared("lat", "detection.auroc_minus_random", 0.02, 0.8),
     )
-    assert reading == (
-        "Reading: 2 of 4 methods tell texts with the concept from texts without it better than chance: Linear probe "
-        "and LAT. Highest is Linear probe with an AUROC of 0.90 [0.85, 0.95], n = 10 concepts. "
-        "Not told apart from chance: PCA."
+    assert found == (
+        "Reading: Linear probe tells texts with the concept from texts without it best, with an AUROC of 0.90 "
+        "[0.85, 0.95]; n = 10 concepts.",
+        "Against Random direction, paired over concepts and Holm-corrected at 5 %: Linear probe (+0.32 [0.16, 0.48]) "
+        "reads better; not decided for LAT (+0.02 [−0.14, 0.18]; 0.23 could have been seen). Better than chance is "
+        "better than this control.",
     )
 
 
-def test_a_number_without_interval_is_not_above_chance():
-    (reading,) = said(row("probe", "detection.auroc", 0.5))
-    assert "0 of 1 methods" in reading
-    assert "Not told apart from chance: Linear probe." in reading
+def test_readers_are_compared_with_bag_of_words():
+    *_, against, _ = said(
+        row("probe", "detection.auroc", 0.9, 0.05, n=10),
+        *compared("probe", "detection.auroc_minus_bow", 0.3, 0.01),
+        *compared("lat", "detection.auroc_minus_bow", -0.3, 0.04),
+        *compared("diffmean", "detection.auroc_minus_bow", -0.4, 0.04),
+    )
+    assert against == (
+        "Against Bag of words, paired over concepts and Holm-corrected at 5 %: Linear probe (+0.30 [0.14, 0.46]) reads "
+        "better; DiffMean (−0.40 [−0.56, −0.24]) and LAT (−0.30 [−0.46, −0.14]) read worse."
+    )
 
 
-def test_scores_are_ranked():
+def test_without_a_random_control_nothing_is_better_than_chance():
+    assert said(row("probe", "detection.auroc", 0.9, 0.05, n=10))[1:] == (
+        "Whether any method reads better than chance is not judged: no random control was compared with.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "texts", "why"),
+    [
+        (7, 40, "7 concepts, and it takes 8"),
+        (1, 40, "1 concept, and it takes 8"),
+        (10, 19, "19 evaluation texts a concept, and it takes 20"),
+        (8, 20, None),
+        (8, None, None),
+    ],
+)
+def test_too_few_concepts_or_texts_give_no_verdict(n: int, texts: int | None, why: str | None):
+    (_, verdict) = said(
+        row("probe", "detection.auroc", 0.9, n=n),
+        *compared("probe", "detection.auroc_minus_random", 0.3, 0.01, n=n),
+        texts=texts,
+    )
+    if why is None:
+        assert verdict.startswith("Against Random direction")
+    else:
+        assert verdict == f"No verdict on who reads better: {why}."
+
+
+def test_scores_are_ranked_and_concepts_above_0_are_counted():
     rows = [row(note.name, "steering.score", 0.1 * i, n=10) for i, note in enumerate(METHODS[:5])]
-    (writing,) = said(*rows)
+    writing, above, *_ = said(*rows, row("pca", "steering.concepts_above_0", 3, n=10))
     assert "are those of PCA 0.40, LAT 0.30 and DiffMean 0.20; n = 10 concepts." in writing
+    assert above == "Concepts with any answer above 0: PCA 3 of 10."
 
 
 def test_a_difference_is_decided_by_its_corrected_p():
-    rows = []
+    rows = [row("probe", "steering.score", 0.4, n=10)]
     for method, difference, p in (
-        ("probe", 0.3, 0.04),
+        ("probe", 0.3, 0.05),
         ("lat", -0.3, 0.01),
-        ("pca", 0.9, 0.05),
+        ("pca", 0.9, 0.051),
         ("diffmean", 0.2, 0.0),
     ):
-        rows += [row(method, "steering.difference", difference), row(method, "steering.p_holm", p)]
-    (against,) = said(*rows)
+        rows += compared(method, "steering.score_minus_random", difference, p)
+    *_, against = said(*rows)
     assert against == (
-        "Against Random direction, paired over concepts and Holm-corrected at 5 %: Linear probe and DiffMean steer "
-        "better; LAT steers worse; for PCA the data do not decide."
+        "Against Random direction, paired over concepts and Holm-corrected at 5 %: Linear probe (+0.30 [0.14, 0.46]) "
+        "and DiffMean (+0.20 [0.04, 0.36]) steer better; LAT (−0.30 [−0.46, −0.14]) steers worse; not decided for PCA "
+        "(+0.90 [0.74, 1.06]; 0.23 could have been seen)."
     )
 
 
-def test_without_baseline_or_numbers_nothing_is_said():
-    assert said(row("probe", "steering.difference", 0.3), row("probe", "steering.p_holm", 0.0), baseline=None) == ()
+def test_without_numbers_nothing_is_said():
     assert said() == ()
 
 

@@ -69,6 +69,19 @@ def test_tables_of_steering_name_the_judge(results):
     assert "embedded judge" not in detection.caption
 
 
+def test_a_comparison_has_a_table_with_what_could_be_detected(results):
+    table = details(results)[-1]
+    assert table.title == "Steering score against Random direction, paired over concepts"
+    assert [each.label for each in table.columns] == ["Difference ↑", "p", "p (Holm)", "Smallest detectable"]
+    assert column(table, "Difference")["Random direction"] == Missing("The control itself.")
+    assert column(table, "Smallest")["LAT"] == Estimate(0.23, n=10)
+
+
+def test_a_note_stands_beside_its_interval():
+    rows = [row("probe", "steering.score", 0.1, 0.1, n=30, note="covers 98 to 99 %")]
+    assert show_table(table_of(*rows)).cells[1][1].detail == "[0.00, 0.20] n = 30 (covers 98 to 99 %)"
+
+
 def test_details_leave_out_what_nobody_measured():
     results = results_of(row("probe", "detection.f1", 0.5))
     (only,) = details(results)

@@ -94,10 +94,24 @@ def steering_rows(method: str, best: float, draw: random.Random) -> Iterator[Row
     yield row(method, "steering.perplexity", 18 + 30 * draw.random(), 4.0, **shape)
     if method != "random":
         yield row(method, "steering.win_rate", clip(0.5 + 0.4 * (best - 0.14), 1), 0.12, 1, **shape)
-        yield row(method, "steering.difference", best - 0.14, 0.16, **shape)
-        yield row(method, "steering.p_holm", clip(0.2 - 0.3 * (best - 0.14), 1) or 0.004, **shape)
+        yield from comparison_rows(method, "steering.score_minus_random", best - 0.14, **shape)
     yield row(method, "side_effect.kl", None if method == "prompt" else 0.05 + 0.3 * draw.random(), 0.03, **shape)
     yield from curve_rows(method, best, draw)
+
+
+def comparison_rows(method: str, name: str, difference: float, p_holm: float | None = None, **shape) -> Iterator[Row]:
+    p = clip(0.2 - 0.3 * difference, 1) or 0.004
+    yield Row(
+        experiment="axbench",
+        method=method,
+        metric=name,
+        value=difference,
+        low=difference - 0.16,
+        high=difference + 0.16,
+        **shape,
+    )
+    for part, value in {"p": p / 2, "p_holm": p if p_holm is None else p_holm, "detectable": 0.23}.items():
+        yield row(method, f"{name}.{part}", value, **shape)
 
 
 def curve_rows(method: str, best: float, draw: random.Random) -> Iterator[Row]:

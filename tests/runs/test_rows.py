@@ -4,7 +4,8 @@ import random
 import numpy as np
 import pytest
 
-from workbench.evaluation.intervals import Interval, paired_difference
+from workbench.evaluation.differences import paired_difference
+from workbench.evaluation.intervals import ALL_EQUAL, Interval
 from workbench.runs.errors import DamagedFile, RunError
 from workbench.runs.files import write_sealed, write_text
 from workbench.runs.rows import Row, merged, read_rows, spread, write_rows
@@ -63,7 +64,7 @@ def test_nan_and_infinity_are_refused_by_name(name, number):
 def test_an_interval_fills_the_fields_of_a_row():
     assert row(**spread(Interval(0.5, 0.25, 0.75, 10, 2, 0.95))) == row(0.5, low=0.25, high=0.75, n=10)
     assert row(**spread(Interval(None, None, None, 0, 3, 0.95))) == row(None, n=0)
-    assert spread(paired_difference(np.ones(3), np.zeros(3))) == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 3}
+    assert row(**spread(paired_difference(np.ones(8), np.zeros(8)))) == row(1.0, n=8, note=ALL_EQUAL)
     assert [spread(alone) for alone in (0.0, None)] == [{"value": 0.0}, {"value": None}]
 
 

@@ -43,7 +43,7 @@ def test_p_values_are_corrected_for_the_number_of_methods(finished: Path) -> Non
     raw = [float((abs(signs @ one) >= abs(one.sum()) - 1e-9).mean()) for one in differences]
     order, adjusted = np.argsort(raw), np.empty(len(raw))
     adjusted[order] = np.maximum.accumulate(np.array(raw)[order] * [3, 2, 1]).clip(max=1)
-    reported = values(finished, "steering.p_holm")
+    reported = values(finished, "steering.score_minus_random.p_holm")
     assert [reported[name, None] for name in others] == pytest.approx(adjusted)
     assert max(adjusted - raw) > 0.1
 

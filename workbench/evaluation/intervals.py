@@ -1,18 +1,28 @@
-"""How sure we are of a mean, of an AUROC and of a difference: bootstrap, sign-flip test, Holm's correction.
+"""How sure we are of a mean, of an AUROC and of other statistics: bootstrap intervals that hold for few concepts.
 
-The percentile bootstrap resamples what would differ in another run: concepts, then the examples within them
-(Efron & Tibshirani 1993, chapter 13). NaN is a missing value: dropped, and counted in `missing`. Where resampling
-cannot show any spread, because there is one unit or none, `low` and `high` are None: no interval is better than one of
-width 0. The same seed gives the same interval. Nothing loops over draws; memory stays near 100 MB at any size.
+What would differ in another run is resampled: concepts, or whole groups of items (Efron & Tibshirani 1993, chapter
+13). A plain percentile interval is too narrow for few units, so it is widened as far as Student's t and the unbiased
+variance ask for (Hesterberg 2015, arXiv:1411.5279). docs/statistics.md has the simulated coverage of every kind. NaN
+is a missing value: dropped, and counted in `missing`. Where there is no spread to resample, `low` and `high` are None
+and `note` says so: no interval is better than one of width 0. The same seed gives the same interval. Nothing loops
+over draws; memory stays near 100 MB at any size.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.stats import norm, t
 
 from workbench.evaluation.metrics import MetricError, auroc, require_bool
+
+Scale = Literal["linear", "log"]
+"""Whether a mean is arithmetic, or geometric: of values above 0 that differ by factors."""
+
+Bounds = tuple[float, float]
+"""The smallest and the largest possible value."""
 
 Statistic = Callable[..., np.ndarray]
 """As np.mean or np.median: `statistic(sample, axis=-1)`."""
@@ -24,7 +34,16 @@ CountStatistic = Callable[[np.ndarray], np.ndarray]
 """From how often each item was drawn [draw, item] to a number for each draw."""
 
 _NUMBERS_AT_ONCE = 2**21
-_EXACT_UP_TO = 12
+_FEW = 10
+_EQUAL = 1e-12
+_SPACINGS = 10_000
+_NEAR = 0.03
+"""AUROCs closer to 0 or 1 rest on so few pairs in the wrong order that percentiles fall short."""
+
+ALL_EQUAL = "no interval: all values are equal"
+TOO_FEW = "no interval: too few pairs"
+BOUNDED = "covers 98 to 99 %"
+NEAR_END = "near its end: covers about 90 %"
 
 
 @dataclass(frozen=True)
@@ -37,28 +56,15 @@ class Interval:
     n: int
     missing: int
     level: float
+    note: str = ""
+    """What a reader must know of the interval, such as a coverage that is not its level."""
 
     def __str__(self) -> str:
-        return _written(self.value, self.low, self.high)
+        return written(self.value, self.low, self.high)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean of a - b over n complete pairs with its interval, and the two-sided p of the sign-flip test."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    n: int
-    missing: int
-    level: float
-
-    def __str__(self) -> str:
-        return _written(self.value, self.low, self.high)
-
-
-def _written(value: float | None, low: float | None, high: float | None) -> str:
+def written(value: float | None, low: float | None, high: float | None) -> str:
+    """`0.500 [0.250, 0.750]`, as much of it as there is."""
     if value is None:
         return "missing"
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
@@ -69,34 +75,71 @@ def bootstrap(
     groups: Int[np.ndarray, " group"] | None = None,
     statistic: Statistic = np.mean,
     *,
+    scale: Scale = "linear",
+    bounds: Bounds | None = None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of a statistic of the values, by default their mean.
+    """Widened percentile interval of a statistic of the values, by default their mean.
 
-    Without `groups` the values are the units (one per concept, say). With `groups[i]` the concept of value i, a concept
-    enters by the mean of its values, every concept with equal weight; each draw takes concepts with replacement and,
-    within each one taken, its values with replacement. A concept whose values are all missing is left out of n. A
-    concept with one value adds no spread of its own.
+    Without `groups` the values are the units (one per concept, say). With `groups[i]` the concept of value i, the units
+    are the means of the concepts' values, whose spread holds that of the values already; a concept whose values are all
+    missing is left out of n. On the log scale it is the geometric mean, with the interval of the mean logarithm. A mean
+    with `bounds` stays within them; where most values lie at one of them and fewer than ten elsewhere, the interval is
+    that of `bounded_mean`, and so it is where all are equal.
 
-    Raises MetricError for an infinite value, groups of another length, or a level or number of draws out of range.
+    Raises MetricError for an infinite value, one outside the bounds or not above 0 on the log scale, bounds of another
+    statistic or scale, groups of another length, or a level or number of draws out of range.
     """
     _check(level, draws)
-    _check_finite("bootstrap", values)
+    check_finite("bootstrap", values)
     if groups is not None and groups.shape != values.shape:
         raise MetricError(f"bootstrap: needs one group for each value; got {groups.shape} and {values.shape}")
     there = ~np.isnan(values)
     kept = values[there].astype(np.float64)
+    _check_range(kept, statistic, scale, bounds)
+    units = kept if groups is None else _group_means(kept, groups[there])
+    missing = int((~there).sum())
+    if scale == "log":
+        found = bootstrap(np.log(units), statistic=statistic, level=level, draws=draws, seed=seed)
+        return _exponentiated(replace(found, missing=missing))
+    found = Interval(float(statistic(units, axis=-1)) if len(units) else None, None, None, len(units), missing, level)
+    if found.value is None or found.n < 2:
+        return found
     rng = np.random.default_rng(seed)
-    if groups is None:
-        units, sample = kept, _resampled(kept, draws, rng)
-    else:
-        nested, size = _nested(kept, groups[there])
-        units, sample = nested.sum(1) / size, _resampled_twice(nested, size, draws, rng)
-    spread = (statistic(part, axis=-1) for part in sample) if len(units) > 1 else None
-    value = float(statistic(units, axis=-1)) if len(units) else None
-    return Interval(value, *_percentiles(spread, level), len(units), int((~there).sum()), level)
+    equal = np.ptp(units) <= _EQUAL * np.abs(units).max()
+    if bounds is not None and (equal or _crowded(units, bounds)):
+        low, high = bounded_mean(units, bounds, level=level, rng=rng)
+        return replace(found, low=low, high=high, note=BOUNDED)
+    if equal:
+        return replace(found, note=ALL_EQUAL)
+    spread = np.concatenate([statistic(part, axis=-1) for part in _resampled(units, draws, rng)])
+    ends = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.clip(found.value + _widening(found.n, level) * (ends - found.value), *(bounds or (None, None)))
+    return replace(found, low=float(low), high=float(high))
+
+
+def bounded_mean(
+    values: Float[np.ndarray, " value"], bounds: Bounds, *, level: float, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Interval of the mean of values that cannot leave `bounds`, which it holds to whatever few values say.
+
+    The mean of the values and one more at the bound, under random weights, the spacings of uniform numbers (Gaffke
+    2004; Learned-Miller & Thomas 2019, arXiv:1905.06208). Of n values all at one bound, say all 1 of (0, 1), it is
+    the Clopper-Pearson interval of n successes.
+    """
+    n = len(values)
+    means = np.concatenate(
+        [
+            weights[:, :n] @ values[:, None] + weights[:, n:] * np.array(bounds)
+            for size in blocks_of(_SPACINGS, n)
+            for weights in [rng.dirichlet(np.ones(n + 1), size=size)]
+        ]
+    )  # [draw, bound]
+    ends = np.quantile(means[:, 0], (1 - level) / 2), np.quantile(means[:, 1], (1 + level) / 2)
+    low, high = np.clip(ends, *bounds)  # a mean of ones may come out larger than 1
+    return float(low), float(high)
 
 
 def bootstrap_stratified(
@@ -108,10 +151,12 @@ def bootstrap_stratified(
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval over examples of a statistic of two classes, by default AUROC.
+    """Expanded percentile interval over examples of a statistic of two classes, by default AUROC.
 
-    Positives and negatives are resampled apart, so that each draw has as many of each. With fewer than two of either
-    there is no interval. A perfect AUROC of 1 has the interval [1, 1]: the bootstrap cannot see beyond its sample.
+    Positives and negatives are resampled apart, so that each draw has as many of each; the smaller class says how far
+    the percentiles move outwards. With fewer than two of either there is no interval. An AUROC of 1 (or 0), beyond
+    which the bootstrap sees nothing, has the Clopper-Pearson interval of as many disjoint pairs as there are, all in
+    order.
 
     Raises MetricError for lengths that differ and whatever the statistic raises.
     """
@@ -120,55 +165,60 @@ def bootstrap_stratified(
         raise MetricError(f"bootstrap_stratified: needs a label for each score; got {positive.shape}, {scores.shape}")
     there = ~np.isnan(scores)
     sides = scores[there & positive], scores[there & ~positive]
-    n, missing = int(there.sum()), int((~there).sum())
+    n, missing, least = int(there.sum()), int((~there).sum()), min(map(len, sides))
     if not n:
         return Interval(None, None, None, 0, missing, level)
     labels = np.arange(n) < len(sides[0])
     value = float(statistic(np.concatenate(sides)[:, None], labels)[0])
+    found = Interval(value, None, None, n, missing, level)
+    if least < 2:
+        return found
     rng = np.random.default_rng(seed)
-    spread = (
+    spread = [
         statistic(np.concatenate([side[rng.integers(len(side), size=(len(side), size))] for side in sides]), labels)
-        for size in _blocks(draws, n)
-    )
-    return Interval(value, *_percentiles(spread if min(map(len, sides)) > 1 else None, level), n, missing, level)
+        for size in blocks_of(draws, n)
+    ]
+    if statistic is not auroc:
+        return _expanded(found, np.concatenate(spread), least, None, least)
+    note = NEAR_END if 0 < min(value, 1 - value) < _NEAR else ""
+    return replace(_expanded(found, np.concatenate(spread), least, (0.0, 1.0), least), note=note)
 
 
 def bootstrap_clusters(
     groups: Int[np.ndarray, " item"],
     *statistics: CountStatistic,
+    bounds: Bounds | None = None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
 ) -> list[Interval]:
-    """Percentile interval of each statistic over groups, drawn with replacement and with all their items.
+    """Expanded percentile interval of each statistic over groups, drawn with replacement and with all their items.
 
     For items that share a source (a template, a subject): n counts the groups. All statistics see the same draws. One
     for which a statistic is NaN, such as one that misses a class, is left out; with one group there is no interval.
-    Where it is NaN for the items as they are, the value is None.
+    Where it is NaN for the items as they are, the value is None. A value at one of the `bounds` of the statistics,
+    which no draw leaves (a perfect accuracy), has the Clopper-Pearson interval of half as many groups, disjoint pairs.
     """
     _check(level, draws)
     labels, place = np.unique(groups, return_inverse=True)
     everything, rng = np.ones((1, len(groups))), np.random.default_rng(seed)
     shares = np.full(len(labels), 1 / len(labels))
     found: list[list[np.ndarray]] = [[] for _ in statistics]
-    for size in _blocks(draws, len(groups)) if len(labels) > 1 else ():
+    for size in blocks_of(draws, len(groups)) if len(labels) > 1 else ():
         count = rng.multinomial(len(labels), shares, size=size)[:, place].astype(np.float64)
         for spread, statistic in zip(found, statistics, strict=True):
             spread.append(statistic(count))
+    values = [statistic(everything)[0] for statistic in statistics]
     return [
-        Interval(_number(statistic(everything)), *_percentiles(_numbers(spread), level), len(labels), 0, level)
-        for spread, statistic in zip(found, statistics, strict=True)
+        _expanded(
+            Interval(None if np.isnan(value) else float(value), None, None, len(labels), 0, level),
+            np.concatenate([*spread, np.empty(0)]),
+            len(labels),
+            bounds,
+            len(labels) // 2,
+        )
+        for spread, value in zip(found, values, strict=True)
     ]
-
-
-def _number(value: np.ndarray) -> float | None:
-    return None if np.isnan(value[0]) else float(value[0])
-
-
-def _numbers(spread: list[np.ndarray]) -> list[np.ndarray] | None:
-    """Without NaN; None for no draws."""
-    there = [part[~np.isnan(part)] for part in spread]
-    return there if any(map(len, there)) else None
 
 
 def class_mean(values: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
@@ -205,61 +255,31 @@ def pair_share(scores: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " 
     return statistic
 
 
-def paired_difference(
-    a: Float[np.ndarray, " pair"],
-    b: Float[np.ndarray, " other"],
-    *,
-    level: float = 0.95,
-    draws: int = 2000,
-    permutations: int = 9999,
-    seed: int = 0,
-) -> Difference:
-    """Mean of a - b over the same concepts: bootstrap interval, and p of the two-sided sign-flip test.
-
-    The test asks how often random signs of the differences give a mean as far from 0 (Fisher 1935, section 21). Up to
-    12 pairs all 2^n signs are tried; beyond, `permutations` random ones, the observed one added, so p is never 0
-    (Phipson & Smyth 2010, arXiv:1603.05766). Raises MetricError for lengths that differ, an infinite value, or
-    arguments out of range.
-    """
-    if a.shape != b.shape or permutations < 1:
-        raise MetricError(
-            f"paired_difference: needs pairs and 1 or more permutations; got {a.shape}, {b.shape}, {permutations}"
-        )
-    _check_finite("paired_difference", a, b)
-    differences = a.astype(np.float64) - b.astype(np.float64)
-    mean = bootstrap(differences, level=level, draws=draws, seed=seed)
-    p = _sign_flip(differences[~np.isnan(differences)], permutations, np.random.default_rng([seed, 1]))
-    return Difference(mean.value, mean.low, mean.high, p, mean.n, mean.missing, level)
-
-
-def holm(p_values: Float[np.ndarray, " comparison"]) -> Float[np.ndarray, " comparison"]:
-    """P values corrected for how many they are (Holm 1979): reject where at most alpha, and any false one is rare.
-
-    A missing p (NaN) stays missing and is not counted among the comparisons. Raises MetricError outside [0, 1].
-    """
-    there = np.flatnonzero(~np.isnan(p_values))
-    kept = p_values[there].astype(np.float64)
-    if ((kept < 0) | (kept > 1)).any():
-        raise MetricError(f"holm: p values must lie in [0, 1] or be NaN; got {kept.min()}..{kept.max()}")
-    adjusted = np.full(len(p_values), np.nan)
-    if len(kept):
-        from statsmodels.stats.multitest import multipletests  # it brings pandas, which few users of this file need
-
-        adjusted[there] = multipletests(kept, method="holm")[1]
-    return adjusted
-
-
 def _check(level: float, draws: int) -> None:
     if not 0 < level < 1 or draws < 1:
         raise MetricError(f"bootstrap: level must lie in (0, 1) and draws be 1 or more; got {level} and {draws}")
 
 
-def _check_finite(what: str, *arrays: np.ndarray) -> None:
+def check_finite(what: str, *arrays: np.ndarray) -> None:
+    """Raises MetricError for an infinite value; NaN is a missing one."""
     if any(np.isinf(array).any() for array in arrays):
         raise MetricError(f"{what}: a value is infinite; give NaN for a missing one")
 
 
-def _blocks(draws: int, numbers: int) -> Iterator[int]:
+def _check_range(values: np.ndarray, statistic: Statistic, scale: Scale, bounds: Bounds | None) -> None:
+    if scale == "log" and (values <= 0).any():
+        raise MetricError(f"bootstrap: the log scale needs values above 0; got {values.min()}")
+    if bounds is None:
+        return
+    if statistic is not np.mean or scale == "log":
+        raise MetricError("bootstrap: bounds are those of an arithmetic mean; leave them out")
+    low, high = bounds
+    if not low < high or (values < low).any() or (values > high).any():
+        reach = f"{values.min()} to {values.max()}" if len(values) else "no values"
+        raise MetricError(f"bootstrap: values must lie within bounds that differ, {low} to {high}; got {reach}")
+
+
+def blocks_of(draws: int, numbers: int) -> Iterator[int]:
     """How many draws to make at a time, when one draw holds so many numbers."""
     block = max(1, _NUMBERS_AT_ONCE // max(1, numbers))
     return (min(block, draws - done) for done in range(0, draws, block))
@@ -267,52 +287,56 @@ def _blocks(draws: int, numbers: int) -> Iterator[int]:
 
 def _resampled(values: np.ndarray, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Samples [draw, value] with replacement."""
-    return (values[rng.integers(len(values), size=(size, len(values)))] for size in _blocks(draws, len(values)))
+    return (values[rng.integers(len(values), size=(size, len(values)))] for size in blocks_of(draws, len(values)))
 
 
-def _nested(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values as [group, example], padded with 0, and how many each group has."""
+def _group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The mean of each group's values."""
     labels, group = np.unique(groups, return_inverse=True)
-    size = np.bincount(group, minlength=len(labels))
-    order = np.argsort(group, kind="stable")
-    place = np.arange(len(values)) - np.repeat(np.cumsum(size) - size, size)
-    nested = np.zeros((len(labels), size.max(initial=0)))
-    nested[group[order], place] = values[order]
-    return nested, size
+    count = np.bincount(group, minlength=len(labels))
+    return np.bincount(group, weights=values, minlength=len(labels)) / count
 
 
-def _resampled_twice(
-    nested: np.ndarray, size: np.ndarray, draws: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Means [draw, group] of groups drawn with replacement, each of its own values drawn with replacement."""
-    n_groups, longest = nested.shape
-    for block in _blocks(draws, nested.size):
-        group = rng.integers(n_groups, size=(block, n_groups))
-        sizes = size[group]  # [draw, group]
-        example = (rng.random((block, n_groups, longest)) * sizes[..., None]).astype(np.intp)
-        taken = nested[group[..., None], example]  # [draw, group, example]
-        real = np.arange(longest) < sizes[..., None]
-        yield taken.sum(-1, where=real) / sizes
+def _crowded(values: np.ndarray, bounds: Bounds) -> bool:
+    """Whether more than half of the values lie at one bound and so few elsewhere that their mean is far from normal."""
+    at = max(int((values == bound).sum()) for bound in bounds)
+    return 2 * at > len(values) and len(values) - at < _FEW
 
 
-def _percentiles(spread: Iterable[np.ndarray] | None, level: float) -> tuple[float | None, float | None]:
-    """The middle `level` of what the draws gave; None for no spread."""
-    if spread is None:
-        return None, None
-    low, high = np.quantile(np.concatenate(list(spread)), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def _widening(n: int, level: float) -> float:
+    """How far a percentile interval of n units must be widened: Student's t, and the variance of n - 1."""
+    tail = (1 + level) / 2
+    return float(t.ppf(tail, n - 1) / norm.ppf(tail) * np.sqrt(n / (n - 1)))
 
 
-def _sign_flip(differences: np.ndarray, permutations: int, rng: np.random.Generator) -> float | None:
-    """Share of sign assignments whose sum is as large as the observed one; None without differences."""
-    n = len(differences)
-    if not n:
-        return None
-    # Sums of the same numbers in another order differ in the last digits and must count as equal.
-    reach = abs(differences.sum()) - 1e-9 * np.abs(differences).sum()
-    if n <= _EXACT_UP_TO:
-        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)  # [assignment, pair]
-        return float((np.abs(signs @ differences) >= reach).mean())
-    blocks = (1 - 2 * rng.integers(2, size=(size, n)) for size in _blocks(permutations, n))
-    as_far = sum(int((np.abs(signs @ differences) >= reach).sum()) for signs in blocks)
-    return (1 + as_far) / (1 + permutations)
+def _expanded(found: Interval, spread: np.ndarray, n: int, bounds: Bounds | None, pairs: int) -> Interval:
+    """With percentiles farther out than the level's, as far as n units ask for: never outside what the draws gave.
+
+    Draws that all lie at a bound say as much as so many pairs of which none is in the wrong order.
+    """
+    drawn = spread[~np.isnan(spread)]
+    if not len(drawn):
+        return found
+    tail = norm.sf(norm.ppf((1 + found.level) / 2) * _widening(n, found.level))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    if high - low <= _EQUAL * max(abs(low), abs(high)):
+        return _perfect(found, bounds, pairs)
+    return replace(found, low=float(low), high=float(high))
+
+
+def _perfect(found: Interval, bounds: Bounds | None, pairs: int) -> Interval:
+    """The Clopper-Pearson interval where the value is one of the bounds, none where it is not."""
+    if bounds is None or found.value is None:
+        return replace(found, note=ALL_EQUAL)
+    low, high = bounds
+    reach = ((1 - found.level) / 2) ** (1 / pairs) * (high - low)
+    if high - found.value <= _EQUAL:
+        return replace(found, low=low + reach, high=high)
+    if found.value - low <= _EQUAL:
+        return replace(found, low=low, high=high - reach)
+    return replace(found, note=ALL_EQUAL)
+
+
+def _exponentiated(found: Interval) -> Interval:
+    value, low, high = (None if end is None else float(np.exp(end)) for end in (found.value, found.low, found.high))
+    return replace(found, value=value, low=low, high=high)

@@ -1,13 +1,15 @@
 """From one number for each concept and seed to tidy rows with intervals, differences and win rates."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from workbench.evaluation import metrics
-from workbench.evaluation.intervals import bootstrap, holm, paired_difference
-from workbench.runs.rows import Row
+from workbench.evaluation.differences import Difference, holm, paired_difference
+from workbench.evaluation.intervals import Bounds, Scale, bootstrap
+from workbench.runs.rows import Row, spread
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,18 @@ class MetricValues:
             concept: _mean([value for (name, _), value in self.values.items() if name == concept])
             for concept in concepts
         }
+
+
+@dataclass(frozen=True)
+class MeanKind:
+    """What is known of a metric's values before they are measured: how its mean is taken and its interval made."""
+
+    scale: Scale = "linear"
+    bounds: Bounds | None = None
+
+
+LINEAR = MeanKind()
+ARITHMETIC = "arithmetic mean: a value is 0"
 
 
 @dataclass(frozen=True)
@@ -52,8 +66,13 @@ def average_numbers(numbers: Iterable[Number]) -> list[MetricValues]:
     ]
 
 
-def rows_of(experiment: str, layer: int | None, measured: Iterable[MetricValues]) -> list[Row]:
-    """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval."""
+def rows_of(
+    experiment: str, layer: int | None, measured: Iterable[MetricValues], kinds: Mapping[str, MeanKind] | None = None
+) -> list[Row]:
+    """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval.
+
+    `kinds` say by metric how the mean is taken, arithmetic where they do not.
+    """
     rows = []
     for metric in measured:
         shared = {
@@ -65,32 +84,67 @@ def rows_of(experiment: str, layer: int | None, measured: Iterable[MetricValues]
         }
         for (concept, seed), value in metric.values.items():
             rows.append(Row(**shared, concept=concept, seed=seed, value=or_none(value), n=1))
-        whole = bootstrap(np.array(list(metric.by_concept().values())))
-        rows.append(Row(**shared, value=whole.value, low=whole.low, high=whole.high, n=whole.n))
+        concepts = np.array(list(metric.by_concept().values()))
+        rows.append(_mean_row(shared, concepts, (kinds or {}).get(metric.metric, LINEAR)))
     return rows
 
 
-def comparisons(experiment: str, layer: int, scores: Sequence[MetricValues], control: str, prefix: str) -> list[Row]:
-    """Each method against the `control`, paired over concepts: mean difference with interval, and Holm-adjusted p."""
-    by_method = {metric.method: metric.by_concept() for metric in scores}
-    if control not in by_method:
-        return []
-    base = by_method.pop(control)
+def _mean_row(shared: Mapping[str, Any], concepts: np.ndarray, kind: MeanKind) -> Row:
+    """The headline; the arithmetic mean, with a note, where a value of 0 has no logarithm."""
+    zeros = kind.scale == "log" and bool((concepts <= 0).any())
+    whole = bootstrap(concepts, scale="linear" if zeros else kind.scale, bounds=kind.bounds)
+    return Row(**shared, **spread(replace(whole, note=f"{ARITHMETIC} {whole.note}".strip()) if zeros else whole))
+
+
+def comparisons(
+    experiment: str, layer: int, measured: Iterable[MetricValues], metric: str, controls: Iterable[str]
+) -> list[Row]:
+    """Every method against each control that was measured, on one metric, paired over concepts.
+
+    Rows of `steering.score_minus_random` are the mean difference with its interval, of `.p` the sign-flip test's p, of
+    `.p_holm` the same corrected over all methods that are compared with this control, and of `.detectable` the smallest
+    difference that these concepts would show (80 % power, two-sided, uncorrected 5 %).
+    """
+    by_method = {values.method: values.by_concept() for values in measured if values.metric == metric}
     shared = {"experiment": experiment, "layer": layer}
-    differences = {
+    rows = []
+    for control in controls:
+        if control in by_method:
+            differences = _against(by_method, control)
+            p_values = np.array([or_nan(difference.p) for difference in differences.values()])
+            for (method, found), p_holm in zip(differences.items(), holm(p_values).tolist(), strict=True):
+                name = difference_metric(metric, control)
+                rows.append(Row(**shared, method=method, metric=name, **spread(found)))
+                numbers = {"p": found.p, "p_holm": or_none(p_holm), "detectable": found.detectable}
+                for part, value in numbers.items():
+                    rows.append(Row(**shared, method=method, metric=f"{name}.{part}", value=value, n=found.n))
+    return rows
+
+
+def difference_metric(metric: str, control: str) -> str:
+    """The name of a metric's paired difference from a control."""
+    return f"{metric}_minus_{control}"
+
+
+def _against(by_method: Mapping[str, Mapping[str, float]], control: str) -> dict[str, Difference]:
+    base = by_method[control]
+    return {
         method: paired_difference(np.array([values[c] for c in base]), np.array(list(base.values())))
         for method, values in by_method.items()
+        if method != control
     }
-    rows = [
-        Row(**shared, method=method, metric=f"{prefix}.difference", value=d.value, low=d.low, high=d.high, n=d.n)
-        for method, d in differences.items()
-    ]
-    p_values = {method: d.p for method, d in differences.items() if d.p is not None}
-    adjusted = holm(np.array(list(p_values.values()))) if p_values else []
-    return rows + [
-        Row(**shared, method=method, metric=f"{prefix}.p_holm", value=float(p), n=differences[method].n)
-        for method, p in zip(p_values, adjusted, strict=True)
-    ]
+
+
+def above_zero(experiment: str, layer: int, measured: Iterable[MetricValues], name: str) -> list[Row]:
+    """On how many of the n concepts that have a value it is above 0: a row of the metric `name` for each method."""
+    rows = []
+    for metric in measured:
+        known = [value for value in metric.by_concept().values() if not np.isnan(value)]
+        count = sum(value > 0 for value in known)
+        rows.append(
+            Row(experiment=experiment, layer=layer, method=metric.method, metric=name, value=count, n=len(known))
+        )
+    return rows
 
 
 def win_values(scores: Sequence[MetricValues], baseline: str) -> list[MetricValues]:

@@ -38,7 +38,10 @@ def evaluate(
     """
     statistics = _statistics(samples, _checked(samples, scores), train_mean)
     groups = samples.group.numpy()
-    found = bootstrap_clusters(groups, *statistics.values(), level=level, draws=draws, seed=seed)
+    bounds = (
+        None if samples.target.kind == "number" else (0.0, 1.0)
+    )  # a log loss of 0 or 1 in every draw does not occur
+    found = bootstrap_clusters(groups, *statistics.values(), bounds=bounds, level=level, draws=draws, seed=seed)
     return dict(zip(statistics, found, strict=True))
 
 

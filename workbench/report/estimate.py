@@ -15,11 +15,17 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     n: int | None = None
+    note: str = ""
+    """What a reader must know of the interval, such as a coverage that is not 95 %; it stands beside it."""
 
     @classmethod
     def of(cls, found: Measured | None) -> "Estimate | None":
         """An interval, a difference or a row as a cell of a table; None where it is missing or has no value."""
-        return None if found is None or found.value is None else cls(found.value, found.low, found.high, found.n)
+        return (
+            None
+            if found is None or found.value is None
+            else cls(found.value, found.low, found.high, found.n, found.note)
+        )
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -29,13 +35,14 @@ class Estimate:
         return self.low, self.high
 
     def bounds(self, digits: int | None) -> str:
-        """`[0.88, 0.97] n = 10`, as much of it as there is."""
+        """`[0.88, 0.97] n = 10 (note)`, as much of it as there is."""
         interval = (
             ""
             if self.low is None or self.high is None
             else f"[{number(self.low, digits)}, {number(self.high, digits)}]"
         )
-        return f"{interval} {'' if self.n is None else f'n = {self.n}'}".strip()
+        parts = (interval, "" if self.n is None else f"n = {self.n}", f"({self.note})" if self.note else "")
+        return " ".join(part for part in parts if part)
 
     def said(self, digits: int | None) -> str:
         """`0.93 [0.88, 0.97] n = 10`."""

@@ -34,13 +34,19 @@ class Measured(Protocol):
         """What the number was taken over, if that is known."""
         ...
 
+    @property
+    def note(self) -> str:
+        """What a reader must know of the interval."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One measured number and what it belongs to; None means missing, or that the column does not apply.
 
     `strength` is in units of the vector; `low` and `high` bound the 95 % interval; `n` counts what `value` was taken
-    over. A row without a concept is a headline: the figure over all concepts. Raises RunError for a NaN or an infinity.
+    over; `note` is what a reader must know of the interval. A row without a concept is a headline: the figure over all
+    concepts. Raises RunError for a NaN or an infinity.
     """
 
     experiment: str
@@ -54,6 +60,7 @@ class Row:
     seed: int | None = None
     low: float | int | None = None
     high: float | int | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         for name in ("value", "strength", "low", "high"):
@@ -71,9 +78,9 @@ class Row:
 
 
 def spread(found: Measured | float | None) -> dict[str, Any]:
-    """The fields of a row for a number with its interval (value, low, high, n), or for a number alone (value)."""
+    """The fields of a row for a number with its interval (value, low, high, n, note), or for a number alone (value)."""
     if isinstance(found, Measured):
-        return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+        return {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "note": found.note}
     return {"value": found}
 
 
