@@ -119,6 +119,12 @@ HEADLINE = (
     "steering.perplexity",
     "cost.seconds",
 )
+HARD_NEGATIVES = (
+    "detection.auroc_with_hard",
+    "detection.hard_negative_accuracy",
+    "detection.hard_negative_accuracy_compat",
+)
+"""Metrics that mean something only where evaluation texts hold hard negatives."""
 DETECTION = tuple(name for name in METRICS if name.startswith("detection."))
 STEERING = (
     "steering.score",
