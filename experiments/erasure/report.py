@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.erasure.concepts import ErasureContext
+from experiments.erasure.config import PRESETS
 from experiments.erasure.methods import METHODS
+from experiments.erasure.verdict import verdict
 from experiments.erasure.words import METHODS as BY_WORDS
+from experiments.smoke import smoke_banner
 from workbench.evaluation.intervals import paired_difference
 from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
+from workbench.text import counted
 
 LABELS = {"none": "Nothing erased"} | {name: one.label for name, one in METHODS.items()}
 OF_WORDS = LABELS | {"inlp": "INLP", "hard_debias": "Hard debias"}
@@ -67,9 +71,11 @@ def build_report(bench: ErasureContext) -> Document:
         title="Erasing concepts",
         lead=(
             f"What is left of a concept in {bench.model.name} after it is erased at {bench.site}, what erasing costs "
-            f"other concepts, and what the model then loses: {len(bench.concepts.targets)} concepts of the set "
-            f"{bench.concepts.name!r}; and gender in word vectors."
+            f"other concepts, and what the model then loses: {counted(len(bench.concepts.targets), 'concept')} of "
+            f"the set {bench.concepts.name!r}; and gender in word vectors."
         ),
+        verdict=verdict(rows),
+        banner=smoke_banner(config, PRESETS),
         command=bench.run.command,
         facts=(
             ("Model", bench.model.name),
