@@ -11,7 +11,7 @@ from experiments.erasure.verdict import verdict
 from experiments.erasure.words import METHODS as BY_WORDS
 from experiments.smoke import smoke_banner
 from workbench.evaluation.intervals import paired_difference
-from workbench.report.blocks import HeatMap, Table, headings, paragraphs
+from workbench.report.blocks import Column, HeatMap, Table, paragraphs
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
@@ -97,7 +97,7 @@ def _left(bench: ErasureContext, rows: Sequence[Row], headline: Mapping[tuple[st
         title="What readers find after erasing",
         caption="Accuracy of readers trained anew; 0.5 is chance. Low is well erased; of other concepts, high is good.",
         corner="Erased by",
-        columns=headings(LEFT.values()),
+        columns=tuple(Column(label, digits=2) for label in LEFT.values()),
         rows=_table(headline, methods, LEFT),
     )
     concepts = tuple(concept.name for concept in bench.concepts.targets)
@@ -128,7 +128,7 @@ def _lost(bench: ErasureContext, rows: Sequence[Row], headline: Mapping[tuple[st
                 title=f"What the model loses on {said}",
                 caption="The last column is the KL beyond that of random directions, paired over concepts.",
                 corner="Erased by",
-                columns=headings((*LOST.values(), "KL beyond random")),
+                columns=tuple(Column(label, digits=3) for label in (*LOST.values(), "KL beyond random")),
                 rows=tuple((head, (*cells, more)) for (head, cells), more in zip(found, beyond, strict=True)),
             )
         )
@@ -150,7 +150,7 @@ def _words(headline: Mapping[tuple[str, str], Estimate]) -> Section:
         title="Gender in word vectors",
         caption="Accuracy of telling the side that a word leaned to; direct bias is that of professions.",
         corner="Erased by",
-        columns=headings(WORDS.values()),
+        columns=tuple(Column(label, digits=2) for label in WORDS.values()),
         rows=_table(
             headline, ("none", *BY_WORDS), {f"words.{metric}": name for metric, name in WORDS.items()}, OF_WORDS
         ),

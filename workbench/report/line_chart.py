@@ -35,8 +35,9 @@ _LETTERS = 32
 _MARKED = 40
 _BARRED = 12
 """Up to so many points, several lines show their intervals as bars side by side: bands would cover each other."""
-_DODGED = 0.3
-"""The share of the distance between points over which the bars of all lines are spread."""
+_STEP, _SPREAD = 0.06, 0.3
+"""How far the bars of two lines stand from each other, and those of all at most, as shares of the way between points.
+"""
 _GAP = 16
 _LEFT, _PANEL = 36, 165
 _PANELS = {WIDE: 4, NARROW: 2}
@@ -151,7 +152,7 @@ def _frame(axes: Axes, chart: LineChart, shown: Sequence[_Series], n_ticks: int)
     """The axes that all lines fit on, so that small charts share them."""
     xs = [point.x for series in shown if not series.line.level for point in series.points]
     low, high = min(xs), max(xs)
-    margin = _DODGED / 2 * _gap(xs) if _barred(shown) else 0.0
+    margin = _SPREAD / 2 * _gap(xs) if _barred(shown) else 0.0
     axes.set_xlim(*((low - margin, high + margin) if low < high else (low - 0.5, high + 0.5)))
     chance = [] if chart.chance is None else [chart.chance]
     ends = [end for series in shown for point in series.points for end in point.reach]
@@ -162,14 +163,14 @@ def _frame(axes: Axes, chart: LineChart, shown: Sequence[_Series], n_ticks: int)
 
 
 def _draw(sheet: Drawing, axes: Axes, shown: Sequence[_Series]) -> None:
-    lines, barred = [series for series in shown if not series.line.level], _barred(shown)
+    veil = min(0.16, 0.3 / len(shown))
     for series in shown:
         if series.line.level:
             drawn = _draw_level(axes, series)
-        elif barred:
-            drawn = _draw_barred(axes, series, _dodged(lines, lines.index(series)))
+        elif _barred(shown):
+            drawn = _draw_barred(axes, series, _shift(shown, series))
         else:
-            drawn = _draw_banded(axes, series, veil=min(0.16, 0.3 / len(lines)))
+            drawn = _draw_banded(axes, series, veil)
         sheet.explain(drawn, series.reading)
 
 
@@ -179,15 +180,19 @@ def _barred(shown: Sequence[_Series]) -> bool:
     return max(lengths) == 1 or (len(lengths) > 1 and max(lengths) <= _BARRED)
 
 
-def _dodged(lines: Sequence[_Series], number: int) -> float:
-    """How far a line is moved to the side, so that bars stand beside each other."""
-    gap = _gap(point.x for series in lines for point in series.points)
-    return 0.0 if len(lines) == 1 else _DODGED * gap * (number / (len(lines) - 1) - 0.5)
+def _shift(shown: Sequence[_Series], series: _Series) -> float:
+    """How far a line with bars is moved to the side, so that bars stand beside each other."""
+    lines = [one for one in shown if not one.line.level]
+    if series.line.level or len(lines) == 1 or not _barred(shown):
+        return 0.0
+    step = min(_STEP, _SPREAD / (len(lines) - 1)) * _gap(point.x for one in lines for point in one.points)
+    return step * (lines.index(series) - (len(lines) - 1) / 2)
 
 
 def _gap(xs: Iterable[float]) -> float:
-    """The smallest distance between points across."""
-    return min((right - left for left, right in pairwise(sorted(set(xs)))), default=0.0)
+    """The smallest distance between points across, at most a fifth of the axis."""
+    places = sorted(set(xs))
+    return min([(places[-1] - places[0]) / 5, *(right - left for left, right in pairwise(places))])
 
 
 def _draw_level(axes: Axes, series: _Series) -> Any:
@@ -229,7 +234,7 @@ def _name(sheet: Drawing, axes: Axes, shown: Sequence[_Series]) -> None:
     right, ends = axes.bbox.x1, []
     for series in shown:
         last = series.points[-1]
-        x, y = axes.transData.transform((last.x, last.value)).tolist()
+        x, y = axes.transData.transform((last.x + _shift(shown, series), last.value)).tolist()
         ends.append((right if series.line.level else x, y))
     heights = spread([y for _, y in ends], _GAP, axes.bbox.y0, axes.bbox.y1)
     for series, (x, y), height in zip(shown, ends, heights, strict=True):

@@ -14,10 +14,10 @@ SIGNS: dict[Rank, str] = {"": "", "best": "● ", "near": "○ "}
 def ranks(estimates: Sequence[Estimate | None], better: Literal["higher", "lower"] | None) -> list[Rank]:
     """`best` for the best number and what equals it, `near` for those inside its interval; None has no rank.
 
-    All ranks are empty where `better` is None, and where there are fewer than two numbers to compare.
+    All ranks are empty where `better` is None, and where all numbers are equal.
     """
     values = [estimate.value for estimate in estimates if estimate is not None]
-    if better is None or len(values) < 2:
+    if better is None or len(set(values)) < 2:
         return [""] * len(estimates)
     top = max(values) if better == "higher" else min(values)
     reaches = [estimate.reach for estimate in estimates if estimate is not None and estimate.value == top]
