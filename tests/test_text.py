@@ -3,7 +3,7 @@ import math
 import pytest
 from markdown_it import MarkdownIt
 
-from workbench.text import listed, markdown, number, shortened, tied, visible
+from workbench.text import counted, listed, markdown, number, shortened, tied, visible
 
 NASTY = [
     "plain",
@@ -128,3 +128,8 @@ def test_shortened():
 def test_tied_joins_what_belongs_together():
     assert tied("95 % of n = 10") == "95\N{NO-BREAK SPACE}% of n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}10"
     assert tied("Cost (s) ↓") == "Cost (s)\N{NO-BREAK SPACE}↓"
+
+
+def test_counts_have_their_plural():
+    assert [counted(n, "concept") for n in (0, 1, 2)] == ["0 concepts", "1 concept", "2 concepts"]
+    assert [counted(n, "family", "families") for n in (1, 3)] == ["1 family", "3 families"]

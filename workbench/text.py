@@ -80,6 +80,11 @@ def listed(items: list[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """`1 concept`, `2 concepts`; `many` for a plural that is not made with an s."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'resid_post'?)` for a name that is like one of the known ones, nothing for any other."""
     near = difflib.get_close_matches(name, list(known), n=1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from experiments.axbench.comparison_tables import entry, judged, slug
+from experiments.axbench.config import UNSTEERED
 from experiments.axbench.metric_descriptions import Metric, metric
 from experiments.axbench.results import Curve, Results
 from workbench.report.blocks import HeatMap, Missing
@@ -24,15 +25,16 @@ _Grid = dict[str, list[Estimate | Missing]]
 
 def detection_against_steering(results: Results) -> ScatterPlot | None:
     """A dot a method that writes; None when no method was both read with and written with."""
+    methods = [note for note in results.methods if note.name != UNSTEERED]
     dots = tuple(
         Dot(note.label, results.estimate("detection.auroc", note.name), steering, series)
         for series, note in enumerate(results.methods)
-        if (steering := results.estimate("steering.score", note.name)) is not None
+        if note in methods and (steering := results.estimate("steering.score", note.name)) is not None
     )
     if all(dot.x is None for dot in dots):
         return None
     counted = counts(estimate for dot in dots for estimate in (dot.x, dot.y) if estimate is not None)
-    left_out = [note.label for note in results.methods if note.label not in {dot.label for dot in dots}]
+    left_out = [note.label for note in methods if note.label not in {dot.label for dot in dots}]
     parts = [
         f"Each point is a method, averaged over concepts ({counted}).",
         "Further right reads better, further up writes better.",
@@ -95,7 +97,7 @@ def parts_against_strength(results: Results) -> LineChart | None:
 
 
 def concept_heat_map(results: Results, name: str) -> HeatMap | None:
-    """The metric `name` for every concept (rows, best on average first) and method (columns); None without numbers.
+    """The metric `name` for every concept (rows) and method (columns), best on average first; None without numbers.
 
     Shades run from chance, or the smallest possible value, to the largest. Beyond forty concepts it shows those on
     which the methods differ most, and the caption says so.
@@ -104,18 +106,19 @@ def concept_heat_map(results: Results, name: str) -> HeatMap | None:
     grid = _grid(results, shown)
     if not grid:
         return None
-    concepts, (low, high) = _chosen(grid), _limits(shown, grid)
+    concepts, columns, (low, high) = _chosen(grid), _best_first(grid), _limits(shown, grid)
     return HeatMap(
         name=f"heat-{slug(name)}",
         title=f"{shown.label} by concept",
         caption=_caption(shown, grid, results),
-        rows=tuple(concepts),
-        columns=tuple(note.label for note in results.methods),
-        values=tuple(tuple(grid[concept]) for concept in concepts),
+        rows=tuple(results.label(concept) for concept in concepts),
+        columns=tuple(results.methods[i].label for i in columns),
+        values=tuple(tuple(grid[concept][i] for i in columns) for concept in concepts),
         low=low,
         high=high,
         rows_label="Concept",
         columns_label="method",
+        meanings=results.meanings,
     )
 
 
@@ -148,6 +151,12 @@ def _chosen(grid: _Grid) -> list[str]:
     return sorted(widest, key=lambda concept: (-sum(values[concept]) / len(values[concept]), concept))
 
 
+def _best_first(grid: _Grid) -> list[int]:
+    """The columns by their mean, those without numbers last; others in the order in which they are."""
+    values = [_values(column) for column in zip(*grid.values(), strict=True)]
+    return sorted(range(len(values)), key=lambda i: (not values[i], -sum(values[i]) / max(1, len(values[i]))))
+
+
 def _limits(shown: Metric, grid: _Grid) -> tuple[float, float]:
     values = [value for cells in grid.values() for value in _values(cells)]
     low, high = shown.span or (min(values), max(values))
@@ -156,7 +165,7 @@ def _limits(shown: Metric, grid: _Grid) -> tuple[float, float]:
 
 def _caption(shown: Metric, grid: _Grid, results: Results) -> str:
     estimates = [cell for cells in grid.values() for cell in cells if isinstance(cell, Estimate)]
-    parts = [shown.meaning, "Rows are ordered by their mean."]
+    parts = [shown.meaning, "Rows and columns are ordered by their mean."]
     if any(estimate.low is not None for estimate in estimates):
         parts.append(f"{counts(estimates)} a cell; its 95 % interval is in the tooltip and in the table below.")
     if len(grid) > MOST_CONCEPTS:

@@ -1,14 +1,17 @@
 """What the AxBench comparison tells its readers: the report with its sampled generations, AxBench's files, and W&B."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from experiments.axbench.comparison_sections import comparison_sections
-from experiments.axbench.generation import UNSTEERED, instructions_of
+from experiments.axbench.config import NAME, PRESETS, UNSTEERED
+from experiments.axbench.generation import instructions_of
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
 from experiments.axbench.layer_results import LayerResults
 from experiments.axbench.results import MethodNote, Results
 from experiments.axbench.scores import PARTS
+from experiments.smoke import smoke_banner
 from workbench.artifacts.attention import AttentionReadout
 from workbench.artifacts.vector import Vector
 from workbench.evaluation.steering import Trial
@@ -19,13 +22,16 @@ from workbench.report.blocks import Card
 from workbench.report.document import Document
 from workbench.report.render import write_report
 from workbench.runs.files import JSON, digest
+from workbench.runs.rows import Row
 from workbench.runs.tracking import Tracker
+from workbench.text import counted
 
 RATED = ("overall", *PARTS)
+UNSTEERED_NOTE = MethodNote(
+    name=UNSTEERED, label="Unsteered model", source="the model as it is", limits="Neither reads nor writes."
+)
 SHOWN = 2
 """Reported generations of each method and concept that the page shows."""
-
-PLAIN = MethodNote(name=UNSTEERED, label="Unsteered", source="the model as it is", limits="Does not read.")
 
 NOTES = (
     "Detection: each text is scored by its largest token (as AxBench's code does; the paper's text says mean), leaving "
@@ -37,8 +43,8 @@ NOTES = (
     "difference in means. A generation's score is the harmonic mean of its three ratings. A rating that the judge "
     "could not give is missing, never zero; above 5 % missing the run fails.",
     "Side effect: KL(unsteered || steered) of the next token, in nats, over the first 32 response tokens of neutral "
-    "evaluation texts at the chosen strength. Perplexity is that of the answer under the unsteered model given the "
-    "plain instruction, for every method.",
+    "evaluation texts at the chosen strength; of the unsteered model it is 0. Perplexity is that of the answer under "
+    "the unsteered model given the plain instruction, for every method.",
     "Intervals: 95 %, over concepts: widened percentile bootstrap; of geometric means on the log scale; where most "
     "values lie at a bound, Gaffke's, and then the cell says how often it holds. Differences are paired over concepts: "
     "p of a sign-flip test, the interval of the shifts that it does not reject, uncorrected; Holm's correction over "
@@ -94,20 +100,23 @@ def build_report(results: LayerResults) -> Document:
     """Everything on the page, from the rows of the run and its reported generations."""
     comparison = results.comparison
     context, config, n = results.context, results.context.config, len(results.context.concepts.targets)
-    judge = context.judge.name if config.steered else None
-    numbers = Results.at(
+    judge, rows = context.judge.name if config.steered else None, with_unsteered(context.run.rows())
+    unsteered = {row.method for row in rows} & {UNSTEERED}
+    found = Results.at(
         results.layer,
-        context.run.rows(),
-        methods=(*(_note(comparison, name) for name in context.methods), *([PLAIN] if config.steered else [])),
+        rows,
+        methods=tuple(_note(comparison, name) for name in (*context.methods, *unsteered)),
         judge=judge,
         baseline=config.baseline if config.baseline in config.steered else None,
         texts=min(len(context.concepts.rows(target.name, "evaluation")) for target in context.concepts.targets),
+        descriptions={target.name: target.description for target in context.concepts.targets},
     )
     return Document(
         title="Reading and writing concepts",
-        lead=f"How well do {len(context.methods)} methods find {n} concepts in text (detection), and how well do those "
-        f"that can write bring them into the answers of {context.model.name} (steering)? All read and edit the "
-        f"residual stream after block {results.layer} of {context.model.n_layers}.",
+        lead=f"How well do {counted(len(context.methods), 'method')} find {counted(n, 'concept')} in text (detection), "
+        f"and how well do those that can write bring them into the answers of {context.model.name} (steering)? All "
+        f"read and edit the residual stream after block {results.layer} of {context.model.n_layers}.",
+        banner=smoke_banner(config, PRESETS),
         command=context.run.command,
         facts=(
             ("Model", context.model.name),
@@ -117,12 +126,22 @@ def build_report(results: LayerResults) -> Document:
             ("Instructions", f"{config.instructions} a concept"),
             ("Judge", judge or "none: nothing is steered"),
         ),
-        sections=comparison_sections(numbers, _cards(results), _failures(results)),
-        notes=NOTES,
+        sections=comparison_sections(found, _cards(results, found), _failures(results)),
+        notes=(*NOTES, *_at_the_edge(results)),
     )
 
 
+def with_unsteered(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with the side effect of not steering, which is 0, where there are ratings of the unsteered model."""
+    layers = {row.layer for row in rows if row.method == UNSTEERED and row.metric == "steering.score"}
+    known = {row.layer for row in rows if row.method == UNSTEERED and row.metric == "side_effect.kl"}
+    none = {"experiment": NAME, "method": UNSTEERED, "metric": "side_effect.kl", "value": 0.0}
+    return [*rows, *(Row(**none, layer=layer) for layer in layers - known)]
+
+
 def _note(comparison: LayerComparison, name: str) -> MethodNote:
+    if name == UNSTEERED:
+        return UNSTEERED_NOTE
     method = comparison.context.methods[name]
     limits = []
     if not detects(method):
@@ -136,26 +155,27 @@ def _note(comparison: LayerComparison, name: str) -> MethodNote:
     return MethodNote(name=name, label=method.title, source=method.source, url=url, limits=" ".join(limits))
 
 
-def _cards(results: LayerResults) -> tuple[Card, ...]:
+def _cards(results: LayerResults, numbers: Results) -> tuple[Card, ...]:
     """The first reported generations of every method and concept, with the concept's share in each token."""
     chosen, count = [], Counter()
-    for trial in results.reported:
+    for trial in results.answers:
         count[trial.method, trial.concept] += 1
         if count[trial.method, trial.concept] <= SHOWN:
             chosen.append(trial)
     comparison = results.comparison
-    texts = [[trial.concept, trial.instruction, results.reported[trial][0].text] for trial in chosen]
+    texts = [[trial.concept, trial.instruction, results.answers[trial][0].text] for trial in chosen]
     reader = [found for (method, _), found in comparison.fit_digests.items() if method == _reader(comparison)]
-    inputs = {**results.context.model.identity, "artifacts": digest(reader), "items": digest(texts), "version": 1}
+    inputs = {**results.context.model.identity, "artifacts": digest(reader), "items": digest(texts), "version": 2}
     shades = results.context.run.unit(f"shade/{results.layer}", inputs, lambda: _shades(results, chosen))
-    return tuple(_card(results, trial, *shade) for trial, shade in zip(chosen, shades, strict=True))
+    return tuple(_card(results, numbers, trial, *shade) for trial, shade in zip(chosen, shades, strict=True))
 
 
-def _card(results: LayerResults, trial: Trial, tokens: list[str], scores: list[float]) -> Card:
-    sample, rating = results.reported[trial]
+def _card(results: LayerResults, numbers: Results, trial: Trial, tokens: list[str], scores: list[float]) -> Card:
+    sample, rating = results.answers[trial]
     return Card(
-        method=results.context.methods[trial.method].title,
-        concept=trial.concept,
+        method=numbers.note(trial.method).label,
+        concept=numbers.label(trial.concept),
+        meaning=numbers.descriptions[trial.concept],
         instruction=trial.instruction,
         text=sample.text,
         strength=trial.strength,
@@ -166,10 +186,13 @@ def _card(results: LayerResults, trial: Trial, tokens: list[str], scores: list[f
 
 
 def _shades(results: LayerResults, trials: list[Trial]) -> list[tuple[list[str], list[float]]]:
-    """The tokens of each text and their projections on the concept's direction, read in the unsteered model."""
+    """The tokens of each text and what they score for the concept, read in the unsteered model.
+
+    A score of 1 is that of the strongest held-out token of texts with the concept; 0 is the detection threshold.
+    """
     comparison, model = results.comparison, results.context.model
     reader = _reader(comparison)
-    texts = {trial: results.reported[trial][0].text for trial in trials}
+    texts = {trial: results.answers[trial][0].text for trial in trials}
     written = [trial for trial in trials if texts[trial].strip()]
     if reader is None or not written:
         return [([], []) for _ in trials]
@@ -180,7 +203,8 @@ def _shades(results: LayerResults, trials: list[Trial]) -> list[tuple[list[str],
     for at, (trial, row) in enumerate(zip(written, tokens, strict=True)):
         vector = comparison.fitted[reader][1][results.context.concepts.index(trial.concept)]
         assert isinstance(vector, Vector)
-        scores = vector.detect(states.x(comparison.site)[states.row == at]) / vector.unit
+        strongest = vector.unit + vector.bias if vector.unit + vector.bias > 0 else vector.unit
+        scores = vector.detect(states.x(comparison.site)[states.row == at]) / strongest
         found[trial] = ([model.tokenizer.decode([token]) for token in row.ids[row.response :]], scores.tolist())
     return [found.get(trial, ([], [])) for trial in trials]
 
@@ -202,10 +226,14 @@ def _failures(results: LayerResults) -> tuple[str, ...]:
     if empty := {trial for trial, (sample, _) in written.items() if not sample.text.strip()}:
         methods = ", ".join(sorted({trial.method for trial in empty}))
         found.append(f"{len(empty)} of {n} reported generations are empty ({methods}).")
-    top = max(results.context.config.strengths)
-    if edge := sorted({fold.method for fold, strength in results.steered.choices.items() if strength == top}):
-        found.append(f"Some strength chosen is the largest that was tried, for: {', '.join(edge)}.")
     return tuple(found)
+
+
+def _at_the_edge(results: LayerResults) -> tuple[str, ...]:
+    """Who might do better at strengths that were not tried."""
+    top = max(results.context.config.strengths)
+    edge = sorted({fold.method for fold, strength in results.steered.choices.items() if strength == top})
+    return (f"Some strength chosen is the largest that was tried, for: {', '.join(edge)}.",) if edge else ()
 
 
 def _cells(results: LayerResults, trial: Trial) -> list[JSON]:

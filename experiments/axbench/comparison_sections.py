@@ -1,4 +1,4 @@
-"""What the report of the comparison consists of: findings, tables, charts, generations, gaps and published numbers."""
+"""What the report of the comparison consists of, from the findings to the published numbers."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,8 @@ from workbench.report.document import Block, Section
 
 SHADES = (
     "Answers to one instruction, method by method, each at the strength that was chosen for it. The stronger a token's "
-    "colour, the more of the concept it carries; full colour is the strongest token of that concept on this page."
+    "colour, the more of the concept it carries; full colour is as much as the strongest token has in the held-out "
+    "texts with that concept."
 )
 
 
@@ -28,23 +29,24 @@ def comparison_sections(
 
     Raises ReportError as Results does.
     """
-    missing = (*failures, *gaps(results, cards))
+    results, missing = results.ranked(), (*failures, *gaps(results, cards))
     sections = {
-        "Results": (_bullets(findings(results)), headline(results)),
+        "Results": (
+            _bullets(findings(results)),
+            headline(results).ranked(*_deciding(results)),
+        ),
         "Charts": (
             detection_against_steering(results),
             score_against_strength(results),
             parts_against_strength(results),
         ),
-        "In detail": details(results),
+        "In detail": tuple(table.ranked(0) for table in details(results)),
         "By concept": (
             *(concept_heat_map(results, name) for name in ("detection.auroc", "steering.score")),
             *per_concept(results),
         ),
         "Generations side by side": (_cards(results, cards),),
-        "What failed and what is missing": (
-            _bullets(missing) or paragraphs("Nothing: every method has a number in every table above."),
-        ),
+        "What failed": (_bullets(missing) or paragraphs("Nothing: whatever was measured has a number."),),
         "Published numbers": (
             paragraphs("What AxBench's paper reports, for orientation. Nothing here was measured in this run."),
             *published_tables(),
@@ -53,6 +55,11 @@ def comparison_sections(
     }
     kept = {title: tuple(block for block in blocks if block is not None) for title, blocks in sections.items()}
     return tuple(Section(title=title, blocks=blocks) for title, blocks in kept.items() if blocks)
+
+
+def _deciding(results: Results) -> list[int]:
+    """The columns of the first table that its rows are ordered by."""
+    return [results.headline.index(name) for name in ("steering.score", "detection.auroc") if name in results.headline]
 
 
 def _bullets(items: Sequence[str]) -> Bullets | None:

@@ -44,9 +44,15 @@ def method_table(results: Results, name: str, title: str, metrics: Iterable[str]
     """One row a method, one column a metric, over all concepts."""
     shown = tuple(metric(each) for each in metrics)
     rows = tuple((note.label, tuple(entry(results, each, note) for each in shown)) for note in results.methods)
-    columns = tuple(_column(each, f"{_label(each, results)}{_ARROWS[each.better]}", each.meaning) for each in shown)
+    columns = tuple(
+        replace(_column(each, f"{_label(each, results)}{_ARROWS[each.better]}", each.meaning), better=each.better)
+        for each in shown
+    )
     caption = _caption(shown, results, "concepts", rows)
-    return Table(name=name, title=title, caption=caption, corner="Method", columns=columns, rows=rows)
+    return Table(
+        name=name, title=title, caption=caption, corner="Method", columns=columns, rows=rows,
+        references=results.references,
+    )  # fmt: skip
 
 
 def controls_of(results: Results, name: str) -> tuple[str, ...]:
@@ -81,7 +87,7 @@ def concept_table(results: Results, name: str) -> Table:
     """One row a concept, one column a method, of one metric; folded."""
     shown = metric(name)
     rows = _bare(
-        (concept, tuple(entry(results, shown, note, concept) for note in results.methods))
+        (results.label(concept), tuple(entry(results, shown, note, concept) for note in results.methods))
         for concept in results.concepts
     )
     return Table(
@@ -92,6 +98,7 @@ def concept_table(results: Results, name: str) -> Table:
         columns=tuple(_column(shown, note.label, note.source) for note in results.methods),
         rows=rows,
         folded=True,
+        meanings=results.meanings,
     )
 
 

@@ -25,6 +25,8 @@ MAIN = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe", "bag_o
 FORMS = ("diffmean_text", "pca_compat", "lat_compat", "ssv_compat", "reps_compat")
 """Forms of methods as published, and DiffMean of whole texts."""
 NAME = "axbench"
+UNSTEERED = "unsteered"
+"""The method of the rows that say what the model does when nobody steers it."""
 
 
 @dataclass(frozen=True)

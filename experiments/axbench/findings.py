@@ -24,11 +24,14 @@ def findings(results: Results) -> tuple[str, ...]:
 
 
 def gaps(results: Results, cards: Sequence[Card]) -> tuple[str, ...]:
-    """What the tables lack: headline numbers, values of single concepts, ratings of the sampled generations."""
+    """What was measured and came to nothing: headline numbers, values of concepts, ratings of sampled generations."""
     missing = []
     for name in results.headline:
-        cells = [(note.label, entry(results, metric(name), note)) for note in results.methods]
-        without = [f"{label} ({_clause(cell.why)})" for label, cell in cells if isinstance(cell, Missing)]
+        without = [
+            note.label
+            for note in results.methods
+            if results.recorded(name, note.name) and isinstance(entry(results, metric(name), note), Missing)
+        ]
         if without:
             missing.append(f"{metric(name).label}: no number for {listed(without)}.")
     for name in ("detection.auroc", "steering.score"):
@@ -117,10 +120,6 @@ def _ranked(results: Results, name: str) -> list[tuple[str, Estimate]]:
     found = [(note.label, results.estimate(name, note.name)) for note in results.methods]
     measured = [(label, estimate) for label, estimate in found if estimate is not None]
     return sorted(measured, key=lambda pair: -pair[1].value)
-
-
-def _clause(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
 def _brackets(estimate: Estimate) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.axbench.config import UNSTEERED
 from experiments.axbench.context import ComparisonContext
 from experiments.axbench.layer import LayerComparison
 from workbench.evaluation.steering import (
@@ -23,8 +24,6 @@ from workbench.runs.executors import UnitWork
 from workbench.runs.files import digest
 from workbench.runs.units import Inputs
 
-UNSTEERED = "unsteered"
-"""The method of answers without any."""
 Unsteered = Mapping[tuple[str, int], Sample]
 """By instruction and seed, what the model answers when nothing steers it."""
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from experiments.axbench.config import UNSTEERED
 from experiments.axbench.context import ComparisonContext
-from experiments.axbench.generation import UNSTEERED, Unsteered, unsteered_trials
+from experiments.axbench.generation import Unsteered, unsteered_trials
 from workbench.evaluation.judges.base import JudgedText, Rating, check_missing
 from workbench.evaluation.steering import BLOCK, Sample, Trial
 from workbench.evaluation.summary import or_nan, or_none

@@ -31,6 +31,11 @@ class LayerResults:
         return self.steered.reported
 
     @property
+    def answers(self) -> RatedTrials:
+        """Those, and what the unsteered model answers."""
+        return {**self.reported, **self.unsteered}
+
+    @property
     def layer(self) -> int:
         """The number of the layer."""
         return self.comparison.layer

@@ -125,8 +125,8 @@ METRICS: dict[str, Metric] = {
         Metric(
             "at_kl.reading",
             "Reading",
-            "How much more of the concept a linear probe reads in the answer than in the unsteered one, in units of the "
-            "largest reading on held-out text.",
+            "How much more of the concept a linear probe reads in the answer than in the unsteered one, in units of "
+            "the largest reading on held-out text.",
             digits=2,
             better="higher",
         ),
@@ -149,8 +149,8 @@ METRICS: dict[str, Metric] = {
         Metric(
             "off_concept.own",
             "Own concept",
-            "Change in a linear probe's reading of the concept from the unsteered answer, in units of the largest reading "
-            "on held-out text.",
+            "Change in a linear probe's reading of the concept from the unsteered answer, in units of the largest "
+            "reading on held-out text.",
             digits=2,
             better="higher",
         ),
@@ -175,6 +175,12 @@ HEADLINE = (
     "steering.perplexity",
     "cost.seconds",
 )
+HARD_NEGATIVES = (
+    "detection.auroc_with_hard",
+    "detection.hard_negative_accuracy",
+    "detection.hard_negative_accuracy_compat",
+)
+"""Metrics that mean something only where evaluation texts hold hard negatives."""
 DETECTION = tuple(name for name in METRICS if name.startswith("detection."))
 STEERING = (
     "steering.score",

@@ -1,13 +1,15 @@
 """The rows of a comparison as something a report can ask: one number for one question."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any, NoReturn
 
-from experiments.axbench.metric_descriptions import HEADLINE
+from experiments.axbench.concept_labels import concept_labels
+from experiments.axbench.config import UNSTEERED
+from experiments.axbench.metric_descriptions import HARD_NEGATIVES, HEADLINE
 from workbench.report.errors import ReportError
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
@@ -41,7 +43,7 @@ class Results:
 
     rows: tuple[Row, ...]
     methods: tuple[MethodNote, ...]
-    """In the order of the tables."""
+    """In the order of the page, which also gives them their colours."""
     judge: str | None = None
     """Who rated the generations; None in a comparison without ratings."""
     baseline: str | None = None
@@ -50,6 +52,8 @@ class Results:
     """The evaluation texts of the concept that has the fewest, where that is known."""
     headline: tuple[str, ...] = HEADLINE
     """The metrics of the first table."""
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    """By concept; one that has none goes by its name."""
 
     def __post_init__(self) -> None:
         names = [note.name for note in self.methods]
@@ -60,8 +64,41 @@ class Results:
 
     @classmethod
     def at(cls, layer: int | None, rows: Iterable[Row], **about: Any) -> "Results":
-        """The results of one layer, or of all rows; `about` are the other fields. Raises as Results."""
-        return cls(rows=tuple(row for row in rows if layer is None or row.layer in (None, layer)), **about)
+        """The results of one layer, or of all rows; `about` are the other fields. Raises as Results.
+
+        Without hard negatives, metrics about them repeat others or have no value: these rows are left out.
+        """
+        kept = [row for row in rows if layer is None or row.layer in (None, layer)]
+        hard = any(row.metric == "detection.hard_negative_accuracy" and row.value is not None for row in kept)
+        return cls(rows=tuple(row for row in kept if hard or row.metric not in HARD_NEGATIVES), **about)
+
+    def ranked(self) -> "Results":
+        """The same with the methods best first: by steering score, those without by detection; unsteered last."""
+
+        def place(note: MethodNote) -> tuple[bool, float, float]:
+            found = (self.estimate(metric, note.name) for metric in ("steering.score", "detection.auroc"))
+            score, auroc = (-1.0 if estimate is None else estimate.value for estimate in found)
+            return note.name == UNSTEERED, -score, -auroc
+
+        return replace(self, methods=tuple(sorted(self.methods, key=place)))
+
+    def label(self, concept: str) -> str:
+        """What a concept is called on the page: its description, shortened."""
+        return self._labels.get(concept, concept)
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """By label of a concept, the whole description."""
+        return {self.label(name): text for name, text in self.descriptions.items()}
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Labels of what no method is compared with as an equal."""
+        return tuple(note.label for note in self.methods if note.name == UNSTEERED)
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        return concept_labels(self.descriptions)
 
     def note(self, method: str) -> MethodNote:
         """The note of one method. Raises ReportError for a method that is not described."""

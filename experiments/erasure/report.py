@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.erasure.concepts import ErasureContext
+from experiments.erasure.config import PRESETS
 from experiments.erasure.methods import METHODS
+from experiments.erasure.verdict import verdict
 from experiments.erasure.words import METHODS as BY_WORDS
+from experiments.smoke import smoke_banner
 from workbench.evaluation.differences import paired_difference
-from workbench.report.blocks import HeatMap, Table, headings, paragraphs
+from workbench.report.blocks import Column, HeatMap, Table, paragraphs
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
+from workbench.text import counted
 
 LABELS = {"none": "Nothing erased"} | {name: one.label for name, one in METHODS.items()}
 OF_WORDS = LABELS | {"inlp": "INLP", "hard_debias": "Hard debias"}
@@ -67,9 +71,11 @@ def build_report(bench: ErasureContext) -> Document:
         title="Erasing concepts",
         lead=(
             f"What is left of a concept in {bench.model.name} after it is erased at {bench.site}, what erasing costs "
-            f"other concepts, and what the model then loses: {len(bench.concepts.targets)} concepts of the set "
-            f"{bench.concepts.name!r}; and gender in word vectors."
+            f"other concepts, and what the model then loses: {counted(len(bench.concepts.targets), 'concept')} of "
+            f"the set {bench.concepts.name!r}; and gender in word vectors."
         ),
+        verdict=verdict(rows),
+        banner=smoke_banner(config, PRESETS),
         command=bench.run.command,
         facts=(
             ("Model", bench.model.name),
@@ -91,7 +97,7 @@ def _left(bench: ErasureContext, rows: Sequence[Row], headline: Mapping[tuple[st
         title="What readers find after erasing",
         caption="Accuracy of readers trained anew; 0.5 is chance. Low is well erased; of other concepts, high is good.",
         corner="Erased by",
-        columns=headings(LEFT.values()),
+        columns=tuple(Column(label, digits=2) for label in LEFT.values()),
         rows=_table(headline, methods, LEFT),
     )
     concepts = tuple(concept.name for concept in bench.concepts.targets)
@@ -122,7 +128,7 @@ def _lost(bench: ErasureContext, rows: Sequence[Row], headline: Mapping[tuple[st
                 title=f"What the model loses on {said}",
                 caption="The last column is the KL beyond that of random directions, paired over concepts.",
                 corner="Erased by",
-                columns=headings((*LOST.values(), "KL beyond random")),
+                columns=tuple(Column(label, digits=3) for label in (*LOST.values(), "KL beyond random")),
                 rows=tuple((head, (*cells, more)) for (head, cells), more in zip(found, beyond, strict=True)),
             )
         )
@@ -144,7 +150,7 @@ def _words(headline: Mapping[tuple[str, str], Estimate]) -> Section:
         title="Gender in word vectors",
         caption="Accuracy of telling the side that a word leaned to; direct bias is that of professions.",
         corner="Erased by",
-        columns=headings(WORDS.values()),
+        columns=tuple(Column(label, digits=2) for label in WORDS.values()),
         rows=_table(
             headline, ("none", *BY_WORDS), {f"words.{metric}": name for metric, name in WORDS.items()}, OF_WORDS
         ),

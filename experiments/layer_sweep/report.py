@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.layer_sweep.cells import MeasuredProbe
+from experiments.layer_sweep.config import PRESETS
 from experiments.layer_sweep.evidence import causal, transfers
 from experiments.layer_sweep.sweep import INPUT, Place, Sweep, Variant, mean
+from experiments.layer_sweep.verdict import verdict
+from experiments.smoke import smoke_banner
 from workbench.data.dataset import Dataset
 from workbench.data.items import slug
 from workbench.evaluation.intervals import Interval, bootstrap
@@ -15,6 +18,7 @@ from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
+from workbench.text import counted
 
 NOTES = (
     "A text's state is the mean or the last of its tokens' states; BOS, chat header and a text's first token, where "
@@ -58,7 +62,10 @@ def build_report(sweep: Sweep) -> Document:
     return Document(
         title="Linear probes at every layer",
         lead=f"What can a linear probe tell from the states of {' and '.join(config.models)}, at which layer, and how "
-        f"much of it should be believed? {n} columns of labels in {len(sweep.datasets)} datasets.",
+        f"much of it should be believed? {counted(n, 'column')} of labels in "
+        f"{counted(len(sweep.datasets), 'dataset')}.",
+        verdict=verdict(sweep.run.rows(), config.models, config.positions[0]),
+        banner=smoke_banner(config, PRESETS),
         command=sweep.run.command,
         facts=(
             ("Models", ", ".join(variant.title for variant in sweep.variants)),
@@ -194,8 +201,7 @@ def _curves(
 
 
 def _columns(group: Group) -> str:
-    n = sum(len(data.targets) for data in group.data)
-    return "1 column of labels" if n == 1 else f"{n} columns of labels"
+    return f"{counted(sum(len(data.targets) for data in group.data), 'column')} of labels"
 
 
 def _point(layer: int, values: Sequence[float | None]) -> Point:

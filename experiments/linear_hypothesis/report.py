@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experiments.linear_hypothesis.config import PRESETS
 from experiments.linear_hypothesis.measure import PAIRS, QUANTILE, Writing, interval
 from experiments.linear_hypothesis.study import Study
+from experiments.linear_hypothesis.verdict import verdict
+from experiments.smoke import smoke_banner
 from probes.geometry.causal import is_tied
 from workbench.evaluation.differences import paired_difference
 from workbench.report.blocks import HeatMap, Table, headings, paragraphs
@@ -40,6 +43,8 @@ def build_report(study: Study) -> Document:
         lead=f"The linear representation hypothesis (arXiv:2311.03658) asked of {study.model.name} with "
         f"{len(study.concepts)} concepts, each a list of word pairs."
         + (" Its embeddings are tied: one matrix reads and writes words." * tied),
+        verdict=verdict(study.run.rows()),
+        banner=smoke_banner(study.config, PRESETS),
         command=study.run.command,
         facts=(
             ("Model", study.model.name),

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.linear_origins.config import RECORDS, Config
+from experiments.linear_origins.config import PRESETS, RECORDS, Config
 from experiments.linear_origins.measures import by_chance
-from experiments.linear_origins.study import Found
+from experiments.linear_origins.study import Found, rows
+from experiments.linear_origins.verdict import verdict
+from experiments.smoke import smoke_banner
 from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Document, Section
@@ -46,6 +48,8 @@ def build_report(run: Run, config: Config, found: Sequence[Found]) -> Document:
     return Document(
         title="Do concepts become linear by prediction alone?",
         lead=_LEAD,
+        verdict=verdict([row for each in found for row in rows(each)]),
+        banner=smoke_banner(config, PRESETS),
         command=run.command,
         facts=(
             ("Settings", str(len(found))),

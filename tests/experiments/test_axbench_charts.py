@@ -6,8 +6,9 @@ from experiments.axbench.comparison_charts import (
     parts_against_strength,
     score_against_strength,
 )
+from experiments.axbench.comparison_report import UNSTEERED_NOTE
 from experiments.axbench.results import MethodNote, Results
-from tests.report.synthetic import CONCEPTS, METHODS, STRENGTHS, results_of, row, synthetic_rows
+from tests.report.synthetic import CONCEPTS, METHODS, STRENGTHS, results_of, row, synthetic_rows, unsteered_rows
 from workbench.report.blocks import HeatMap, Missing
 from workbench.report.charts import LineChart, ScatterPlot
 from workbench.report.estimate import Estimate
@@ -105,7 +106,7 @@ def test_parts_have_a_panel_a_method_and_a_line_a_rating(results):
 
 def test_a_heat_map_has_every_concept_and_method_best_on_average_first(results):
     chart = heat_map(results, "steering.score")
-    assert chart.columns == tuple(note.label for note in METHODS)
+    assert chart.columns == ("Prompt", "DiffMean", "LAT", "Linear probe", "PCA", "Random direction", "Bag of words")
     assert set(chart.rows) == set(CONCEPTS)
     means = [
         sum(values) / len(values)
@@ -116,6 +117,21 @@ def test_a_heat_map_has_every_concept_and_method_best_on_average_first(results):
     cells = dict(zip(chart.columns, chart.values[chart.rows.index("unit tests")], strict=True))
     assert cells["PCA"] == Missing("Measured, and no value came of it.")
     assert cells["Bag of words"] == Missing("Detects only.")
+
+
+def test_a_heat_map_names_concepts_by_their_descriptions():
+    descriptions = {"gratitude": "thanks and gratitude", "unit tests": "code that tests other code"}
+    chart = heat_map(results_of(*synthetic_rows(), descriptions=descriptions), "steering.score")
+    assert {"thanks and gratitude", "code that tests other code", "space travel"} <= set(chart.rows)
+    assert chart.meanings["thanks and gratitude"] == "thanks and gratitude"
+
+
+def test_the_unsteered_model_is_no_dot():
+    rows = [*synthetic_rows(), *unsteered_rows()]
+    plot = detection_against_steering(results_of(*rows, methods=(*METHODS, UNSTEERED_NOTE)))
+    assert isinstance(plot, ScatterPlot)
+    assert "Unsteered" not in {dot.label.partition(" ")[0] for dot in plot.dots}
+    assert "Unsteered" not in plot.caption
 
 
 def test_a_heat_map_runs_from_chance_to_the_best(results):

@@ -137,6 +137,15 @@ def synthetic_rows() -> list[Row]:
     return rows
 
 
+def unsteered_rows() -> list[Row]:
+    """What the model does when nobody steers it."""
+    shape = {"n": 10, "layer": 18, "seed": 0}
+    ratings = {"score": 0.02, "concept": 0.05, "instruction": 1.9, "fluency": 1.95}
+    rows = [row("unsteered", f"steering.{name}", value, 0.02, 2, **shape) for name, value in ratings.items()]
+    rows += [row("unsteered", "steering.score", 0.02, concept=concept, n=5, layer=18, seed=0) for concept in CONCEPTS]
+    return [*rows, row("unsteered", "steering.perplexity", 3.1, 0.2, **shape)]
+
+
 _SAID = {
     "recipes and cooking": (
         "To plan a week, think of it as a slow stew: chop the days small, salt early, and let it all simmer."

@@ -91,7 +91,7 @@ def test_it_opens_without_a_complaint(page):
 
 
 def test_every_chart_is_visible(page):
-    charts = find(page, "figure svg[role=img]")
+    charts = shown(page, "figure svg[role=img]")
     assert len(charts) == 3
     for chart in charts:
         assert chart.is_displayed()
@@ -109,7 +109,9 @@ def test_charts_are_coloured_by_the_style_sheet(page):
 
 
 def test_a_click_sorts_and_another_turns_it_round(page):
-    assert headings(page) == [note.label for note in METHODS]
+    by_score = ["Prompt", "DiffMean", "LAT", "Linear probe", "PCA", "Random direction", "Bag of words"]
+    assert headings(page) == by_score
+    assert find(page, "#headline-table thead th")[2].get_attribute("aria-sort") == "descending"
     sort_by(page, 1).click()
     down = headings(page)
     assert down == ["Linear probe", "DiffMean", "Bag of words", "LAT", "PCA", "Random direction", "Prompt"]
@@ -121,7 +123,7 @@ def test_a_click_sorts_and_another_turns_it_round(page):
 
 def test_the_keyboard_sorts(page):
     sort_by(page, 2).send_keys(Keys.ENTER)
-    assert headings(page)[:2] == ["Prompt", "DiffMean"]
+    assert headings(page)[-3:] == ["DiffMean", "Prompt", "Bag of words"], "it was in the other order before"
     sort_by(page, 0).send_keys(Keys.SPACE)
     assert headings(page) == sorted(note.label for note in METHODS)
     assert len(find(page, "#headline-table [aria-sort]")) == 1
@@ -192,7 +194,7 @@ def test_it_prints_everything_readably(page, tmp_path):
         "Chosen strength by concept",
         "sarcasm and mockery in replies",
         "The parties hereby agree",
-        "What failed and what is missing",
+        "What failed",
         "python -m experiments.axbench",
     ):
         assert said in text, said
@@ -212,7 +214,12 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page):
     )
     try:
         assert page.execute_script("return document.documentElement.scrollWidth") <= 360
-        assert len(shown(page, "figure svg[role=img]")) == 3
+        assert [chart.rect["width"] <= 360 for chart in shown(page, "figure svg[role=img]")] == [True] * 3
+        for figure in shown(page, "#detection-steering svg, #score-strength svg"):
+            right = figure.rect["x"] + figure.rect["width"]
+            for best in ("Prompt", "DiffMean"):
+                (name,) = [text for text in figure.find_elements(By.CSS_SELECTOR, "text") if text.text == best]
+                assert figure.rect["x"] <= name.rect["x"] < name.rect["x"] + name.rect["width"] <= right
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

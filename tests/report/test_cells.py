@@ -44,7 +44,7 @@ def test_markdown_holds_the_same_cells():
     for one in shown:
         expected = [[one.corner, *(each.label for each in one.columns)]]
         for head, cells in zip(one.heads, one.cells, strict=True):
-            expected.append([head, *(f"{cell.text} {cell.detail}".strip() for cell in cells)])
+            expected.append([head, *(f"{cell.read} {cell.detail}".strip() for cell in cells)])
         assert unescaped(one.markdown()) == expected
 
 
@@ -115,7 +115,7 @@ def test_a_heat_map_has_a_number_in_every_cell_its_interval_in_the_tip_and_a_rea
     cells = (Estimate(0.934, 0.9, 0.97, 36), 0.5, None, Missing("Steers only."))
     (row,) = show_heat_map(heat_map(cells, low=0.5)).cells
     assert [cell.text for cell in row] == ["0.93", "0.50", "–", "–"]
-    assert [cell.tip for cell in row] == ["[0.90, 0.97] n = 36", "", "", ""]
+    assert [cell.tip for cell in row] == ["row 0, 0: 0.93 [0.90, 0.97] n = 36", "row 0, 1: 0.50", "", ""]
     assert [cell.step for cell in row] == [8, 0, None, None]
     assert [cell.why for cell in row[2:]] == ["Not measured in this run.", "Steers only."]
 
@@ -132,3 +132,53 @@ def test_many_wide_heads_of_a_heat_map_are_written_upward():
     assert show_heat_map(heat_map((0.5,) * 9, columns=("a long label",) * 9)).upright
     assert not show_heat_map(heat_map((0.5,) * 9)).upright
     assert not show_heat_map(heat_map((0.5,) * 2, columns=("a long label",) * 2)).upright
+
+
+def placed(better, *cells, references=()):
+    """How a column whose cells are these shows them, by row."""
+    rows = tuple((f"row {i}", (cell,)) for i, cell in enumerate(cells))
+    made = Table(
+        name="t", title="T", caption="c.", corner="Method", columns=(Column("a", better=better, digits=1),),
+        rows=rows, references=references,
+    )  # fmt: skip
+    return [row[0].read for row in show_table(made).cells]
+
+
+def test_the_best_of_a_column_is_marked_and_lightly_what_lies_in_its_interval():
+    cells = (Estimate(0.9, 0.6, 1.0), 0.7, 0.5, None)
+    assert placed("higher", *cells) == ["● 0.9", "○ 0.7", "0.5", "–"]
+    assert placed("lower", *cells) == ["0.9", "0.7", "● 0.5", "–"]
+    assert placed(None, *cells) == ["0.9", "0.7", "0.5", "–"]
+    caption = show_table(table(("x", (Estimate(1, 0.5, 1.5),)), ("y", (0.8,)), columns=(Column("a", better="higher"),)))
+    assert "● is the best of its column. ○ lies in the interval of the best" in caption.caption
+
+
+def test_where_all_are_equal_or_alone_none_is_the_best():
+    assert placed("higher", 0.0, 0.0) == ["0.0", "0.0"]
+    assert placed("higher", 0.4, None) == ["0.4", "–"]
+    assert placed("higher", 0.4, 0.4, 0.1) == ["● 0.4", "● 0.4", "0.1"]
+
+
+def test_a_row_that_stands_for_comparison_only_is_never_the_best():
+    assert placed("lower", 0.0, 0.5, 0.7, references=("row 0",)) == ["0.0", "● 0.5", "0.7"]
+
+
+def ordered(*cells, by=(0, 1)):
+    columns = (Column("score", better="higher"), Column("cost", better="lower"))
+    made = table(*((f"row {i}", pair) for i, pair in enumerate(cells)), columns=columns).ranked(*by)
+    return [head for head, _ in made.rows], made.sorted_by
+
+
+def test_rows_are_ranked_by_the_first_column_that_has_numbers_and_missing_ones_stand_last():
+    assert ordered((None, 3.0), (0.2, 9.0), (0.8, 5.0), (None, 1.0)) == (["row 2", "row 1", "row 3", "row 0"], 0)
+    assert ordered((None, 3.0), (None, 1.0)) == (["row 1", "row 0"], 1)
+    assert ordered((None, None), (None, None)) == (["row 0", "row 1"], None)
+
+
+def test_the_column_that_rows_are_ordered_by_is_told():
+    made = table(
+        ("x", (1.0, 2.0)), ("y", (3.0, 1.0)), columns=(Column("a", better="higher"), Column("b", better="lower"))
+    )
+    assert show_table(made).sorted is None
+    assert (show_table(made.ranked(0)).sorted, show_table(made.ranked(0)).direction) == (0, "descending")
+    assert (show_table(made.ranked(1)).sorted, show_table(made.ranked(1)).direction) == (1, "ascending")

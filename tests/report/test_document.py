@@ -196,6 +196,27 @@ def test_markdown_holds_the_same_tables_and_sentences(run_folder):
         assert sentence in markdown
 
 
+def test_verdict_and_banner_stand_on_top_of_page_and_markdown(run_folder):
+    write_report(run_folder, document(verdict="Probes win.", banner="A smoke run."))
+    page, markdown = ((run_folder / f"report.{end}").read_text(encoding="utf-8") for end in ("html", "md"))
+    for text in (page, markdown):
+        assert 0 < text.rindex("Probes win.") < text.index("Probes on every layer.")
+        assert 0 < text.index("A smoke run.") < text.index("Probes win.")
+    write_report(run_folder, document())
+    page = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert 'class="banner"' not in page
+    assert 'class="verdict"' not in page
+
+
+def test_the_order_of_a_table_and_what_its_rows_mean_can_be_heard_and_seen(run_folder):
+    columns = tuple(dataclasses.replace(column, better="higher") for column in table().columns)
+    made = table(columns=columns, meanings={"Mass mean": "the mean of the positive states"}).ranked(0)
+    write_report(run_folder, document(sections=(Section(title="Found", blocks=(made,)),)))
+    heads = read(run_folder).all("th")
+    assert [head.get("aria-sort") for head in heads[:4]] == [None, "descending", None, None]
+    assert [head["title"] for head in heads if "title" in head] == ["the mean of the positive states"]
+
+
 def test_every_cell_of_a_heat_map_has_a_number_and_its_shade(run_folder):
     write_report(run_folder, document())
     page = read(run_folder)
@@ -223,7 +244,7 @@ def test_nothing_needs_what_the_policy_blocks_and_everything_has_a_name(run_fold
     levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
     assert all(after - before <= 1 for before, after in pairwise(levels))
     charts = [attrs for attrs in page.all("svg") if attrs.get("role") == "img"]
-    assert [len(attrs["aria-label"]) > 40 for attrs in charts] == [True] * 2
+    assert [len(attrs["aria-label"]) > 40 for attrs in charts] == [True] * 4, "each for wide and narrow screens"
 
 
 def hostile_blocks() -> Document:

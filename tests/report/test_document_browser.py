@@ -18,7 +18,7 @@ def complaints(browser: Chrome) -> list[Any]:
 
 def test_in_a_browser_all_is_visible_in_both_themes_and_on_a_phone(browser, run_folder):
     browser.get(write_report(run_folder, document()).as_uri())
-    charts = find(browser, "figure svg[role=img]")
+    charts = find(browser, "figure .wide svg[role=img]")
     assert [chart.rect["width"] > 400 and chart.rect["height"] > 90 for chart in charts] == [True] * 2
     light = style(browser, "#transfer .heat-9", "backgroundColor")
     browser.execute_cdp_cmd(

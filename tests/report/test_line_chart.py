@@ -1,3 +1,4 @@
+import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from typing import Any
@@ -6,7 +7,7 @@ import pytest
 
 from tests.report.drawn import SVG, at, explained, parts, texts, titles
 from workbench.report.charts import Line, LineChart, Point
-from workbench.report.drawing import Figure
+from workbench.report.drawing import Figure, colour, dashes, marker
 from workbench.report.line_chart import draw_lines
 
 
@@ -36,6 +37,46 @@ def test_bands_and_chance_are_drawn_and_said_only_where_there_are_any():
     assert banded.caption == "c. Bands are 95 % intervals. The dotted line is chance, 0.5."
     assert "opacity" not in plain.svg
     assert "opacity" in banded.svg
+
+
+def test_intervals_of_several_lines_with_few_points_are_bars_side_by_side_instead_of_bands():
+    figure = figure_of(line("a", 1.0, n=5), line("b", 0.9, n=5))
+    assert figure.caption == "c. Bars are 95 % intervals."
+    assert "opacity" not in figure.svg
+    left, right = (
+        [at(one)[0] for one in parts(figure, "use") if f"f-s{k}" in (one.get("class") or "")][:5] for k in (0, 1)
+    )
+    assert all(3 < after - before < 40 for before, after in zip(left, right, strict=True))
+
+
+def test_bands_of_many_lines_together_stay_pale():
+    figure = figure_of(*(line(f"probe {i}", 0.9 + i / 1000) for i in range(8)))
+    veils = [float(found) for found in re.findall(r'opacity="([\d.]+)"', figure.svg)]
+    assert len(veils) == 8
+    assert sum(veils) <= 0.31
+
+
+def test_each_of_eight_lines_has_a_colour_and_marker_of_its_own_and_neighbours_differ_in_their_dashes():
+    assert len({colour(i) for i in range(8)}) == len({marker(i) for i in range(8)}) == 8
+    assert all(dashes(i) != dashes(i + 1) for i in range(16))
+    assert all((marker(i), dashes(i)) != (marker(i + 8), dashes(i + 8)) for i in range(8))
+
+
+def test_the_narrow_drawing_has_every_name_and_a_key_instead_of_room_beside_the_plot():
+    figure = figure_of(line("a", 1.0, n=5), line("a rather long label of a line", 0.9, n=5))
+    root = ET.fromstring(figure.narrow)
+    width, height = map(float, root.attrib["viewBox"].split()[2:])
+    assert width == 360
+    said = [text.text for text in root.iter(f"{SVG}text")]
+    assert {"a", "a rather long label of a line", "layer", "accuracy"} <= set(said)
+    for text in root.iter(f"{SVG}text"):
+        x, y = at(text)
+        assert 0 <= x < width
+        assert 0 < y <= height
+
+
+def test_chance_is_dotted():
+    plain, banded = figure_of(line("a", 1.0, banded=False)), figure_of(line("a", 1.0), chance=0.5)
     assert "stroke-dasharray" not in plain.svg
     assert "stroke-dasharray" in banded.svg
 
@@ -63,7 +104,11 @@ def test_a_level_goes_across_the_whole_chart_at_its_height():
 
 def test_lines_of_several_panels_share_axes_a_key_and_their_colours():
     figure = figure_of(
-        *(line(label, height, panel=panel, n=3) for panel, height in (("A", 0.2), ("B", 0.8)) for label in ("x", "y"))
+        *(
+            line(label, height, banded=False, panel=panel, n=3)
+            for panel, height in (("A", 0.2), ("B", 0.8))
+            for label in ("x", "y")
+        )
     )
     said = texts(figure)
     assert {"A", "B", "x", "y", "layer", "accuracy"} <= set(said)

@@ -16,12 +16,9 @@ def every(*cards):
     return [one for group in shown(*cards).groups for one in group.cards]
 
 
-@pytest.mark.parametrize(
-    ("score", "strongest", "expected"),
-    [(-1.0, 2.0, 0), (0.0, 2.0, 0), (1e-9, 2.0, 1), (1.0, 2.0, 5), (2.0, 2.0, 9), (0.0, 0.0, 0), (-1.0, -0.5, 0)],
-)
-def test_shade(score, strongest, expected):
-    assert shade(score, strongest) == expected
+@pytest.mark.parametrize(("score", "expected"), [(-1.0, 0), (0.0, 0), (1e-9, 1), (0.5, 5), (1.0, 9), (7.0, 9)])
+def test_shade(score, expected):
+    assert shade(score) == expected
 
 
 def test_heat_steps_are_tenths_and_values_outside_get_the_nearest():
@@ -40,16 +37,22 @@ def test_answers_to_one_instruction_stand_together_in_the_order_in_which_they_ar
     assert block.concepts == ("sea", "law")
 
 
-def test_shades_of_a_concept_are_on_one_scale():
-    strong = card("probe", tokens=("a",), token_scores=(9.0,))
-    weak = card("random", tokens=("b",), token_scores=(1.0,))
-    other = card("random", concept="law", tokens=("c",), token_scores=(1.0,))
-    assert [one.pieces[0].shade for one in every(strong, weak, other)] == [9, 1, 9]
+def test_a_shade_does_not_depend_on_what_else_is_on_the_page():
+    strong, weak = card(tokens=("a",), token_scores=(0.9,)), card("random", tokens=("b",), token_scores=(0.1,))
+    assert [one.pieces[0].shade for one in every(strong, weak)] == [9, 1]
+    assert every(weak)[0].pieces[0].shade == 1
+
+
+def test_a_group_says_what_its_concept_means():
+    assert [group.meaning for group in shown(card(meaning="ships at sea"), card(concept="law")).groups] == [
+        "ships at sea",
+        "",
+    ]
 
 
 def test_the_pieces_are_the_tokens_with_unshaded_ones_joined():
-    (one,) = every(card(tokens=("a", "b", "c", "d"), token_scores=(0.0, -1.0, 2.0, 1.0)))
-    assert one.pieces == (Piece("ab", 0), Piece("c", 9, "2.00"), Piece("d", 5, "1.00"))
+    (one,) = every(card(tokens=("a", "b", "c", "d"), token_scores=(0.0, -1.0, 2.0, 0.5)))
+    assert one.pieces == (Piece("ab", 0), Piece("c", 9, "2.00"), Piece("d", 5, "0.50"))
 
 
 def test_without_tokens_the_text_is_shown():

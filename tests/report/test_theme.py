@@ -1,6 +1,8 @@
 """The colours of the page can be read: contrast by WCAG 2.2, success criteria 1.4.3 and 1.4.11."""
 
+import math
 import re
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,36 @@ def test_text_can_be_read(theme, ground):
 def test_lines_can_be_seen(theme):
     for i in range(SERIES):
         assert contrast(channels(theme[f"s{i}"]), channels(theme["paper"])) >= GRAPHICS, i
+
+
+SEEN = {
+    "everybody": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    "protanopia": ((0.1523, 1.0526, -0.2049), (0.1145, 0.7863, 0.0992), (-0.0039, -0.0481, 1.0520)),
+    "deuteranopia": ((0.3673, 0.8606, -0.2280), (0.2801, 0.6725, 0.0474), (-0.0118, 0.0429, 0.9689)),
+    "tritanopia": ((1.2555, -0.0767, -0.1788), (-0.0784, 0.9308, 0.1476), (0.0047, 0.6914, 0.3039)),
+}
+"""What becomes of linear red, green and blue in the eyes of each (Machado et al. 2009, full severity)."""
+XYZ = ((0.4339, 0.3762, 0.1899), (0.2126, 0.7152, 0.0722), (0.0177, 0.1095, 0.8728))
+"""From linear sRGB to CIE XYZ as a share of the white of D65."""
+
+
+def lab(rgb):
+    """CIE L*a*b* of linear red, green and blue."""
+    clipped = [min(1.0, max(0.0, c)) for c in rgb]
+    x, y, z = (sum(w * c for w, c in zip(row, clipped, strict=True)) for row in XYZ)
+    x, y, z = (t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in (x, y, z))
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+@THEMES
+@pytest.mark.parametrize("eyes", SEEN)
+def test_lines_are_told_apart_by_all_eyes(theme, eyes):
+    seen = []
+    for i in range(SERIES):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels(theme[f"s{i}"])]
+        seen.append(lab([sum(w * c for w, c in zip(row, linear, strict=True)) for row in SEEN[eyes]]))
+    for i, j in combinations(range(SERIES), 2):
+        assert math.dist(seen[i], seen[j]) > 25, (i, j)
 
 
 @THEMES

@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, field, replace
+from typing import Literal, TypeVar
 
 from workbench.report.errors import ReportError
 from workbench.report.estimate import Estimate
@@ -94,6 +94,8 @@ class Column:
     """The smallest and the largest possible value, where there are both: intervals are drawn between them."""
     chance: float | None = None
     """What knowing nothing gives."""
+    better: Literal["higher", "lower"] | None = None
+    """Which numbers are good, so that the best is marked; None where none is better than another."""
 
 
 def headings(labels: Iterable[str]) -> tuple[Column, ...]:
@@ -116,6 +118,12 @@ class Table(NamedBlock):
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
     folded: bool = False
     """Whether only its title is seen until it is opened."""
+    sorted_by: int | None = None
+    """The column that the rows are in the order of, best first, where they are."""
+    references: tuple[str, ...] = ()
+    """Heads of rows that stand for comparison only: none is marked as the best."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """By head of a row, what it stands for."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,6 +132,21 @@ class Table(NamedBlock):
                 raise ReportError(f"row {head!r} of {self.name!r} has {len(cells)} cells for {len(self.columns)} heads")
             for cell in cells:
                 real(cell, f"row {head!r} of {self.name!r}")
+
+    def ranked(self, *columns: int) -> "Table":
+        """The rows best first by the first of these columns that has a number; the next ones decide where it has none.
+
+        What has no number stands last. Without any number the table stays as it is.
+        """
+        there = [i for i in columns if any(estimate_of(cells[i]) is not None for _, cells in self.rows)]
+        if not there:
+            return self
+
+        def place(row: tuple[str, tuple[Entry, ...]]) -> list[tuple[bool, float]]:
+            found = [(estimate_of(row[1][i]), 1 if self.columns[i].better == "lower" else -1) for i in there]
+            return [(one is None, 0.0 if one is None else sign * one.value) for one, sign in found]
+
+        return replace(self, rows=tuple(sorted(self.rows, key=place)), sorted_by=there[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +165,8 @@ class HeatMap(NamedBlock):
     high: Number
     rows_label: str
     columns_label: str
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """By row, what it stands for."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,9 +190,9 @@ class HeatMap(NamedBlock):
 class Card:
     """One answer of a steered model. Raises ReportError when scores and tokens do not fit, or a score is not finite.
 
-    `token_scores` [token] says how much of the concept each of `tokens` [token] carries, in one unit for all cards of
-    a concept; both may be empty. `ratings` are names and values from 0 to `Cards.best`, None where the judge gave none;
-    empty when nobody rated it.
+    `token_scores` [token] says how much of the concept each of `tokens` [token] carries: 0 is none, and 1, the
+    strongest colour, as much as texts with the concept show at most; both may be empty. `ratings` are names and values
+    from 0 to `Cards.best`, None where the judge gave none; empty when nobody rated it.
     """
 
     method: str
@@ -178,6 +203,8 @@ class Card:
     tokens: tuple[str, ...] = ()
     token_scores: tuple[float, ...] = ()
     ratings: tuple[tuple[str, float | None], ...] = ()
+    meaning: str = ""
+    """What the concept is, where its name does not say."""
 
     def __post_init__(self) -> None:
         what = f"a text of {self.method!r} for {self.concept!r}"
@@ -199,6 +226,13 @@ class Cards(NamedBlock):
     """Whether a judge was to rate them, so that a card without ratings says so."""
     best: float = 2.0
     """The best rating."""
+
+
+def estimate_of(entry: Entry) -> Estimate | None:
+    """The number of an entry, if it is one."""
+    if isinstance(entry, Estimate):
+        return entry
+    return Estimate(float(entry)) if isinstance(entry, int | float) else None
 
 
 def real(entry: T, what: str) -> T | float:

@@ -1,10 +1,11 @@
 """Tables and heat maps as they are shown, from which the page and the Markdown file are both made."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from workbench.report.blocks import Column, Entry, HeatMap, Missing, Table
+from workbench.report.blocks import Column, Entry, HeatMap, Missing, Table, estimate_of
 from workbench.report.estimate import Estimate
+from workbench.report.ranking import SIGNS, Rank, ranks
 from workbench.report.shading import heat_step
 from workbench.text import MISSING, decimals, markdown, number
 
@@ -20,7 +21,14 @@ class Cell:
     step: int | None = None
     """How strongly it is shaded, in a heat map."""
     tip: str = ""
-    """What is said of it beside the number when it is pointed at."""
+    """What is said of it when it is pointed at."""
+    rank: Rank = ""
+    """Whether it is the best of its column."""
+
+    @property
+    def read(self) -> str:
+        """The number with the sign of its rank."""
+        return SIGNS[self.rank] + self.text
 
     @property
     def value(self) -> float | None:
@@ -49,6 +57,13 @@ class ShownTable:
     cells: _Cells
     folded: bool = False
     ends: tuple[str, str] | None = None
+    sorted: int | None = None
+    meanings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def direction(self) -> str:
+        """How its rows are sorted, as ARIA says it."""
+        return "descending" if self.sorted is None or self.columns[self.sorted].better != "lower" else "ascending"
 
     def is_words(self, column: int) -> bool:
         """Whether the cells of a column are words, which stand left."""
@@ -67,7 +82,7 @@ class ShownTable:
             _line([self.corner, *(column.label for column in self.columns)]),
             _line([":--", *["--:"] * len(self.columns)], escaped=False),
             *(
-                _line([head, *(f"{cell.text} {cell.detail}".strip() for cell in row)])
+                _line([head, *(f"{cell.read} {cell.detail}".strip() for cell in row)])
                 for head, row in zip(self.heads, self.cells, strict=True)
             ),
         ]
@@ -78,8 +93,13 @@ def show_table(table: Table) -> ShownTable:
     """The table, every column rounded as it says, or to what gives its largest number three significant figures."""
     columns = [[entries[i] for _, entries in table.rows] for i in range(len(table.columns))]
     digits = [_digits(column, entries) for column, entries in zip(table.columns, columns, strict=True)]
+    placed = [_ranked(table, column, entries) for column, entries in zip(table.columns, columns, strict=True)]
     cells = tuple(
-        tuple(_cell(entry, digit) for entry, digit in zip(entries, digits, strict=True)) for _, entries in table.rows
+        tuple(
+            replace(_cell(entry, digit), rank=column[i])
+            for entry, digit, column in zip(entries, digits, placed, strict=True)
+        )
+        for i, (_, entries) in enumerate(table.rows)
     )
     heads = tuple(
         replace(column, span=_span(entries, column.span))
@@ -87,17 +107,27 @@ def show_table(table: Table) -> ShownTable:
     )
     rows = tuple(head for head, _ in table.rows)
     caption = _table_caption(table.caption, cells)
-    return ShownTable(table.name, table.title, caption, table.corner, heads, rows, cells, table.folded)
+    return ShownTable(
+        table.name, table.title, caption, table.corner, heads, rows, cells, table.folded,
+        sorted=table.sorted_by, meanings=table.meanings,
+    )  # fmt: skip
 
 
 def show_heat_map(grid: HeatMap) -> ShownTable:
     """The heat map as a table of shaded cells; intervals are in their tips."""
     digits = decimals((grid.low, grid.high))
-    cells = tuple(tuple(_shaded(value, digits, grid) for value in row) for row in grid.values)
+    cells = tuple(
+        tuple(
+            _shaded(value, digits, grid, f"{row}, {column}") for value, column in zip(line, grid.columns, strict=True)
+        )
+        for line, row in zip(grid.values, grid.rows, strict=True)
+    )
     columns = tuple(Column(label) for label in grid.columns)
     corner = f"{grid.rows_label} ↓ {grid.columns_label} →"
     caption, ends = _heat_caption(grid, cells), (number(grid.low), number(grid.high))
-    return ShownTable(grid.name, grid.title, caption, corner, columns, grid.rows, cells, ends=ends)
+    return ShownTable(
+        grid.name, grid.title, caption, corner, columns, grid.rows, cells, ends=ends, meanings=grid.meanings
+    )
 
 
 def marks(column: Column, cell: Cell) -> dict[str, float] | None:
@@ -112,23 +142,25 @@ def marks(column: Column, cell: Cell) -> dict[str, float] | None:
     return {name: round(100 * (place - start) / (end - start), 2) for name, place in places.items()}
 
 
-def _estimate(entry: Entry) -> Estimate | None:
-    """The number of an entry, if it is one."""
-    if isinstance(entry, Estimate):
-        return entry
-    return Estimate(float(entry)) if isinstance(entry, int | float) else None
+def _ranked(table: Table, column: Column, entries: Iterable[Entry]) -> list[Rank]:
+    """The ranks of a column's cells; rows that stand for comparison have none."""
+    heads = [head for head, _ in table.rows]
+    rivals = [
+        None if head in table.references else estimate_of(entry) for head, entry in zip(heads, entries, strict=True)
+    ]
+    return ranks(rivals, column.better)
 
 
 def _digits(column: Column, entries: Iterable[Entry]) -> int:
     if column.digits is not None:
         return column.digits
-    return decimals(shown.value for entry in entries if not isinstance(entry, int) and (shown := _estimate(entry)))
+    return decimals(shown.value for entry in entries if not isinstance(entry, int) and (shown := estimate_of(entry)))
 
 
 def _cell(entry: Entry, digits: int) -> Cell:
     if isinstance(entry, str):
         return Cell(entry)
-    estimate = _estimate(entry)
+    estimate = estimate_of(entry)
     if estimate is None:
         return Cell(why=_why(entry))
     if isinstance(entry, int):
@@ -142,17 +174,17 @@ def _why(entry: Entry) -> str:
     return entry.why if isinstance(entry, Missing) else "Not measured in this run."
 
 
-def _shaded(entry: Entry, digits: int, grid: HeatMap) -> Cell:
-    estimate = _estimate(entry)
+def _shaded(entry: Entry, digits: int, grid: HeatMap, place: str) -> Cell:
+    estimate = estimate_of(entry)
     if estimate is None:
         return Cell(why=_why(entry))
     step = heat_step(estimate.value, (grid.low, grid.high))
-    return Cell(number(estimate.value, digits), estimate=estimate, step=step, tip=estimate.bounds(digits))
+    return Cell(number(estimate.value, digits), estimate=estimate, step=step, tip=f"{place}: {estimate.said(digits)}")
 
 
 def _span(entries: Iterable[Entry], possible: tuple[float, float] | None) -> tuple[float, float] | None:
     """The range on which the intervals of a column are drawn: what is possible, else from 0 to the farthest end."""
-    ends = [end for entry in entries if (estimate := _estimate(entry)) for end in estimate.reach]
+    ends = [end for entry in entries if (estimate := estimate_of(entry)) for end in estimate.reach]
     span = possible or (min(0.0, *ends), max(0.0, *ends)) if ends else None
     return span if span and span[0] < span[1] else None
 
@@ -162,6 +194,10 @@ def _table_caption(caption: str, cells: _Cells) -> str:
     parts = [
         caption,
         "Brackets are 95 % intervals." if any("[" in cell.detail for cell in flat) else "",
+        "● is the best of its column." if any(cell.rank == "best" for cell in flat) else "",
+        "○ lies in the interval of the best: which is better is not decided."
+        if any(cell.rank == "near" for cell in flat)
+        else "",
         f"{MISSING} is missing, never zero." if any(cell.missing for cell in flat) else "",
     ]
     return " ".join(part for part in parts if part)

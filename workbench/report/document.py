@@ -39,6 +39,10 @@ class Document:
     title: str
     lead: str
     """One paragraph: what was asked, of which model, with what data."""
+    verdict: str = ""
+    """What came of it, in one sentence made from the run's numbers; it opens the page."""
+    banner: str = ""
+    """A warning above everything, such as that the run is too small to conclude anything from."""
     command: str
     """The command line that makes this run again."""
     facts: tuple[tuple[str, str], ...]

@@ -1,7 +1,7 @@
 """What every figure is drawn on, and what comes of it."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +20,19 @@ LETTER = 7.0
 """Width of a letter at the size 12 that figures are written in, in the wider of the usual system fonts, in points."""
 
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
-_DASHES: tuple[Dash, ...] = ("-", (0.0, (5.0, 2.0)), (0.0, (2.0, 1.5)))
+_DASHES: tuple[Dash, ...] = ("-", (0.0, (6.0, 2.0)), (0.0, (7.0, 2.0, 1.5, 2.0)), (0.0, (2.5, 1.5)))
+WIDE, NARROW = 720, 360
+"""Widths of a figure's two drawings, in points: the narrow one is for phones, where the wide one could not be read."""
+KEY = 18
+"""Height of a line of a key, in points."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A finished figure: `svg` goes into a page that has theme.css and paint_css, `standalone` into a file."""
+    """A finished figure: `svg` goes into a page that has theme.css and paint_css, `standalone` into a file.
+
+    `narrow` is the same figure drawn for a small screen.
+    """
 
     name: str
     title: str
@@ -33,6 +40,7 @@ class Figure:
     alt: str
     """What a reader who cannot see it needs to know."""
     svg: str
+    narrow: str
 
     def standalone(self) -> str:
         """The figure as a file of its own: same drawing, own colours, light and dark, on paper of its own."""
@@ -86,6 +94,12 @@ class Drawing:
         xs, ys = (start[0] / self.width, end[0] / self.width), (start[1] / self.height, end[1] / self.height)
         self.canvas.add_artist(Line2D(xs, ys, color=paint, linestyle=linestyle, linewidth=linewidth))
 
+    def mark(self, at: tuple[Points, Points], series: int) -> None:
+        """The marker of a series at a place of the sheet, in points."""
+        xs, ys = [at[0] / self.width], [at[1] / self.height]
+        look = {"marker": marker(series), "markersize": 7, "markeredgewidth": 0, "linestyle": ""}
+        self.canvas.add_artist(Line2D(xs, ys, color=colour(series), **look))
+
     def say(self, text: str) -> str:
         """A placeholder to hand to matplotlib in place of text of models or data."""
         key = f"text-{len(self.texts)}"
@@ -104,12 +118,12 @@ class Drawing:
         self.titles[key] = text
         artist.set_gid(key)
 
-    def finish(self, title: str, caption: str, alt: str) -> Figure:
-        """Render it, with `alt` as the name that screen readers say."""
+    def markup(self, alt: str) -> str:
+        """Its SVG, with `alt` as the name that screen readers say."""
         root = themed(self.canvas, self.name, self.texts, self.titles)
         root.set("role", "img")
         root.set("aria-label", visible(alt))
-        return Figure(self.name, title, caption, alt, to_markup(root))
+        return to_markup(root)
 
 
 def colour(i: int) -> str:
@@ -123,8 +137,33 @@ def marker(i: int) -> str:
 
 
 def dashes(i: int) -> Dash:
-    """The line of the i-th method: solid for the first eight."""
-    return _DASHES[(i // SERIES) % len(_DASHES)]
+    """The line of the i-th method: neighbours differ, and those of one colour too."""
+    return _DASHES[(i + i // SERIES) % len(_DASHES)]
+
+
+def key_rows(labels: Mapping[str, int], left: Points, width: Points) -> list[list[tuple[Points, str, int]]]:
+    """The lines of a key between `left` and `width`: where in it each label begins, and its series."""
+    rows: list[list[tuple[Points, str, int]]] = [[]]
+    at = left
+    for label, series in labels.items():
+        needed = 32 + LETTER * len(label)
+        if rows[-1] and at + needed > width:
+            rows.append([])
+            at = left
+        rows[-1].append((at, label, series))
+        at += needed + 20
+    return rows
+
+
+def draw_key(sheet: Drawing, key: Sequence[Sequence[tuple[Points, str, int]]], *, lines: bool) -> None:
+    """A key below the sheet's first line of text: a marker each, on a piece of its line where there are lines."""
+    for i, row in enumerate(key):
+        height = sheet.height - 36 - KEY * i
+        for at, label, series in row:
+            if lines:
+                sheet.stroke((at, height), (at + 26, height), colour(series), dashes(series), 2.0)
+            sheet.mark((at + 13, height), series)
+            sheet.write((at + 32, height - 4), label, ink("ink"))
 
 
 def padded(ends: Sequence[float]) -> tuple[float, float]:

@@ -29,7 +29,7 @@ def heat_css() -> str:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of text of one shade: 0 is none, 9 the strongest score that any card of the concept has."""
+    """A stretch of text of one shade: 0 is none, 9 that of a score of 1 or more."""
 
     text: str
     shade: int
@@ -51,6 +51,7 @@ class CardGroup:
     """All cards of one concept and instruction."""
 
     concept: str
+    meaning: str
     instruction: str
     cards: tuple[ShownCard, ...]
 
@@ -72,40 +73,33 @@ def show_cards(block: Cards) -> ShownCards:
     together: dict[tuple[str, str], list[Card]] = {}
     for card in block.cards:
         together.setdefault((card.concept, card.instruction), []).append(card)
-    strongest = {concept: _strongest(block, concept) for concept, _ in together}
     groups = tuple(
-        CardGroup(concept, instruction, tuple(_shown(card, block.best, strongest[concept]) for card in cards))
+        CardGroup(concept, cards[0].meaning, instruction, tuple(_shown(card, block.best) for card in cards))
         for (concept, instruction), cards in together.items()
     )
     methods = tuple(dict.fromkeys(card.method for card in block.cards))
-    return ShownCards(block.name, block.caption, block.judged, methods, tuple(strongest), groups)
+    concepts = tuple(dict.fromkeys(concept for concept, _ in together))
+    return ShownCards(block.name, block.caption, block.judged, methods, concepts, groups)
 
 
-def shade(score: float, strongest: float) -> int:
-    """The step of a token's score: 0 for none of the concept, then ninths of the strongest."""
-    return 0 if score <= 0 or strongest <= 0 else min(_TOKEN_STEPS, math.ceil(_TOKEN_STEPS * score / strongest))
+def shade(score: float) -> int:
+    """The step of a token's score: 0 for none of the concept, then ninths of 1."""
+    return min(_TOKEN_STEPS, max(0, math.ceil(_TOKEN_STEPS * score)))
 
 
-def _strongest(block: Cards, concept: str) -> float:
-    scores = (score for card in block.cards if card.concept == concept for score in card.token_scores)
-    return max(scores, default=0.0)
-
-
-def _shown(card: Card, best: float, strongest: float) -> ShownCard:
+def _shown(card: Card, best: float) -> ShownCard:
     ratings = tuple(
         (name, MISSING, None) if value is None else (name, number(value, 1), round(100 * value / best, 1))
         for name, value in card.ratings
     )
-    return ShownCard(card, "" if card.strength is None else number(card.strength), ratings, _pieces(card, strongest))
+    return ShownCard(card, "" if card.strength is None else number(card.strength), ratings, _pieces(card))
 
 
-def _pieces(card: Card, strongest: float) -> tuple[Piece, ...]:
+def _pieces(card: Card) -> tuple[Piece, ...]:
     """Tokens one by one where they are shaded, runs of unshaded ones as one piece."""
     if not card.tokens:
         return (Piece(card.text, 0),)
-    shaded = [
-        (token, score, shade(score, strongest)) for token, score in zip(card.tokens, card.token_scores, strict=True)
-    ]
+    shaded = [(token, score, shade(score)) for token, score in zip(card.tokens, card.token_scores, strict=True)]
     pieces: list[Piece] = []
     for plain, run in groupby(shaded, key=lambda item: item[2] == 0):
         if plain:
