@@ -86,7 +86,7 @@ def test_a_half_chooses_for_the_other_half_only(comparison: Comparison, finished
     assert before.choices != after.choices
     for trial, (sample, rated) in before.reported.items():
         if trial.instruction in split[trial.concept][half] and trial.strength is not None:
-            assert after.reported[trial][0] == sample
+            assert after.reported[trial][0].text == sample.text
             assert after.reported[trial][1].overall == pytest.approx(2 - (rated.overall or 0))
 
 
