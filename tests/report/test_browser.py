@@ -224,6 +224,21 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page):
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_on_a_laptop_no_table_needs_sideways_scrolling(page):
+    size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 1280
+        page.execute_script("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        wide = page.execute_script(
+            "return [...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth + 1)"
+            ".map((each) => each.id)"
+        )
+        assert wide == []
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_without_scripts_it_can_still_be_read(browser, opened, report):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
