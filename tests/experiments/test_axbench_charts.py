@@ -106,7 +106,7 @@ def test_parts_have_a_panel_a_method_and_a_line_a_rating(results):
 
 def test_a_heat_map_has_every_concept_and_method_best_on_average_first(results):
     chart = heat_map(results, "steering.score")
-    assert chart.columns == ("Prompt", "DiffMean", "LAT", "Linear probe", "PCA", "Random direction", "Bag of words")
+    assert chart.columns == ("Prompt", "DiffMean", "LAT", "PCA", "Linear probe", "Random direction", "Bag of words")
     assert set(chart.rows) == set(CONCEPTS)
     means = [
         sum(values) / len(values)

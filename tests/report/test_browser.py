@@ -138,12 +138,13 @@ def test_a_heat_map_sorts_and_every_cell_can_be_read(page):
 
     before = heads()
     assert set(before) == set(CONCEPTS)
-    find(page, "#heat-steering-score thead button")[5].click()
-    scores = column(6)
+    (place,) = [i for i, one in enumerate(find(page, "#heat-steering-score thead th")) if one.text == "PCA"]
+    find(page, "#heat-steering-score thead button")[place].click()
+    scores = column(place + 1)
     assert scores[-1].startswith("–"), "what is missing stays last"
     assert scores[:-1] == sorted(scores[:-1], reverse=True)
     assert heads() != before
-    assert find(page, "#heat-steering-score thead th")[5].get_attribute("aria-sort") == "descending"
+    assert find(page, "#heat-steering-score thead th")[place].get_attribute("aria-sort") == "descending"
 
 
 def test_generations_are_filtered_by_method(page):
@@ -224,6 +225,21 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page):
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_on_a_laptop_no_table_needs_sideways_scrolling(page):
+    size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 1280
+        page.execute_script("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        wide = page.execute_script(
+            "return [...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth + 1)"
+            ".map((each) => each.id)"
+        )
+        assert wide == []
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_without_scripts_it_can_still_be_read(browser, opened, report):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
@@ -242,7 +258,8 @@ def test_hostile_text_stays_inert_and_visible(opened, hostile_report):
     assert len(find(page, "script")) == 1
     assert HOSTILE in find(page, "h1")[0].text
     assert find(page, "#heat-detection-auroc tbody th")
-    answer = page.execute_script("return document.querySelector('.answer').textContent")
+    card = ".card[data-method^='Linear probe'] .answer"
+    answer = page.execute_script("return document.querySelector(arguments[0]).textContent", card)
     assert answer.count(HOSTILE) == 2
     sort_by(page, 1).click()
     Select(find(page, ".filters select")[0]).select_by_visible_text(HOSTILE)

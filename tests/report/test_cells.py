@@ -149,7 +149,9 @@ def test_the_best_of_a_column_is_marked_and_lightly_what_lies_in_its_interval():
     assert placed("higher", *cells) == ["● 0.9", "○ 0.7", "0.5", "–"]
     assert placed("lower", *cells) == ["0.9", "0.7", "● 0.5", "–"]
     assert placed(None, *cells) == ["0.9", "0.7", "0.5", "–"]
-    caption = show_table(table(("x", (Estimate(1, 0.5, 1.5),)), ("y", (0.8,)), columns=(Column("a", better="higher"),)))
+    caption = show_table(
+        table(("x", (Estimate(1.0, 0.5, 1.5),)), ("y", (0.8,)), columns=(Column("a", better="higher"),))
+    )
     assert "● is the best of its column. ○ lies in the interval of the best" in caption.caption
 
 

@@ -217,7 +217,8 @@ def _draw_line(axes: Axes, series: _Series, shift: float = 0.0) -> Any:
 def _draw_barred(axes: Axes, series: _Series, shift: float) -> Any:
     xs = [point.x + shift for point in series.points]
     lows, highs = zip(*(point.reach for point in series.points), strict=True)
-    axes.vlines(xs, lows, highs, color=series.paint, linewidth=1.2, clip_on=False)
+    if lows != highs:
+        axes.vlines(xs, lows, highs, color=series.paint, linewidth=1.2, clip_on=False)
     return _draw_line(axes, series, shift)
 
 
