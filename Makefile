@@ -20,6 +20,7 @@ bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.training_memory
 	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.fitting

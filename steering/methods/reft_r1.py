@@ -125,9 +125,9 @@ class ReFTr1(TrainedVector):
 
     recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=1, learning_rate=0.003))
     """How long and how fast. An AdamW step moves a unit vector by up to learning_rate * sqrt(d). The published three
-    epochs at 0.01 are for a width of 2304 (`published`). One epoch at 0.003 moves the default model's directions about
-    as far as three at 0.001, which was chosen on validation texts; held-out losses and AUROC are those of the latter, in
-    a third of the steps: docs/speed.md.
+    epochs at 0.01 are for a width of 2304 (`published`). Three at 0.001 were chosen on validation texts of the default
+    model (docs/reproduction.md); one at 0.003 goes as far in a third of the steps, and held-out loss and AUROC stay
+    (docs/speed.md).
     """
     form: Form = "fixed"
     top_k: int = 8
