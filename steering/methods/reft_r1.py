@@ -126,8 +126,8 @@ class ReFTr1(TrainedVector):
     recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=1, learning_rate=0.003))
     """How long and how fast. An AdamW step moves a unit vector by up to learning_rate * sqrt(d). The published three
     epochs at 0.01 are for a width of 2304 (`published`). Three at 0.001 were chosen on validation texts of the default
-    model (docs/reproduction.md); one at 0.003 goes as far in a third of the steps, and held-out loss and AUROC stay
-    (docs/speed.md).
+    model (docs/reproduction.md); one at 0.003 goes as far in a third of the steps, and leaves the same
+    loss on held-out texts (docs/speed.md).
     """
     form: Form = "fixed"
     top_k: int = 8
