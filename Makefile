@@ -20,10 +20,12 @@ bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.training_memory
 	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.fitting
 	$(BIN)/python -m benchmarks.probing
+	$(BIN)/python -m benchmarks.attribution
 
 notebooks: .venv/ready-to-test  ## run the notebooks and keep their output
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

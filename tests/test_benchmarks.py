@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "name", ["reading", "generation", "startup", "training", "training_memory", "grid", "fitting", "probing"]
+    "name",
+    [
+        *("reading", "generation", "startup", "training", "recipes", "training_memory", "grid", "fitting", "probing"),
+        "attribution",
+    ],
 )
 def test_benchmark_runs(name):
     done = subprocess.run(

@@ -22,9 +22,11 @@ from workbench.data.labelled import Labelled, ModelAccess
 from workbench.data.states import States
 from workbench.methods.capabilities import NeedsModel, ScoresTexts
 from workbench.methods.method import Method
+from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
-from workbench.models.positions import CONTENT, Layout, Positions
+from workbench.models.positions import CONTENT, Layout
 from workbench.models.reading import last_states
+from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
 from workbench.runs.fields import at_least, check_fields
@@ -121,12 +123,13 @@ class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsMod
         # In `compat` the way begins with the chat header replaced as well, so that it cannot run once for all.
         kept = 0 if self.form == "compat" else min(row.prefix for row in tokens)
         shared_prefix = SharedPrefixCache.of(model, tokens, kept)
+        stored = _stored(through, artifact.site, tokens, shared_prefix.length)
         with frozen(model):
             for rows in tokens.batches(TOKEN_BUDGET):
                 layout = Layout.of(tokens[rows], list(range(len(rows)))).after(shared_prefix.length).to(model.device)
-                scores = self._scores(
-                    artifact, _Suffix(model, layout, artifact, self.form, shared_prefix), tokens[rows]
-                )
+                suffix = _Suffix(model, layout, artifact, self.form, shared_prefix)
+                read = suffix.read(tokens[rows]) if stored is None else stored.select(rows)
+                scores = self._scores(suffix, read.arrays[artifact.site])
                 content = CONTENT.mask(layout)
                 found.update({row: scores[at][content[at]].cpu() for at, row in enumerate(rows)})
         return [found[row] for row in range(len(texts))]
@@ -137,15 +140,13 @@ class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsMod
     ) -> Float[Tensor, "row pos d"]:
         """What every entry of the states adds to the answer."""
 
-    def _scores(self, artifact: ClassifierHead, suffix: "_Suffix", tokens: Tokens) -> Float[Tensor, "row pos"]:
+    def _scores(self, suffix: "_Suffix", flat: Float[Tensor, "token d"]) -> Float[Tensor, "row pos"]:
         model, layout = suffix.model, suffix.layout
-        behind = Positions(f"all[{suffix.shared_prefix.length}:]")
-        flat = model.read(tokens, artifact.site, positions=behind).arrays[artifact.site]
         states = torch.zeros((*layout.ids.shape, flat.shape[1]), device=model.device)
         states[layout.mask] = flat.float().to(model.device)
         # BOS and header are the same in every text: taking them away too would break the model, not ask about the text.
         replaced = CONTENT.mask(layout) if self.form == "fixed" else layout.mask
-        baseline = torch.where(replaced[..., None], artifact.baseline.to(model.device), states)
+        baseline = torch.where(replaced[..., None], suffix.head.baseline.to(model.device), states)
         shares = self.share_out(suffix, states, baseline).detach()
         return shares.sum(-1) if self.form == "fixed" else shares.abs().sum(-1)
 
@@ -221,6 +222,10 @@ class _Suffix:
     form: Form
     shared_prefix: SharedPrefixCache
 
+    def read(self, tokens: Tokens) -> Activations:
+        """The model's own states at the site, of all tokens behind the shared prefix."""
+        return self.model.read(tokens, self.head.site, positions=f"all[{self.shared_prefix.length}:]")
+
     def __call__(self, states: Float[Tensor, "row pos d"], text: Int[Tensor, "row"]) -> Float[Tensor, "row"]:
         old = self.layout
         assert old.length is not None
@@ -281,6 +286,15 @@ def _read_last(model: Model, tokens: Tokens) -> Float[Tensor, "text d"]:
     found = [last_states(model, Layout.of(tokens, rows).to(model.device)).float().cpu() for rows in batches]
     order = torch.tensor([row for rows in batches for row in rows])
     return torch.cat(found)[order.argsort()]
+
+
+def _stored(through: ModelAccess | None, site: Site, tokens: Tokens, first: int) -> Activations | None:
+    """What has been read at a site, if it is of these texts and of all tokens from the place `first` on."""
+    read = through and through.read
+    if not read or site not in read.sites or read.position is None or read.n_rows != len(tokens):
+        return None
+    whole = torch.equal(read.counts, torch.tensor(tokens.lengths) - first) and bool((read.position >= first).all())
+    return read if whole else None
 
 
 def _tokens(model: Model, texts: Sequence[Item]) -> Tokens:

@@ -166,6 +166,33 @@ def test_a_text_scores_alone_as_among_others(llama):
         torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("form", ["fixed", "compat"])
+def test_stored_states_are_where_it_starts(llama, form):
+    data, test = read(llama), texts(4, 1)
+    method = IntegratedGradients(form=form, steps=2)
+    head, site = method.fit(data), data.site
+    first = min(row.prefix for row in tokens_of(llama, test)) if form == "fixed" else 0
+    stored = llama.read(tokens_of(llama, test), site, positions=f"all[{first}:]")
+    anew = method.detect_texts(head, test, data.through)
+    torch.testing.assert_close(method.detect_texts(head, test, ModelAccess(llama, read=stored)), anew)
+    other = replace(stored, arrays={site: stored.arrays[site].flip(0)})
+    assert not torch.allclose(method.detect_texts(head, test, ModelAccess(llama, read=other)), anew, atol=1e-3)
+
+
+def test_states_that_do_not_reach_are_read_anew(llama):
+    data, test, method = read(llama), texts(4, 1), InputXGradient()
+    head, tokens = method.fit(data), tokens_of(llama, test)
+    anew = method.detect_texts(head, test, data.through)
+    for stored in (
+        llama.read(tokens, SITE, positions="response"),
+        llama.read(tokens, SITE, pool="mean"),
+        llama.read(tokens, Site(0)),
+        llama.read(tokens[[0, 1, 2]], SITE),
+    ):
+        found = method.detect_texts(head, test, ModelAccess(llama, read=stored))
+        assert torch.equal(found, anew)
+
+
 def test_last_states_are_those_after_the_final_norm(model):
     tokens = tokens_of(model, (*texts(2, 0), *texts(1, 11)))
     found = last_states(model, Layout.of(tokens, [2, 0, 1])).detach()

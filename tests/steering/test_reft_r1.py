@@ -103,7 +103,8 @@ def test_training_with_clamping_lowers_the_loss(llama: Any) -> None:
     assert found.losses[-1] < found.losses[0] - 0.05
 
 
-def test_the_published_form_has_the_published_rate_and_the_default_a_smaller_one() -> None:
+def test_the_published_form_has_the_published_recipe_and_the_default_a_shorter_one() -> None:
     assert published() == ReFTr1(form="compat", recipe=TrainingConfig(learning_rate=0.01))
     assert published().title == "ReFT-r1 (as published)"
-    assert ReFTr1().recipe == TrainingConfig(learning_rate=0.001)
+    assert published().recipe.epochs == 3
+    assert ReFTr1().recipe == TrainingConfig(epochs=1, learning_rate=0.003)

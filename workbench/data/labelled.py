@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.data.items import DataError, Item, Relation, Target, named_relation
 from workbench.html import html_facts
+from workbench.models.activations import Activations
 from workbench.models.model import Model
 from workbench.models.pooling import pool_rows
 from workbench.models.sites import Site
@@ -24,6 +25,8 @@ class ModelAccess:
     model: Model
     folder: Path | None = None
     """Where their checkpoints go; without one, a training that is killed starts again."""
+    read: Activations | None = None
+    """What has been read of the texts that a method is asked about, a row a text: it need not be read again."""
 
 
 _TYPES = {"binary": torch.bool, "class": torch.int64, "token": torch.int64, "number": torch.float64}

@@ -1,10 +1,11 @@
 """Scores of all texts for all concepts and methods at once, from states that were read once."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from workbench.artifacts.artifact import Artifact
 from workbench.data.dataset import Dataset
@@ -23,8 +24,9 @@ def text_scores(
 ) -> dict[K, Float[np.ndarray, "text concept"]]:
     """The score of every text for every concept under each fitted method that detects.
 
-    Methods that run the model to detect score no training text: NaN stands there. `fitted` holds under each key a
-    method and its artifacts, one a concept. States are read part by part, and memory holds one part of them.
+    Methods that run the model to detect score what `detections` looks at: no training text, and no validation text
+    without the concept's label. NaN stands there. `fitted` holds under each key a method and its artifacts, one a
+    concept. States are read part by part, and memory holds one part of them.
     """
     readers = {
         name: [method.reader(artifact) for artifact in artifacts]
@@ -48,12 +50,21 @@ def _read_states(data: States, readers: Mapping[K, Sequence[Reader]]) -> dict[K,
 
 
 def _read_texts(data: States, method: ScoresTexts, artifacts: Sequence[Artifact]) -> Float[np.ndarray, "text concept"]:
-    items, split = data.dataset.items, data.dataset.split
-    rows = [row for row in range(len(items)) if not runs_to_detect(method) or split[row] != "train"]
+    items = data.dataset.items
     scores = np.full((len(items), len(artifacts)), np.nan, dtype=np.float32)
     for column, artifact in enumerate(artifacts):
-        scores[rows, column] = method.detect_texts(artifact, [items[row] for row in rows], data.through).numpy()
+        rows, through = np.arange(len(items)), data.through
+        if runs_to_detect(method):
+            rows = rows[_judged(data.dataset, column)]
+            through = through and replace(through, read=data.activations.select(rows))
+        scores[rows, column] = method.detect_texts(artifact, [items[row] for row in rows], through).numpy()
     return scores
+
+
+def _judged(concepts: Dataset, column: int) -> Bool[np.ndarray, " text"]:
+    """The texts that `detections` looks at for a concept."""
+    labelled = concepts.labels[:, column] != Label.ABSENT
+    return (concepts.split == "evaluation") | ((concepts.split == "validation") & labelled)
 
 
 def detections(concepts: Dataset, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:

@@ -1,0 +1,26 @@
+"""Which texts are scored, and that what is left out is never looked at."""
+
+from dataclasses import astuple
+
+import numpy as np
+import torch
+
+from probes.methods.attribution import HeadConfig, InputXGradient
+from tests.steering.adapting import concept_texts
+from tests.tiny import tiny_model
+from workbench.data.items import Label
+from workbench.evaluation.detecting import detections, text_scores
+
+
+def test_methods_that_run_the_model_score_what_is_judged_and_from_what_was_read() -> None:
+    states, method = concept_texts(tiny_model(), concepts=2), InputXGradient(recipe=HeadConfig(epochs=2))
+    concepts, heads = states.dataset, method.fit_all(states)
+    scores = text_scores(states, {"ixg": (method, heads)})["ixg"]
+    train, absent = concepts.split == "train", concepts.labels == Label.ABSENT
+    unseen = train[:, None] | ((concepts.split == "validation")[:, None] & absent)
+    assert np.array_equal(np.isnan(scores), unseen)
+    assert np.isnan(scores[~train]).any()
+    whole = torch.stack([method.detect_texts(head, concepts.items, states.through) for head in heads], 1).numpy()
+    np.testing.assert_allclose(scores[~unseen], whole[~unseen], atol=1e-5, rtol=1e-4)
+    for found, wanted in zip(detections(concepts, scores), detections(concepts, whole), strict=True):
+        np.testing.assert_allclose(astuple(found), astuple(wanted), atol=1e-4)
