@@ -1,19 +1,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lint bench notebooks clean
+.PHONY: report paper test bench notebooks clean
 
-report: .venv/ready  ## the main comparison in ten minutes, then with every method of AxBench's tables; prints where the reports are
+report: .venv/ready  ## the main comparison, in ten minutes; prints where its report is
 	$(BIN)/python -m experiments.axbench
+
+paper: .venv/ready  ## the same with every method of AxBench's tables, in over an hour
 	$(BIN)/python -m experiments.axbench --preset paper
 
-test: .venv/ready  ## style, types and all tests
+test: .venv/ready-to-test  ## style, types and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
 
-bench: .venv/ready  ## speed against the peers, on this machine
+bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.startup
@@ -23,11 +25,15 @@ bench: .venv/ready  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.fitting
 	$(BIN)/python -m benchmarks.probing
 
-notebooks: .venv/ready  ## run the notebooks and keep their output
+notebooks: .venv/ready-to-test  ## run the notebooks and keep their output
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt  # what the experiments need
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/ready-to-test: .venv/ready  # and what tests, benchmarks and notebooks need beside it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 

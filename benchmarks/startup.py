@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import arguments
+from workbench.data.dataset import Dataset
+from workbench.data.packaged import packaged
 
 LOAD = (
     "import time; start = time.perf_counter(); from workbench.models.load import load; load(dtype='float32'); "
@@ -31,10 +33,9 @@ def seconds_of(*command: str, cache: Path | None = None) -> float:
     return float(last) if last.replace(".", "", 1).isdigit() else time.perf_counter() - start
 
 
-def detection_seconds() -> float:
-    """Scoring every text of the packaged set for every method and concept, from states of random numbers."""
+def detection_seconds(concepts: Dataset) -> float:
+    """Scoring every text for every method and concept, from states of random numbers."""
     from experiments.axbench import METHODS
-    from workbench.data.packaged import packaged
     from workbench.data.states import States
     from workbench.evaluation.detecting import detections, text_scores
     from workbench.methods.capabilities import NeedsModel, detects
@@ -42,7 +43,6 @@ def detection_seconds() -> float:
     from workbench.models.readspec import ReadSpec
     from workbench.models.sites import Site
 
-    concepts = packaged()
     n_rows, site = len(concepts.items), Site(18)
     row = torch.arange(n_rows).repeat_interleave(60)
     x = torch.randn(len(row), 576, generator=torch.Generator().manual_seed(0))
@@ -59,11 +59,12 @@ def detection_seconds() -> float:
 def main() -> None:
     chosen = arguments(__doc__ or "")
     print(f"help                {seconds_of('-m', 'experiments.axbench', '--help'):6.2f} s")
-    print(f"later load          {seconds_of('-c', LOAD.format(whole=False)):6.2f} s  (libraries already imported)")
-    whole = LOAD.format(whole=True)
+    whole, concepts = LOAD.format(whole=True), packaged().subset(1 if chosen.smoke else None)
     print(f"load, new process   {seconds_of('-c', whole):6.2f} s  (importing torch and transformers included)")
-    print(f"detection           {detection_seconds():6.2f} s  (10 concepts, all methods that work on stored states)")
+    n, seconds = len(concepts.targets), detection_seconds(concepts)
+    print(f"detection           {seconds:6.2f} s  ({n} concepts, all methods that work on stored states)")
     if not chosen.smoke:
+        print(f"later load          {seconds_of('-c', LOAD.format(whole=False)):6.2f} s  (libraries already imported)")
         with tempfile.TemporaryDirectory() as folder:
             seconds = seconds_of("-c", whole, cache=Path(folder))
         print(f"first load          {seconds:6.2f} s  (new process, with fetch and conversion)")

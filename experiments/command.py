@@ -2,12 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from experiments.terminal import ends_in_one_line
 
 C = TypeVar("C")
+Follow = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""From settings that were given to the same with those that follow from them."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Command(Generic[C]):
     root: Path
     """The folder of all runs."""
     options: RunOptions
+    verbose: bool = False
+    """Whether the libraries' own messages are shown too."""
 
 
 def parse_command(
@@ -32,11 +38,12 @@ def parse_command(
     options: type[RunOptions],
     about: str,
     arguments: Sequence[str] | None = None,
+    follow: Follow | None = None,
 ) -> Command[C]:
     """What these arguments, by default those of the process, ask of `program`; `about` stands above the flags in help.
 
-    Flags override `--config` (a run's config.json), which overrides `--preset`. Ends the program with a message on
-    standard error for anything that cannot be understood.
+    Flags, and what follows from them, override `--config` (a run's config.json), which
+    overrides `--preset`. Ends the program with a message on standard error for anything that cannot be understood.
     """
     import tyro
 
@@ -46,21 +53,18 @@ def parse_command(
     first.add_argument("--preset", choices=list(presets), default="default")
     first.add_argument("--config", type=Path)
     first.add_argument("--root", type=Path, default=Path("runs"))
+    first.add_argument("-v", "--verbose", action="store_true")
     known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    groups = {"settings": config, "execution": options}
+    # tyro frames what a constructor refuses; made without its checks first, the configuration itself can say it
+    unchecked: Any = type(config.__name__, (config,), {"__post_init__": lambda _: None, "__doc__": config.__doc__})
+    groups = {"settings": unchecked, "execution": options}
     flags = make_dataclass("Flags", [(name, tyro.conf.OmitArgPrefixes[group]) for name, group in groups.items()])
-    try:
+    with ends_in_one_line():
         settings = presets[known.preset] if known.config is None else read_config(config, known.config)
-        parsed = tyro.cli(flags, prog=program, default=flags(settings, options()), args=rest, description=about)
-    except mendable() as error:
-        sys.exit(f"error: {error}")
-    return Command(parsed.settings, known.root, parsed.execution)
-
-
-def mendable() -> tuple[type[Exception], ...]:
-    """Errors whose message tells the user what to change; they end a command with that one line."""
-    from workbench.evaluation.judges.base import JudgeError
-    from workbench.models.cache import WeightsError
-    from workbench.runs.errors import RunError, StorageError
-
-    return ValueError, RunError, StorageError, WeightsError, JudgeError
+        default = flags(unchecked(**vars(settings)), options())
+        parsed = tyro.cli(flags, prog=program, default=default, args=rest, description=about)
+        values = vars(parsed.settings)
+        if follow is not None:
+            names = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in rest}
+            values = {**values, **follow({name: value for name, value in values.items() if name in names})}
+        return Command(config(**values), known.root, parsed.execution, known.verbose)

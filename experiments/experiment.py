@@ -1,12 +1,14 @@
 """What every experiment is: a name, a configuration with presets, and stages; its command and runs follow."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from experiments.command import Command, RunOptions, mendable, parse_command
+from experiments.command import Command, Follow, RunOptions, parse_command
+from experiments.terminal import ends_in_one_line, hushed, routed_logs
+from workbench.registry import Entry
+from workbench.runs.errors import RunError
 
 C = TypeVar("C")
 
@@ -32,6 +34,12 @@ class Experiment(Generic[C]):
     """What fields of the configuration may name, for `--help`: `{"methods": METHODS}`."""
     example: str = "--preset smoke"
     """Flags that show how the experiment is used."""
+    about_presets: Mapping[str, str] = field(default_factory=dict)
+    """What each preset is for and how long it takes, for `--help`."""
+    follow: Follow | None = None
+    """How settings that are not given follow from those that are, see experiments.command."""
+    extra: str = ""
+    """The optional dependencies that it needs, if it does."""
     tracked: bool = False
     """Whether rows and reports go to W&B at the end; stages that send more do it themselves, see runs.tracking."""
 
@@ -54,19 +62,33 @@ class Experiment(Generic[C]):
 
     def parse(self, arguments: Sequence[str] | None = None) -> Command[C]:
         """What a command line asks for; see experiments.command."""
-        return parse_command(self.program, self.config, self.presets, self.options, self._about(), arguments)
+        about = self._about()
+        return parse_command(self.program, self.config, self.presets, self.options, about, arguments, self.follow)
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Run the command line; prints the files to look at and, on the last line, the run's folder.
 
-        An error that the user can mend ends the program with one line on standard error; log.txt has its traceback.
+        What the user can mend, Ctrl-C and SIGTERM end the program with one line on standard error; log.txt has the
+        traceback, and what libraries have to say.
         """
-        command = self.parse(arguments)
+        with ends_in_one_line():
+            command = self.parse(arguments)
+            with hushed(command.verbose):
+                self._load()
+                with routed_logs():
+                    paths = self._run(command.config, command.root, vars(command.options))
+            print(*paths, sep="\n")
+
+    def _load(self) -> None:
+        """Import what the stages need. Raises RunError where an optional dependency is not installed."""
         try:
-            paths = self._run(command.config, command.root, vars(command.options))
-        except mendable() as error:
-            sys.exit(f"error: {error}")
-        print(*paths, sep="\n")
+            if isinstance(self.stages, Entry):
+                self.stages.resolve()
+        except ModuleNotFoundError as error:
+            if not self.extra:
+                raise
+            install = f"pip install 'representation-workbench[{self.extra}]'"
+            raise RunError(f"{self.program} needs {error.name}, which is not installed: {install}") from error
 
     def _run(self, config: C, root: Path, options: Mapping[str, Any]) -> list[Path]:
         """The files to look at, and last the run's folder."""
@@ -84,8 +106,10 @@ class Experiment(Generic[C]):
         paragraphs = [
             self.summary,
             f"--preset {{{','.join(self.presets)}}} chooses the defaults below, --config FILE takes them from a run's "
-            "config.json, --root FOLDER is where runs are kept. The same command continues a run that was stopped.",
+            "config.json, --root FOLDER is where runs are kept, -v (--verbose) shows the libraries' messages too. The "
+            "same command continues a run that was stopped.",
+            "\n".join(f"--preset {name}: {about}" for name, about in self.about_presets.items()),
             *(f"--{flag} may name: {', '.join(names)}." for flag, names in self.choices.items()),
             f"Example: {self.program} {self.example}",
         ]
-        return "\n\n".join(paragraphs)
+        return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)

@@ -1,7 +1,7 @@
 """The experiments from Python: `workbench.compare` and `workbench.sweep`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -11,10 +11,11 @@ import pandas as pd
 
 from experiments import axbench, layer_sweep
 from workbench.data.dataset import Dataset
-from workbench.data.items import slug
+from workbench.data.items import several, slug
 from workbench.data.own import Texts, concepts
 from workbench.data.saving import write_jsonl
-from workbench.runs.files import read_json
+from workbench.runs.run import Run
+from workbench.text import no_such
 
 Source = Dataset | Texts | pd.DataFrame | str | Path
 
@@ -28,7 +29,7 @@ class Result:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """All numbers, tidy: experiment, method, metric, concept, layer, strength, value, low, high, n, seed."""
-        return pd.DataFrame(read_json(self.folder / "results.json"))
+        return pd.DataFrame([asdict(row) for row in Run.load(self.folder).rows()])
 
     @property
     def page(self) -> Path:
@@ -58,9 +59,8 @@ def compare(
     finished. Raises ValueError for an unknown setting or method.
     """
     if methods:
-        steered = tuple(name for name in methods if name in axbench.WRITERS)
-        baseline = "random" if "random" in steered else next(iter(steered), "random")
-        settings = {"methods": tuple(methods), "steered": steered, "baseline": baseline, **settings}
+        several(methods, "compare")
+        settings = axbench.follow({"methods": tuple(methods), **settings})
     config = _config(axbench.PRESETS, preset, settings | {"concepts": _file(source, Path(root))})
     return Result(axbench.run(config, Path(root)))
 
@@ -83,11 +83,11 @@ def sweep(
 
 def _config(presets: Any, preset: str, settings: dict[str, Any]) -> Any:
     if preset not in presets:
-        raise ValueError(f"there is no preset {preset!r}; the presets are {', '.join(presets)}")
+        raise ValueError(no_such("preset", preset, presets))
     known = [item.name for item in fields(presets[preset])]
     for name in settings:
         if name not in known:
-            raise ValueError(f"there is no setting {name!r}; the settings are {', '.join(known)}")
+            raise ValueError(no_such("setting", name, known))
     return replace(presets[preset], **settings)
 
 
@@ -97,6 +97,5 @@ def _file(source: Source, root: Path) -> str:
         return str(source)
     data = concepts(source)
     path = root / "data" / f"{slug(data.name)}-{data.digest[:12]}.jsonl"
-    if not path.exists():
-        write_jsonl(data, path)
+    write_jsonl(data, path)
     return str(path)

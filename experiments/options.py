@@ -1,5 +1,6 @@
 """The settings that experiments share; a configuration inherits them and adds its own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -68,11 +69,25 @@ class LayerOptions(ConceptOptions):
     layer: int | None = None
     """The block whose output is read and edited; none means the one at 0.6 of the depth."""
 
+    def check_layer(self) -> None:
+        """Raises ValueError as check_layers, and WeightsError for a model that is not there."""
+        check_layers(self.model, () if self.layer is None else (self.layer,))
+
     def site(self, model: "Model") -> "Site":
         """The residual stream after that block."""
         from workbench.models.sites import Site
 
         return model.site() if self.layer is None else Site(self.layer)
+
+
+def check_layers(model: str, layers: Iterable[int]) -> None:
+    """Raises ValueError for a block that a model does not have, by its configuration: no weights are loaded."""
+    from workbench.models.load import count_layers
+
+    n = count_layers(model)
+    for layer in layers:
+        if layer >= n:
+            raise ValueError(f"{model} has no block {layer}; its {n} blocks are numbered from 0 to {n - 1}")
 
 
 def note_model(run: "Run", model: "Model", **facts: "JSON") -> None:

@@ -11,6 +11,7 @@ from workbench.data.states import States
 from workbench.methods.method import Method
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.text import no_such
 
 A = TypeVar("A", bound=Artifact)
 
@@ -59,5 +60,5 @@ def _method(method: Method[A] | str) -> Method[A]:
         raise ValueError(f"{method.__name__} is a class; give an object, {method.__name__}()")
     registered = STEERING | PROBES
     if method not in registered:
-        raise ValueError(f"there is no method {method!r}; the methods are {', '.join(registered)}")
+        raise ValueError(no_such("method", method, registered))
     return registered[method].make()

@@ -1,5 +1,6 @@
 """The benchmarks run, at a small size; what they measure is for people to read."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,3 +19,26 @@ def test_benchmark_runs(name):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert " s" in done.stdout
+
+
+def test_killed_and_damaged_runs_end_like_whole_ones():
+    """At a small size; docs/reliability.md has the figures of the full one. One process, for its slow imports."""
+    script = (
+        "from benchmarks import damage, kills\n"
+        "kills.main(kills.Args(kills=4))\n"
+        "damage.main(damage.Args(mutations=20))\n"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.count(" 0 differ") == 3
+
+
+def test_no_loader_does_anything_but_load_or_refuse():
+    """At a small size; docs/reliability.md has the figures of the full one."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--inputs", "40"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.count(" 0 else") > 20

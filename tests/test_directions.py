@@ -1,10 +1,7 @@
 """The dictionary mode: fifty planted concepts on a tiny model, a kill in the middle, equality with fitting alone."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.directions import EXPERIMENT, METHODS, Config, run
+from experiments.directions import EXPERIMENT, METHODS, Config
 from experiments.directions.fit import fit_dictionary
 from experiments.directions.source import InMemory, OnDisk, choose_source
 from steering.methods.diffmean import DiffMean
@@ -24,7 +21,7 @@ from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
 from workbench.data.axbench import AxBenchFolder, read_axbench
 from workbench.data.dataset import Dataset
-from workbench.data.items import Item, Label, Split, Target
+from workbench.data.items import DataError, Item, Label, Split, Target
 from workbench.data.states import States
 from workbench.evaluation.metrics import auroc
 from workbench.exchange.axbench_files import write_axbench
@@ -155,49 +152,37 @@ def test_a_finished_block_is_never_fitted_again(
     assert dictionary.digest == fit(tmp_path / "whole", model, InMemory(concepts), block=10).digest
 
 
-@pytest.fixture(scope="module")
-def on_disk(tmp_path_factory: pytest.TempPathFactory, model: Model, concepts: Dataset) -> tuple[Path, Path]:
-    """The folders of the tiny model and of the planted set."""
-    root = tmp_path_factory.mktemp("inputs")
-    model.module.save_pretrained(root / "model")
-    model.tokenizer.save_pretrained(root / "model")
-    return root / "model", write_axbench(concepts, root / "planted")
+def test_the_command_prints_the_dictionary_of_a_folder(
+    tmp_path: Path, model: Model, concepts: Dataset, capsys: pytest.CaptureFixture[str]
+):
+    model.module.save_pretrained(tmp_path / "model")
+    model.tokenizer.save_pretrained(tmp_path / "model")
+    folder, out = write_axbench(concepts.subset(6), tmp_path / "planted"), tmp_path / "out.safetensors"
+    flags = ["--block", "2", "--layer", "1", "--dtype", "float32", "--root", str(tmp_path / "runs"), "--out", str(out)]
+    EXPERIMENT.main(["--model", str(tmp_path / "model"), "--concepts", str(folder), *flags])
+    dictionary, copy, where = map(Path, capsys.readouterr().out.strip().splitlines()[-3:])
+    assert copy == out
+    assert dictionary == where / "artifacts" / "dictionary.safetensors"
+    assert Dictionary.load(out).content_digest == Dictionary.load(dictionary).content_digest
+    assert len(Dictionary.load(out)) == 6
 
 
-def command(on_disk: tuple[Path, Path], root: Path) -> list[str]:
-    model, concepts = map(str, on_disk)
-    flags = ["--model", model, "--concepts", concepts, "--block", "1", "--layer", "1", "--dtype", "float32"]
-    out = str(root / "out.safetensors")
-    return [sys.executable, "-m", "experiments.directions", "--root", str(root), "--out", out, *flags]
+def test_a_concept_without_enough_texts_costs_itself_only(tmp_path: Path, model: Model, concepts: Dataset):
+    class Poor(InMemory):
+        def read(self, numbers: Sequence[int]) -> Dataset:
+            if 2 in numbers:
+                raise DataError("concept 'sign-2' has no positive in validation")
+            return super().read(numbers)
 
-
-def test_a_killed_run_continues_to_the_same_dictionary(tmp_path: Path, on_disk: tuple[Path, Path]):
-    environment = os.environ | {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command(on_disk, tmp_path / "killed"), stdout=subprocess.DEVNULL, env=environment)
-    try:
-        while len(done := list(tmp_path.glob("killed/*/units/*/unit.json"))) < 3 and first.poll() is None:
-            time.sleep(0.005)
-    finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-    assert not (tmp_path / "killed" / "out.safetensors").exists(), "the run was over before it could be killed"
-    before = {path: path.stat().st_mtime_ns for path in done}
-    continued = command(on_disk, tmp_path / "killed")
-    again = subprocess.run(continued, check=True, capture_output=True, text=True, env=environment)
-    dictionary, out, folder = map(Path, again.stdout.strip().splitlines()[-3:])
-    assert out == tmp_path / "killed" / "out.safetensors"
-    assert dictionary == folder / "artifacts" / "dictionary.safetensors"
-    assert {path: path.stat().st_mtime_ns for path in done} == before
-    config = Config(model=str(on_disk[0]), concepts=str(on_disk[1]), block=1, layer=1, dtype="float32")
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        whole = run(config, tmp_path / "whole") / "artifacts" / "dictionary.safetensors"
-    finally:
-        torch.set_num_threads(threads)
-    killed = Dictionary.load(tmp_path / "killed" / "out.safetensors")
-    assert killed.content_digest == Dictionary.load(whole).content_digest
-    assert len(killed) == N
+    few = concepts.subset(5)
+    found = fit(tmp_path / "a", model, Poor(few), block=4)
+    assert found.names == ("sign-0", "sign-1", "sign-3", "sign-4")
+    whole = fit(tmp_path / "b", model, InMemory(few), block=4)
+    for name in found.names:
+        ours, theirs = found[found.names.index(name)], whole[whole.names.index(name)]
+        torch.testing.assert_close(ours.direction, theirs.direction)
+    (log,) = tmp_path.glob("a/*/log.txt")
+    assert "sign-2 is left out: concept 'sign-2' has no positive in validation" in log.read_text()
 
 
 def test_the_source_is_what_the_name_says(tmp_path: Path):

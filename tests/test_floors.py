@@ -48,17 +48,51 @@ def test_nothing_unpickles_or_runs_remote_code():
             assert "trust_remote_code=True" not in text, path
 
 
-POSIX = {"fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "syslog", "posix"}
+POSIX = {"fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "syslog", "posix", "crypt", "spwd", "readline"}
 """Absent on other systems."""
+OF_POSIX = {
+    *("fork", "forkpty", "killpg", "setsid", "setpgid", "getpgid", "getuid", "geteuid", "getgid", "chown", "chroot"),
+    *("sched_getaffinity", "sched_setaffinity", "sysconf", "statvfs", "uname", "getloadavg", "mkfifo", "nice"),
+    *("SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCHLD", "SIGPIPE", "SIGQUIT", "alarm", "setitimer"),
+    *("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"),
+}
+"""What `os` and `signal` have on some systems only."""
 
 
-def test_nothing_needs_posix_when_it_is_imported():
+def test_nothing_needs_posix():
+    assert run_when_imported(ast.parse("if a:\n import pwd\nelse:\n def f():\n  import pty")) == {"pwd"}
     for floor in FLOORS:
         for path in (ROOT / floor).rglob("*.py"):
-            for node in ast.parse(path.read_text()).body:
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-                    assert not names & POSIX, path
+            tree = ast.parse(path.read_text())
+            assert not run_when_imported(tree) & POSIX, path
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    assert node.value.id not in ("os", "signal") or node.attr not in OF_POSIX, (path, node.attr)
+
+
+def run_when_imported(node: ast.AST) -> set[str]:
+    """The modules that are imported when a file is, also inside an `if`, a `try` or a class."""
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in child.names}
+        elif isinstance(child, ast.ImportFrom):
+            found |= {(child.module or "").partition(".")[0]}
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            found |= run_when_imported(child)
+    return found
+
+
+def test_processes_are_spawned_as_everywhere():
+    for floor in FLOORS:
+        for path in (ROOT / floor).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if (
+                    isinstance(node, ast.Call)
+                    and getattr(node.func, "id", getattr(node.func, "attr", "")) == "get_context"
+                ):
+                    assert [ast.literal_eval(argument) for argument in node.args] == ["spawn"], path
+                assert "ProcessPoolExecutor" not in {getattr(node, "id", ""), getattr(node, "attr", "")}, path
 
 
 MODULES = {"module", "get_submodule", "get_output_embeddings", "get_input_embeddings"}

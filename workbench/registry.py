@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from workbench.text import did_you_mean
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -37,7 +39,8 @@ def lazy(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
     def resolve(name: str) -> Any:
         if name not in names:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(names))}")
+            near, known = did_you_mean(name, names), ", ".join(sorted(names))
+            raise AttributeError(f"module {package!r} has no attribute {name!r}{near}; it has {known}")
         return Entry(names[name]).resolve()
 
     return resolve

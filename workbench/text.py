@@ -1,5 +1,6 @@
 """Text of models and data, made fit to be shown: as characters one can see, and as Markdown that stays text."""
 
+import difflib
 import math
 import re
 from collections.abc import Iterable
@@ -12,6 +13,8 @@ _SHOWN = (
 )
 _MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]|^[-+=]|^\d+(?=[.)])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+_MESSAGE = 1000
 
 MISSING = "–"
 """What stands for a number that is not there."""
@@ -55,6 +58,18 @@ def decimals(values: Iterable[float]) -> int:
     return 2 if largest == 0 else min(9, max(1, 2 - math.floor(math.log10(largest))))
 
 
+class OneLineError(Exception):
+    """An error whose message is one line that can be printed and read, whatever names and values stand in it.
+
+    Of a longer one the middle is left out: in front stands what it is about, at the end what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(visible(message).split())
+        half = _MESSAGE // 2
+        super().__init__(line if len(line) <= _MESSAGE else f"{line[:half]} … {line[-half:]}")
+
+
 def tied(text: str) -> str:
     """`text` with `95 %`, `n = 10` and a number's arrow kept on one line."""
     return re.sub(r"(?<=\d) (?=%)|(?<=\bn) (?== )|(?<=\bn =) (?=\d)| (?=[↑↓]$)", "\N{NO-BREAK SPACE}", text)
@@ -63,6 +78,18 @@ def tied(text: str) -> str:
 def listed(items: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'resid_post'?)` for a name that is like one of the known ones, nothing for any other."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def no_such(kind: str, name: str, known: Iterable[str]) -> str:
+    """One line for a name that is none of those known: what it may have meant, and all there are."""
+    names = list(known)
+    return f"there is no {kind} {name!r}{did_you_mean(name, names)}; the {kind}s are {', '.join(names)}"
 
 
 def shortened(text: str, length: int) -> str:

@@ -4,11 +4,22 @@ Each text is read once; every method is fitted on the stored states for all conc
 that no choice has seen; steering strengths are chosen on one half of the instructions and reported on the other.
 """
 
-from experiments.axbench.config import METHODS, NAME, PAPER, PRESETS, QUICK, WRITERS, Config, ExecutionOptions
+from experiments.axbench.config import (
+    ABOUT,
+    METHODS,
+    NAME,
+    PAPER,
+    PRESETS,
+    QUICK,
+    WRITERS,
+    Config,
+    ExecutionOptions,
+    follow,
+)
 from experiments.experiment import Experiment
 from workbench.registry import Entry
 
-__all__ = ["EXPERIMENT", "METHODS", "NAME", "PAPER", "PRESETS", "QUICK", "WRITERS", "Config", "main", "run"]
+__all__ = ["EXPERIMENT", "METHODS", "NAME", "PAPER", "PRESETS", "QUICK", "WRITERS", "Config", "follow", "main", "run"]
 
 EXPERIMENT = Experiment(
     NAME,
@@ -17,6 +28,8 @@ EXPERIMENT = Experiment(
     Entry("experiments.axbench.stages:stages"),
     ExecutionOptions,
     {"methods": METHODS},
-    "--preset smoke --limit 4",
+    "--methods diffmean probe --limit 4",
+    ABOUT,
+    follow,
 )
 run, main = EXPERIMENT.run, EXPERIMENT.main

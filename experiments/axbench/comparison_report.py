@@ -86,11 +86,12 @@ def build_report(results: LayerResults) -> Document:
     """Everything on the page, from the rows of the run and its reported generations."""
     comparison = results.comparison
     context, config, n = results.context, results.context.config, len(results.context.concepts.targets)
+    judge = context.judge.name if config.steered else None
     numbers = Results.at(
         results.layer,
         context.run.rows(),
         methods=tuple(_note(comparison, name) for name in context.methods),
-        judge=context.judge.name,
+        judge=judge,
         baseline=config.baseline if config.baseline in config.steered else None,
     )
     return Document(
@@ -105,7 +106,7 @@ def build_report(results: LayerResults) -> Document:
             ("Site", str(comparison.site)),
             ("Concepts", f"{n} ({context.concepts.name})"),
             ("Instructions", f"{config.instructions} a concept, half of them reported"),
-            ("Judge", context.judge.name),
+            ("Judge", judge or "none: nothing is steered"),
         ),
         sections=comparison_sections(numbers, _cards(results), _failures(results)),
         notes=NOTES,
@@ -183,9 +184,13 @@ def _reader(comparison: LayerComparison) -> str | None:
 
 def _failures(results: LayerResults) -> tuple[str, ...]:
     n, found = len(results.reported), []
-    if missing := sum(rating.overall is None for _, rating in results.reported.values()):
+    if unwritten := {trial.method for trial, (sample, _) in results.reported.items() if sample.failure}:
+        methods = ", ".join(sorted(unwritten))
+        found.append(f"Some answers have no rating: the logits of the steered model were not finite ({methods}).")
+    written = {trial: (sample, rating) for trial, (sample, rating) in results.reported.items() if not sample.failure}
+    if missing := sum(rating.overall is None for _, rating in written.values()):
         found.append(f"The judge could not rate {missing} of {n} reported generations.")
-    if empty := {trial for trial, (sample, _) in results.reported.items() if not sample.text.strip()}:
+    if empty := {trial for trial, (sample, _) in written.items() if not sample.text.strip()}:
         methods = ", ".join(sorted({trial.method for trial in empty}))
         found.append(f"{len(empty)} of {n} reported generations are empty ({methods}).")
     top = max(results.context.config.strengths)

@@ -1,13 +1,15 @@
 """The settings of the experiment, and its presets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from experiments.command import RunOptions
 from experiments.options import ConceptOptions
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
 from workbench.runs.fields import above, at_least, some
+from workbench.text import no_such
 
 METHODS = STEERING | PROBES
 """All methods; those that change whole weights are refused, since the rows of one batch could not differ."""
@@ -36,7 +38,7 @@ class Config(ConceptOptions):
     """Which methods are fitted and compared on detection; the report keeps this order. `--preset paper` takes all
     of AxBench's tables; forms as published (`_compat`), reft_r1_clamp and more probes can be named."""
     steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe")
-    """Which of them also steer."""
+    """Which of them also steer; where `--methods` is given without it, all that can."""
     strengths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
     """Steering strengths to choose from, in units of the largest activation on held-out text."""
     search: Literal["grid", "coarse"] = "grid"
@@ -60,7 +62,8 @@ class Config(ConceptOptions):
     neutral: int = 4
     """Neutral texts on which the side effect of steering is measured."""
     baseline: str = "random"
-    """The method that win rates and differences are against."""
+    """The method that win rates and differences are against; where `--steered` or `--methods` is given without it,
+    `random`, or the first that steers."""
 
     def __post_init__(self) -> None:
         self.check(
@@ -82,7 +85,7 @@ class Config(ConceptOptions):
             Positions.parse(self.positions)
         for name in (*self.methods, *self.steered):
             if name not in METHODS:
-                raise ValueError(f"there is no method {name!r}; the methods are {', '.join(METHODS)}")
+                raise ValueError(no_such("method", name, METHODS))
         if missing := set(self.steered) - set(self.methods):
             raise ValueError(f"{sorted(missing)} cannot steer without being among the methods")
         if self.steered and self.baseline not in self.steered:
@@ -90,6 +93,23 @@ class Config(ConceptOptions):
                 f"the baseline {self.baseline!r} is not among the steered methods ({', '.join(self.steered)}); name "
                 "one of them, or steer with it too"
             )
+
+
+def follow(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those that follow from them where they are not given.
+
+    Steered are those of the methods that can steer, and the baseline is `random`, or the first method that steers.
+    """
+    settings = dict(given)
+    if "methods" in settings:
+        from workbench.methods.capabilities import ChangesWeights, steers
+
+        made = {name: METHODS[name].make() for name in settings["methods"] if name in METHODS}
+        able = (name for name, method in made.items() if steers(method) and not isinstance(method, ChangesWeights))
+        settings.setdefault("steered", tuple(able))
+    if steered := settings.get("steered"):
+        settings.setdefault("baseline", "random" if "random" in steered else steered[0])
+    return settings
 
 
 @dataclass(frozen=True)
@@ -101,6 +121,14 @@ class ExecutionOptions(RunOptions):
     workers: int | None = None
     """How many; none leaves it to the executor."""
 
+
+ABOUT = {
+    "default": "the quick methods on ten packaged concepts; nine minutes on two cores",
+    "smoke": "two concepts and few answers, to see that it runs; a minute",
+    "paper": "every method of AxBench's tables but SAEs and SFT; over an hour",
+    "full": "the same at AxBench's own lengths and strengths with three seeds; most of a day, or a GPU",
+}
+"""What each preset is for and how long it takes."""
 
 PRESETS = {
     "default": Config(),

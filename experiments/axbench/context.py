@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 import torch
 
 from experiments.axbench.config import METHODS, Config
-from experiments.options import note_model
+from experiments.options import check_layers, note_model
 from workbench.data.dataset import Dataset
 from workbench.data.labelled import ModelAccess
 from workbench.data.states import States
 from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
-from workbench.evaluation.judges.choose import choose_judge
-from workbench.evaluation.steering import Neutral
+from workbench.evaluation.judges.choose import check_judge, choose_judge
+from workbench.evaluation.steering import Neutral, split_instructions
 from workbench.methods.capabilities import ChangesWeights, steers
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
@@ -54,10 +54,15 @@ class ComparisonContext(Context):
         return f"{model}, on {self.model.device.type} with torch {torch.__version__}"
 
     def prepare(self) -> None:
-        """Refuse methods that cannot be compared, before anything is loaded; then note what the run computes with."""
+        """Refuse what cannot be done, before anything is loaded; then note what the run computes with."""
         _ = self.methods
+        for seed in self.config.seeds:
+            split_instructions(self.concepts, self.config.instructions, seed)
+        check_layers(self.config.model, self.config.layers)
+        check_judge(self.config.judge)
         note_model(self.run, self.model)
-        self.run.note(judge=self.judge.name)
+        if self.config.steered:
+            self.run.note(judge=self.judge.name)
 
     def recipe(self) -> "ContextRecipe":
         """How a worker makes its own context."""
@@ -108,7 +113,7 @@ class ComparisonContext(Context):
 
     @cached_property
     def judge(self) -> Judge:
-        """Who rates the answers."""
+        """Who rates the answers; setting it up takes the model's own answers, so it is made only where some are."""
         config = self.config
         return choose_judge(config.judge, config.judge_model, self.concepts, self.model, self.sampling, self.run)
 

@@ -57,6 +57,8 @@ def generate_unsteered(context: ComparisonContext) -> dict[tuple[str, int], str]
     texts = {(text, seed) for concept, seed in concepts for half in instructions[seed][concept] for text in half}
     trials = [Trial("unsteered", "", text, None, 0, seed) for text, seed in sorted(texts)]
     samples = generate_answers(context, "unsteered", trials)
+    if failure := next((sample.failure for sample in samples.values() if sample.failure), None):
+        raise ValueError(f"{context.model.name} cannot answer even unsteered: {failure}; try another --dtype")
     return {(trial.instruction, trial.seed): sample.text for trial, sample in samples.items()}
 
 

@@ -22,15 +22,20 @@ def judge_answers(
     samples: Mapping[Trial, Sample],
     unsteered: Mapping[tuple[str, int], str],
 ) -> RatedTrials:
-    """Stage: what the judge says of every answer; more than 5 % missing ratings end the run."""
-    trials = list(samples)
+    """Stage: what the judge says of every answer; more than 5 % missing ratings end the run.
+
+    Missing ones are asked for again whenever the run is continued. An answer that the model could not write is not
+    judged: its rating is missing, and the judge is not to blame.
+    """
+    trials = [trial for trial, sample in samples.items() if sample.failure is None]
     blocks = [tuple(trials[start : start + BLOCK]) for start in range(0, len(trials), BLOCK)]
-    texts = {trial: _judged_text(context, trial, sample, unsteered) for trial, sample in samples.items()}
+    texts = {trial: _judged_text(context, trial, samples[trial], unsteered) for trial in trials}
     works = [Rate(stage, block, tuple(texts[trial] for trial in block)) for block in blocks]
     stored = context.executor.finish(context, works, f"judge ({stage})")
-    ratings = [Rating(**values) for block in stored for values in block]
-    check_missing(ratings)
-    return {trial: (samples[trial], rating) for trial, rating in zip(trials, ratings, strict=True)}
+    ratings = dict(zip(trials, (Rating(**values) for block in stored for values in block), strict=True))
+    check_missing(list(ratings.values()))
+    unwritten = {trial: Rating(None, None, None, sample.failure) for trial, sample in samples.items() if sample.failure}
+    return {trial: (sample, (ratings | unwritten)[trial]) for trial, sample in samples.items()}
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,17 @@ class Rate(UnitWork[ComparisonContext]):
         texts = [asdict(text) | {"perplexity": or_none(text.perplexity)} for text in self.texts]
         return {"judge": dict(context.judge.identity), "items": digest(texts), "version": 1}
 
+    def complete(self, value: list[dict[str, Any]]) -> bool:
+        """Whether no rating is missing: else the judge is asked again for those that are."""
+        return not any(fields["error"] for fields in value)
+
     def compute(self, context: ComparisonContext) -> list[dict[str, Any]]:
-        """The fields of the ratings."""
-        return [asdict(rating) for rating in context.judge.rate(self.texts)]
+        """The fields of the ratings; those that the judge gave before stay."""
+        before = context.units.attempted(self.name, self.inputs(context)) or [{"error": "not asked"}] * len(self.texts)
+        missing = [at for at, fields in enumerate(before) if fields["error"]]
+        ratings = context.judge.rate([self.texts[at] for at in missing])
+        found = {at: asdict(rating) for at, rating in zip(missing, ratings, strict=True)}
+        return [found.get(at, fields) for at, fields in enumerate(before)]
 
 
 def _judged_text(

@@ -104,6 +104,19 @@ class Fit(Work[ComparisonContext]):
         """See Work."""
         return f"fit/{self.layer}/{self.method}/{self.start}"
 
+    @property
+    def doing(self) -> str:
+        """See Work."""
+        return self.method
+
+    def cost(self, context: ComparisonContext) -> float:
+        """See Work."""
+        return context.methods[self.method].cost * len(self._concepts(context))
+
+    def prepare(self, context: ComparisonContext) -> None:
+        """See Work: the texts are read."""
+        _ = context.states
+
     def fresh(self, context: ComparisonContext) -> bool:
         """See Work."""
         stored = [context.units.fresh(name, inputs) for name, inputs in self._inputs(context).items()]

@@ -58,7 +58,7 @@ def steering_rows(
     comparison: LayerComparison,
     strengths: ChosenStrengths,
     reported: RatedTrials,
-    side_effects: Mapping[StrengthKey, float],
+    side_effects: Mapping[StrengthKey, float | None],
 ) -> list[Row]:
     """The curves, the reported half, win rates, side effects, and differences from the baseline."""
     layer, baseline = comparison.layer, comparison.context.config.baseline
@@ -88,6 +88,6 @@ def _reported(strengths: ChosenStrengths, reported: RatedTrials) -> Iterator[Num
         yield Number(method, "steering.chosen_strength", concept, seed, strength)
 
 
-def _side_effects(divergences: Mapping[StrengthKey, float]) -> Iterator[Number]:
+def _side_effects(divergences: Mapping[StrengthKey, float | None]) -> Iterator[Number]:
     for (method, concept, seed), value in divergences.items():
-        yield Number(method, "side_effect.kl", concept, seed, value)
+        yield Number(method, "side_effect.kl", concept, seed, or_nan(value))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from experiments.axbench.context import ComparisonContext
 from experiments.axbench.generation import steered_keys
@@ -12,8 +13,10 @@ from workbench.runs.files import digest
 from workbench.runs.units import Inputs
 
 
-def measure_side_effects(comparison: LayerComparison, choices: Mapping[StrengthKey, float]) -> dict[StrengthKey, float]:
-    """Stage: KL to the unsteered model on neutral text in nats, at the chosen strengths."""
+def measure_side_effects(
+    comparison: LayerComparison, choices: Mapping[StrengthKey, float]
+) -> dict[StrengthKey, float | None]:
+    """Stage: KL to the unsteered model on neutral text in nats, at the chosen strengths; None if not finite."""
     context, keys = comparison.context, steered_keys(comparison.context)
     works = [SideEffect(comparison.layer, key, choices.get(key)) for key in keys]
     divergences = context.executor.finish(context, works, f"side effects ({comparison.layer})")
@@ -33,6 +36,11 @@ class SideEffect(UnitWork[ComparisonContext]):
         """See Work."""
         return "/".join(map(str, ("side_effect", self.layer, *self.key)))
 
+    @property
+    def doing(self) -> str:
+        """See Work."""
+        return self.key[0]
+
     def inputs(self, context: ComparisonContext) -> Inputs:
         """See UnitWork."""
         method, concept, _ = self.key
@@ -45,9 +53,10 @@ class SideEffect(UnitWork[ComparisonContext]):
             "version": 1,
         }
 
-    def compute(self, context: ComparisonContext) -> float:
+    def compute(self, context: ComparisonContext) -> float | None:
         """KL(unsteered || steered) in nats, the mean over the neutral texts."""
         (method, concept, seed), neutral = self.key, context.neutral
         plan = context.once(LayerComparison, self.layer).plan
         trials = [Trial(method, concept, text, self.strength, self.layer, seed) for text in neutral.instructions]
-        return float(neutral.divergence(context.model, [plan(trial) for trial in trials]).mean())
+        divergence = float(neutral.divergence(context.model, [plan(trial) for trial in trials]).mean())
+        return divergence if isfinite(divergence) else None

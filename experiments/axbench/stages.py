@@ -29,14 +29,16 @@ def stages(config: Config, run: Run, executor: str, workers: int | None) -> list
     Raises ValueError for methods that cannot be compared, before anything is loaded, and what workbench.runs.executors
     raises for workers that cannot work.
     """
-    with Tracker.start(run) as tracker, choose_executor(executor, workers) as workers_of_run:
+    with choose_executor(executor, workers) as workers_of_run:
         context = ComparisonContext(run, config, workers_of_run)
         context.prepare()
-        unsteered = generate_unsteered(context)
-        results = [compare_layer(context, layer, unsteered) for layer in context.layers]
-        run.settle()
-        for result in results:
-            write_comparison(result, tracker)
+        with Tracker.start(run) as tracker:
+            workers_of_run.observe = tracker.log_progress
+            unsteered = generate_unsteered(context)
+            results = [compare_layer(context, layer, unsteered) for layer in context.layers]
+            run.settle()
+            for result in results:
+                write_comparison(result, tracker)
     return [*run.folder.glob("report.html"), *sorted(run.folder.glob("layer*/report.html"))]
 
 

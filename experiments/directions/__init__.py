@@ -4,7 +4,7 @@ Only the texts of one block are read at a time, and a finished block is on disk:
 concepts, and a killed run goes on where it stopped. A folder of AxBench's is itself read a block at a time.
 """
 
-from experiments.directions.config import METHODS, NAME, PRESETS, Config, OutputOptions
+from experiments.directions.config import ABOUT, METHODS, NAME, PRESETS, Config, OutputOptions
 from experiments.experiment import Experiment
 from workbench.registry import Entry
 
@@ -18,5 +18,6 @@ EXPERIMENT = Experiment(
     OutputOptions,
     {"method": METHODS},
     "--method diffmean --out d.safetensors",
+    ABOUT,
 )
 run, main = EXPERIMENT.run, EXPERIMENT.main

@@ -39,4 +39,10 @@ class OutputOptions(RunOptions):
     """Also save the dictionary there."""
 
 
+ABOUT = {
+    "default": "ten packaged concepts; under a minute on two cores",
+    "smoke": "four concepts, to see that it runs; half a minute",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {"default": Config(), "smoke": Config(limit=4, block=2)}

@@ -1,18 +1,18 @@
 """Fitting block by block: memory holds the texts and states of one block, and every direction is a unit of the run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from tqdm.auto import tqdm
 
 from experiments.directions.source import Source
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.vector import Vector
 from workbench.data.dataset import Dataset
+from workbench.data.items import DataError
 from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.runs.progress import progress
 from workbench.runs.run import Run
 
 
@@ -21,15 +21,30 @@ def fit_dictionary(
 ) -> Dictionary:
     """A direction for each concept of the source; those that the run has, of the same texts, are read from its folder.
 
-    Raises what the method raises, DataError for a concept without positives or negatives, and ArtifactError if two
-    concepts have one name.
+    A concept whose texts are not enough, such as one without positives in validation, is left out, as the log says.
+    Raises what the method raises, DataError where no concept is left, and ArtifactError if two have one name.
     """
-    targets = source.targets
+    n, targets = len(source.targets), []
     vectors: list[Vector] = []
-    for start in tqdm(range(0, len(targets), block), desc="directions", unit="block", disable=None):
-        texts = source.read(range(start, min(start + block, len(targets))))
-        vectors += _fit(run, texts, method, site, model)
+    for start in progress("directions", range(0, n, block), unit="block"):
+        for texts in _readable(run, source, range(start, min(start + block, n))):
+            vectors += _fit(run, texts, method, site, model)
+            targets += texts.targets
+    if not targets:
+        raise DataError(f"none of the {n} concepts of {source.name} can be fitted; the log says why")
     return Dictionary.of(vectors, targets, source.name)
+
+
+def _readable(run: Run, source: Source, numbers: Sequence[int]) -> list[Dataset]:
+    """The texts of these concepts, in one set if all are whole, else in several without those that are not."""
+    try:
+        return [source.read(numbers)]
+    except DataError as error:
+        if len(numbers) == 1:
+            run.log.warning("%s is left out: %s", source.targets[numbers[0]].name, error)
+            return []
+    half = len(numbers) // 2
+    return _readable(run, source, numbers[:half]) + _readable(run, source, numbers[half:])
 
 
 def _fit(run: Run, concepts: Dataset, method: AdditiveMethod, site: Site, model: Model) -> list[Vector]:

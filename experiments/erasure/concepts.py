@@ -8,13 +8,13 @@ from statistics import fmean
 import torch
 from jaxtyping import Float64
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from experiments.erasure.config import NAME, Config
 from experiments.erasure.methods import METHODS
 from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.options import note_model
 from steering.erasure.amnesic import effects
+from steering.erasure.debias import WordVectors
 from steering.erasure.projection import random_erasers
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.data.dataset import Dataset
@@ -28,8 +28,10 @@ from workbench.models.sites import Site
 from workbench.models.tokens import Row as TokenRow
 from workbench.models.tokens import Tokens
 from workbench.runs.files import JSON, copy_file, digest
+from workbench.runs.progress import progress
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
+from workbench.text import no_such
 
 Values = dict[str, dict[str, float]]
 """Metric by metric, then method by method; `none` is the untouched state, `random` is said in the metric's name."""
@@ -46,12 +48,16 @@ class ErasureContext:
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "ErasureContext":
-        """Load what the configuration names. Raises ValueError for an unknown method."""
+        """Load what the configuration names, the model last. Raises ValueError for an unknown method or layer."""
         if unknown := [name for name in config.methods if name not in METHODS]:
-            raise ValueError(f"there are no erasers {unknown}; known are {', '.join(METHODS)}")
+            raise ValueError(no_such("eraser", unknown[0], METHODS))
+        concepts = config.load_concepts()
+        if config.vectors != "model":
+            WordVectors.read(config.vectors, config.vocabulary)
+        config.check_layer()
         model = config.load_model()
         note_model(run, model)
-        return cls(config, run, model, config.load_concepts())
+        return cls(config, run, model, concepts)
 
     @property
     def site(self) -> Site:
@@ -99,7 +105,7 @@ def measure_concepts(context: ErasureContext) -> list[Row]:
     names = [concept.name for concept in context.concepts.targets]
     before = {name: _before(context, name) for name in names}
     numbers = []
-    for name in tqdm(names, desc="erasure", unit="concept", disable=None):
+    for name in progress("erasure", names, unit="concept"):
         erasers = {method: _eraser(context, name, method) for method in context.config.methods}
         numbers += [
             Number(method, metric, name, None, value)

@@ -39,6 +39,12 @@ class Config(LayerOptions):
         )
 
 
+ABOUT = {
+    "default": "ten packaged concepts and word vectors; four minutes on two cores",
+    "smoke": "two concepts, to see that it runs; half a minute",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {
     "default": Config(),
     "smoke": Config(limit=2, draws=2, texts=2, max_tokens=16, leaning=50),

@@ -5,10 +5,10 @@ texts, and everything reported is measured on evaluation texts that no choice ha
 """
 
 from experiments.experiment import Experiment
-from experiments.layer_sweep.config import NAME, PRESETS, Config
+from experiments.layer_sweep.config import ABOUT, NAME, PRESETS, Config
 from workbench.registry import Entry
 
 __all__ = ["EXPERIMENT", "NAME", "PRESETS", "Config", "main", "run"]
 
-EXPERIMENT = Experiment(NAME, Config, PRESETS, Entry("experiments.layer_sweep.stages:stages"))
+EXPERIMENT = Experiment(NAME, Config, PRESETS, Entry("experiments.layer_sweep.stages:stages"), about_presets=ABOUT)
 run, main = EXPERIMENT.run, EXPERIMENT.main

@@ -54,6 +54,13 @@ class Config:
             raise ValueError(f"grid is {self.grid}; expected values of C that rise")
 
 
+ABOUT = {
+    "default": "ten concepts and twelve families of statements at every layer; a quarter of an hour on two cores",
+    "packaged": "the ten concepts alone, without the random model; two minutes",
+    "smoke": "two concepts and one family at three layers, to see that it runs; three minutes",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {
     "default": Config(),
     "packaged": Config(data=("packaged",), positions=("mean",), random_model=False, causal_blocks=0),

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from experiments.layer_sweep.causal import QUESTIONS, CausalEffect, effect, random_like
 from experiments.layer_sweep.cells import MeasuredProbe, measure_probes
 from experiments.layer_sweep.config import NAME, Config, Pooling
 from experiments.layer_sweep.transfer import directions, transfer
+from experiments.options import check_layers
 from probes.controls.baselines import EMBEDDINGS, random_model
 from workbench.data.dataset import Dataset
 from workbench.data.named import datasets
@@ -24,6 +24,7 @@ from workbench.models.positions import CONTENT
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.files import JSON, digest
+from workbench.runs.progress import progress
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
@@ -65,6 +66,12 @@ class Sweep:
         """What is probed for."""
         return datasets(self.config.data, self.config.limit, self.config.seed)
 
+    def check(self) -> None:
+        """Read the data, and see to it that the models are there and have the layers, before any of them is loaded."""
+        _ = self.datasets
+        for model in self.config.models:
+            check_layers(model, self.config.layers)
+
     @property
     def variants(self) -> list[Variant]:
         """The models, each followed by its random twin."""
@@ -101,7 +108,7 @@ class Sweep:
         layers, found = self.layers(place.variant), {}
         states = self.states(place, layers)
         settings: dict[str, JSON] = {"description_length": self.config.description_length}
-        for layer in tqdm(layers, desc=f"{place.dataset.name} ({place.position})", disable=None):
+        for layer in progress(f"{place.variant.title}, {place.dataset.name} ({place.position})", layers, unit="layer"):
             stored = self._unit(place, f"layer{layer}", settings, lambda layer=layer: self._cell(states, layer))
             found[layer] = [MeasuredProbe.of(one) for one in stored]
         return found

@@ -6,10 +6,12 @@ to come without changing other concepts.
 """
 
 from experiments.experiment import Experiment
-from experiments.linear_hypothesis.config import NAME, PRESETS, Config
+from experiments.linear_hypothesis.config import ABOUT, NAME, PRESETS, Config
 from workbench.registry import Entry
 
 __all__ = ["EXPERIMENT", "NAME", "PRESETS", "Config", "main", "run"]
 
-EXPERIMENT = Experiment(NAME, Config, PRESETS, Entry("experiments.linear_hypothesis.stages:stages"))
+EXPERIMENT = Experiment(
+    NAME, Config, PRESETS, Entry("experiments.linear_hypothesis.stages:stages"), about_presets=ABOUT
+)
 run, main = EXPERIMENT.run, EXPERIMENT.main

@@ -41,4 +41,10 @@ class Config(ModelOptions):
         )
 
 
+ABOUT = {
+    "default": "all packaged word pairs and contexts; 15 seconds on two cores",
+    "smoke": "with few random pairs, to see that it runs; 15 seconds",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {"default": Config(), "smoke": Config(random_pairs=1000, random_concepts=20, effects=(0.0, 4.0))}

@@ -1,5 +1,6 @@
 """What is measured: the concepts that can be used, their contexts, and the inner products that are compared."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -65,18 +66,18 @@ class Material:
 
     @classmethod
     def of(cls: type[M], run: Run, config: Config) -> M:
-        """Load the model and the data.
+        """Load the data and the model.
 
         Raises DataError as the readers do and for fewer than two concepts, and
         ValueError for a model whose logits are no linear function of its last state.
         """
+        listed, told = word_pairs(config.pairs), contexts(config.contexts)
         model = config.load_model()
         require_linear_logits(model, model.tokenize(["One"], chat=False))
         words = unembedding(model)
         space = CausalSpace.of(words)
         facts = {"tied": is_tied(model), "condition": space.condition, "rank": space.rank}
         note_model(run, model, **facts)
-        listed = word_pairs(config.pairs)
         made = [_concept(listed, relation, words, model.tokenizer) for relation in listed.relations]
         kept = tuple(one for one in made if _enough(one, config.least))
         if len(kept) < 2:
@@ -85,7 +86,7 @@ class Material:
                 f"{config.model}; at least 2 are needed: give more pairs, or lower --least"
             )
         dropped = tuple((one.name, len(one.pairs)) for one in made if one not in kept)
-        return cls(run, config, model, words, space, kept, dropped, _asked(config.contexts, kept))
+        return cls(run, config, model, words, space, kept, dropped, _asked(told, kept))
 
     @cached_property
     def maps(self) -> dict[str, Float64[Tensor, "d d"]]:
@@ -110,8 +111,8 @@ def _enough(concept: Concept, least: int) -> bool:
     return len(concept.pairs) >= least and not bool(sharing(concept.pairs).all(1).any())
 
 
-def _asked(source: str, concepts: tuple[Concept, ...]) -> tuple[tuple[int, Contexts], ...]:
+def _asked(told: Iterable[Contexts], concepts: tuple[Concept, ...]) -> tuple[tuple[int, Contexts], ...]:
     """The contexts that speak about a concept that is there."""
     names = [concept.name for concept in concepts]
-    found = ((about(each, names), each) for each in contexts(source))
+    found = ((about(each, names), each) for each in told)
     return tuple((names.index(name), each) for name, each in found if name is not None)

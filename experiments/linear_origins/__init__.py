@@ -5,12 +5,18 @@ has a known floor: a seed that does not reach it has learnt something else, is c
 """
 
 from experiments.experiment import Experiment
-from experiments.linear_origins.config import NAME, PRESETS, RECORDS, Config
+from experiments.linear_origins.config import ABOUT, NAME, PRESETS, RECORDS, Config
 from workbench.registry import Entry
 
 __all__ = ["EXPERIMENT", "NAME", "PRESETS", "RECORDS", "Config", "main", "run"]
 
 EXPERIMENT = Experiment(
-    NAME, Config, PRESETS, Entry("experiments.linear_origins.stages:stages"), example="--preset chain --seeds 20"
+    NAME,
+    Config,
+    PRESETS,
+    Entry("experiments.linear_origins.stages:stages"),
+    example="--preset chain --seeds 20",
+    about_presets=ABOUT,
+    extra="jax",
 )
 run, main = EXPERIMENT.run, EXPERIMENT.main

@@ -56,6 +56,14 @@ class Config:
             raise ValueError(f"steps is {self.steps}; expected a multiple of {RECORDS}")
 
 
+ABOUT = {
+    "default": "three and five concepts, twenty seeds; 20 seconds on two cores",
+    "smoke": "three concepts and six seeds, to see that it runs; 10 seconds",
+    "wide": "tables wider than the concepts, with either optimiser, start and weight decay; two minutes",
+    "chain": "concepts that depend on each other, beside independent ones; a minute",
+}
+"""What each preset is for and how long it takes."""
+
 PRESETS = {
     "default": Config(),
     "smoke": Config(concepts=(3,), seeds=6, steps=2000),

@@ -120,6 +120,11 @@ class AttentionProbe(Method[AttentionReadout], ScoresStates[AttentionReadout], S
     patience: int = 100
     """Steps without a lower held-out loss after which a concept's training ends."""
 
+    @property
+    def cost(self) -> float:
+        """As docs/probing.md has it."""
+        return 36.0
+
     def fit(self, data: Labelled) -> AttentionReadout:
         """One concept: `fit_all` over one column."""
         return self._fit(_Texts.one(data), [data])[0]

@@ -4,6 +4,7 @@ How it is minimised stands in probes.solvers.solver, and for concepts with fewer
 probes.solvers.dual.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
@@ -90,6 +91,11 @@ class _Binary(Loss):
         self.use = use.T.contiguous()
         self.sign = (1 - 2 * y).T.contiguous()
         self.signed_use = self.use * self.sign
+
+    def part(self, problems: Bool[Tensor, "concept"]) -> "_Binary":
+        part = copy(self)
+        part.use, part.sign, part.signed_use = self.use[problems], self.sign[problems], self.signed_use[problems]
+        return part
 
     def held(self, logits: Tensor) -> Tensor:
         return logits * self.sign

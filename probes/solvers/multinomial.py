@@ -5,6 +5,7 @@ and stay in the space where that matrix is I/2: the classes' weights sum to zero
 X'X/2 plus the penalty preconditions every class of every problem (64 squares of a board, say).
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +87,11 @@ class _Softmax(Loss):
         self.width = one_hot.shape[1]
         self.use = use.T.contiguous()
         self.one_hot = one_hot
+
+    def part(self, problems: Bool[Tensor, "problem"]) -> "_Softmax":
+        part = copy(self)
+        part.use, part.one_hot = self.use[problems], self.one_hot[problems]
+        return part
 
     def held(self, logits: Tensor) -> Tensor:
         return logits.reshape(self.one_hot.shape)

@@ -7,8 +7,8 @@ the line search needs no matrix product.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.linalg import vecdot
 
 from probes.solvers.design import Design, gram_of, times
+
+L = TypeVar("L", bound="Loss")
 
 TOL = 1e-7
 """Stop when the predicted decrease is this share of the objective, which is then within about 1e-6 of its minimum."""
@@ -29,8 +31,11 @@ _REFRESH = 25
 """After so many steps the preconditioner is made anew for the problems that have not converged, at where they are.
 
 Easy problems never get there. Where weights grow large (separable classes, hardly any penalty) the bound is far too
-wide. Logits, which are summed up step by step, are computed afresh too.
+wide, and what it predicts of no use (see `_WIDE`). Logits, which are summed up step by step, are computed afresh too.
 """
+
+_WIDE = 100
+"""A preconditioner made of so many times the loss's curvature where a problem ended tells nothing about its minimum."""
 
 
 class Loss(ABC):
@@ -43,6 +48,10 @@ class Loss(ABC):
     """The loss's second derivative in the logits is at most this."""
     width: int
     use: Float[Tensor, "problem item"]
+
+    @abstractmethod
+    def part(self: L, problems: Bool[Tensor, "problem"]) -> L:
+        """The loss of some of the problems."""
 
     @abstractmethod
     def held(self, logits: Tensor) -> Tensor:
@@ -78,6 +87,13 @@ class Minimum:
     iterations: int
     converged: Bool[Tensor, "problem"]
 
+    def but(self, problems: Bool[Tensor, "problem"], other: "Minimum") -> "Minimum":
+        """The same with some problems as another solve, which went on from here, left them."""
+        rows, objective, converged = self.rows.clone(), self.objective.clone(), self.converged.clone()
+        rows[problems.repeat_interleave(len(rows) // len(problems))] = other.rows
+        objective[problems], converged[problems] = other.objective, other.converged
+        return Minimum(rows, objective, self.iterations + other.iterations, converged)
+
 
 def joined(parts: Sequence[tuple[Int[Tensor, "_"], Minimum]]) -> Minimum:
     """Several solves as one: each comes with the numbers of its problems, and a row is a problem."""
@@ -99,8 +115,15 @@ def minimise(
     tol: float,
     max_iter: int,
 ) -> Minimum:
-    """Minimise loss + sum_j penalty_j * w_j^2 / 2 for every problem; one that has converged stands still."""
-    solver = _Solver(design, loss, penalty, start)
+    """Minimise loss + sum_j penalty_j * w_j^2 / 2 for every problem; one that has converged stands still.
+
+    Problems that only seem to have converged, under a preconditioner that is far too wide where they are, go on from
+    there by themselves under one of their own.
+    """
+    return _minimised(_Solver(design, loss, penalty, start), tol, max_iter)
+
+
+def _minimised(solver: "_Solver", tol: float, max_iter: int) -> Minimum:
     iterations, converged = 0, solver.converged(tol)
     while iterations < max_iter and not bool(converged.all()):
         solver.step(~converged)
@@ -108,17 +131,24 @@ def minimise(
         if iterations % _REFRESH == 0:
             solver.refresh(~converged)
         converged = solver.converged(tol)
-    return Minimum(solver.w.reshape(-1, design.x.shape[1]), solver.objective(torch.float64), iterations, converged)
+    found, unsure = solver.minimum(iterations, converged), converged & solver.too_wide()
+    if not bool(unsure.any()):
+        return found
+    if iterations == max_iter:
+        return replace(found, converged=converged & ~unsure)
+    return found.but(unsure, _minimised(solver.part(unsure), tol, max_iter - iterations))
 
 
 class _Solver:
     """The state of the minimisation; a row of `w` holds all parameters of a problem."""
 
     def __init__(self, design: Design, loss: Loss, penalty: Tensor, start: Tensor | None) -> None:
-        self.x, self.xt, self.loss = design.x, design.xt, loss
+        self.design, self.x, self.xt, self.loss = design, design.x, design.xt, loss
         self.ridge = torch.cat([penalty, torch.zeros_like(penalty[:, :1])], 1)  # [problem, d+1]
         self.penalty = self.ridge.repeat(1, loss.width)  # [problem, width * (d+1)]
         self.factor = _factor(_bound(design, loss) + torch.diag(self.ridge.mean(0)))
+        self.assumed = loss.bound * loss.use.sum(1).mean()
+        """The summed curvature that the preconditioner is made of."""
         self.w = torch.zeros_like(self.penalty) if start is None else start.reshape(self.penalty.shape)
         self.pairs: list[tuple[Tensor, Tensor, Tensor]] = []
         self._evaluate()
@@ -126,8 +156,24 @@ class _Solver:
     def refresh(self, active: Bool[Tensor, "problem"]) -> None:
         """Logits from the parameters, and the preconditioner from the mean Hessian of the active problems."""
         curvature = self.loss.curvature(self.chance)[active].mean(0)  # [item]
+        self.assumed = curvature.sum()
         self.factor = _factor(gram_of(self.xt, curvature) + torch.diag(self.ridge[active].mean(0)))
         self._evaluate()
+
+    def part(self, problems: Bool[Tensor, "problem"]) -> "_Solver":
+        """Some of the problems where they are, under a preconditioner of their own and without a memory of steps."""
+        penalty = self.ridge[problems, :-1]
+        part = _Solver(self.design, self.loss.part(problems), penalty, self.w[problems])
+        part.refresh(torch.ones_like(problems[problems]))
+        return part
+
+    def minimum(self, iterations: int, converged: Bool[Tensor, "problem"]) -> Minimum:
+        """Where it is."""
+        return Minimum(self.w.reshape(-1, self.x.shape[1]), self.objective(torch.float64), iterations, converged)
+
+    def too_wide(self) -> Bool[Tensor, "problem"]:
+        """The problems that the preconditioner says nothing about."""
+        return self.loss.curvature(self.chance).sum(1) * _WIDE < self.assumed
 
     def _evaluate(self) -> None:
         self.held = self._held(self.w)

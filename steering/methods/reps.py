@@ -1,5 +1,6 @@
 """RePS: a steering vector trained on preferences, in both directions (Wu et al. 2025, arXiv:2505.20809)."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -21,7 +22,10 @@ from workbench.models.positions import ALL
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-from workbench.runs.files import digest, read_json, write_json
+from workbench.runs.errors import DamagedFile
+from workbench.runs.files import digest, read_sealed, write_sealed
+
+log = logging.getLogger(__name__)
 
 ADDED, NULLED = (0, 1), (2, 3)
 """Places in an item: the concept's answer and the model's own under addition; the two swapped under removal."""
@@ -66,11 +70,14 @@ class PreferenceObjective(Objective[Labelled]):
         sampling = Sampling(self.max_new_tokens)
         kept = folder and folder / f"answers-{digest([model.identity, sampling, asked])[:24]}.json"
         if kept and kept.exists():
-            return read_json(kept)
+            try:
+                return read_sealed(kept, "the answers are generated again")
+            except DamagedFile as error:
+                log.warning("%s", error)
         written = model.generate(asked, sampling=sampling)
         answers = [one.text if one.text.strip() else "." for one in written]
         if kept:
-            write_json(kept, answers)
+            write_sealed(kept, answers)
         return answers
 
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
@@ -128,6 +135,11 @@ class RePS(TrainedVector):
     def title(self) -> str:
         """The label, and whether this is the published form."""
         return self.label if self.form == "fixed" else f"{self.label} (as published)"
+
+    @property
+    def cost(self) -> float:
+        """Four texts an item, and the model's own answers before."""
+        return 4 * super().cost
 
     def objective(self, data: Labelled) -> PreferenceObjective:
         """What is trained at the site of the data; edits act on every token, as in the published code."""

@@ -7,16 +7,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from steering.training.objective import TrainingData
 from workbench.data.labelled import ModelAccess
-from workbench.runs.files import canonical, digest, write_bytes
+from workbench.runs.errors import DamagedFile
+from workbench.runs.files import canonical, digest
+from workbench.runs.tensors import read_tensors, write_tensors
 
 Constrain = Callable[[dict[str, Tensor]], None]
 """Changes parameters and their gradients in place."""
@@ -99,21 +98,28 @@ class Checkpoints:
         """Keep the state of a concept after `epochs` epochs, atomically."""
         if self.folder is None:
             return
-        header = {"epochs": epochs, "losses": state.losses, "stopped": state.stopped}
+        header = {"of": self._key(at), "epochs": epochs, "losses": state.losses, "stopped": state.stopped}
         tensors = {f"leaf.{name}": leaf.detach() for name, leaf in state.leaves.items()}
         for name, leaf in state.leaves.items():
             tensors |= {f"{key}.{name}": value for key, value in state.optimizer.state.get(leaf, {}).items()}
         whole = {name: value.cpu().contiguous() for name, value in tensors.items()}
-        write_bytes(self._path(at), save(whole, metadata={"state": canonical(header)}))
+        write_tensors(self._path(at), canonical(header), whole)
 
     def resume(self, at: int, state: TrainingState) -> int:
-        """Bring a state to where its checkpoint stands; the epochs that are done, 0 without a checkpoint."""
+        """Bring a state to where its checkpoint stands; the epochs that are done, 0 without a checkpoint.
+
+        One that is not as it was written counts as none, as the log says. Raises StorageError for an unreadable one.
+        """
         if self.folder is None or not self._path(at).exists():
             return 0
         try:
-            tensors, header = _read(self._path(at))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            log.warning("%s cannot be read (%s): training from the start", self._path(at), error)
+            note, tensors = read_tensors(self._path(at))
+        except DamagedFile as error:
+            log.warning("%s: training from the start", error)
+            return 0
+        header = json.loads(note)
+        if header["of"] != self._key(at):
+            log.warning("%s is the checkpoint of another training: training from the start", self._path(at))
             return 0
         state.losses, state.stopped = header["losses"], header["stopped"]
         for name, leaf in state.leaves.items():
@@ -125,19 +131,16 @@ class Checkpoints:
             }
         return header["epochs"]
 
+    def _key(self, at: int) -> str:
+        one, model = self.data[at], self.through.model.identity
+        return digest([VERSION, type(self.settings).__name__, self.settings, model, one.name, one.digest])
+
     def _path(self, at: int) -> Path:
         assert self.folder is not None
-        one, model = self.data[at], self.through.model.identity
-        trained = [VERSION, type(self.settings).__name__, self.settings, model, one.name, one.digest]
-        return self.folder / f"{digest(trained)[:24]}.safetensors"
+        return self.folder / f"{self._key(at)[:24]}.safetensors"
 
 
 def random_stream(seed: int, name: str, epoch: int) -> torch.Generator:
     """The random numbers of one concept's epoch: the same whatever else is trained, and after a resume."""
     key = canonical([seed, name, epoch]).encode()
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:6], "big"))
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import groupby
+from operator import itemgetter
+from time import monotonic
 from typing import Any, Generic
 
 import torch
@@ -28,8 +31,12 @@ from workbench.models.scoring import gives_logits, label_logits, label_nll, labe
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
+from workbench.runs.progress import progress
 
 log = logging.getLogger(__name__)
+
+KEEP_S = 30.0
+"""Seconds between checkpoints: what a training that is killed repeats at most; one that is stopped repeats a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +104,8 @@ class _Block(Generic[D]):
     data: Sequence[D]
     through: ModelAccess
     concepts: list[TrainingState] = field(init=False)
+    stepping: int | None = field(init=False, default=None)
+    """The concept whose parameters are being changed."""
 
     def __post_init__(self) -> None:
         recipe, device = self.objective.recipe, self.model.device
@@ -155,26 +164,45 @@ class _Block(Generic[D]):
         return [0, *kept.cumsum(0).tolist()]
 
     def run(self) -> list[Trained]:
-        first = [self.kept.resume(at, state) for at, state in enumerate(self.concepts)]
-        if min(first) < self.objective.recipe.epochs:
+        for at, state in enumerate(self.concepts):
+            self.kept.resume(at, state)
+        if left := self._left():
             with frozen(self.model):
-                for epoch in range(min(first), self.objective.recipe.epochs):
-                    self._epoch(epoch, [at for at, done in enumerate(first) if done <= epoch])
+                self._train(left)
         return [Trained(state.values(), state.losses, state.stopped) for state in self.concepts]
 
-    def _epoch(self, epoch: int, concepts: list[int]) -> None:
-        plans = {at: self._batches(at, epoch) for at in concepts}
-        for step in range(max(map(len, plans.values()))):
-            jobs = [
-                job
-                for at, plan in plans.items()
-                if step < len(plan) and not self.concepts[at].stopped
-                for job in plan[step]
-            ]
-            if jobs:
-                self._step(jobs)
-        for at in concepts:
-            self.kept.write(at, self.concepts[at], epoch + 1)
+    def _left(self) -> list[tuple[int, int]]:
+        """The epochs and their steps, from the first that some concept has not done."""
+        steps = [self._steps(items) for items in self.items]
+        waiting = [
+            divmod(len(state.losses), n)
+            for state, n in zip(self.concepts, steps, strict=True)
+            if not state.stopped and len(state.losses) < state.n_steps
+        ]
+        every = [(epoch, step) for epoch in range(self.objective.recipe.epochs) for step in range(max(steps))]
+        return [place for place in every if waiting and place >= min(waiting)]
+
+    def _train(self, left: list[tuple[int, int]]) -> None:
+        """The steps that are left; checkpoints are written now and then, and at the end, however it comes."""
+        n, kept = len(self.concepts), monotonic()
+        with progress(f"training {n} concept{'s' * (n > 1)}", total=len(left), unit="step") as bar:
+            try:
+                for epoch, steps in groupby(left, key=itemgetter(0)):
+                    plans = [self._batches(at, epoch) for at in range(n)]
+                    for _, step in steps:
+                        self._step(epoch, step, plans)
+                        bar.update()
+                        if monotonic() - kept > KEEP_S:
+                            self._keep()
+                            kept = monotonic()
+            finally:
+                self._keep()
+
+    def _keep(self) -> None:
+        """Write the checkpoints of all concepts but of one that is torn."""
+        for at, state in enumerate(self.concepts):
+            if at != self.stepping:
+                self.kept.write(at, state, len(state.losses) // self._steps(self.items[at]))
 
     def _steps(self, items: list[Group]) -> int:
         return -(-len(items) // self.objective.recipe.batch_size)
@@ -188,8 +216,20 @@ class _Block(Generic[D]):
         jobs = [_Job(at, tuple(self.numbers[text] for text in items[item]), draws[item]) for item in order]
         return [jobs[start : start + recipe.batch_size] for start in range(0, len(jobs), recipe.batch_size)]
 
-    def _step(self, jobs: list[_Job]) -> None:
-        """One optimiser step of every concept that has jobs."""
+    def _step(self, epoch: int, step: int, plans: list[list[list[_Job]]]) -> None:
+        """One optimiser step of every concept that has it and has not done it.
+
+        Where checkpoints are not of one step, as after a kill, those that are ahead run along: a pass has the rows that
+        it had before, and is rounded as before.
+        """
+        jobs, due = [], set()
+        for at, plan in enumerate(plans):
+            state, number = self.concepts[at], epoch * len(plan) + step
+            if step < len(plan) and (not state.stopped or number <= len(state.losses)):
+                jobs += plan[step]
+                due |= set() if state.stopped or number < len(state.losses) else {at}
+        if not due:
+            return
         concepts = sorted({job.concept for job in jobs})
         facts = {at: self._facts([job for job in jobs if job.concept == at]) for at in concepts}
         sums = dict.fromkeys(concepts, 0.0)
@@ -197,7 +237,12 @@ class _Block(Generic[D]):
             for at, value in self._backward(part, facts).items():
                 sums[at] += value
         for at in concepts:
-            self.concepts[at].step(sums[at], self.objective.recipe.clip, self.objective.constrain)
+            if at in due:
+                self.stepping = at
+                self.concepts[at].step(sums[at], self.objective.recipe.clip, self.objective.constrain)
+                self.stepping = None
+            else:
+                self.concepts[at].optimizer.zero_grad()
 
     def _facts(self, jobs: list[_Job]) -> tuple[float, float, int]:
         """Items, label tokens and the most edited tokens of a row, in one concept's step."""

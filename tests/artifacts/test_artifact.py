@@ -66,6 +66,20 @@ def test_every_number_setting_and_kind_is_content() -> None:
     assert len({variant.content_digest for variant in variants}) == len(variants)
 
 
+def test_no_bit_of_a_file_changes_unnoticed(tmp_path: Path) -> None:
+    vector = Vector(ORIGIN, SITE, normal(4), 0.5, 2.0)
+    path = vector.save(tmp_path / "a.safetensors")
+    whole = path.read_bytes()
+    for at in range(0, 8 * len(whole), 3):
+        flipped = bytearray(whole)
+        flipped[at // 8] ^= 1 << at % 8
+        path.write_bytes(flipped)
+        try:
+            assert Vector.load(path).digest == vector.digest  # where the bit was one of padding
+        except ArtifactError as error:
+            assert str(path) in str(error)  # noqa: PT017 (either is right)
+
+
 def test_digests_are_found_once() -> None:
     counted = []
 

@@ -9,6 +9,7 @@ import pytest
 from workbench.data.axbench import VALIDATION_SHARE, read_axbench
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Label, text_key
+from workbench.data.parquet import LONGEST
 
 N_TRAIN, N_EVALUATION = 40, 3
 DESCRIPTIONS = {0: "ships & <sea>", 1: "SQL queries", 2: "ships & sea"}
@@ -185,6 +186,19 @@ def test_bad_row_is_named(tmp_path: Path, fields: dict[str, Any], message: str) 
         read_axbench(write(tmp_path / "prod", train_rows(), evaluation))
 
 
+def test_a_concept_id_that_is_no_whole_number_is_refused(tmp_path: Path) -> None:
+    evaluation = [entry | {"concept_id": entry["concept_id"] + 0.7} for entry in evaluation_rows()]
+    with pytest.raises(DataError, match=r"latent_eval_data\.parquet has a column concept_id of double; expected whole"):
+        read_axbench(write(tmp_path / "prod", train_rows(), evaluation))
+
+
+def test_a_cell_that_unpacks_to_far_more_than_a_text_is_refused(tmp_path: Path) -> None:
+    evaluation = evaluation_rows()
+    evaluation[1] |= {"output": "x" * (LONGEST + 1)}
+    with pytest.raises(DataError, match=rf"has a output of {LONGEST + 1} bytes; texts have at most {LONGEST}"):
+        read_axbench(write(tmp_path / "long", train_rows(), evaluation))
+
+
 def test_missing_column_is_named(tmp_path: Path) -> None:
     train = [{key: value for key, value in entry.items() if key != "concept_id"} for entry in train_rows()]
     with pytest.raises(DataError, match=r"train_data\.parquet has no column concept_id; it has input, output"):
@@ -201,6 +215,10 @@ def test_missing_column_is_named(tmp_path: Path) -> None:
             r"line 1: concept 'x' has genres \['poem'\]",
         ),
         ('{"concept": "x", "concept_id": 0, "concept_genres_map": {"x": ["text"]}}\n' * 2, "has concept_id 0 2 times"),
+        (
+            '{"concept": "x", "concept_id": 0.7, "concept_genres_map": {"x": ["text"]}}',
+            r"line 1 has concept_id 0\.7; expected a whole number",
+        ),
         ("nonsense", r"line 1 is not JSON"),
     ],
 )

@@ -111,8 +111,8 @@ def test_perplexity_is_that_of_the_unsteered_model_and_missing_for_no_text(llama
 def test_strength_of_the_best_mean_and_of_equal_ones_the_smallest():
     scores = np.array([[0.0, 1.0], [2.0, np.nan], [2.0, 2.0], [1.0, 1.0]])
     assert choose_strength(scores, [0.2, 0.4, 0.6, 0.8]) == 0.4
-    with pytest.raises(ValueError, match=r"strength 0.2 has no rated generation"):
-        choose_strength(np.array([[np.nan], [1.0]]), [0.2, 0.4])
+    assert choose_strength(np.array([[np.nan], [0.0]]), [0.2, 0.4]) == 0.4
+    assert choose_strength(np.full((2, 1), np.nan), [0.4, 0.2]) == 0.2
 
 
 def test_divergence_is_zero_unsteered_and_grows_with_strength(llama):

@@ -1,17 +1,15 @@
-"""The whole path at a small size: text to report, killed and continued, and read back from W&B."""
+"""The whole path at a small size: text to report, in one process and in several, and read back from W&B."""
 
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from experiments.axbench import EXPERIMENT, METHODS, PRESETS
+from experiments.axbench import EXPERIMENT, METHODS, PRESETS, Config, run
 from tests.runs.wandb_log import logged
 from workbench.methods.capabilities import detects
 from workbench.runs.rows import Row, read_rows
@@ -27,23 +25,32 @@ def command(root: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
+    """One thread everywhere, because another number of threads may round otherwise."""
+    return os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run: the last line that the command prints."""
-    root = tmp_path_factory.mktemp("runs")
-    done = subprocess.run(command(root), capture_output=True, text=True, env=environment(), check=False)
+def completed(root: Path, *flags: str) -> Path:
+    """The folder of a finished run: the last line that the command prints."""
+    done = subprocess.run([*command(root), *flags], capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     page, folder = (Path(line) for line in done.stdout.strip().splitlines()[-2:])
     assert page == folder / "report.html"
     return folder
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    return completed(tmp_path_factory.mktemp("runs"))
+
+
 def timeless(folder: Path) -> list[Row]:
     """The results but for how long things took."""
     return [row for row in read_rows(folder / "results.json") if row.metric != "cost.seconds"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_every_method_is_reported(finished: Path):
@@ -77,18 +84,14 @@ def test_wandb_holds_config_metrics_tables_artifacts_and_report(finished: Path):
     assert "vectors-layer10" in run.artifacts
 
 
-def test_a_killed_run_continues_to_the_same_results(finished: Path, tmp_path: Path):
-    first = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
-    try:
-        while not list(tmp_path.glob("*/units/generate-select-*")) and first.poll() is None:
-            time.sleep(0.05)
-    finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-    assert not list(tmp_path.glob("*/report.html")), "the run was over before it could be killed"
-    subprocess.run(command(tmp_path), check=True, capture_output=True, env=environment())
-    (folder,) = tmp_path.glob("axbench-*")
+def test_processes_leave_the_same_results_byte_for_byte(finished: Path, tmp_path: Path):
+    folder = completed(tmp_path, "--executor", "processes", "--workers", "2")
+    assert folder.name == finished.name  # where the work is done is no part of the configuration
     assert timeless(folder) == timeless(finished)
+    assert contents(folder / "artifacts") == contents(finished / "artifacts")
+    read, fits = (list((folder / "units").glob(f"{kind}-*")) for kind in ("read", "fit"))
+    assert read  # the workers read, too
+    assert len(fits) == 2 * len(PRESETS["smoke"].methods)  # one a concept
 
 
 def test_config_of_a_run_can_be_given_back(finished: Path):
@@ -105,9 +108,11 @@ def test_config_of_a_run_can_be_given_back(finished: Path):
         (["--methods", "pca", "--steered", "lat"], "cannot steer without being among the methods"),
         (["--strengths", "-1"], "strengths is (-1.0,); expected numbers at least 0"),
         (["--baseline", "nosuch"], "the baseline 'nosuch' is not among the steered methods"),
-        (["--steered", "diffmean"], "the baseline 'random' is not among"),
+        (["--steered", "diffmean", "--baseline", "random"], "the baseline 'random' is not among"),
+        (["--methods", "bag_of_words", "--steered", "diffmean"], "cannot steer without being among the methods"),
         (["--preset", "huge"], "huge"),
         (["--no-such-flag"], "no-such-flag"),
+        (["--executor", "cloud"], "invalid choice 'cloud'"),
     ],
 )
 def test_bad_flags_end_with_one_clear_message(flags, message, capsys):
@@ -118,28 +123,47 @@ def test_bad_flags_end_with_one_clear_message(flags, message, capsys):
     assert message in said.err + said.out + str(ended.value.code)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_without_flags_is_as_it_stands(preset: str):
+    assert EXPERIMENT.parse(["--preset", preset]).config == PRESETS[preset]
+
+
+@pytest.mark.parametrize(
+    ("flags", "steered", "baseline"),
+    [
+        ("--methods diffmean", ("diffmean",), "diffmean"),
+        ("--methods bag_of_words lat random", ("lat", "random"), "random"),
+        ("--methods bag_of_words", (), "random"),
+        (
+            "--methods sft diffmean",
+            ("diffmean",),
+            "diffmean",
+        ),  # refused for changing weights, once it is to be compared
+        ("--methods pca lat --steered lat", ("lat",), "lat"),
+        ("--steered diffmean", ("diffmean",), "diffmean"),
+        ("--methods pca lat --baseline lat", ("pca", "lat"), "lat"),
+    ],
+)
+def test_what_is_steered_follows_what_is_compared_and_the_baseline_what_is_steered(flags, steered, baseline):
+    config = EXPERIMENT.parse(["--preset", "smoke", *flags.split()]).config
+    assert (config.steered, config.baseline) == (steered, baseline)
+
+
 def test_help_imports_no_torch():
     script = "import sys; import experiments.axbench; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_concept10_runs_through_the_same_command(shared_data: Path, tmp_path: Path):
-    folder = shared_data / "axbench" / "concept10" / "prod_2b_l20_v1"
-    flags = [
-        "--concepts",
-        str(folder),
-        "--limit",
-        "1",
-        "--methods",
-        "diffmean",
-        "random",
-        "--steered",
-        "diffmean",
-        "--baseline",
-        "diffmean",
-    ]
-    done = subprocess.run([*command(tmp_path), *flags], capture_output=True, text=True, env=environment(), check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = read_rows(Path(done.stdout.strip().rpartition("\n")[2]) / "results.json")
+def test_concept10_runs_through_the_same_stages(shared_data: Path, tmp_path: Path):
+    config = Config(
+        concepts=str(shared_data / "axbench" / "concept10" / "prod_2b_l20_v1"),
+        limit=1,
+        methods=("diffmean", "random"),
+        steered=(),
+        layers=(10,),
+        instructions=2,
+        max_new_tokens=8,
+    )
+    rows = read_rows(run(config, tmp_path) / "results.json")
     assert any(row.metric == "detection.auroc" and row.method == "diffmean" and row.value is not None for row in rows)

@@ -1,5 +1,6 @@
 """What all experiments have in common: their list, their help, their usage and their errors."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,18 @@ def test_help_names_presets_choices_and_an_example_that_can_be_read(
     assert experiment.parse(experiment.example.split()).config
     for words in (experiment.summary, experiment.example, *experiment.presets, *experiment.choices.get("methods", ())):
         assert words in shown, words
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_help_says_what_each_preset_is_for_and_how_long_it_takes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment: Experiment = EXPERIMENTS[name].resolve()
+    assert list(experiment.about_presets) == list(experiment.presets)
+    with pytest.raises(SystemExit):
+        experiment.parse(["--help"])
+    shown = capsys.readouterr().out
+    for preset, about in experiment.about_presets.items():
+        assert f"--preset {preset}: {about}" in shown
+        assert re.search(r"second|minute|hour|day", about), about
 
 
 def test_the_usage_says_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,9 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from tests.tiny import blocks_of
+from tests.tiny import blocks_of, tiny_module, tiny_tokenizer
 from workbench.models.edits import Add, ProjectOut
+from workbench.models.model import wrap
 from workbench.models.positions import Layout, Positions
 from workbench.models.sampling import Sampling, choose
 from workbench.models.sites import Site
@@ -279,3 +280,17 @@ def test_seeds_and_context_must_fit_the_rows(llama: Any) -> None:
         llama.generate(["hi", "x" * 251], sampling=SHORT, chat=False)
     assert llama.generate(["x" * 245], sampling=SHORT, chat=False)
     assert llama.generate([], sampling=SHORT) == []
+
+
+@pytest.mark.parametrize("sampling", [SHORT, WARM, replace(WARM, top_p=0.9)])
+def test_a_row_whose_logits_are_not_finite_is_named_and_costs_itself_only(sampling: Sampling) -> None:
+    half = wrap(tiny_module("llama").to(torch.float16), tiny_tokenizer(), "half")
+    add = Add(site=Site(1), direction=normal(half.d_model), strength=1e6)
+    edits = per_row([[], [add], []])
+    with pytest.raises(ValueError, match=r"1 of 3 rows .* row 1 has logits that are not finite .* Add at blocks\.1\."):
+        half.generate(PROMPTS[:3], edits=edits, sampling=sampling)
+    found = half.generate(PROMPTS[:3], edits=edits, sampling=sampling, failures="keep")
+    assert [one.failure is None for one in found] == [True, False, True]
+    assert (found[1].ids, found[1].ended) == ((), False)
+    plain = half.generate(PROMPTS[:3], sampling=sampling)
+    assert [found[row] for row in (0, 2)] == [plain[row] for row in (0, 2)]

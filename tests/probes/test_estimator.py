@@ -76,3 +76,16 @@ def test_bad_weights_are_refused():
         LogisticProbe().fit(X, y, y != 1)
     with pytest.raises(ValueError, match="expected"):
         LogisticProbe().fit(X, y, np.ones(3))
+
+
+@pytest.mark.filterwarnings("ignore:Line search of Newton solver")  # of scikit-learn's, which then takes another one
+@pytest.mark.parametrize("C", [1.0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_far_apart_classes_equal_scikit_learn_at_any_penalty(classes, C):
+    rng = np.random.default_rng(0)
+    y = np.arange(150) % classes
+    X = rng.normal(size=(150, 20)) + 6 * rng.normal(size=(classes, 20))[y]
+    theirs = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12, max_iter=5000).fit(X, y)
+    ours = LogisticProbe(C=C).fit(X, y)
+    anywhere = 3 * rng.normal(size=(500, 20))  # the training items' own probabilities are 0 and 1 long before the end
+    np.testing.assert_allclose(ours.predict_proba(anywhere), theirs.predict_proba(anywhere), atol=0.01)

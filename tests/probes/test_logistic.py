@@ -180,6 +180,23 @@ def test_separable_data_with_hardly_any_penalty_ends_at_the_minimum(C):
     torch.testing.assert_close(fitted.objective, exact.objective, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("C", [1e4, 1e6])
+def test_few_positives_far_from_many_negatives_end_at_the_minimum(C):
+    generator = torch.Generator().manual_seed(0)
+    y = torch.zeros(300, 8, dtype=torch.float64)
+    for k in range(8):
+        y[torch.randperm(300, generator=generator)[:6], k] = 1
+    x = torch.randn(300, 64, generator=generator).double() + 6 * y @ torch.randn(8, 64, generator=generator).double()
+    use = torch.ones_like(y)
+    fitted = fit_logistic(x.float(), y, use, torch.full((64, 8), 1 / C))
+    for k in range(8):
+        best = objective(x, y[:, k], *newton(x, y[:, k], use[:, k], C), 1 / C, use[:, k])
+        ours = objective(x, y[:, k], fitted.weight[:, k], float(fitted.intercept[k]), 1 / C, use[:, k])
+        assert ours <= best * (1 + 1e-5)
+    with pytest.raises(ValueError, match="did not converge"):
+        fit_logistic(x.float(), y, use, torch.full((64, 8), 1 / C), max_iter=fitted.iterations - 1)
+
+
 def test_too_few_steps_are_an_error_or_said():
     x, y, use = problem()
     with pytest.raises(ValueError, match="column 0 did not converge; use a larger penalty"):

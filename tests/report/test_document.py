@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from tests.report.drawn import SVG
 from tests.report.synthetic import HOSTILE, SyntheticConfig, synthetic_document
 from tests.report.test_page import markdown_tables, read, words
+from workbench.report.__main__ import rewrite
 from workbench.report.blocks import (
     Bullets,
     Card,
@@ -30,7 +31,8 @@ from workbench.report.document import Document, Section
 from workbench.report.errors import ReportError
 from workbench.report.estimate import Estimate
 from workbench.report.render import rewrite_report, write_report
-from workbench.runs.errors import StorageError
+from workbench.runs.errors import DamagedFile, StorageError
+from workbench.runs.files import read_sealed, write_sealed
 from workbench.runs.run import Run
 
 
@@ -157,6 +159,15 @@ def test_the_command_line_writes_the_report_again(run_folder):
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == str(run_folder / "report.html")
     assert (run_folder / "report.html").read_bytes() == expected
+
+
+@pytest.mark.parametrize("name", ["report.json", "environment.json", "config.json"])
+def test_the_command_line_names_a_damaged_file_in_one_line(run_folder, name):
+    write_report(run_folder, document())
+    path = run_folder / name
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(SystemExit, match=rf"^error: .*{name}.*$"):
+        rewrite(run_folder)
 
 
 def test_a_layer_of_a_run_has_a_report_in_a_folder_of_its_own(run_folder):
@@ -315,15 +326,18 @@ def test_what_cannot_be_shown_is_refused(make, message):
 def test_a_file_that_is_no_report_is_named_with_the_place_that_is_wrong(run_folder, change, message):
     write_report(run_folder, document())
     path = run_folder / "report.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    write_sealed(path, read_sealed(path, "") | change)
     with pytest.raises(ReportError, match=rf"report\.json is not a report of this version: .*{message}"):
         rewrite_report(run_folder)
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '"x"', "{}"])
 def test_json_that_is_no_document_at_all_is_named(run_folder, text):
-    (run_folder / "report.json").write_text(text)
+    write_sealed(run_folder / "report.json", json.loads(text))
     with pytest.raises(ReportError, match=r"report\.json is not a report of this version"):
+        rewrite_report(run_folder)
+    (run_folder / "report.json").write_text(text)
+    with pytest.raises(DamagedFile, match=r"report\.json is damaged, .*: run the experiment again"):
         rewrite_report(run_folder)
 
 

@@ -1,6 +1,5 @@
 import base64
 import hashlib
-import json
 from collections import Counter
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -23,6 +22,7 @@ from tests.report.synthetic import (
 from workbench.report.errors import ReportError
 from workbench.report.render import write_report
 from workbench.runs.errors import StorageError
+from workbench.runs.run import Run
 from workbench.text import visible
 
 VOID = {"meta", "br", "input"}
@@ -188,7 +188,7 @@ def test_the_page_shows_the_configuration_and_the_environment(folder, document):
     config, environment = (dict(table[1:]) for table in read(folder).tables[-2:])
     assert config["model"] == "smollm2-135m-instruct"
     assert config["strengths"] == "[0.2, 0.4, 0.6, 0.8, 1.0]"
-    stored = json.loads((folder / "environment.json").read_text())[-1]
+    stored = Run.load(folder).environments()[-1]
     assert environment["packages.torch"] == stored["packages"]["torch"]
     assert environment["started"] == stored["started"]
 

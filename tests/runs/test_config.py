@@ -117,7 +117,7 @@ def test_a_secret_is_refused_by_name_and_not_shown(name):
 
 
 def test_a_password_in_a_url_is_refused_and_not_shown():
-    with pytest.raises(RunError, match=r"config\.judge\.base_url is a URL with a password") as caught:
+    with pytest.raises(RunError, match=r"config\.judge\.base_url is a URL with a login in it") as caught:
         describe("axbench", Holder({"base_url": "https://me:hunter2@judge.example/v1"}))
     assert "hunter2" not in str(caught.value)
 

@@ -187,3 +187,27 @@ def test_a_cluster_that_loses_a_node_ends_with_nothing_lost_or_doubled(kitchen):
     assert len(kitchen.noted("began")) == 7  # the unit that was lost with its node was begun twice,
     assert all(len(kitchen.noted(f"did{n}")) == 1 for n in range(6))  # and each was done once
     assert len(kitchen.units) == 7
+
+
+LISTENS = """
+import sys
+from pathlib import Path
+import psutil
+from tests.runs.chores import Kitchen, Square
+from workbench.runs.executors import choose_executor
+with choose_executor("ray", 1) as executor:
+    [found] = executor.finish(Kitchen(Path(sys.argv[1])), [Square(3)], "cook")
+    assert found["square"] == 9, found
+    mine = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [socket for process in mine for socket in process.net_connections("inet") if socket.status == "LISTEN"]
+    print(*{socket.laddr.ip for socket in sockets})
+"""
+
+
+def test_a_cluster_of_this_machine_alone_listens_on_loopback_only(kitchen):
+    command = [sys.executable, "-c", LISTENS, str(kitchen.folder)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400, cwd=root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()
+    assert all(ip.removeprefix("::ffff:").startswith("127.") or ip == "::1" for ip in done.stdout.split()), done.stdout

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import workbench
-from workbench.runs.errors import StorageError
+from workbench.runs.errors import DamagedFile, StorageError
 from workbench.runs.files import (
     canonical,
     copy_file,
@@ -23,11 +23,13 @@ from workbench.runs.files import (
     file_digest,
     plain,
     read_json,
+    read_sealed,
     remove_scratch,
     replacing,
     slug,
     write_bytes,
     write_json,
+    write_sealed,
     write_text,
 )
 
@@ -55,6 +57,32 @@ def test_replacing_writes_the_new_content_and_leaves_no_scratch(tmp_path):
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert names_in(path.parent) == ["a.bin"]
+
+
+def test_a_sealed_value_comes_back_with_no_bit_changed(tmp_path):
+    path, value = tmp_path / "a.json", {"é": [1, 0.1, -0.0, None, True], "b": {"c": (2,)}}
+    write_sealed(path, value)
+    whole = path.read_bytes()
+    assert canonical(read_sealed(path, "")) == canonical(value)
+    for at in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[at // 8] ^= 1 << at % 8
+        path.write_bytes(flipped)
+        try:
+            assert canonical(read_sealed(path, "do it again")) == canonical(value)  # as where a space became a tab
+        except DamagedFile as error:
+            assert str(error).endswith(": do it again")  # noqa: PT017 (either is right)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", "null", "3", '{"value": 1}', '{"sha256": 1, "value": 1e999}', "[" * 10**5, "\xff"]
+)
+def test_what_is_not_sealed_is_refused_with_the_remedy(tmp_path, text):
+    (tmp_path / "a.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DamagedFile, match=r"a\.json is damaged, edited or of an earlier version .*: do it again"):
+        read_sealed(tmp_path / "a.json", "do it again")
+    with pytest.raises(StorageError, match=r"could not read .*none\.json"):
+        read_sealed(tmp_path / "none.json", "do it again")
 
 
 def test_a_copy_is_made_once(tmp_path):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from workbench.evaluation.intervals import Interval, paired_difference
-from workbench.runs.errors import RunError, StorageError
-from workbench.runs.files import write_text
+from workbench.runs.errors import DamagedFile, RunError
+from workbench.runs.files import write_sealed, write_text
 from workbench.runs.rows import Row, merged, read_rows, spread, write_rows
 
 
@@ -73,16 +73,22 @@ def test_two_answers_to_one_question_are_an_error():
         merged([row(0.5)], [row(0.6)])
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}', "[1]", '[{"method": "x"}]', '[{"nonsense": 1}]', "3"])
-def test_a_file_of_something_else_is_a_run_error_naming_it(tmp_path, text):
-    write_text(tmp_path / "results.json", text)
-    with pytest.raises(RunError, match=r"results\.json holds something else than rows"):
+@pytest.mark.parametrize("value", [{"a": 1}, [1], [{"method": "x"}], [{"nonsense": 1}], 3])
+def test_a_file_of_something_else_is_named_with_the_remedy(tmp_path, value):
+    write_sealed(tmp_path / "results.json", value)
+    with pytest.raises(
+        DamagedFile, match=r"results\.json holds something else than rows .*: run the same command again"
+    ):
         read_rows(tmp_path / "results.json")
 
 
-def test_a_truncated_file_is_a_storage_error(tmp_path):
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-20], lambda text: text.replace("rain", "raim", 1), lambda _: "[]"]
+)
+def test_a_file_that_is_not_as_it_was_written_is_named_with_the_remedy(tmp_path, damage):
     write_rows(tmp_path / "results.json", many())
-    content = (tmp_path / "results.json").read_text()
-    write_text(tmp_path / "results.json", content[:-20])
-    with pytest.raises(StorageError, match=r"could not read .*results\.json"):
+    write_text(tmp_path / "results.json", damage((tmp_path / "results.json").read_text()))
+    with pytest.raises(
+        DamagedFile, match=r"results\.json is damaged, edited or of an earlier .*: run the same command"
+    ):
         read_rows(tmp_path / "results.json")

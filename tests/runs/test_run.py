@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from workbench.runs.config import describe, read_config
-from workbench.runs.errors import RunError, StorageError
+from workbench.runs.errors import DamagedFile, RunError, StorageError
 from workbench.runs.files import digest, write_json, write_text
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
@@ -123,7 +123,7 @@ def test_a_folder_without_a_run_is_refused_by_name(tmp_path):
     with pytest.raises(StorageError, match=r"could not read .*config\.json"):
         Run.load(tmp_path)
     write_text(tmp_path / "config.json", '{"experiment": "axbench"}')
-    with pytest.raises(RunError, match=r"config\.json describes no run: KeyError\('config'\) is missing"):
+    with pytest.raises(RunError, match=r"config\.json describes no run, which has experiment, config"):
         Run.load(tmp_path)
 
 
@@ -192,6 +192,41 @@ def test_a_row_of_another_experiment_is_refused(tmp_path):
 def test_a_run_without_results_has_no_rows(tmp_path):
     with Run.open("axbench", Config(), tmp_path) as run:
         assert run.rows() == ()
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "{}", "null", "[{}]"])
+def test_damaged_results_and_environments_are_set_aside_and_made_again(tmp_path, text):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.record([row()])
+    names = ("results.json", "environment.json")
+    for name in names:
+        write_text(run.folder / name, text)
+    assert Run.load(run.folder).state == "damaged"
+    for read in (run.rows, run.environments):
+        with pytest.raises(DamagedFile, match=r"`python -m experiments\.axbench --config .*` writes it again"):
+            read()
+    with Run.open("axbench", Config(), tmp_path) as run:
+        run.record([row(0.6)])
+    assert run.rows() == (row(0.6),)
+    assert [each["outcome"] for each in run.environments()] == ["finished"]
+    for name in names:
+        assert (run.folder / name).with_suffix(".damaged.json").read_text() == text
+        assert f"{name} is damaged" in (run.folder / "log.txt").read_text()
+
+
+def test_a_config_that_is_not_as_it_was_written_is_refused_with_the_remedy(tmp_path):
+    with Run.open("axbench", Config(), tmp_path) as run:
+        pass
+    path = run.folder / "config.json"
+    for text in (path.read_text().replace("tiny", "tinz"), path.read_text()[:-9], "{}", ""):
+        write_text(path, text)
+        with pytest.raises(RunError, match="or delete it: the same settings"):
+            Run.open("axbench", Config(), tmp_path)
+        with pytest.raises((RunError, StorageError), match=r"config\.json"):
+            Run.load(run.folder)
+    path.unlink()
+    with Run.open("axbench", Config(), tmp_path) as run:
+        assert Run.load(run.folder).config == run.config
 
 
 # --- environment, log, state

@@ -36,12 +36,12 @@ def row(value: float | None = 0.9, **settings) -> Row:
 @pytest.fixture(autouse=True)
 def nobody(tmp_path, monkeypatch) -> Iterator[None]:
     """A user without W&B account, settings or cache; afterwards W&B's service process is gone."""
+    wandb.teardown()  # before the variables are kept, since one of them names the service that it ends
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     for name in ("NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    wandb.teardown()
     yield
     wandb.teardown()
     assert services() == []
@@ -110,11 +110,33 @@ def test_an_offline_run_holds_config_metrics_tables_artifacts_and_report(run):
     assert warnings_in(run) == []
 
 
-def test_metric_names_carry_layer_strength_and_seed_also_when_they_are_zero(run):
+def test_metric_names_carry_layer_and_seed_also_when_they_are_zero(run):
     with Tracker.start(run) as tracker:
-        tracker.log_metrics([row(0.5, layer=0, strength=0.0, seed=0), row(0.7, layer=18, strength=1.25)])
+        tracker.log_metrics([row(0.5, layer=0, seed=0), row(0.7, layer=18)])
     names = {name for step in only(run.folder).history for name in step}
-    assert {"auroc/diffmean/layer=0/strength=0/seed=0", "auroc/diffmean/layer=18/strength=1.25"} <= names
+    assert {"auroc/diffmean/layer=0/seed=0", "auroc/diffmean/layer=18"} <= names
+
+
+def test_rows_with_strengths_are_curves_over_strength(run):
+    points = {1.4: 0.9, 0.0: 0.1, 0.6: 0.5}
+    rows = [row(value, metric="curve", strength=strength, layer=18) for strength, value in points.items()]
+    with Tracker.start(run) as tracker:
+        tracker.log_metrics([row(), *rows, row(0.3, metric="curve", strength=0.6, layer=18, method="random")])
+    found, (name, other) = only(run.folder), ("curve/diffmean/layer=18", "curve/random/layer=18")
+    assert [(step["strength"], step[name]) for step in found.history if name in step] == sorted(points.items())
+    assert [(step["strength"], step[other]) for step in found.history if other in step] == [(0.6, 0.3)]
+    assert (found.axes[name], found.axes[other]) == ("strength", "strength")
+    assert "auroc/diffmean" not in found.axes
+
+
+def test_progress_is_logged_while_the_run_is_at_it_over_its_seconds(run):
+    with Tracker.start(run) as tracker:
+        for done in (1, 2, 4):
+            tracker.log_progress("fit (18)", done, 4)
+    found = only(run.folder)
+    assert [step["progress/fit (18)"] for step in found.history] == [0.25, 0.5, 1.0]
+    assert [step["seconds"] for step in found.history] == sorted(step["seconds"] for step in found.history)
+    assert found.axes == {"progress/fit (18)": "seconds"}
 
 
 def test_all_files_lie_in_the_run_folder(run, tmp_path):

@@ -89,6 +89,29 @@ def test_a_damaged_unit_is_reported_and_done_again(tmp_path, caplog, damage):
     assert compute.times == 2
 
 
+def test_a_value_of_which_a_part_failed_is_kept_and_not_finished(tmp_path, caplog):
+    def complete(value):
+        return None not in value
+
+    def compute():
+        before = units.attempted("k", INPUTS) or [None, None]
+        asked.append([at for at, one in enumerate(before) if one is None])
+        return [answers[at] if one is None else one for at, one in enumerate(before)]
+
+    units, asked, answers = Units(tmp_path), [], [1, None]
+    assert units.attempted("k", INPUTS) is None
+    for _ in range(2):
+        assert units.value("k", INPUTS, compute, complete) == [1, None]
+        assert not units.fresh("k", INPUTS, complete)
+    answers = [7, 2]
+    with caplog.at_level(logging.INFO):
+        assert [units.value("k", INPUTS, compute, complete) for _ in range(2)] == [[1, 2]] * 2
+    assert "unit 'k' goes on: a part of it failed" in caplog.messages
+    assert asked == [[0, 1], [1], [1]]
+    assert units.fresh("k", INPUTS, complete)
+    assert units.attempted("k", INPUTS | {"model": "n"}) is None
+
+
 def test_a_file_is_written_once(tmp_path):
     make = Counted(b"tensors")
     paths = [Units(tmp_path).file("vector of a concept", INPUTS, make.write, ".safetensors") for _ in range(3)]

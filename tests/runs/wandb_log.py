@@ -27,6 +27,8 @@ class Logged:
     id: str
     config: dict[str, Any]
     history: list[dict[str, Any]]
+    axes: dict[str, str]
+    """The metric over which another one is drawn."""
     artifacts: dict[str, Any]
     exit_code: int | None
 
@@ -54,6 +56,7 @@ def _read(path: Path) -> Logged:
         run.run_id,
         {item.key: json.loads(item.value_json) for item in run.config.update},
         [_items(history) for history in by_type.get("history", [])],
+        {metric.name: metric.step_metric for metric in by_type.get("metric", []) if metric.step_metric},
         {artifact.name: artifact for artifact in by_type.get("artifact", [])},
         by_type["exit"][0].exit_code if "exit" in by_type else None,
     )

@@ -1,6 +1,6 @@
 """What would make the comparison say too much, planted in it: each test sees one leak through the whole experiment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,29 @@ def test_a_missing_rating_is_left_out(comparison: Comparison, finished: Path) ->
     assert {key: value for key, value in found.items() if key[0] != STEERED[0]} == {
         key: value for key, value in scores.items() if key[0] != STEERED[0]
     }
+
+
+def test_after_an_outage_the_same_run_asks_only_for_what_is_missing(comparison: Comparison, finished: Path) -> None:
+    """Many missing ratings end the run and few are left out of the scores; either way the next opening asks again."""
+    asked = list[tuple[str, str, str]]()
+
+    def failing(at: Collection[int]) -> PlantedJudge:
+        def rated(one: JudgedText) -> float | None:
+            asked.append((one.concept, one.instruction, one.text))
+            return None if len(asked) - 1 in at else rating(one)
+
+        asked.clear()
+        return PlantedJudge("outage", rated)
+
+    with pytest.raises(JudgeError, match="ratings are missing"):
+        comparison.continued("outage", failing(range(0, 54, 2)))
+    lost = asked[::2]
+    comparison.run("outage", failing([0]))
+    assert asked[: len(lost)] == lost
+    found = comparison.run("outage", failing([]))
+    assert asked == lost[:1]
+    for metric in ("steering.score", "steering.chosen_strength"):
+        assert values(found, metric) == values(finished, metric)
 
 
 def test_no_fit_or_choice_sees_an_evaluation_text(comparison: Comparison, finished: Path) -> None:

@@ -86,18 +86,24 @@ class Artifact(ABC):
         """The artifact from what its file holds. Raises ArtifactError for contents that make none."""
 
     def to_bytes(self) -> bytes:
-        """The file's bytes: equal artifacts give equal bytes. Raises ArtifactError for numbers that are not finite."""
+        """All that the file says but its checksum: equal artifacts give equal bytes.
+
+        Raises ArtifactError for numbers that are not finite.
+        """
+        return self._finite().to_bytes()
+
+    def _finite(self) -> Contents:
         contents = self._contents(self.origin)
         for name, tensor in contents.tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise ArtifactError(
                     f"{name} of the {self.kind} for {self.origin.label!r} has values that are not finite"
                 )
-        return contents.to_bytes()
+        return contents
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the file's bytes."""
+        """sha256 of `to_bytes`."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @cached_property
@@ -109,9 +115,9 @@ class Artifact(ABC):
         return Contents(self.tensors(), {"kind": self.kind, "origin": asdict(origin), **self.header()})
 
     def save(self, path: Path | str) -> Path:
-        """Write the artifact atomically to a `.safetensors` file."""
+        """Write the artifact atomically to a `.safetensors` file, with a checksum. Raises as to_bytes."""
         path = Path(path)
-        write_bytes(path, self.to_bytes())
+        write_bytes(path, self._finite().sealed())
         return path
 
     @classmethod

@@ -12,18 +12,24 @@ from typing import Any, TypeVar
 from jaxtyping import AbstractArray, jaxtyped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, uint8
+from torch import Tensor, bfloat16, float16, float32, float64, uint8
 
 from workbench.models.sites import Site
+from workbench.runs.errors import StorageError
 from workbench.runs.files import canonical, digest
+from workbench.text import OneLineError
 
 FORMAT = "representation-workbench/1"
 _KEY = "workbench"
 
 J = TypeVar("J", str, dict)
 
+UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+"""What safetensors, and torch for types and shapes that it does not know, raise on a damaged file."""
+_DTYPES = (float16, bfloat16, float32, float64)
 
-class ArtifactError(ValueError):
+
+class ArtifactError(OneLineError, ValueError):
     """An artifact file that cannot be read, or artifacts that do not go together."""
 
 
@@ -44,15 +50,33 @@ class Contents:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get(_KEY, "null"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             raise ArtifactError(f"{path} cannot be read as an artifact: {error}") from error
+        for name, tensor in tensors.items():
+            if tensor.dtype not in _DTYPES:
+                raise ArtifactError(
+                    f"{path} cannot be read as Artifact: tensor {name} is {tensor.dtype}, which none is"
+                )
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ArtifactError(f"{path} is a safetensors file, but not an artifact of this workbench ({FORMAT})")
-        return cls(tensors, header)
+        contents = cls(tensors, {name: value for name, value in header.items() if name not in ("format", "sha256")})
+        if "sha256" in header and not contents._fits(header["sha256"]):  # files of earlier versions have none
+            raise ArtifactError(f"{path} is damaged (its checksum does not fit); take another copy, or fit it again")
+        return contents
 
-    def to_bytes(self) -> bytes:
-        """The file's bytes: equal contents give equal bytes."""
-        return save(_apart(self.tensors), metadata={_KEY: canonical({"format": FORMAT, **self.header})})
+    def to_bytes(self, **more: str) -> bytes:
+        """The file's bytes, with `more` entries in its header: equal contents give equal bytes."""
+        return save(_apart(self.tensors), metadata={_KEY: canonical({"format": FORMAT, **more, **self.header})})
+
+    def sealed(self) -> bytes:
+        """The file's bytes with a checksum, which `read` asks for."""
+        return self.to_bytes(sha256=self.digest)
+
+    def _fits(self, checksum: object) -> bool:
+        try:
+            return checksum == self.digest
+        except (StorageError, RecursionError):  # a header that no artifact could have
+            return False
 
     @property
     def digest(self) -> str:

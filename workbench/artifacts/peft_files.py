@@ -1,18 +1,18 @@
 """Exchange of LoRA adapters with the peft library's folder: adapter_config.json and adapter_model.safetensors."""
 
-import math
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Origin
-from workbench.artifacts.file import ArtifactError
+from workbench.artifacts.file import UNREADABLE, ArtifactError
 from workbench.models.model import Model
 from workbench.models.positions import ALL
 from workbench.models.sites import Site, SiteError
@@ -95,7 +95,7 @@ def read_peft(folder: Path | str, model: Model, concept: str) -> Adapter:
     try:
         config, tensors = read_json(folder / CONFIG), load_file(folder / WEIGHTS)
         data = file_digest(folder / WEIGHTS)
-    except (OSError, SafetensorError, StorageError) as error:
+    except (*UNREADABLE, StorageError) as error:
         raise ArtifactError(f"{folder} cannot be read as a peft adapter: {error}") from error
     unit = _unit(folder, config)
     sites = _sites(model)
@@ -104,10 +104,15 @@ def read_peft(folder: Path | str, model: Model, concept: str) -> Adapter:
         found = _KEY.fullmatch(key)
         if found is None or found[1] not in sites:
             raise ArtifactError(f"{folder}: {key} belongs to no linear map in the blocks of {model.name}")
+        if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            raise ArtifactError(f"{folder}: {key} is {tensor.dtype}, expected floats of 16 bits or more")
         pairs.setdefault(found[1], {})[found[2]] = tensor.float()
     parts = [_part(folder, path, sites[path], pair, config["r"], model) for path, pair in pairs.items()]
     origin = Origin("peft", canonical(config), concept, model.name, model.digest, data)
-    return Adapter(origin, tuple(sorted(parts, key=lambda part: part.site)), ALL, unit)
+    try:
+        return Adapter(origin, tuple(sorted(parts, key=lambda part: part.site)), ALL, unit)
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder}: {error}") from error
 
 
 def _part(folder: Path, path: str, site: Site, pair: dict[str, Tensor], rank: int, model: Model) -> AdapterPart:
@@ -130,8 +135,10 @@ def _unit(folder: Path, config: Any) -> float:
         if name not in _WITHOUT_EFFECT and value not in _PLAIN.get(name, _OFF):
             raise ArtifactError(f"{folder} has {name} {value!r}; {_remedy(name)}")
     rank, alpha = config["r"], config["lora_alpha"]
-    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float) or not math.isfinite(alpha):
-        raise ArtifactError(f"{folder} has r {rank!r}, lora_alpha {alpha!r}; expected a rank of at least 1, a number")
+    wrong = type(alpha) not in (int, float) or not abs(alpha) <= sys.float_info.max
+    if type(rank) is not int or rank < 1 or wrong or config.get("use_rslora") not in (None, False, True):
+        said = {name: config.get(name) for name in ("r", "lora_alpha", "use_rslora")}
+        raise ArtifactError(f"{folder} has {said}; expected a rank of at least 1, a number, true or false")
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from workbench.data.cells import check_columns, choice, filled, json_lines, read_text
 from workbench.data.dataset import Dataset
@@ -30,6 +29,7 @@ from workbench.data.items import (
     text_key,
     unique_slugs,
 )
+from workbench.data.parquet import batches, open_parquet
 from workbench.data.rows import Row, assemble
 from workbench.models.conversation import Conversation
 
@@ -39,7 +39,6 @@ VALIDATION_SHARE = 0.25
 _COLUMNS = ("input", "output", "output_concept", "concept_genre", "category", "concept_id")
 _SHARED = -1
 _NAMED = 10
-_BATCH = 4096
 _STAGES = {"train_data": "generate", "latent_eval_data": "inference"}
 _LOG = logging.getLogger(__name__)
 
@@ -167,11 +166,13 @@ def _entry(record: Mapping[str, Any], where: str) -> tuple[int, str, tuple[Genre
     """concept_id, description and genres."""
     description = filled(record, "concept", where)
     try:
-        concept_id, genres = int(record["concept_id"]), tuple(record["concept_genres_map"][description])
-    except (KeyError, TypeError, ValueError) as problem:
+        concept_id, genres = record["concept_id"], tuple(record["concept_genres_map"][description])
+    except (KeyError, TypeError) as problem:
         raise DataError(
             f"{where} is no AxBench metadata ({problem!r}); expected concept_id and a concept_genres_map of its concept"
         ) from problem
+    if type(concept_id) is not int:
+        raise DataError(f"{where} has concept_id {concept_id!r:.80}; expected a whole number")
     if not genres or any(genre not in GENRES for genre in genres):
         raise DataError(f"{where}: concept {description!r} has genres {list(genres)}; use {', '.join(GENRES)}")
     return concept_id, description, genres
@@ -202,27 +203,20 @@ def _names(folder: Path) -> list[str]:
 
 def _records(path: Path, chosen: Sequence[int] | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a file with their numbers from 1; given concept ids, those of these and the shared ones only."""
-    try:
-        file = pq.ParquetFile(path)
+    with open_parquet(path) as file:
         check_columns(file.schema_arrow.names, _COLUMNS, str(path))
+        kind = file.schema_arrow.field("concept_id").type
+        if not pa.types.is_integer(kind):
+            raise DataError(f"{path} has a column concept_id of {kind}; expected whole numbers")
         first = 1
         for group in range(file.num_row_groups):
             ids = file.read_row_group(group, columns=["concept_id"]).column(0).to_pandas().to_numpy()
             wanted = np.full(len(ids), True) if chosen is None else np.isin(ids, [_SHARED, *chosen])
-            if wanted.any():
-                yield from _of_group(file, group, wanted, first)
+            for start, batch in batches(file, path, _COLUMNS, [group]) if wanted.any() else ():
+                kept = np.flatnonzero(wanted[start : start + len(batch)])
+                numbers = (first + start + kept).tolist()
+                yield from zip(numbers, batch.take(pa.array(kept)).to_pylist(), strict=True)
             first += len(ids)
-    except (pa.ArrowException, OSError) as problem:
-        raise DataError(f"{path} is no readable parquet file: {problem}") from problem
-
-
-def _of_group(file: pq.ParquetFile, group: int, wanted: np.ndarray, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    start = 0
-    for batch in file.iter_batches(_BATCH, row_groups=[group], columns=list(_COLUMNS)):
-        kept = np.flatnonzero(wanted[start : start + len(batch)])
-        numbers = (first + start + kept).tolist()
-        yield from zip(numbers, batch.take(pa.array(kept)).to_pylist(), strict=True)
-        start += len(batch)
 
 
 def _row(cells: Mapping[Any, Any], split: Split, kinds: Mapping[int, _Kind], where: str) -> Row:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -41,7 +41,7 @@ def optional(cells: Mapping[Any, Any], column: str, where: str) -> str | None:
         return value if value.strip() else None
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
-    raise DataError(f"{where}: {column} is {value!r}, a {type(value).__name__}; write text")
+    raise DataError(f"{where}: {column} is {value!r:.80}, a {type(value).__name__}; write text")
 
 
 def filled(cells: Mapping[Any, Any], column: str, where: str) -> str:
@@ -68,10 +68,18 @@ def check_columns(columns: Sequence[Any], required: Sequence[str], source: str) 
         raise DataError(f"{source} has no column {', '.join(missing)}; it has {have}")
 
 
+def check_not_empty(rows: Sized, source: str) -> None:
+    """Raises DataError for a source without rows."""
+    if not len(rows):
+        raise DataError(f"{source} has no rows; expected one for each text")
+
+
 def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except json.JSONDecodeError as problem:
+        if "\\u" in line:
+            json.dumps(value, ensure_ascii=False).encode()  # escapes can spell half a character
+    except (ValueError, RecursionError) as problem:
         raise DataError(f"{where} is not JSON: {problem}; write one object a line") from problem
     if not isinstance(value, dict):
         raise DataError(f"{where} is a JSON {type(value).__name__}; write one object a line")

@@ -108,9 +108,9 @@ def check_values(targets: Sequence[Target], columns: Sequence[np.ndarray], items
             _check_known(target, column, numbers, where, f"; use 0 to {len(target.classes) - 1}, or -1 for none")
         elif target.kind == "token":
             for row, value in enumerate(column):
-                if value is not None and len(value) != len(items[row].response):
+                if value is not None and np.shape(value) != (len(items[row].response),):
                     raise DataError(
-                        f"{where(row)} has {len(value)} values of {target.name!r} for a text of "
+                        f"{where(row)} has values of shape {np.shape(value)} of {target.name!r} for a text of "
                         f"{len(items[row].response)} characters; give one a character, or None for no values"
                     )
                 if value is not None and not np.isin(value, range(-1, len(target.classes))).all():

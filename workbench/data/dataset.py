@@ -19,10 +19,12 @@ from workbench.data.items import (
     Split,
     Target,
     named_relation,
+    several,
 )
 from workbench.html import html_table
 from workbench.models.conversation import Conversation
 from workbench.runs.files import digest
+from workbench.text import did_you_mean
 
 UNGROUPED = np.zeros(0, dtype=np.int64)
 
@@ -135,7 +137,8 @@ class Dataset:
         if isinstance(target, int) and 0 <= target < len(self.targets):
             return target
         names = ", ".join(known.name for known in self.targets) or "none"
-        raise DataError(f"set {self.name!r} has no target {target!r}; it has {names}")
+        near = did_you_mean(str(target), (known.name for known in self.targets))
+        raise DataError(f"set {self.name!r} has no target {target!r}{near}; it has {names}")
 
     def column(self, target: str | int) -> np.ndarray:
         """The values of a target, one an item."""
@@ -180,6 +183,7 @@ class Dataset:
 
     def select(self, targets: Sequence[str | int]) -> "Dataset":
         """These targets, by name or number and in this order, with the items that any of them has a value for."""
+        several(targets, "select")
         numbers = [self.index(target) for target in targets]
         if not numbers:
             raise DataError(f"set {self.name!r}: no target was asked for; give at least one")

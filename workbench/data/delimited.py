@@ -42,6 +42,8 @@ def read_tab_separated(path: str | Path) -> Rows:
 
 def _rows(path: str | Path, records: Sequence[tuple[int, list[str]]]) -> Rows:
     (_, header), *below = records or [(1, [])]
+    if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), None)):
+        raise DataError(f"{path} has {other!r} between its cells; save it with commas (`CSV UTF-8` in spreadsheets)")
     if len(set(header)) < len(header):
         raise DataError(f"{path}: a column name is there twice in {header}; rename one")
     for line, cells in below:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from workbench.models.conversation import Conversation
+from workbench.text import OneLineError
 
 Genre = Literal["text", "code", "math"]
 Split = Literal["train", "validation", "evaluation"]
@@ -29,8 +30,14 @@ _SLUG_LENGTH = 60
 _NAME_LENGTH = 80
 
 
-class DataError(ValueError):
+class DataError(OneLineError, ValueError):
     """Data that cannot be used as they stand; the message names the item, row or target and what to do."""
+
+
+def several(values: object, what: str) -> None:
+    """Raises DataError for one text in the place of a list of texts, which would be taken letter by letter."""
+    if isinstance(values, str):
+        raise DataError(f"{what} takes a list and got one text; write [{values!r}]")
 
 
 class Label(IntEnum):

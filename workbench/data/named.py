@@ -8,11 +8,12 @@ from pathlib import Path
 from workbench.data.axbench import read_axbench
 from workbench.data.dataset import Dataset
 from workbench.data.delimited import read_comma_separated
-from workbench.data.items import DataError
+from workbench.data.items import DataError, several
 from workbench.data.packaged import packaged
 from workbench.data.sentiment import load_sentiment
 from workbench.data.statements import families, load_statements, statements
 from workbench.data.tables import read_csv, read_jsonl
+from workbench.text import did_you_mean
 
 NAMES = "`packaged`, `truth`, a family of statements (`cities`, `neg_cities`), or a path"
 
@@ -25,6 +26,7 @@ def datasets(names: Sequence[str], limit: int | None = None, seed: int = 0) -> l
     columns `statement` and `label` for statements; a .tsv file for sentiment. Raises what the readers raise, and
     DataError for a name that stands for nothing and where two datasets have one name.
     """
+    several(names, "datasets")
     every = [found.subset(limit) for name in names for found in _named(name, seed)]
     if twice := [name for name, count in Counter(one.name for one in every).items() if count > 1]:
         raise DataError(f"two datasets are named {twice[0]!r}; rename a file, or ask for one of them")
@@ -54,7 +56,7 @@ def _named(name: str, seed: int) -> list[Dataset]:
         return [_family(name, seed)]
     path = Path(name)
     if not path.exists():
-        raise DataError(f"there is no dataset {name!r}; give {NAMES} that exists")
+        raise DataError(_absent(name))
     if path.suffix == ".tsv":
         return [load_sentiment(path, seed)]
     if path.suffix == ".jsonl":
@@ -62,6 +64,15 @@ def _named(name: str, seed: int) -> list[Dataset]:
     if path.suffix == ".csv":
         return [load_statements(path, seed) if _is_statements(path) else read_csv(path)]
     return [read_axbench(path)]
+
+
+def _absent(name: str) -> str:
+    """What to do about a name that stands for nothing."""
+    concepts = [target.name for target in packaged().targets]
+    if name in concepts:
+        return f"{name!r} is one of the packaged concepts and no set of them; the set is `packaged`"
+    near = did_you_mean(name, ("packaged", "truth", *families(), *concepts))
+    return f"there is no dataset {name!r}{near}; give {NAMES} that exists"
 
 
 def _family(name: str, seed: int) -> Dataset:

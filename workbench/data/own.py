@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.data.cells import optional
 from workbench.data.dataset import Dataset
-from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, unique_slugs
+from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, several, unique_slugs
 from workbench.data.named import dataset
 from workbench.data.packaged import neutral, packaged
 from workbench.data.rows import Row, assemble
@@ -39,6 +40,7 @@ def concepts(
     are held out, drawn by `seed`. Negatives: `negatives`, or the packaged neutral texts; and, outside evaluation, the
     other concepts' texts. Raises DataError for a concept with fewer than three texts, and as the readers do.
     """
+    several(negatives, "negatives")
     if source is None:
         return packaged()
     if isinstance(source, Dataset):
@@ -53,13 +55,15 @@ def concepts(
         return _of_frame(source, negatives, seed, "frame")
     if not isinstance(source, Mapping):
         raise DataError(f"concepts takes a dict, a frame, a file or a name; got a {type(source).__name__}")
+    for name, texts in source.items():
+        several(texts, f"concept {name!r}")
     spoken = {name: [_bare(text, f"a text of {name!r}") for text in texts] for name, texts in source.items()}
     return _of_conversations(spoken, [_bare(text, "a negative") for text in negatives], seed, "own texts")
 
 
 def _bare(text: Any, what: str) -> Conversation:
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{what} is {text!r}; texts are strings that are not empty")
+        raise DataError(f"{what} is {text!r:.80}; texts are strings that are not empty")
     return Conversation.bare(text)
 
 
@@ -76,19 +80,19 @@ def _of_frame(frame: pd.DataFrame, negatives: Sequence[str], seed: int, name: st
         )
     spoken: dict[str, list[Conversation]] = {}
     without = [_bare(text, "a negative") for text in negatives]
-    for number, cells in enumerate(frame.to_dict("records")):
-        said = _conversation(cells, column, f"{name}, row {number}")
-        concept = cells["concept"]
-        if pd.isna(concept) or not str(concept).strip():
+    for number, cells in zip(frame.index, frame.to_dict("records"), strict=True):
+        where = f"{name}, {frame.index.name or 'row'} {number}"
+        said, concept = _conversation(cells, column, where), optional(cells, "concept", where)
+        if concept is None:
             without.append(said)
         else:
-            spoken.setdefault(str(concept).strip(), []).append(said)
+            spoken.setdefault(concept.strip(), []).append(said)
     return _of_conversations(spoken, without, seed, name)
 
 
 def _conversation(cells: Mapping[Any, Any], column: str, where: str) -> Conversation:
-    text, instruction = _bare(cells[column], where), cells.get("instruction")
-    return text if instruction is None or pd.isna(instruction) else Conversation.exchange(instruction, cells[column])
+    text, instruction = _bare(cells[column], where), optional(cells, "instruction", where)
+    return text if instruction is None else Conversation.exchange(instruction, cells[column])
 
 
 def _of_conversations(
@@ -102,7 +106,7 @@ def _of_conversations(
         for text in texts:
             carried.setdefault(text.text_key, {})[number] = Label.POSITIVE
             said.setdefault(text.text_key, text)
-    split = _splits(spoken, seed)
+    split = _splits(spoken, seed, name)
     rows = [
         Row(Item(said[key]), split[key], _labels(labels, split[key], len(targets)), f"text {number}")
         for number, (key, labels) in enumerate(carried.items())
@@ -120,15 +124,15 @@ def _labels(carried: dict[int, Label], split: Split, n_targets: int) -> dict[int
     return others | carried
 
 
-def _splits(spoken: Mapping[str, Sequence[Conversation]], seed: int) -> dict[str, Split]:
+def _splits(spoken: Mapping[str, Sequence[Conversation]], seed: int, name: str) -> dict[str, Split]:
     """A split for each text, concept by concept; a text that an earlier concept had keeps its own."""
     split: dict[str, Split] = {}
     for number, (description, texts) in enumerate(spoken.items()):
         keys = list(dict.fromkeys(text.text_key for text in texts))
         if len(keys) < len(SPLITS):
             raise DataError(
-                f"concept {description!r} has {len(keys)} different texts; give at least {len(SPLITS)}: one to fit on, "
-                "one to choose with and one to judge by"
+                f"{name}: concept {description!r} has {len(keys)} different texts; give at least {len(SPLITS)}: one to "
+                "fit on, one to choose with and one to judge by"
             )
         for key, drawn in zip(keys, _drawn(len(keys), np.random.default_rng([seed, number])), strict=True):
             split.setdefault(key, drawn)

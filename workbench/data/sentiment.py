@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workbench.data.cells import check_columns, filled
+from workbench.data.cells import check_columns, check_not_empty, filled
 from workbench.data.dataset import Dataset
 from workbench.data.delimited import read_tab_separated
 from workbench.data.items import DataError, Target, text_key
@@ -26,6 +26,7 @@ def load_sentiment(path: str | Path, seed: int = 0) -> Dataset:
     if column is None:
         raise DataError(f"{path} has no column {' or '.join(_TEXTS)}; it has {', '.join(table.header)}")
     made = [_sentence(row, column, f"{path}, line {line}") for line, row in table.rows]
+    check_not_empty(made, str(path))
     return split_statements(Path(path).stem, made, POSITIVE, seed)
 
 

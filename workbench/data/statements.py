@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.data.cells import check_columns, filled
+from workbench.data.cells import check_columns, check_not_empty, filled
 from workbench.data.dataset import Dataset
 from workbench.data.delimited import read_comma_separated
 from workbench.data.items import SPLITS, DataError, Item, Relation, Target, numbered
+from workbench.text import did_you_mean
 
 _TEMPLATES = {
     "cities": ("The city of {} is in {}.", "The city of {} is not in {}."),
@@ -99,6 +100,7 @@ def load_statements(path: str | Path, seed: int = 0) -> Dataset:
     table = read_comma_separated(path)
     check_columns(table.header, ("statement", "label"), str(path))
     made = [_published(row, f"{path}, line {line}") for line, row in table.rows]
+    check_not_empty(made, str(path))
     return split_statements(Path(path).stem, made, TRUE, seed)
 
 
@@ -141,7 +143,8 @@ def parse_label(row: Mapping[str, str], where: str) -> bool:
 
 def _made(family: str, negated: bool) -> list[Statement]:
     if family not in _TEMPLATES:
-        raise DataError(f"there is no family {family!r} of statements; the families are {', '.join(_TEMPLATES)}")
+        near = did_you_mean(family, _TEMPLATES)
+        raise DataError(f"there is no family {family!r} of statements{near}; the families are {', '.join(_TEMPLATES)}")
     template = _TEMPLATES[family][negated]
     return [
         Statement(template.format(claim.subject, claim.said), claim.true != negated, claim.group)

@@ -22,10 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from workbench.models.activations import Activations
 from workbench.models.core import Inputs
@@ -34,8 +31,10 @@ from workbench.models.pooling import Pool
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-from workbench.runs.errors import StorageError
-from workbench.runs.files import canonical, digest, write_bytes
+from workbench.runs.errors import DamagedFile, StorageError
+from workbench.runs.files import digest
+from workbench.runs.progress import progress
+from workbench.runs.tensors import read_tensors, write_tensors
 
 _LOG = logging.getLogger(__name__)
 
@@ -161,8 +160,7 @@ def iterate(
 
 
 def _parts(reading: "_Reading", tokens: Tokens, shard_rows: int) -> Iterator[Activations]:
-    # disable=None shows the bar on a terminal only.
-    with tqdm(total=len(tokens), desc="activations", unit="text", disable=None) as bar:
+    with progress("activations", total=len(tokens), unit="text") as bar:
         for start in range(0, len(tokens), shard_rows):
             rows = range(start, min(start + shard_rows, len(tokens)))
             part = reading.shard(tokens[rows])
@@ -198,7 +196,7 @@ class _Reading:
         path = self.folder / f"{key[:32]}.safetensors"
         tensors = _load(path, key)
         if tensors is None:
-            _write(path, key, self._read(tokens))
+            write_tensors(path, key, self._read(tokens))
             tensors = _load(path, key)
         if tensors is None:
             raise StorageError(f"{path} is not what was just written to it; check the disk, or choose another folder")
@@ -217,35 +215,16 @@ class _Reading:
         return tensors if read.position is None else tensors | {"position": read.position}
 
 
-def _write(path: Path, key: str, tensors: dict[str, Tensor]) -> None:
-    # One metadata key, because several come out in another order from run to run.
-    seal = canonical({"key": key, "sha256": _checksum(key, tensors)})
-    write_bytes(path, save(tensors, {"workbench": seal}))
-
-
 def _load(path: Path, key: str) -> dict[str, Tensor] | None:
     """The tensors of a shard, mapped from the file; None when it is absent or, as the log then says, damaged."""
+    if not path.exists():
+        return None
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            seal = (file.metadata() or {}).get("workbench")
-    except FileNotFoundError:
+        stored, tensors = read_tensors(path)
+    except DamagedFile as error:
+        _LOG.warning("%s; it is read again from the model", error)
         return None
-    except OSError as error:
-        raise StorageError(f"could not read {path}: {error}; make it a readable file, or remove it") from error
-    except SafetensorError as error:
-        _LOG.warning("%s is damaged and is read again from the model: %s", path, error)
-        return None
-    if seal != canonical({"key": key, "sha256": _checksum(key, tensors)}):
+    if stored != key:
         _LOG.warning("%s does not hold what its name says and is read again from the model", path)
         return None
     return tensors
-
-
-def _checksum(key: str, tensors: dict[str, Tensor]) -> str:
-    """sha256 of the key and of every tensor's name, type, shape and bytes."""
-    total = hashlib.sha256(key.encode())
-    for name, tensor in sorted(tensors.items()):
-        total.update(canonical([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

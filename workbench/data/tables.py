@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from workbench.data.cells import check_columns, choice, filled, json_lines, optional, read_text
+from workbench.data.cells import check_columns, check_not_empty, choice, filled, json_lines, optional, read_text
 from workbench.data.dataset import Dataset
 from workbench.data.delimited import read_comma_separated
 from workbench.data.items import (
@@ -87,8 +87,7 @@ def from_frame(frame: pd.DataFrame, source: str) -> Dataset:
     an unknown category, split or genre, and for all that Dataset refuses.
     """
     check_columns(list(frame.columns), REQUIRED, source)
-    if frame.empty:
-        raise DataError(f"{source} has no rows; expected one for each text")
+    check_not_empty(frame, source)
     kind = frame.index.name or "row"
     places = [f"{source}, {kind} {number}" for number in frame.index]
     records = [_record(cells, where) for cells, where in zip(frame.to_dict("records"), places, strict=True)]

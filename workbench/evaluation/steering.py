@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm.auto import tqdm
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
@@ -25,6 +24,7 @@ from workbench.models.stacking import per_row
 from workbench.models.tokens import Row as TokenRow
 from workbench.models.tokens import Tokens
 from workbench.runs.files import JSON, digest, plain
+from workbench.runs.progress import progress
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs
 
@@ -59,6 +59,8 @@ class Sample:
     text: str
     perplexity: float | None
     """Of the text under the unsteered model given the plain instruction; None if there is no text."""
+    failure: str | None = None
+    """Why the model could not write it to its end, if it could not; then nobody rates it."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def run_trials(
     `inputs` say what the planner depends on, such as digests of artifacts.
     """
     blocks, inputs = cut(model, trials, planner), {**inputs, **generation_inputs(model, sampling)}
-    bar = tqdm(blocks, desc=f"generate ({stage})", unit="block", disable=None)
+    bar = progress(f"generate ({stage})", blocks, unit="block")
     values = [
         run.unit(block_name(stage, block), inputs, lambda block=block: answer(model, block, planner, sampling))
         for block in bar
@@ -151,9 +153,13 @@ def answer(model: Model, block: Sequence[Trial], planner: Planner, sampling: Sam
     plans = [planner(trial) for trial in block]
     seeded = replace(sampling, row_seeds=tuple(trial.row_seed for trial in block))
     edits, prompts = per_row([plan.edits for plan in plans]), [plan.prompt for plan in plans]
-    texts = [one.text for one in model.generate(prompts, edits=edits, sampling=seeded, batch_size=BLOCK)]
+    written = model.generate(prompts, edits=edits, sampling=seeded, batch_size=BLOCK, failures="keep")
+    texts = ["" if one.failure else one.text for one in written]
     scores = perplexities(model, [trial.instruction for trial in block], texts)
-    return [{"text": text, "perplexity": score} for text, score in zip(texts, scores, strict=True)]
+    return [
+        {"text": text, "perplexity": score} | ({"failure": one.failure} if one.failure else {})
+        for one, text, score in zip(written, texts, scores, strict=True)
+    ]
 
 
 def samples_of(blocks: Sequence[Sequence[Trial]], values: Sequence[Sequence[dict[str, Any]]]) -> dict[Trial, Sample]:
@@ -181,12 +187,11 @@ def perplexities(model: Model, instructions: Sequence[str], texts: Sequence[str]
 def choose_strength(scores: Float[np.ndarray, "strength instruction"], strengths: Sequence[float]) -> float:
     """The strength of the largest mean score; of equal ones the smallest. Missing scores (NaN) are left out.
 
-    Raises ValueError if a strength has no score at all.
+    A strength without any score is chosen only where none has one.
     """
-    if np.isnan(scores).all(1).any():
-        missing = strengths[int(np.flatnonzero(np.isnan(scores).all(1))[0])]
-        raise ValueError(f"strength {missing} has no rated generation; the judge failed on all of them")
-    means = np.nanmean(scores, 1)
+    known = ~np.isnan(scores)
+    sums, counts = np.where(known, scores, 0).sum(1), known.sum(1)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
     best = np.flatnonzero(means >= means.max() - 1e-12)
     return float(min(np.asarray(strengths)[best]))
 
@@ -201,7 +206,7 @@ def search_strengths(
 
     `grid` rates all strengths in one grid, named `select`. `coarse` rates every second one, from the smallest, and then
     in a grid named `refine` only those next to the best: two thirds of the work or less, and the same choice wherever
-    the scores rise to one peak and fall. Raises ValueError where `choose_strength` does.
+    the scores rise to one peak and fall.
     """
     order = sorted(strengths)
     scores = rate("select", dict.fromkeys(keys, tuple(strengths if search == "grid" else order[::2])))

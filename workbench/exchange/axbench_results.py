@@ -7,10 +7,10 @@ half that is reported) and `evaluate/latent.jsonl` have a line for each concept.
 What AxBench logs to W&B is in `WANDB_NAMES`, beside where the same number is in our results.json.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workbench.data.cells import json_lines, read_text
 from workbench.data.dataset import Dataset
+from workbench.data.items import DataError
+from workbench.data.parquet import batches, open_parquet
 from workbench.evaluation.judges.base import Rating
 from workbench.evaluation.steering import Sample, Trial
 from workbench.runs.files import canonical, replacing, write_text
+from workbench.text import OneLineError
 
 METHOD_NAMES = {
     "diffmean": "DiffMean",
@@ -63,9 +67,10 @@ _KEY = ("dataset_name", "concept_id", "input_concept", "input_id", "factor", "or
 _TEXTS = {"dataset_name", "input_concept", "original_prompt", "steered_input", "input", "sae_link"}
 _WHOLE = {"concept_id", "input_id", "sae_id"}
 _GENERATION = "_steered_generation"
+_KINDS = {int: "a whole number", float: "a number or null", str: "text"}
 
 
-class ExchangeError(ValueError):
+class ExchangeError(OneLineError, ValueError):
     """A file of another project that cannot be read or written; the message names it and the fault."""
 
 
@@ -156,40 +161,55 @@ def write_steering(folder: str | Path, selected: Rated, reported: Rated) -> Path
 def read_steering(path: str | Path) -> tuple[Steered, ...]:
     """The generations in a steering_data.parquet of AxBench's or ours, one each, in the order of rows and methods.
 
-    A null or absent perplexity or strength is None. Raises ExchangeError naming the file for what is missing.
+    A null or absent perplexity or strength is None. Raises ExchangeError naming the file for what is missing or of
+    another type.
     """
     try:
-        rows = pq.read_table(path).to_pylist()
-        names = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as problem:
-        raise ExchangeError(f"{path} is no readable parquet file: {problem}") from problem
+        with open_parquet(Path(path)) as file:
+            names = file.schema_arrow.names
+            rows = [row for _, batch in batches(file, Path(path)) for row in batch.to_pylist()]
+    except DataError as problem:
+        raise ExchangeError(str(problem)) from problem
     wanted = ("concept_id", "input_concept", "input_id", "factor", "original_prompt")
     methods = [name.removesuffix(_GENERATION) for name in names if name.endswith(_GENERATION)]
     if missing := [name for name in wanted if name not in names]:
         raise ExchangeError(f"{path} has no column {', '.join(missing)}; it has {', '.join(names)}")
     if not methods:
         raise ExchangeError(f"{path} has no column that ends with {_GENERATION}: no method was steered")
-    return tuple(_read(row, method) for row in rows for method in methods if row[method + _GENERATION] is not None)
-
-
-def _read(row: Mapping[str, Any], method: str) -> Steered:
-    return Steered(
-        method=method,
-        concept_id=row["concept_id"],
-        concept=row["input_concept"],
-        input_id=row["input_id"],
-        instruction=row["original_prompt"],
-        text=row[method + _GENERATION],
-        factor=_float(row["factor"]),
-        strength=_float(row.get(f"{method}_strength")),
-        perplexity=_float(row.get(f"{method}_perplexity")),
-        prompt=row.get("steered_input") or "",
-        formatted=row.get("input") or "",
+    return tuple(
+        _read(row, method, f"{path}, row {number}")
+        for number, row in enumerate(rows, start=1)
+        for method in methods
+        if row[method + _GENERATION] is not None
     )
 
 
-def _float(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
+def _read(row: Mapping[str, Any], method: str, where: str) -> Steered:
+    def cell(name: str, kind: type, default: object = None) -> Any:
+        value = row.get(name, default)
+        if value is None and default is not None:
+            return default
+        if type(value) is not kind and not (kind is float and (value is None or type(value) is int)):
+            raise ExchangeError(f"{where} has {name} {value!r:.80}; expected {_KINDS[kind]}")
+        return value
+
+    def number(name: str) -> float | None:
+        value = cell(name, float)
+        return None if value is None or math.isnan(value) else float(value)
+
+    return Steered(
+        method=method,
+        concept_id=cell("concept_id", int),
+        concept=cell("input_concept", str),
+        input_id=cell("input_id", int),
+        instruction=cell("original_prompt", str),
+        text=cell(method + _GENERATION, str),
+        factor=number("factor"),
+        strength=number(f"{method}_strength"),
+        perplexity=number(f"{method}_perplexity"),
+        prompt=cell("steered_input", str, ""),
+        formatted=cell("input", str, ""),
+    )
 
 
 def _table(texts: Sequence[Steered]) -> pa.Table:
@@ -305,17 +325,20 @@ def read_results(path: str | Path) -> pd.DataFrame:
     Columns: concept_id, evaluator, method, metric, factor (NaN where there is none) and value; single ratings, curves
     and completions are left out. Raises ExchangeError naming file and line for what is no such line.
     """
+    try:
+        entries = json_lines(read_text(path), str(path))
+    except (DataError, OSError) as problem:
+        raise ExchangeError(f"{path} holds no results of AxBench: {problem}") from problem
     rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, entry in entries:
         try:
-            entry = json.loads(line)
             found = [
-                (entry["concept_id"], evaluator, method, *cells)
+                (index(entry["concept_id"]), evaluator, method, *cells)
                 for evaluator, methods in entry["results"].items()
                 for method, metrics in methods.items()
                 for cells in _tidy(metrics)
             ]
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as problem:
             raise ExchangeError(f"{path}, line {number} holds no results of AxBench: {problem!r}") from problem
         rows += found
     return pd.DataFrame(rows, columns=["concept_id", "evaluator", "method", "metric", "factor", "value"])

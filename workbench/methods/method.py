@@ -6,15 +6,18 @@ A method is a frozen dataclass in a file of its own; its fields are its settings
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from inspect import getattr_static
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from jaxtyping import Float
 from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.vector import Vector
+from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
 from workbench.data.states import States
@@ -29,6 +32,28 @@ from workbench.runs.environment import code_version
 from workbench.runs.files import canonical, plain
 
 A = TypeVar("A", bound=Artifact)
+F = TypeVar("F", bound=Callable[..., Any])
+_TAKES = {
+    "fit": (Labelled, "the states of one concept, `states[name]`"),
+    "fit_all": (States, "the states of a set, `States.read(dataset, model, site)`"),
+}
+"""What each way to fit takes."""
+
+
+def _taking(fit: F) -> F:
+    """A method's `fit` or `fit_all`, which refuses the other's data and texts whose states were not read."""
+    kind, wanted = _TAKES[fit.__name__]
+
+    @wraps(fit)
+    def checked(self: Any, data: Any, *more: Any, **options: Any) -> Any:
+        if isinstance(data, Dataset | States | Labelled) and not isinstance(data, kind):
+            raise DataError(
+                f"{type(self).__name__}.{fit.__name__} takes {wanted}, and got a {type(data).__name__}; "
+                "workbench.fit(model, dataset, method) reads and fits in one call"
+            )
+        return fit(self, data, *more, **options)
+
+    return cast(F, checked)
 
 
 @dataclass(frozen=True)
@@ -48,6 +73,8 @@ class Method(ABC, Generic[A]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name in vars(cls).keys() & _TAKES.keys():
+            setattr(cls, name, _taking(vars(cls)[name]))
         for capability, derived in OPERATIONS.items():
             if issubclass(cls, capability) and (own := [name for name in derived if name in vars(cls)]):
                 raise TypeError(
@@ -64,6 +91,11 @@ class Method(ABC, Generic[A]):
         return self.label
 
     @property
+    def cost(self) -> float:
+        """How long a fit of one concept takes next to a difference in means: what a progress bar counts with."""
+        return 1.0
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What its artifacts depend on beside the data: class, settings and version, as JSON."""
         return {"method": type(self).__qualname__, "settings": plain(self), "version": self.version}
@@ -76,6 +108,7 @@ class Method(ABC, Generic[A]):
     def fit(self, data: Labelled) -> A:
         """Fit one concept. The same data and settings give the same artifact, digest for digest."""
 
+    @_taking
     def fit_all(self, data: States) -> list[A]:
         """Fit every concept of a set; each comes out as if it had been fitted alone."""
         return [self.fit(one) for one in data]

@@ -16,13 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workbench.runs.errors import StorageError
-from workbench.runs.files import locked, write_text
+from workbench.runs.fields import at_least, check_fields
+from workbench.runs.files import locked, read_json, write_text
+from workbench.text import OneLineError
 
 MANIFEST = "manifest.json"
 _HEAD_BYTES = 65_536
 
 
-class WeightsError(Exception):
+class WeightsError(OneLineError):
     """Weights could not be fetched, checked, converted or found; the message says which, why and what to do."""
 
 
@@ -52,6 +54,9 @@ class FileRecord:
     head: str
     """sha256 of the first 64 KiB."""
     sha256: str
+
+    def __post_init__(self) -> None:
+        check_fields(self, size=at_least(0), mtime_ns=at_least(-(2**63), high=2**63 - 1))
 
     @classmethod
     def of(cls, path: Path) -> "FileRecord":
@@ -92,24 +97,25 @@ def damage_of(folder: Path) -> str | None:
     """
     try:
         records = records_of(folder)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (StorageError, ValueError, TypeError, AttributeError) as error:
         return f"{folder / MANIFEST} cannot be read ({error})"
+    if not records:
+        return f"{folder / MANIFEST} lists no file"
     found = (_damage(folder / name, record) for name, record in records.items())
     return next((damage for damage in found if damage), None)
 
 
 def records_of(folder: Path) -> dict[str, FileRecord]:
     """The manifest of a cache entry: a record for every file, by its path inside the folder."""
-    manifest = json.loads((folder / MANIFEST).read_text())
-    return {name: FileRecord(**record) for name, record in manifest.items()}
+    return {name: FileRecord(**record) for name, record in read_json(folder / MANIFEST).items()}
 
 
 def remembered_sha256(path: Path) -> str:
     """The sha256 of a file outside the cache, taken anew only when its size, time or first bytes have changed."""
     note = cache_root() / "digests" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
     try:
-        record = FileRecord(**json.loads(note.read_text()))
-    except (OSError, ValueError, TypeError):
+        record = FileRecord(**read_json(note))
+    except (StorageError, ValueError, TypeError):
         record = None
     if record is None or not record.still_describes(path):
         record = FileRecord.of(path)
@@ -119,6 +125,13 @@ def remembered_sha256(path: Path) -> str:
 
 
 def _damage(path: Path, record: FileRecord) -> str | None:
+    try:
+        return _difference(path, record)
+    except OSError as error:
+        return f"{path} cannot be read ({error})"
+
+
+def _difference(path: Path, record: FileRecord) -> str | None:
     if not path.is_file():
         return f"{path} is missing"
     if record.still_describes(path):
@@ -145,7 +158,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
     staging.mkdir()
     try:
         build(staging)
-        _write_manifest(staging)
+        write_manifest(staging)
         if folder.exists():
             folder.rename(damaged)
         staging.rename(folder)
@@ -154,7 +167,8 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         shutil.rmtree(damaged, ignore_errors=True)
 
 
-def _write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
+    """Record every file of a folder, which is then an entry."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         _sync(path)
@@ -164,7 +178,7 @@ def _write_manifest(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
+    with path.open("rb+") as stream:  # Windows syncs only what could be written to
         os.fsync(stream.fileno())
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench.models.core import Core
 from workbench.models.edits import Edit
 from workbench.models.running import RunningRows, start
-from workbench.models.sampling import GREEDY, Sampling, choose
+from workbench.models.sampling import GREEDY, NO_TOKEN, Sampling, choose
 from workbench.models.stacking import per_row
 from workbench.models.tokens import Tokens
 
@@ -22,6 +22,8 @@ class Generation:
     text: str
     ids: tuple[int, ...]
     ended: bool
+    failure: str | None = None
+    """Why it could not go on from there, if it could not: the model's logits were NaN or infinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,11 @@ class Decoder:
         return chosen
 
     def _write(self, row: _Row, token: int) -> Generation | None:
-        """What the row has written, if this token ends it."""
+        """What the row has written, if this token ends it, or is none."""
+        if token == NO_TOKEN:
+            under = ", ".join(f"{type(edit).__name__} at {edit.site}" for edit in row.edits) or "no edit"
+            failure = f"logits that are not finite after {len(row.written)} tokens, under {under}"
+            return replace(self._generation(row, ended=False), failure=failure)
         if token in self._stops:
             return self._generation(row, ended=True)
         row.written.append(token)

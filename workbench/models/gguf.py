@@ -31,10 +31,13 @@ def convert(path: Path, folder: Path) -> None:
     _write_json(folder / "config.json", config)
     _write_json(folder / "generation_config.json", _token_ids(source))
     write_tokenizer(source, folder)
-    restored = {
-        parameter: np.ascontiguousarray(architecture.restore(tensor, source.weight(tensor), config))
-        for tensor, parameter in parameters.items()
-    }
+    restored = {}
+    for tensor, parameter in parameters.items():
+        values = source.weight(tensor)
+        try:
+            restored[parameter] = np.ascontiguousarray(architecture.restore(tensor, values, config))
+        except ValueError as error:
+            raise WeightsError(f"{path} has a tensor {tensor} of shape {values.shape}: {error}.") from error
     save_file(restored, folder / "model.safetensors", metadata={"format": "pt"})
     # safetensors makes files that only their owner can read
     shutil.copymode(folder / "config.json", folder / "model.safetensors")

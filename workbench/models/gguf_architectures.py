@@ -41,8 +41,10 @@ class GGUFArchitecture:
         """
         named = {tensor: self._parameter(tensor) for tensor in source.tensors}
         n_layers = source[f"{self.name}.block_count"]
-        if not isinstance(n_layers, int) or not 0 < n_layers <= len(named):
-            raise WeightsError(f"{source.path} has {self.name}.block_count = {n_layers}, but {len(named)} tensors.")
+        if type(n_layers) is not int or not 0 < n_layers <= len(named):
+            raise WeightsError(
+                f"{source.path} has {self.name}.block_count = {n_layers!r:.80}, but {len(named)} tensors."
+            )
         required = self._required(source, n_layers)
         unknown = {tensor for tensor, parameter in named.items() if parameter is None}
         biases = {tensor for tensor in named if tensor.endswith(".bias")} - required
@@ -83,7 +85,7 @@ class GGUFArchitecture:
 
 def architecture_of(source: Gguf) -> GGUFArchitecture:
     """The architecture a file names; raises `WeightsError` when it is not one of `ARCHITECTURES`."""
-    name = source["general.architecture"]
+    name = source.text("general.architecture")
     if name not in ARCHITECTURES:
         raise WeightsError(
             f"{source.path} has the architecture {name!r}; GGUF files of {', '.join(ARCHITECTURES)} can be converted. "
@@ -94,21 +96,25 @@ def architecture_of(source: Gguf) -> GGUFArchitecture:
 
 def _decoder_config(source: Gguf, model: str, model_type: str) -> Config:
     """What Llama and its relatives say in the same words."""
-    name = source["general.architecture"]
-    n_heads, d_model = source[f"{name}.attention.head_count"], source[f"{name}.embedding_length"]
+    name = source.text("general.architecture")
+    n_heads, d_model = source.whole(f"{name}.attention.head_count"), source.whole(f"{name}.embedding_length")
+
+    def whole(key: str, absent: int) -> int:
+        return source.whole(f"{name}.{key}") if f"{name}.{key}" in source.metadata else absent
+
     return {
         "architectures": [f"{model}ForCausalLM"],
         "model_type": model_type,
         "hidden_act": "silu",
         "hidden_size": d_model,
-        "intermediate_size": source[f"{name}.feed_forward_length"],
-        "num_hidden_layers": source[f"{name}.block_count"],
+        "intermediate_size": source.whole(f"{name}.feed_forward_length"),
+        "num_hidden_layers": source.whole(f"{name}.block_count"),
         "num_attention_heads": n_heads,
         # the GGUF specification: where these two are absent, every head has its own keys, and theta is 10000
-        "num_key_value_heads": source.metadata.get(f"{name}.attention.head_count_kv", n_heads),
+        "num_key_value_heads": whole("attention.head_count_kv", n_heads),
         "rope_parameters": {"rope_type": "default", "rope_theta": _rope_theta(source, f"{name}.rope.freq_base")},
-        "head_dim": source.metadata.get(f"{name}.attention.key_length", d_model // n_heads),
-        "max_position_embeddings": source[f"{name}.context_length"],
+        "head_dim": whole("attention.key_length", d_model // n_heads),
+        "max_position_embeddings": source.whole(f"{name}.context_length"),
         "rms_norm_eps": source.number(f"{name}.attention.layer_norm_rms_epsilon"),
     }
 
@@ -136,13 +142,14 @@ def _qwen3_config(source: Gguf) -> Config:
 
 
 def _phi3_config(source: Gguf) -> Config:
-    window = source.metadata.get("phi3.attention.sliding_window")
+    key = "phi3.attention.sliding_window"
+    window = source.whole(key) if source.metadata.get(key) else None
     # without a padding token of the file's own, transformers would take one beyond small vocabularies
-    return _decoder_config(source, "Phi3", "phi3") | {"sliding_window": window or None, "pad_token_id": None}
+    return _decoder_config(source, "Phi3", "phi3") | {"sliding_window": window, "pad_token_id": None}
 
 
 def _gemma3_config(source: Gguf) -> Config:
-    n_layers = source["gemma3.block_count"]
+    n_layers = source.whole("gemma3.block_count")
     # every sixth layer attends to everything: a constant of Gemma 3, in llama.cpp as in transformers
     layer_types = ["sliding_attention" if (layer + 1) % 6 else "full_attention" for layer in range(n_layers)]
     theta = {
@@ -153,17 +160,17 @@ def _gemma3_config(source: Gguf) -> Config:
         "architectures": ["Gemma3ForCausalLM"],
         "model_type": "gemma3_text",
         "hidden_activation": "gelu_pytorch_tanh",
-        "hidden_size": source["gemma3.embedding_length"],
-        "intermediate_size": source["gemma3.feed_forward_length"],
+        "hidden_size": source.whole("gemma3.embedding_length"),
+        "intermediate_size": source.whole("gemma3.feed_forward_length"),
         "num_hidden_layers": n_layers,
-        "num_attention_heads": source["gemma3.attention.head_count"],
-        "num_key_value_heads": source["gemma3.attention.head_count_kv"],
-        "head_dim": source["gemma3.attention.key_length"],
-        "query_pre_attn_scalar": source["gemma3.attention.key_length"],
-        "sliding_window": source["gemma3.attention.sliding_window"],
+        "num_attention_heads": source.whole("gemma3.attention.head_count"),
+        "num_key_value_heads": source.whole("gemma3.attention.head_count_kv"),
+        "head_dim": source.whole("gemma3.attention.key_length"),
+        "query_pre_attn_scalar": source.whole("gemma3.attention.key_length"),
+        "sliding_window": source.whole("gemma3.attention.sliding_window"),
         "layer_types": layer_types,
         "rope_parameters": {kind: {"rope_type": "default", "rope_theta": value} for kind, value in theta.items()},
-        "max_position_embeddings": source["gemma3.context_length"],
+        "max_position_embeddings": source.whole("gemma3.context_length"),
         "rms_norm_eps": source.number("gemma3.attention.layer_norm_rms_epsilon"),
     }
 
@@ -173,11 +180,11 @@ def _gpt2_config(source: Gguf) -> Config:
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "activation_function": "gelu_new",
-        "n_embd": source["gpt2.embedding_length"],
-        "n_inner": source["gpt2.feed_forward_length"],
-        "n_layer": source["gpt2.block_count"],
-        "n_head": source["gpt2.attention.head_count"],
-        "n_positions": source["gpt2.context_length"],
+        "n_embd": source.whole("gpt2.embedding_length"),
+        "n_inner": source.whole("gpt2.feed_forward_length"),
+        "n_layer": source.whole("gpt2.block_count"),
+        "n_head": source.whole("gpt2.attention.head_count"),
+        "n_positions": source.whole("gpt2.context_length"),
         "layer_norm_epsilon": source.number("gpt2.attention.layer_norm_epsilon"),
     }
 

@@ -72,33 +72,46 @@ def write_tokenizer(source: Gguf, folder: Path) -> None:
     """
     tokenizer = build_tokenizer(source)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    tokens = source["tokenizer.ggml.tokens"]
+    tokens = source.several("tokenizer.ggml.tokens", str)
     config: dict[str, Any] = {f"{role}_token": tokens[token_id] for role, token_id in special_ids(source).items()}
     config |= {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "add_bos_token": _adds(source, "bos"),
         "add_eos_token": _adds(source, "eos"),
         "clean_up_tokenization_spaces": False,
-        "model_max_length": source[f"{source['general.architecture']}.context_length"],
+        "model_max_length": source.whole(f"{source.text('general.architecture')}.context_length"),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
     if "tokenizer.chat_template" in source.metadata:
-        (folder / "chat_template.jinja").write_text(source["tokenizer.chat_template"])
+        (folder / "chat_template.jinja").write_text(source.text("tokenizer.chat_template"), encoding="utf-8")
 
 
 def special_ids(source: Gguf) -> dict[str, int]:
-    """Role (`bos`, `eos`, `unk`, `pad`) -> token id, for the roles that the file fills."""
+    """Role (`bos`, `eos`, `unk`, `pad`) -> token id, for the roles that the file fills.
+
+    Raises `WeightsError` for an id that no token has.
+    """
     keys = {role: f"tokenizer.ggml.{name}_token_id" for role, name in _ROLES.items()}
-    return {role: source[key] for role, key in keys.items() if key in source.metadata}
+    ids = {role: source[key] for role, key in keys.items() if key in source.metadata}
+    n_tokens = len(source.several("tokenizer.ggml.tokens", str))
+    for role, token_id in ids.items():
+        if type(token_id) is not int or not 0 <= token_id < n_tokens:
+            raise source.unlike(keys[role], f"the number of one of its {n_tokens} tokens")
+    return ids
 
 
 def build_tokenizer(source: Gguf) -> Tokenizer:
     """The tokenizer of a GGUF file; raises `WeightsError` for a kind that is not rebuilt here."""
     kinds = {"gpt2": _byte_level, "llama": _sentencepiece}
-    kind = source["tokenizer.ggml.model"]
+    kind = source.text("tokenizer.ggml.model")
     if kind not in kinds:
         raise WeightsError(f"{source.path} has a {kind!r} tokenizer; {', '.join(kinds)} can be rebuilt.")
-    tokenizer = kinds[kind](source)
+    try:
+        tokenizer = kinds[kind](source)
+    except WeightsError:
+        raise
+    except Exception as error:  # the class that tokenizers raises, for merges of tokens that there are not
+        raise WeightsError(f"{source.path} has a tokenizer that cannot be rebuilt: {error}.") from error
     _add_special_tokens(tokenizer, source)
     _add_bos_and_eos(tokenizer, source)
     return tokenizer
@@ -110,20 +123,25 @@ def merges_of(tokens: Sequence[str]) -> list[Merge]:
     A piece can be merged from any two pieces that spell it, and the piece that comes first in the vocabulary is merged
     first; within a piece, the longest left part first. The order that transformers derives from a SentencePiece model.
     """
-    known = set(tokens)
-    splits = ((token[:i], token[i:]) for token in tokens for i in range(len(token) - 1, 0, -1))
+    known, lengths = set(tokens), {len(token) for token in tokens}
+    splits = (
+        (token[:i], token[i:])
+        for token in tokens
+        for i in range(len(token) - 1, 0, -1)
+        if i in lengths and len(token) - i in lengths  # else a long token would be cut at each of its letters
+    )
     return [(left, right) for left, right in splits if left in known and right in known]
 
 
 def _byte_level(source: Gguf) -> Tokenizer:
-    name = source["tokenizer.ggml.pre"]
+    name = source.text("tokenizer.ggml.pre")
     if name not in _SPLITTERS:
         raise WeightsError(
             f"{source.path} splits text in the way {name!r}; {', '.join(_SPLITTERS)} can be rebuilt. "
             "Load the original Hugging Face folder instead."
         )
-    vocabulary = {token: index for index, token in enumerate(source["tokenizer.ggml.tokens"])}
-    merges = [_pair(merge) for merge in source["tokenizer.ggml.merges"]]
+    vocabulary = {token: index for index, token in enumerate(source.several("tokenizer.ggml.tokens", str))}
+    merges = [_pair(merge) for merge in source.several("tokenizer.ggml.merges", str)]
     splitter = _SPLITTERS[name]
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, ignore_merges=splitter.whole_words))
     if splitter.normalizer is not None:
@@ -140,12 +158,16 @@ def _pair(merge: str) -> Merge:
 
 def _sentencepiece(source: Gguf) -> Tokenizer:
     # llama.cpp writes runs of spaces, which the user of SentencePiece defined, with real spaces
-    tokens = [token.replace(" ", _BLANK) if token.isspace() else token for token in source["tokenizer.ggml.tokens"]]
+    tokens = [
+        token.replace(" ", _BLANK) if token.isspace() else token
+        for token in source.several("tokenizer.ggml.tokens", str)
+    ]
     vocabulary = {token: index for index, token in enumerate(tokens)}
+    source["tokenizer.ggml.unknown_token_id"]  # which it needs
     unknown = tokens[special_ids(source)["unk"]]
     model = BPE(vocab=vocabulary, merges=merges_of(tokens), unk_token=unknown, fuse_unk=True, byte_fallback=True)
     tokenizer = Tokenizer(model)
-    leading_space = source.metadata.get("tokenizer.ggml.add_space_prefix", True)  # llama.cpp's default
+    leading_space = source.flag("tokenizer.ggml.add_space_prefix", True)  # llama.cpp's default
     # as llama.cpp and Llama 2 have it: in front of the text and again after each special token
     prepend = [normalizers.Prepend(_BLANK)] if leading_space else []
     tokenizer.normalizer = normalizers.Sequence([*prepend, normalizers.Replace(" ", _BLANK)])
@@ -157,9 +179,14 @@ def _sentencepiece(source: Gguf) -> Tokenizer:
 
 def _add_special_tokens(tokenizer: Tokenizer, source: Gguf) -> None:
     """Keep control tokens and user-defined tokens whole wherever they stand in a text."""
-    typed = list(zip(source["tokenizer.ggml.tokens"], source["tokenizer.ggml.token_type"], strict=True))
+    tokens, types = source.several("tokenizer.ggml.tokens", str), source.several("tokenizer.ggml.token_type", int)
+    if len(types) != len(tokens):
+        raise WeightsError(
+            f"{source.path} has {len(tokens)} tokens and {len(types)} types of tokens, expected one each."
+        )
+    typed = list(zip(tokens, types, strict=True))
     known = tokenizer.get_vocab(with_added_tokens=False)
-    strips = source["general.architecture"] == "phi3"
+    strips = source.text("general.architecture") == "phi3"
     special = [
         AddedToken(token, normalized=False, special=True, rstrip=strips and token not in _KEEPS_SPACES)
         for token, kind in typed
@@ -173,13 +200,13 @@ def _add_special_tokens(tokenizer: Tokenizer, source: Gguf) -> None:
 
 def _adds(source: Gguf, role: str) -> bool:
     """Whether text is given this token; where the file is silent, llama.cpp adds BOS to SentencePiece only."""
-    silent = role == "bos" and source["tokenizer.ggml.model"] == "llama"
-    return source.metadata.get(f"tokenizer.ggml.add_{role}_token", silent)
+    silent = role == "bos" and source.text("tokenizer.ggml.model") == "llama"
+    return source.flag(f"tokenizer.ggml.add_{role}_token", silent)
 
 
 def _add_bos_and_eos(tokenizer: Tokenizer, source: Gguf) -> None:
     ids = {role: token_id for role, token_id in special_ids(source).items() if role in ("bos", "eos")}
-    tokens = source["tokenizer.ggml.tokens"]
+    tokens = source.several("tokenizer.ggml.tokens", str)
     added = {role: tokens[token_id] for role, token_id in ids.items() if _adds(source, role)}
     if not added:
         return

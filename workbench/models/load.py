@@ -1,15 +1,17 @@
 """From a name, a folder, a GGUF file, a hub id or a module in memory to a Model."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from workbench.models.cache import WeightsError
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
-from workbench.models.weights import hub_digest, resolve
+from workbench.models.weights import Resolved, adapter_found, hub_digest, resolve
+from workbench.text import no_such
 
 DEFAULT = "smollm2-135m-instruct"
 """The embedded default model: no account, no hub."""
@@ -32,24 +34,63 @@ def load(
     `tokenizer`. `dtype="auto"` is bfloat16 where the hardware multiplies it fast and float32 elsewhere; `device="auto"`
     is the first GPU if there is one. A module in memory keeps its own dtype and device.
 
-    Raises WeightsError if the weights cannot be found, fetched or trusted.
+    Raises WeightsError if the weights cannot be found, fetched or trusted, ValueError for another dtype or device.
     """
     if isinstance(source, nn.Module):
         if tokenizer is None:
             raise ValueError("a module in memory needs its tokenizer: load(module, tokenizer)")
         return wrap(source, tokenizer)
-    found = resolve(source)
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    options = {} if revision is None else {"revision": revision}
+    place = choose_device(device)
     wanted = choose_dtype(dtype, place)
-    module: Any = AutoModelForCausalLM.from_pretrained(found.folder_or_id, dtype=wanted, **options)
-    tokenizer = tokenizer or AutoTokenizer.from_pretrained(found.folder_or_id, **options)
+    found = resolve(source, revision)
+    options = {} if revision is None else {"revision": revision}
+    module = _pretrained(AutoModelForCausalLM, found, dtype=wanted, output_loading_info=True, **options)
+    tokenizer = tokenizer or _pretrained(AutoTokenizer, found, **options)
     digest = found.digest or hub_digest(found.folder_or_id, module.config._commit_hash)
     return Model(HuggingFaceBackend(module.to(place).eval()), tokenizer, found.name, digest)
 
 
+def count_layers(source: str | Path) -> int:
+    """How many blocks a model has, by its configuration; no weights are loaded. Raises WeightsError as `load`."""
+    return _pretrained(AutoConfig, resolve(source)).get_text_config().num_hidden_layers
+
+
+def choose_device(device: str) -> torch.device:
+    """What `auto` stands for, or the one asked for. Raises ValueError for one that there is not."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return torch.device(device)
+
+
+def _pretrained(kind: Any, found: Resolved, **options: Any) -> Any:
+    """A configuration, tokenizer or model. Raises WeightsError where it cannot be loaded whole."""
+    try:
+        loaded = kind.from_pretrained(found.folder_or_id, **options)
+    except Exception as error:  # of a damaged file transformers raises whatever its parsers raise
+        raise WeightsError(
+            f"{found.folder_or_id} cannot be loaded: {type(error).__name__}: {error}. If it is damaged, fetch it again"
+        ) from error
+    if kind is not AutoModelForCausalLM:
+        return loaded
+    module, told = loaded
+    if getattr(module, "_hf_peft_config_loaded", False):
+        raise adapter_found(found.folder_or_id)
+    if missing := sorted(told["missing_keys"]):
+        raise WeightsError(
+            f"{found.folder_or_id} lacks {len(missing)} weights of its {type(module).__name__}, such as {missing[0]}, "
+            "which would be random; fetch it again"
+        )
+    return module
+
+
 def choose_dtype(dtype: DType, device: torch.device) -> torch.dtype:
-    """The precision that `auto` stands for on a device, or the one asked for."""
+    """The precision that `auto` stands for on a device, or the one asked for. Raises ValueError for any other."""
+    if dtype not in get_args(DType):
+        raise ValueError(no_such("dtype", str(dtype), get_args(DType)))
     if dtype == "auto":
         return torch.bfloat16 if fast_bfloat16(device) else torch.float32
     return getattr(torch, dtype)

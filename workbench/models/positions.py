@@ -141,7 +141,9 @@ class Positions:
             end = found.end()
         if end != len(self.text):
             raise ValueError(
-                f"cannot read positions {self.text!r} from {self.text[end:]!r}; see Positions for the terms"
+                f"cannot read positions {self.text!r} from {self.text[end:]!r}; the terms, joined by + and -, are all, "
+                "prefix, prompt and response, perhaps with a slice as in prompt[-1], the last token of the prompt; "
+                "tokens(3,4) and at(0,5)"
             )
         return tuple(terms)
 

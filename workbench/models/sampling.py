@@ -49,19 +49,30 @@ class Sampling:
         return torch.stack([torch.rand(self.max_new_tokens, generator=stream) for stream in streams])
 
 
+NO_TOKEN = -1
+"""Chosen where logits are NaN or infinite, which are no distribution."""
+
 GREEDY = Sampling()
 """64 tokens, the likeliest one each time."""
 
 
 def choose(logits: Float[Tensor, "row vocab"], sampling: Sampling, draw: Float[Tensor, "row"]) -> Int[Tensor, "row"]:
-    """The next token of each row, by inverting the cumulative distribution at the row's own uniform number."""
+    """The next token of each row, by inverting the cumulative distribution at the row's own uniform number; NO_TOKEN
+    for a row whose logits are no distribution."""
+    logits = logits.float()  # in bfloat16, argmax alone takes a twentieth of a step on a CPU
     if sampling.temperature == 0:
-        return logits.float().argmax(-1)  # in bfloat16, argmax alone takes a twentieth of a step on a CPU
-    probabilities = (logits.float() / sampling.temperature).softmax(-1)
+        top, chosen = logits.max(-1)
+        return chosen.masked_fill(~top.isfinite(), NO_TOKEN)
+    probabilities = (logits / sampling.temperature).softmax(-1)
+    broken = probabilities[:, 0].isnan()
+    if bool(broken.any()):
+        probabilities = probabilities.masked_fill(broken[:, None], 1 / probabilities.shape[-1])
     if sampling.top_p == 1:
-        return _at(probabilities, draw)
-    probabilities, ids = _nucleus(probabilities, sampling.top_p)
-    return ids.gather(1, _at(probabilities, draw)[:, None])[:, 0]
+        chosen = _at(probabilities, draw)
+    else:
+        probabilities, ids = _nucleus(probabilities, sampling.top_p)
+        chosen = ids.gather(1, _at(probabilities, draw)[:, None])[:, 0]
+    return chosen.masked_fill(broken, NO_TOKEN)
 
 
 def _at(probabilities: Float[Tensor, "row item"], draw: Float[Tensor, "row"]) -> Int[Tensor, "row"]:

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from workbench.text import did_you_mean
+
 _STREAMS = {
     "resid_pre": "hook_resid_pre",
     "resid_post": "hook_resid_post",
@@ -63,6 +65,8 @@ class Site:
     any other TransformerLens hook name inside a block, such as `mlp.hook_post`. The residual stream after block L is
     `Site(L)`; it equals Hugging Face's `hidden_states[L + 1]`, except after the last block, where Hugging Face
     returns the state after the final norm. `Site(5, "z").head(3)`, `blocks.5.attn.hook_z[head 3]`, is one head of it.
+
+    Raises ValueError for a negative layer, and SiteError for a stream that is none of these names and no hook's.
     """
 
     layer: int
@@ -72,6 +76,11 @@ class Site:
     def __post_init__(self) -> None:
         if self.layer < 0:
             raise ValueError(f"layer {self.layer} of a Site is negative; layers count from 0")
+        if self.stream not in _STREAMS and "hook_" not in self.stream:
+            raise SiteError(
+                f"there is no stream {self.stream!r}{did_you_mean(self.stream, _STREAMS)}; give one of "
+                f"{', '.join(_STREAMS)}, or the name of a hook inside a block, such as mlp.hook_post"
+            )
         object.__setattr__(self, "stream", _HOOKS.get(self.stream, self.stream))
 
     @property

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from workbench.models.builtin import BUILTIN, ENCODER, Builtin
 from workbench.models.cache import WeightsError, cached_folder, records_of, remembered_sha256, say, sha256_of
 from workbench.models.gguf import CONVERSION, convert
 from workbench.models.packages import fetch
+from workbench.text import did_you_mean
 
-CONFIG = "config.json"
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
+_HUB_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,12 @@ class Resolved:
     """What the weights' licence asks to tell every user, with the path of its text; None where it asks nothing."""
 
 
-def resolve(source: str | Path) -> Resolved:
+def resolve(source: str | Path, revision: str | None = None) -> Resolved:
     """Find the weights that `source` names, fetching and converting what is not yet in the cache.
 
-    In this order: a name in `BUILTIN`; a path ending in `.gguf`; a folder; a hub id, which is returned as it is.
-    Fetching tells the user on standard error, and shows the terms that come with a model. Raises `WeightsError`.
+    In this order: a name in `BUILTIN`; a path ending in `.gguf`; a folder; a hub id, which is returned as it is, if the
+    hub's cache has it (at `revision`) or the hub says, asked once, that it has it. Fetching tells the user on standard
+    error, and shows the terms that come with a model. Raises `WeightsError`.
     """
     name, path = str(source), Path(source).expanduser()
     if name in BUILTIN:
@@ -45,15 +49,43 @@ def resolve(source: str | Path) -> Resolved:
     if path.suffix == ".gguf":
         return _resolve_gguf(path)
     if path.is_dir():
+        if (path / ADAPTER).exists():
+            raise adapter_found(str(path))
         return Resolved(str(path), path.resolve().name, folder_digest(path), None)
+    _require_on_hub(name, revision)
+    return Resolved(name, name, None, None)
+
+
+def _require_on_hub(name: str, revision: str | None) -> None:
+    """Raises WeightsError for a name that is no hub id, or of a model that cannot be had now."""
+    cause: Exception
     try:
         validate_repo_id(name)
+        if not isinstance(try_to_load_from_cache(name, CONFIG, revision=revision), str):
+            get_hf_file_metadata(hf_hub_url(name, CONFIG, revision=revision), timeout=_HUB_TIMEOUT_S)
+        return
     except HFValidationError as error:
-        builtin = ", ".join(BUILTIN)
-        raise WeightsError(
-            f"{name!r} is no built-in model ({builtin}), no existing folder or .gguf file, and no hub id: {error}"
-        ) from error
-    return Resolved(name, name, None, None)
+        cause, reason = error, "no name that the hub could have"
+    except HfHubHTTPError as error:
+        cause, reason = error, "not on the hub, or only for those who are logged in (hf auth login)"
+    except Exception as error:  # noqa: BLE001 (those of whatever network library the hub's client uses)
+        cause, reason = error, f"not to be had from the hub, which cannot be reached ({type(error).__name__})"
+    raise WeightsError(
+        f"there is no model {name!r}{did_you_mean(name, BUILTIN)}: it is no built-in one ({', '.join(BUILTIN)}), no "
+        f"folder and no .gguf file here, and {reason}"
+    ) from cause
+
+
+def adapter_found(source: str) -> WeightsError:
+    """The error for a model that comes with an adapter.
+
+    Where peft is installed transformers puts it on the model without a word, on another one if it says so, and no
+    digest knows of it.
+    """
+    return WeightsError(
+        f"{source} holds {ADAPTER}, an adapter for a model; load the model that it was trained on, and the adapter "
+        "with workbench.artifacts.peft_files.read_peft"
+    )
 
 
 def encoder_folder() -> Path:

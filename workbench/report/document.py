@@ -12,7 +12,7 @@ from workbench.report.blocks import Bullets, Cards, Definitions, HeatMap, NamedB
 from workbench.report.charts import LineChart, ScatterPlot
 from workbench.report.errors import ReportError
 from workbench.runs.errors import StorageError
-from workbench.runs.files import read_json, write_json
+from workbench.runs.files import read_sealed, write_sealed
 
 Block = Paragraphs | Bullets | Definitions | Table | HeatMap | LineChart | ScatterPlot | Cards
 
@@ -56,18 +56,18 @@ class Document:
             raise ReportError(f"two parts of the page would be named {twice}; rename a table or figure")
 
     def save(self, folder: Path) -> Path:
-        """Write `report.json` into a folder, atomically. Raises StorageError."""
+        """Write `report.json` into a folder, atomically and with a checksum. Raises StorageError."""
         path = folder / _FILE
-        write_json(path, _CONVERTER.unstructure(self))
+        write_sealed(path, _CONVERTER.unstructure(self))
         return path
 
     @classmethod
     def load(cls, folder: Path) -> "Document":
-        """Read what `save` wrote. Raises StorageError when it cannot be read, ReportError when it is no document."""
+        """Read what `save` wrote. Raises StorageError as read_sealed, ReportError for another version's document."""
         path = folder / _FILE
         if not path.exists():
             raise StorageError(f"{folder} holds no {_FILE}: no report was written there, or by an earlier version")
-        stored = read_json(path)
+        stored = read_sealed(path, "run the experiment again, which writes it anew")
         try:
             return _CONVERTER.structure(stored, cls)
         except (ClassValidationError, AttributeError, TypeError) as error:

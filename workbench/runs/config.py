@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from workbench.runs.errors import RunError
+from workbench.runs.errors import DamagedFile, RunError
 from workbench.runs.files import digest, plain, read_json
+from workbench.runs.secrets import REMEDY, secret_in
 
 T = TypeVar("T")
 
@@ -17,7 +18,6 @@ _NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _SECRET_ANYWHERE = {"password", "passwd", "passphrase", "secret", "secrets", "credential", "credentials", "apikey"}
 _SECRET_AT_END = {"key", "token"}
-_LOGIN_IN_URL = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
 
 
 def describe(experiment: str, config: object) -> dict[str, Any]:
@@ -38,6 +38,20 @@ def describe(experiment: str, config: object) -> dict[str, Any]:
             classes[where] = type(value).__qualname__
     identity = {"experiment": experiment, "config": plain(config, "config"), "classes": classes}
     return identity | {"digest": digest(identity)}
+
+
+def read_described(path: Path) -> dict[str, Any]:
+    """The content of a run's config.json.
+
+    Raises StorageError when it cannot be read, RunError when it is that of no run, DamagedFile when it was changed.
+    """
+    stored = read_json(path)
+    names = {"experiment": str, "config": dict, "classes": dict, "digest": str}
+    if not isinstance(stored, dict) or any(not isinstance(stored.get(name), kind) for name, kind in names.items()):
+        raise RunError(f"{path} describes no run, which has {', '.join(names)}; choose the folder of a run")
+    if stored["digest"] != digest({name: stored[name] for name in names if name != "digest"}):
+        raise DamagedFile(f"{path} is damaged or edited: delete it and run with the same flags, which write it again")
+    return stored
 
 
 def read_config(kind: type[T], path: Path) -> T:
@@ -92,11 +106,10 @@ def _walk(value: object, where: str) -> Iterator[tuple[str, object]]:
 
 
 def _refuse_secret(where: str, value: object) -> None:
-    """A configuration is written to disk, to reports and to W&B; none of them may carry a key."""
-    if not isinstance(value, str | bytes) or not value:
+    if not isinstance(value, str | bytes | Path) or not value:
         return
     words = [word.lower() for word in _WORD.findall(where.rpartition(".")[2])]
     if _SECRET_ANYWHERE.intersection(words) or _SECRET_AT_END.intersection(words[-1:]):
-        raise RunError(f"{where} looks like a secret and would be saved; read it from the environment instead")
-    if isinstance(value, str) and _LOGIN_IN_URL.search(value):
-        raise RunError(f"{where} is a URL with a password in it, which would be saved; read it from the environment")
+        raise RunError(f"{where} looks like a secret and would be saved; {REMEDY}")
+    if found := secret_in(value):
+        raise RunError(f"{where} is {found}, and would be saved; {REMEDY}")

@@ -8,19 +8,19 @@ first one died, is the same unit.
 
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from tqdm.auto import tqdm
-
+from workbench.runs.config import read_described
 from workbench.runs.errors import RunError
-from workbench.runs.files import read_json
+from workbench.runs.progress import WorkProgress
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs, Units
 from workbench.runs.workers import Answer, Processes, RayActors, WorkerLost, WorkerPool
+from workbench.text import no_such
 
 ATTEMPTS = 3
 """Workers that one unit may lose before it is given up: something in it kills them."""
@@ -62,6 +62,18 @@ class Work(ABC, Generic[C]):
     def name(self) -> str:
         """Its name: equal for equal work in one run."""
 
+    @property
+    def doing(self) -> str:
+        """What a progress bar says while it is done, such as the method that is fitted; nothing if all are alike."""
+        return ""
+
+    def cost(self, context: C) -> float:
+        """How long it is expected to take, next to the other works of its stage."""
+        return 1.0
+
+    def prepare(self, context: C) -> None:
+        """Make what it shares with others, so that this is not counted as the time of the first of them."""
+
     @abstractmethod
     def fresh(self, context: C) -> bool:
         """Whether all of it is stored, whole and of the inputs it has in this context; else the log says why."""
@@ -82,19 +94,25 @@ class UnitWork(Work[C]):
     def compute(self, context: C) -> object:
         """The value, as `Units.value` stores it."""
 
+    def complete(self, value: Any) -> bool:
+        """Whether nothing of a stored value failed; else the next `finish` computes it again."""
+        return True
+
     def fresh(self, context: C) -> bool:
         """See Work."""
-        return context.units.fresh(self.name, self.inputs(context))
+        return context.units.fresh(self.name, self.inputs(context), self.complete)
 
     def finish(self, context: C) -> Any:
         """See Work."""
-        return context.units.value(self.name, self.inputs(context), lambda: self.compute(context))
+        return context.units.value(self.name, self.inputs(context), lambda: self.compute(context), self.complete)
 
 
 class Executor(ABC):
     """Does units of work; use it in a `with` block, which leaves no worker behind."""
 
-    @abstractmethod
+    observe: Callable[[str, int, int], object] | None = None
+    """Told, whenever a unit is finished, of what stage, how many of its units are done, and of how many."""
+
     def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
         """What is stored of these works, in order; those that are not fresh are computed first.
 
@@ -102,6 +120,24 @@ class Executor(ABC):
         UnitError. Raises RunError when a unit loses its worker three times, when workers cannot start, and when a
         worker's fingerprint is another than the context's.
         """
+        different = {work.name: work for work in works}
+        missing = [work for work in different.values() if not work.fresh(context)]
+        done: dict[str, Any] = {}
+        self._prepare(context, missing)
+        with WorkProgress(what, [work.cost(context) for work in missing], len(different)) as bar:
+            for work, value in self._finished(context, missing, bar) if missing else ():
+                done[work.name] = value
+                bar.finish(work.cost(context))
+                if self.observe:
+                    self.observe(what, bar.done, len(different))
+        return [done[work.name] if work.name in done else work.finish(context) for work in works]
+
+    def _prepare(self, context: C, missing: Sequence[Work[C]]) -> None:  # noqa: B027 (workers do it on their own)
+        """Make what different works share, where they are done in this process."""
+
+    @abstractmethod
+    def _finished(self, context: C, missing: Sequence[Work[C]], bar: WorkProgress) -> Iterator[tuple[Work[C], Any]]:
+        """Do different works, in any order; each with its value, as soon as it is done."""
 
     def close(self) -> None:  # noqa: B027 (nothing to do by default)
         """End the workers; what they were at is lost, and done again by the next `finish`."""
@@ -118,10 +154,14 @@ class Executor(ABC):
 class Local(Executor):
     """One unit after the other, in this process."""
 
-    def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
-        """See Executor."""
-        bar = tqdm(works, desc=what, unit="unit", disable=None)
-        return [work.finish(context) for work in bar]
+    def _prepare(self, context: C, missing: Sequence[Work[C]]) -> None:
+        for work in missing:
+            work.prepare(context)
+
+    def _finished(self, context: C, missing: Sequence[Work[C]], bar: WorkProgress) -> Iterator[tuple[Work[C], Any]]:
+        for work in missing:
+            bar.begin([work.doing])
+            yield work, work.finish(context)
 
 
 @dataclass(eq=False)
@@ -137,16 +177,12 @@ class Pool(Executor):
     _busy: dict[Any, Work[Any] | None] = field(default_factory=dict)
     """Each busy worker's unit; None while it makes its context."""
 
-    def finish(self, context: C, works: Sequence[Work[C]], what: str) -> list[Any]:
-        """See Executor."""
-        different = {work.name: work for work in works}.values()
-        missing = deque(work for work in different if not work.fresh(context))
+    def _finished(self, context: C, missing: Sequence[Work[C]], bar: WorkProgress) -> Iterator[tuple[Work[C], Any]]:
         try:
-            done = self._finish(context, missing, what) if missing else {}
+            yield from self._answers(context, deque(missing), bar)
         except BaseException:  # also Ctrl-C
             self.close()
             raise
-        return [done[work.name] if work.name in done else work.finish(context) for work in works]
 
     def close(self) -> None:
         """See Executor."""
@@ -156,29 +192,30 @@ class Pool(Executor):
         if pool is not None:
             pool.close()
 
-    def _finish(self, context: Context, waiting: deque[Work[Any]], what: str) -> dict[str, Any]:
-        pool, lost, done, n = self._staff(context, len(waiting)), Counter[str](), {}, len(waiting)
-        with tqdm(total=n, desc=what, unit="unit", disable=None) as bar:
-            while len(done) < n:
-                while waiting and self._idle:
-                    worker, work = self._idle.pop(), waiting.popleft()
-                    self._busy[worker] = work
-                    pool.submit(worker, work)
-                worker, answer = pool.next()
-                work = self._busy.pop(worker, None)
-                if isinstance(answer, WorkerLost):
-                    self._idle = [other for other in self._idle if other is not worker]
-                    _count(lost, work, answer, pool.workers)
-                    waiting.extendleft([work] if work else [])
-                    self._busy[pool.start()] = None
-                    continue
-                self._idle.append(worker)
-                if work is None:
-                    _check(_unpacked(answer, "the context of a worker"), context.fingerprint)
-                else:
-                    done[work.name] = _unpacked(answer, f"unit {work.name!r}")
-                    bar.update()
-        return done
+    def _answers(
+        self, context: Context, waiting: deque[Work[Any]], bar: WorkProgress
+    ) -> Iterator[tuple[Work[Any], Any]]:
+        pool, lost, left = self._staff(context, len(waiting)), Counter[str](), len(waiting)
+        while left:
+            while waiting and self._idle:
+                worker, work = self._idle.pop(), waiting.popleft()
+                self._busy[worker] = work
+                pool.submit(worker, work)
+            bar.begin(work.doing for work in self._busy.values() if work)
+            worker, answer = pool.next()
+            work = self._busy.pop(worker, None)
+            if isinstance(answer, WorkerLost):
+                self._idle = [other for other in self._idle if other is not worker]
+                _count(lost, work, answer, pool.workers)
+                waiting.extendleft([work] if work else [])
+                self._busy[pool.start()] = None
+                continue
+            self._idle.append(worker)
+            if work is None:
+                _check(_unpacked(answer, "the context of a worker"), context.fingerprint)
+            else:
+                left -= 1
+                yield work, _unpacked(answer, f"unit {work.name!r}")
 
     def _staff(self, context: Context, n: int) -> WorkerPool:
         """As many workers as there is work for, at most; those that are there stay."""
@@ -195,7 +232,7 @@ class Joined(Run):
     @classmethod
     def of(cls, folder: Path) -> "Joined":
         """The run in `folder`. Raises StorageError when it holds no readable config.json."""
-        return cls(folder, read_json(folder / "config.json"))
+        return cls(folder, read_described(folder / "config.json"))
 
     def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
         """See Run.unit."""
@@ -219,7 +256,7 @@ def choose_executor(name: str, workers: int | None = None) -> Executor:
         "ray": lambda: Pool(RayActors, workers),
     }
     if name not in kinds:
-        raise RunError(f"there is no executor {name!r}; use {', '.join(kinds)}")
+        raise RunError(no_such("executor", name, kinds))
     return kinds[name]()
 
 

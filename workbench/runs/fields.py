@@ -8,6 +8,9 @@ from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from workbench.runs.secrets import REMEDY, secret_in
+from workbench.text import did_you_mean
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -47,14 +50,17 @@ def some(limit: Limit | None = None) -> Limit:
 def check_fields(config: Any, *, error: type[Exception] = ValueError, **limits: Limit) -> None:
     """Every field has the type that its annotation says, numbers are finite and within `limits`, by the fields' names.
 
-    None passes where the annotation allows it. Raises `error` naming the field, its value and what was expected, and
-    AttributeError for a limit of a field that there is not.
+    None passes where the annotation allows it; nothing that looks like a key does (`secret_in`). Raises `error` naming
+    the field, its value and what was expected, and AttributeError for a limit of a field that there is not.
     """
     hints = typing.get_type_hints(type(config))
     for name in (each.name for each in fields(config) if each.init):
         value, limit = getattr(config, name), limits.pop(name, Limit())
+        if found := secret_in(value):
+            raise error(f"{name} is {found}, and would be saved; {REMEDY}")
         if not _fits(hints[name], value):
-            raise error(f"{name} is {value!r}; expected {_say(hints[name])}")
+            near = did_you_mean(str(value), _words(hints[name]))
+            raise error(f"{name} is {value!r}{near}; expected {_say(hints[name])}")
         if limit.needed and isinstance(value, str | tuple | list) and not value:
             raise error(f"{name} is {value!r}; expected one or more" if value != "" else f"{name} is empty")
         if not all(limit.allows(number) for number in _numbers(value)):
@@ -77,15 +83,20 @@ def _fits(kind: Any, value: object) -> bool:
         return len(parts) == len(value) and all(map(_fits, parts, value))
     if kind in (int, float):
         number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-        return number and isfinite(typing.cast(float, value))
+        return number and (isinstance(value, Integral) or isfinite(typing.cast(float, value)))
     return not isinstance(kind, type) or isinstance(value, kind)
+
+
+def _words(kind: Any) -> list[str]:
+    """The words that the annotated type allows, if it is a choice."""
+    return list(map(str, typing.get_args(kind))) if typing.get_origin(kind) is Literal else []
 
 
 def _say(kind: Any) -> str:
     """The annotated type in words."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
+        return "one of " + ", ".join(_words(kind))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(_say, arguments))
     if origin is tuple:
@@ -94,9 +105,9 @@ def _say(kind: Any) -> str:
     return words.get(kind, getattr(kind, "__name__", str(kind)))
 
 
-def _numbers(value: object) -> Iterator[float]:
+def _numbers(value: object) -> Iterator[Any]:
     if isinstance(value, tuple | list):
         for entry in value:
             yield from _numbers(entry)
     elif isinstance(value, Real) and not isinstance(value, bool):
-        yield float(value)
+        yield value

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, canonical JSON, digests, safe names, a lock between processes."""
+"""Files that are whole or absent: atomic writes, canonical JSON, checksums, safe names, a lock between processes."""
 
 import errno
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 from filelock import FileLock, Timeout
 
-from workbench.runs.errors import StorageError
+from workbench.runs.errors import DamagedFile, StorageError
 
 JSON = dict[str, Any] | list[Any] | str | int | float | bool | None
 """What a JSON file can hold. NaN and infinity are not JSON: a missing number is None."""
@@ -80,6 +80,32 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise StorageError(f"could not read {path} as JSON: {error}") from error
+
+
+def write_sealed(path: Path, value: object) -> None:
+    """Write `{"sha256": digest(value), "value": value}` as write_json does, for read_sealed. Raises StorageError."""
+    value = plain(value)
+    write_json(path, {"sha256": digest(value), "value": value})
+
+
+def read_sealed(path: Path, remedy: str) -> Any:
+    """The value that write_sealed wrote, every bit of it.
+
+    Raises StorageError when the file cannot be read, DamagedFile with the `remedy` when it is something else than what
+    was written: damaged, edited, or of an earlier version, which wrote no checksum.
+    """
+    damaged = DamagedFile(f"{path} is damaged, edited or of an earlier version (its checksum does not fit): {remedy}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"could not read {path}: {error}") from error
+    try:
+        stored = json.loads(data, parse_constant=_refuse_constant)
+        if stored["sha256"] == digest(stored["value"]):
+            return stored["value"]
+    except (ValueError, RecursionError, LookupError, TypeError, StorageError) as error:
+        raise damaged from error
+    raise damaged
 
 
 def remove_scratch(folder: Path) -> int:
@@ -193,8 +219,8 @@ def _holder(path: Path) -> str:
     return f"process {pid}; wait for it or stop it"
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, mode: int = os.O_RDWR) -> None:
+    handle = os.open(path, mode)  # Windows syncs only what could be written to
     try:
         os.fsync(handle)
     finally:
@@ -202,8 +228,10 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows opens no folder
     try:
-        _sync(folder)
+        _sync(folder, os.O_RDONLY)
     except OSError as error:
         # Some network and container file systems cannot sync a folder; the rename itself is still atomic there.
         if error.errno != errno.EINVAL:

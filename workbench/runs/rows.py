@@ -1,15 +1,13 @@
 """Results as tidy rows, one number a row, in a file whose bytes depend on nothing but the rows."""
 
-import dataclasses
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from workbench.runs.errors import RunError
-from workbench.runs.files import plain, read_json, write_text
+from workbench.runs.errors import DamagedFile, RunError
+from workbench.runs.files import read_sealed, write_sealed
 
 
 @runtime_checkable
@@ -89,17 +87,16 @@ def merged(rows: Iterable[Row], more: Iterable[Row]) -> tuple[Row, ...]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows atomically, one a line, in the order of their keys. Raises StorageError."""
-    lines = [json.dumps(plain(dataclasses.asdict(row)), sort_keys=True, allow_nan=False) for row in merged(rows, ())]
-    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
+    """Write rows atomically and with a checksum, in the order of their keys. Raises StorageError."""
+    write_sealed(path, merged(rows, ()))
 
 
-def read_rows(path: Path) -> tuple[Row, ...]:
-    """Read what write_rows wrote. Raises StorageError for a file that is no JSON, RunError for one without rows."""
+def read_rows(path: Path, remedy: str = "run the same command again, which writes it anew") -> tuple[Row, ...]:
+    """Read what write_rows wrote. Raises StorageError; DamagedFile, with the remedy, for anything else than that."""
     try:
-        return tuple(Row(**fields) for fields in read_json(path))
-    except TypeError as error:
-        raise RunError(f"{path} holds something else than rows: {error}; delete it and run again") from error
+        return tuple(Row(**fields) for fields in read_sealed(path, remedy))
+    except (TypeError, RunError) as error:
+        raise DamagedFile(f"{path} holds something else than rows ({error}): {remedy}") from error
 
 
 def _order(row: Row) -> list[tuple[bool, str | int | float]]:

@@ -15,15 +15,15 @@ Layout of `<root>/<experiment>-<first ten digits of the config digest>/`:
 import logging
 import shlex
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from workbench.runs.config import describe
+from workbench.runs.config import describe, read_described
 from workbench.runs.environment import environment, environment_changes, now
-from workbench.runs.errors import RunError, StorageError
-from workbench.runs.files import JSON, locked, read_json, remove_scratch, write_json
+from workbench.runs.errors import DamagedFile, RunError, StorageError
+from workbench.runs.files import JSON, locked, read_json, read_sealed, remove_scratch, write_json, write_sealed
 from workbench.runs.rows import Row, merged, read_rows, write_rows
 from workbench.runs.run_html import run_html
 from workbench.runs.units import Inputs, Units
@@ -64,12 +64,8 @@ class Run:
 
     @classmethod
     def load(cls, folder: Path) -> "Run":
-        """Open the run in `folder` for reading only. Raises StorageError when it holds no readable config.json."""
-        described = read_json(folder / "config.json")
-        try:
-            return cls(folder.absolute(), described)
-        except (KeyError, TypeError) as error:
-            raise RunError(f"{folder / 'config.json'} describes no run: {error!r} is missing") from error
+        """Open the run in `folder` for reading only. Raises as config.read_described."""
+        return cls(folder.absolute(), read_described(folder / "config.json"))
 
     def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
         """Do one unit of work once for these inputs: see Units.value. Raises RunError on a read-only run."""
@@ -108,19 +104,18 @@ class Run:
             write_rows(self._results, self._recorded)
 
     def rows(self) -> tuple[Row, ...]:
-        """All rows of results.json, none when there is none yet. Raises StorageError, RunError when it is damaged."""
-        return read_rows(self._results) if self._results.exists() else ()
+        """All rows of results.json, none when there is none yet. Raises StorageError, and DamagedFile as read_rows."""
+        return read_rows(self._results, self._remedy) if self._results.exists() else ()
 
     def note(self, **facts: JSON) -> None:
         """Add facts known only later, such as dtype, device or threads, to this opening's environment entry."""
         self._require_open()
         entries = self.environments()
-        write_json(self.folder / "environment.json", [*entries[:-1], entries[-1] | facts])
+        write_sealed(self._environment, [*entries[:-1], entries[-1] | facts])
 
     def environments(self) -> list[dict[str, Any]]:
-        """The environment of each opening, oldest first."""
-        path = self.folder / "environment.json"
-        return read_json(path) if path.exists() else []
+        """The environment of each opening, oldest first. Raises StorageError, and DamagedFile as read_sealed."""
+        return read_sealed(self._environment, self._remedy) if self._environment.exists() else []
 
     @property
     def units(self) -> Units:
@@ -145,10 +140,16 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`open` here, or how the last opening ended: `finished`, `failed: ValueError`, `interrupted`, `unfinished`."""
+        """`open` here, or how the last opening ended: `finished`, `failed: ValueError`, `interrupted`, `unfinished`.
+
+        `damaged` where environment.json does not say.
+        """
         if self._resources is not None:
             return "open"
-        entries = self.environments()
+        try:
+            entries = self.environments()
+        except DamagedFile:
+            return "damaged"
         return entries[-1].get("outcome", "unfinished") if entries else "unfinished"
 
     def close(self, outcome: str = "finished") -> None:
@@ -179,7 +180,9 @@ class Run:
         self.log.info("stopped by %s: %s; the same command continues it", kind.__name__, error, exc_info=where)
         try:
             self.close(outcome=f"failed: {kind.__name__}" if issubclass(kind, Exception) else "interrupted")
-        except StorageError:
+        except StorageError as failure:
+            if self._gone and isinstance(error, Exception):
+                raise failure from error  # what went wrong in a folder that is gone says less than that it is gone
             # The disk that stopped the run also refuses this note; the first error is the one to show.
             self.log.warning("could not note the end of the run in environment.json")
 
@@ -190,28 +193,64 @@ class Run:
         return f"Run({str(self.folder)!r}, {self.state}, {len(self.units)} units)"
 
     @property
+    def _gone(self) -> bool:
+        return not (self.folder / "config.json").exists()
+
+    @property
     def _results(self) -> Path:
         return self.folder / "results.json"
+
+    @property
+    def _environment(self) -> Path:
+        return self.folder / "environment.json"
+
+    @property
+    def _remedy(self) -> str:
+        return f"`{self.command}` writes it again"
 
     def _require_open(self) -> None:
         if self._resources is None:
             raise RunError(f"the run {self.folder} is read-only here; Run.open with its config continues it")
+        if self._gone:
+            raise StorageError(
+                f"the folder {self.folder} is gone, or was emptied, while its run was at work; the same command begins "
+                "it anew"
+            )
 
     def _enter_environment(self) -> None:
+        self._set_aside(self._results, self.rows)
+        self._set_aside(self._environment, self.environments)
         entries, entry = self.environments(), environment()
-        write_json(self.folder / "environment.json", [*entries, entry])
+        write_sealed(self._environment, [*entries, entry])
         self.log.info("%s %s", "continued" if entries else "started", self.folder)
         for difference in environment_changes(entries[-1], entry) if entries else ():
             self.log.warning("since this run was last opened, %s: finished units are from before", difference)
         if earlier := self.units.earlier():
             self.log.warning("%d units are of an earlier format, which held no inputs: they are done again", earlier)
 
+    def _set_aside(self, path: Path, read: Callable[[], object]) -> None:
+        """Move a file away that is damaged or of an earlier version, so that what this opening finds stands alone."""
+        try:
+            read()
+        except DamagedFile as error:
+            aside = path.with_suffix(".damaged.json")
+            self.log.warning("%s; what is there is kept as %s", error, aside.name)
+            try:
+                path.replace(aside)
+            except OSError as failure:
+                raise StorageError(f"could not rename {path}: {failure}; remove it") from failure
+
 
 def _write_config(path: Path, described: dict[str, Any]) -> None:
     if not path.exists():
-        write_json(path, described)
-    elif read_json(path) != described:
-        raise RunError(f"{path} was changed since the run began; restore it, or remove the folder to start anew")
+        return write_json(path, described)
+    with suppress(StorageError):
+        if read_json(path) == described:
+            return None
+    raise RunError(
+        f"{path} was changed since the run began, or is damaged; restore it, or delete it: the same settings, given as "
+        "flags, write it again"
+    )
 
 
 def _attach_log(log: logging.Logger, path: Path, resources: ExitStack) -> None:
@@ -230,4 +269,21 @@ def _attach_log(log: logging.Logger, path: Path, resources: ExitStack) -> None:
     for each in handlers:
         root.addHandler(each)
         resources.callback(root.removeHandler, each)
+    said = _Once()
+    log.addFilter(said)
+    resources.callback(log.removeFilter, said)
     log.setLevel(logging.INFO)
+
+
+class _Once(logging.Filter):
+    """Lets a line through once: a unit that is looked at twice says once why it is done again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter."""
+        line, known = record.getMessage(), len(self._said)
+        self._said.add(line)
+        return len(self._said) > known

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +31,7 @@ class Tracker:
         self._folder = folder
         self._wandb_run: Any = None
         self._failed = False
+        self._began = monotonic()
 
     @classmethod
     def start(cls, run: Run) -> "Tracker":
@@ -46,13 +48,34 @@ class Tracker:
     def log_metrics(self, rows: Iterable[Row]) -> None:
         """Log headline rows (of no one concept) as metrics named `auroc/diffmean`, and all rows as the table `results`.
 
-        Layer, strength and seed are part of the name where the row has them: `score/diffmean/layer=18/strength=0.5`.
-        Interval ends are `<name>/low` and `<name>/high`. A missing value is no metric; in the table it is empty.
+        Layer and seed are part of the name where the row has them: `score/diffmean/layer=18`. Rows with a strength are
+        points of a curve over `strength`, smallest first. Interval ends are `<name>/low` and `<name>/high`. A missing
+        value is no metric; in the table it is empty.
         """
         rows = tuple(rows)
-        if metrics := _metrics(rows):
-            self._send("log metrics", lambda _, run: run.log(metrics))
+        headline = [row for row in rows if row.concept is None]
+        strengths = sorted({row.strength for row in headline if row.strength is not None})
+
+        def log(_: Any, run: Any) -> None:
+            for strength in (None, *strengths):
+                if metrics := _metrics(row for row in headline if row.strength == strength):
+                    if strength is not None:
+                        _define(run, "strength", metrics)
+                        metrics |= {"strength": strength}
+                    run.log(metrics)
+
+        self._send("log metrics", log)
         self.log_table("results", [field.name for field in fields(Row)], [astuple(row) for row in rows])
+
+    def log_progress(self, stage: str, done: int, total: int) -> None:
+        """Log how far a stage is, from 0 to 1, as `progress/<stage>` over the seconds since tracking began."""
+        share = {f"progress/{stage}": done / total}
+
+        def log(_: Any, run: Any) -> None:
+            _define(run, "seconds", share)
+            run.log(share | {"seconds": monotonic() - self._began})
+
+        self._send("log progress", log)
 
     def log_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[JSON]]) -> None:
         """Log a table. Raises RunError when a row has another length than `columns`."""
@@ -165,17 +188,23 @@ def _mode() -> Any:
     return None if wandb.login(prompt=False, verify=False) else "offline"
 
 
+def _define(run: Any, axis: str, metrics: Iterable[str]) -> None:
+    """Have W&B draw these metrics over another one."""
+    run.define_metric(axis, hidden=True)
+    for name in metrics:
+        run.define_metric(name, step_metric=axis)
+
+
 def _metrics(rows: Iterable[Row]) -> dict[str, float]:
     metrics = {}
     for row in rows:
-        if row.concept is None:
-            ends = {"": row.value, "/low": row.low, "/high": row.high}
-            metrics |= {_metric_name(row) + end: value for end, value in ends.items() if value is not None}
+        ends = {"": row.value, "/low": row.low, "/high": row.high}
+        metrics |= {_metric_name(row) + end: value for end, value in ends.items() if value is not None}
     return metrics
 
 
 def _metric_name(row: Row) -> str:
-    settings = {"layer": row.layer, "strength": row.strength, "seed": row.seed}
+    settings = {"layer": row.layer, "seed": row.seed}
     return "/".join([row.metric, row.method, *(f"{k}={v:g}" for k, v in settings.items() if v is not None)])
 
 

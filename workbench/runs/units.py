@@ -19,6 +19,15 @@ By convention `version` is a number that the unit's author raises when its meani
 """
 
 
+Complete = Callable[[Any], bool]
+"""Whether nothing of a unit's value failed; one of which something did is stored, and not finished."""
+
+
+def always(value: Any) -> bool:
+    """Of units that are done or raise."""
+    return True
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """The file of a unit, and the note that its writer left beside it."""
@@ -40,13 +49,13 @@ class Units:
     folder: Path
     log: logging.Logger = field(default=_LOG, compare=False, repr=False)
 
-    def value(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
-        """The stored value of a unit, or that of `compute()`, stored first.
+    def value(self, name: str, inputs: Inputs, compute: Callable[[], object], complete: Complete = always) -> Any:
+        """The stored value of a unit, or that of `compute()`, stored first; one that is not complete is computed again.
 
         Always what was read back from disk, so that fresh and resumed runs see the same (tuples are lists, say).
         Raises StorageError when inputs or value cannot be JSON, or the unit cannot be written.
         """
-        stored = self._find(name, inputs)
+        stored = self._finished(name, inputs, complete)
         if stored is None:
             self._write(name, inputs, compute())
             stored = read_json(self._index(name))
@@ -89,9 +98,14 @@ class Units:
                 self._write(name, inputs[name], notes[name], file)
         return {name: StoredFile(self._index(name).with_name(file), self._note(name)) for name in inputs}
 
-    def fresh(self, name: str, inputs: Inputs) -> bool:
-        """Whether the unit is stored, whole and of these inputs; if it is stored and is not, the log says why."""
-        return self._find(name, inputs) is not None
+    def fresh(self, name: str, inputs: Inputs, complete: Complete = always) -> bool:
+        """Whether the unit is stored, whole, of these inputs and complete; if it is stored only, the log says why."""
+        return self._finished(name, inputs, complete) is not None
+
+    def attempted(self, name: str, inputs: Inputs) -> Any:
+        """The stored value of a unit of these inputs, be it complete or not; None where there is none."""
+        stored = self._find(name, inputs)
+        return None if stored is None else stored["value"]
 
     def earlier(self) -> int:
         """How many units are of the earlier format, which held no inputs; none of them counts."""
@@ -116,8 +130,16 @@ class Units:
         index = self._index(name)
         write_json(index, record | {"sha256": _checksum(record, index.parent)})
 
-    def _find(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+    def _finished(self, name: str, inputs: Inputs, complete: Complete) -> dict[str, Any] | None:
         """The record of a unit that counts."""
+        stored = self._find(name, inputs)
+        if stored is None or complete(stored["value"]):
+            return stored
+        self.log.info("unit %r goes on: a part of it failed", name)
+        return None
+
+    def _find(self, name: str, inputs: Inputs) -> dict[str, Any] | None:
+        """The record of a unit that is whole and of these inputs."""
         index, given = self._index(name), plain(inputs, f"the inputs of unit {name!r}")
         if not index.exists():
             return None

@@ -15,6 +15,8 @@ from typing import Any
 from workbench.runs.errors import RunError
 
 _GRACE_S = 5.0
+_MAY_SPAN_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray reads this when it is imported; without it a node of its own takes loopback for its address, on any system."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +186,16 @@ def _end_with_parent() -> None:
 
 
 class RayActors(WorkerPool):
-    """Actors on a Ray cluster: the one this process or RAY_ADDRESS is connected to, else one of this machine alone.
+    """Actors on a Ray cluster: the one this process or RAY_ADDRESS is connected to, else one of this machine alone,
+    which listens on loopback only.
 
     One actor for each GPU, with that GPU; without GPUs one for each node. The CPUs of a node are divided among its
     actors. When a node dies its units go to the others, and a new actor starts as soon as there is room for it.
     """
 
     def __init__(self, recipe: Callable[[], Any], workers: int | None = None):
+        if "RAY_ADDRESS" not in os.environ:
+            os.environ.setdefault(_MAY_SPAN_MACHINES, "0")
         try:
             import ray
         except ImportError as error:

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import socket
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
 
@@ -79,6 +81,28 @@ def serving(respond: Callable[[Request], Response]) -> Iterator[ChatServer]:
         thread.start()
         try:
             yield ChatServer(f"http://127.0.0.1:{server.server_port}/v1", seen)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def speaking(speak: Callable[[socket], None]) -> Iterator[str]:
+    """A server that reads each request's head and then says what `speak` sends, until the client has heard enough."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            with suppress(ConnectionError):
+                speak(self.connection)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/v1"
         finally:
             server.shutdown()
             thread.join()

@@ -1,15 +1,20 @@
+import asyncio
+import gzip
 import json
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from socket import socket
 from threading import Barrier, Event
 from typing import Any
 
 import pytest
 
-from tests.evaluation.judges.chat_server import Request, Response, completion, failure, serving
+from tests.evaluation.judges.chat_server import Request, Response, completion, failure, serving, speaking
 from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
 from workbench.evaluation.judges.completions import Price, Usage
 from workbench.evaluation.judges.endpoint import EndpointJudge
@@ -121,10 +126,88 @@ def test_a_server_that_does_not_answer_in_time_is_missing() -> None:
 
     with serving(respond) as server:
         rating = rated(server.base_url, timeout_s=0.2, retries=1)
+        with pytest.raises(JudgeError, match=r"answered none of \d+ prompts within 0\.05 s; is the server up"):
+            EndpointJudge(server.base_url, "m", timeout_s=0.05, concurrency=2).rate([item(), item("Another text.")])
         finished.set()
     assert rating.values == (None, None, None)
-    assert "APITimeoutError" in str(rating.error)
-    assert len(server.requests) == 6
+    assert "no answer within 0.2 s" in str(rating.error)
+
+
+def test_pauses_and_retries_are_within_the_time_of_a_prompt() -> None:
+    patient = replace(failure(429), headers={"retry-after": "30"})
+    with serving(lambda _: patient) as server:
+        began = time.monotonic()
+        rating = rated(server.base_url, timeout_s=0.5)
+    assert time.monotonic() - began < 15
+    assert "no answer within 0.5 s" in str(rating.error)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+MIB = b" " * (1 << 20)
+SLOW = {"a body": HEAD + b"Content-Length: 9999\r\n\r\n" + b" " * 999, "its headers": HEAD + b"X: " + b"x" * 999}
+
+
+@pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW.keys())
+def test_a_server_that_sends_byte_after_byte_ends_in_time(sent: bytes) -> None:
+    def drip(connection: socket) -> None:
+        for byte in sent:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.05)
+
+    with speaking(drip) as address:
+        began = time.monotonic()
+        rating = rated(address, timeout_s=0.5)
+    assert time.monotonic() - began < 15
+    assert str(rating.error).count("no answer within 0.5 s") == 3
+
+
+ENDLESS = {
+    "an answer": HEAD + b"\r\n",
+    "an error": HEAD.replace(b"200 OK", b"400 Bad") + b"\r\n",
+    "packed": HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(64 * MIB),
+}
+
+
+@pytest.mark.parametrize("sent", ENDLESS.values(), ids=ENDLESS.keys())
+def test_no_more_than_a_mib_of_an_answer_is_read(sent: bytes) -> None:
+    read: list[int] = []
+
+    def pour(connection: socket) -> None:
+        connection.sendall(sent)
+        read.append(0)
+        while read[-1] < 256:
+            connection.sendall(MIB)
+            read.append(read[-1] + 1)
+
+    with speaking(pour) as address:
+        rating = rated(address, concurrency=1, timeout_s=60.0)
+    assert rating.values == (None, None, None)
+    assert len(str(rating.error)) < 2000
+    assert max(read) < 64  # what lies in buffers beside it
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    with (
+        serving(good) as elsewhere,
+        serving(
+            lambda _: Response("", status, {"Location": f"{elsewhere.base_url}/chat/completions?key={KEY}"})
+        ) as server,
+        pytest.raises(JudgeError, match=f"redirects to {elsewhere.base_url}.* is not followed") as caught,
+    ):
+        rated(server.base_url)
+    assert not elsewhere.requests
+    assert KEY not in str(caught.value)
+
+
+def test_it_can_be_asked_where_a_loop_runs() -> None:
+    """As in a notebook."""
+
+    async def cell(address: str) -> Rating:
+        return rated(address)
+
+    with serving(good) as server:
+        assert asyncio.run(cell(server.base_url)) == FULL
 
 
 @pytest.mark.parametrize(
@@ -141,6 +224,13 @@ def test_a_server_that_does_not_answer_in_time_is_missing() -> None:
         (Response('{"choices": [{"index": 0}]}'), "no completion but"),
         (Response('["Rating: [[2]]"]'), "no completion but"),
         (Response("null"), "no completion but"),
+        (Response("[" * 100_000), "nested too deeply"),
+        (Response(f'{{"choices": {"[" * 90_000}'), "nested too deeply"),
+        (Response("9" * 10_000), "ValueError"),
+        (Response(" " * (1 << 20) + "{}"), "longer than 1048576 bytes"),
+        (completion("Rating: [[9]]" + "x" * 99_999), "the rating is '9'"),
+        (completion(None, refusal="no " * 99_999), "the model refused: no no"),
+        (Response("x", headers={"Content-Type": "text/plain; charset=zlib"}), "JSONDecodeError"),
         (Response("{broken"), "JSONDecodeError"),
         (Response(""), "JSONDecodeError"),
         (Response("<html>Rating: [[2]]</html>", headers={"Content-Type": "text/html"}), "JSONDecodeError"),
@@ -151,6 +241,7 @@ def test_what_is_no_verdict_is_missing_with_its_reason(response: Response, reaso
         rating = rated(server.base_url, concurrency=1)
     assert rating.values == (None, 2.0, 2.0)
     assert f"concept: {reason}" in str(rating.error) or reason in str(rating.error)
+    assert len(str(rating.error)) < 500
 
 
 def test_what_is_cached_is_not_asked_again(tmp_path: Path) -> None:
@@ -299,7 +390,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("url", [f"https://user:{KEY}@host/v1", f"https://host/v1?key={KEY}"])
 def test_an_address_with_credentials_is_refused_without_repeating_them(url: str) -> None:
-    with pytest.raises(JudgeError, match="no credentials") as caught:
+    with pytest.raises(JudgeError, match=r"base_url is a URL with a (login|query)") as caught:
         EndpointJudge(url, "m")
     assert KEY not in str(caught.value)
 

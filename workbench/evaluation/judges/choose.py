@@ -1,6 +1,7 @@
 """The judge that a configuration names."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from workbench.data.dataset import Dataset
 from workbench.evaluation.judges.base import Judge, JudgeError
 from workbench.evaluation.judges.calibration import calibration_texts
 from workbench.evaluation.steering import perplexities, stream
-from workbench.models.load import load
+from workbench.models.load import count_layers, load
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.runs.files import digest, plain
@@ -45,7 +46,25 @@ def choose_judge(name: str, judge_model: str, concepts: Dataset, model: Model, s
         from workbench.evaluation.judges.endpoint import EndpointJudge
 
         return EndpointJudge(name, judge_model, cache=run.folder / "judge")
-    raise JudgeError(f"there is no judge {name!r}; use 'embedded', 'local:MODEL' or the base URL of an endpoint")
+    raise _no_such_judge(name)
+
+
+def check_judge(name: str) -> None:
+    """Raises what `choose_judge` would, and JudgeError for an endpoint without its package, before all else is loaded.
+
+    WeightsError for a local model that is not there.
+    """
+    if name.startswith("local:"):
+        count_layers(name.removeprefix("local:"))
+    elif name.startswith(("http://", "https://")):
+        if find_spec("openai") is None:
+            raise JudgeError("an endpoint judge needs openai: pip install 'representation-workbench[judge]'")
+    elif name != "embedded":
+        raise _no_such_judge(name)
+
+
+def _no_such_judge(name: str) -> JudgeError:
+    return JudgeError(f"there is no judge {name!r}; use 'embedded', 'local:MODEL' or the base URL of an endpoint")
 
 
 def reference_perplexities(concepts: Dataset, model: Model, sampling: Sampling) -> list[list[float]]:

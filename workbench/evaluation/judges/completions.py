@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from workbench.evaluation.judges.rubric import Reply
 from workbench.runs.fields import at_least, check_fields
 
+MAX_BODY = 1 << 20
+"""Bytes of an answer that are read; a rating with its reasons takes a few hundred."""
+
 
 @dataclass(frozen=True)
 class Price:
@@ -50,9 +53,14 @@ class Completion:
     @classmethod
     def read(cls, body: str) -> "Completion":
         """From the body of a response with status 200. Raises ValueError, with a reason, if it is no completion."""
-        match json.loads(body):
-            case {"choices": [{"message": {**message}, **choice}, *_], **rest}:
-                return cls(_reply(message, choice.get("finish_reason")), _tokens(rest.get("usage")))
+        if len(body) > MAX_BODY:
+            raise ValueError(f"the server's answer is longer than {MAX_BODY} bytes")
+        try:
+            match json.loads(body):
+                case {"choices": [{"message": {**message}, **choice}, *_], **rest}:
+                    return cls(_reply(message, choice.get("finish_reason")), _tokens(rest.get("usage")))
+        except RecursionError as error:
+            raise ValueError("the server's answer is nested too deeply") from error
         raise ValueError(f"the server sent no completion but {body[:200]!r}")
 
 
@@ -69,6 +77,6 @@ def _reply(message: dict[str, object], finish_reason: object) -> Reply:
 
 def _tokens(usage: object) -> tuple[int, int] | None:
     match usage:
-        case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)}:
+        case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)} if min(prompt, completion) >= 0:
             return prompt, completion
     return None

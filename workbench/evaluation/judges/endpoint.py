@@ -3,9 +3,9 @@
 The answers are cached on disk, so that a run that is repeated or resumed asks, and pays for, nothing twice.
 """
 
+import asyncio
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -19,9 +19,10 @@ from workbench.evaluation.judges.replies import Question, ReplyCache
 from workbench.evaluation.judges.rubric import Reply
 from workbench.runs.fields import above, at_least, check_fields, some
 from workbench.runs.files import JSON
+from workbench.text import shortened
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import AsyncOpenAI
 
 NO_KEY = "none"
 """Sent where no key is set: the client insists on one, local servers ignore it."""
@@ -34,11 +35,13 @@ _SECRET_LENGTH = 8
 class EndpointJudge:
     """Asks a model behind an OpenAI-compatible endpoint, three prompts for each text.
 
-    A prompt is tried again after a timeout, a lost connection, 429 or 5xx, with growing pauses (or as the server asks);
-    then its rating is missing. The key appears in no repr, file, message or log of ours.
+    A prompt is tried again after a lost connection, 429 or 5xx, with growing pauses (or as the server asks), until its
+    time is over; then its rating is missing. No more than a MiB of an answer is read. The key appears in no repr, file,
+    message or log of ours, and goes to no other address: a redirect is not followed.
 
-    Raises JudgeError when the server is not there at all, refuses the key or does not know the address or model, when
-    `openai` is not installed, and for settings that cannot work.
+    Raises JudgeError when the server is not there at all, redirects, refuses the key or does not know the address or
+    model, when it answers nothing in time from the start, when `openai` is not installed, and for settings that cannot
+    work.
     """
 
     base_url: str
@@ -52,8 +55,10 @@ class EndpointJudge:
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """How this endpoint calls the limit; OpenAI's reasoning models know the second name only."""
     concurrency: int = 8
-    timeout_s: float = 60.0
+    timeout_s: float = 120.0
+    """For one prompt, from connecting to the last byte of its answer, with all retries and the pauses before them."""
     retries: int = 4
+    """Further attempts at a prompt, while its time lasts."""
     cache: Path | None = None
     """Folder of the answers; None asks anew each time. Whatever the server answered is kept, failures are not."""
     price: Price | None = None
@@ -73,10 +78,6 @@ class EndpointJudge:
             retries=at_least(0),
         )
         address = urlsplit(self.base_url)
-        if address.username is not None or address.query:
-            raise JudgeError(
-                f"base_url must hold no credentials; put the key into the environment ({self.key_variable})"
-            )
         if address.scheme not in ("http", "https") or not address.hostname:
             raise JudgeError(f"base_url is {self.base_url!r}; expected an address such as http://127.0.0.1:8000/v1")
 
@@ -120,47 +121,82 @@ class EndpointJudge:
     def _ask_all(self, questions: list[Question]) -> list[Reply]:
         if not questions:
             return []
-        with self._client() as client, ThreadPoolExecutor(self.concurrency) as pool:
-            waiting = [pool.submit(self._ask, client, question) for question in questions]
-            try:
-                return [answer.result() for answer in waiting]
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not
+        client = self._client()
+        from workbench.evaluation.judges.connection import run_coroutine
 
-    def _ask(self, client: "OpenAI", question: Question) -> Reply:
+        return run_coroutine(self._ask_each(client, questions))
+
+    async def _ask_each(self, client: "AsyncOpenAI", questions: list[Question]) -> list[Reply]:
+        places = asyncio.Semaphore(self.concurrency)
+        async with client:
+            asked = [asyncio.ensure_future(self._ask(client, places, question)) for question in questions]
+            try:
+                return await asyncio.gather(*asked)
+            finally:  # where one of them ends all, the others need not be asked
+                for task in asked:
+                    task.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _ask(self, client: "AsyncOpenAI", places: asyncio.Semaphore, question: Question) -> Reply:
         import openai
 
         try:
-            completion = self._complete(client, question)
+            async with places, asyncio.timeout(self.timeout_s):
+                completion = await self._complete(client, question)
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise JudgeError(self._refused(error)) from None  # the chain would carry the request, and the key with it
-        except (openai.OpenAIError, ValueError) as error:
-            if self._is_absent(error):
-                raise JudgeError(f"{self.base_url} cannot be reached: {error.__cause__}; is the server up?") from None
-            self._count(failed=1)
-            return Reply(None, self._without_key(f"{type(error).__name__}: {error}"))
+        except (openai.OpenAIError, ValueError, TimeoutError) as error:
+            return self._failed(error)
         self._count(calls=1, **_counted(completion.tokens))
         if self.cache is not None:
-            ReplyCache(self.cache).put(question, completion.reply)
+            await asyncio.to_thread(ReplyCache(self.cache).put, question, completion.reply)
         return completion.reply
 
-    def _complete(self, client: "OpenAI", question: Question) -> Completion:
+    async def _complete(self, client: "AsyncOpenAI", question: Question) -> Completion:
         messages: list[Any] = [{"role": "user", "content": question.prompt}]
         # The raw response, because the client does not check what it parses.
-        response = client.chat.completions.with_raw_response.create(
+        response = await client.chat.completions.with_raw_response.create(
             model=question.model, messages=messages, **question.parameters
         )
         return Completion.read(self._without_key(response.http_response.text))
 
-    def _client(self) -> "OpenAI":
+    def _failed(self, error: Exception) -> Reply:
+        """The reply to a prompt that has none. Raises JudgeError where all the others would have none either."""
+        import openai
+
+        if isinstance(error, openai.APIStatusError) and error.response.has_redirect_location:
+            place = self._shown(error.response.headers["location"])
+            raise JudgeError(
+                f"{self.base_url} redirects to {place}, which is not followed: the key would go there. If you trust "
+                "that address, name it instead"
+            ) from None
+        if isinstance(error, openai.APIConnectionError) and not self.usage.calls:
+            raise JudgeError(f"{self.base_url} cannot be reached: {error.__cause__}; is the server up?") from None
+        self._count(failed=1)
+        if isinstance(error, TimeoutError):
+            if not self.usage.calls and self.usage.failed > self.concurrency:
+                never = f"{self.base_url} answered none of {self.usage.failed} prompts within {self.timeout_s:g} s"
+                raise JudgeError(f"{never}; is the server up, or is timeout_s too short?") from None
+            return Reply(None, f"no answer within {self.timeout_s:g} s")
+        return Reply(None, self._shown(f"{type(error).__name__}: {error}"))
+
+    def _client(self) -> "AsyncOpenAI":
         try:
-            from openai import OpenAI
+            from openai import AsyncOpenAI
+
+            from workbench.evaluation.judges.connection import BoundedClient
         except ModuleNotFoundError as error:
             raise JudgeError(
                 "an endpoint judge needs the openai package: pip install 'representation-workbench[judge]'"
             ) from error
-        key = self._key() or NO_KEY
-        return OpenAI(base_url=self.base_url, api_key=key, timeout=self.timeout_s, max_retries=self.retries)
+        return AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=self._key() or NO_KEY,
+            timeout=self.timeout_s,
+            max_retries=self.retries,
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=BoundedClient(),
+        )
 
     def _key(self) -> str:
         key = os.environ.get(self.key_variable, "").strip()
@@ -176,16 +212,13 @@ class EndpointJudge:
     def _refused(self, error: Exception) -> str:
         state = "is set" if self._key() else "is not set"
         return (
-            f"{self.base_url} refuses to answer as {self.model!r}: {self._without_key(str(error))}. Check base_url, "
+            f"{self.base_url} refuses to answer as {self.model!r}: {self._shown(str(error))}. Check base_url, "
             f"the name of the model, and the key in the environment variable {self.key_variable}, which {state}"
         )
 
-    def _is_absent(self, error: Exception) -> bool:
-        """No connection, and never had one: thousands of prompts need not be tried."""
-        import openai
-
-        lost = isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
-        return lost and not self.usage.calls
+    def _shown(self, text: str) -> str:
+        """What a server says, fit for one line of a message."""
+        return shortened(self._without_key(text), 300)
 
     def _count(self, **more: int) -> None:
         with self._lock:

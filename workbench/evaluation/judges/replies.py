@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.rubric import Reply
-from workbench.runs.files import StorageError, digest, read_json, write_json
+from workbench.runs.files import StorageError, digest, read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ReplyCache:
     def get(self, question: Question) -> Reply | None:
         """The reply to exactly this question, or None. A file that is damaged counts as absent, and is asked again."""
         try:
-            record = read_json(self._path(question))
+            record = read_sealed(self._path(question), "it is asked again")
             return Reply(**record["reply"]) if record["question"] == asdict(question) else None
         except (StorageError, KeyError, TypeError):
             return None
@@ -42,7 +42,7 @@ class ReplyCache:
     def put(self, question: Question, reply: Reply) -> None:
         """Keep a reply, atomically. Raises JudgeError when the folder cannot be written."""
         try:
-            write_json(self._path(question), {"question": asdict(question), "reply": asdict(reply)})
+            write_sealed(self._path(question), {"question": asdict(question), "reply": asdict(reply)})
         except StorageError as error:
             raise JudgeError(f"the judge's cache is not writable: {error}") from error
 

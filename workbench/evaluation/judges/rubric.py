@@ -16,6 +16,7 @@ from itertools import chain
 
 from workbench.evaluation.judges.base import NOTHING, JudgedText, Rating
 from workbench.runs.files import digest
+from workbench.text import shortened
 
 ASPECTS = ("concept", "instruction", "fluency")
 
@@ -128,7 +129,7 @@ def _combined(replies: Sequence[Reply]) -> Rating:
 
 def _value(reply: Reply) -> tuple[float | None, str | None]:
     if reply.text is None:
-        return None, reply.error or "no answer"
+        return None, shortened(reply.error or "no answer", 300)
     try:
         return parse_rating(reply.text), None
     except ValueError as reason:

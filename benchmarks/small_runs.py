@@ -1,0 +1,143 @@
+"""Experiments at a size of seconds, on a tiny model, for the harnesses that interrupt them and damage what they leave.
+
+An experiment enters its command in `COMMANDS`, and is killed by `benchmarks.kills` and damaged by `benchmarks.damage`.
+"""
+
+import os
+import sys
+import time
+import traceback
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tests.evaluation.judges.chat_server import Request, Response, completion, serving
+from tests.experiments.small import write_concepts
+from tests.tiny import tiny_folder
+from workbench.runs.files import digest, file_digest, read_json, write_text
+from workbench.runs.rows import read_rows
+
+COMMANDS = {
+    "comparison": (
+        *("axbench", "--model", "{model}", "--concepts", "{data}", "--judge", "{judge}", "--judge-model", "m"),
+        *("--methods", "diffmean", "random", "probe", "prompt", "--steered", "diffmean", "random", "prompt"),
+        *("--strengths", "0.5", "1.0", "--instructions", "4", "--max-new-tokens", "4", "--neutral", "1"),
+        *("--layers", "1", "--dtype", "float32"),
+    ),
+    "sweep": (
+        *("layer_sweep", "--models", "{model}", "--data", "{data}", "cities", "neg_cities", "--layers", "0"),
+        *("--positions", "mean", "--grid", "0.001", "0.01", "--no-random-model", "--causal-blocks", "0"),
+        *("--dtype", "float32"),
+    ),
+    "training": (
+        *("directions", "--model", "{model}", "--concepts", "{data}", "--method", "reft_r1", "--block", "1"),
+        *("--layer", "1", "--dtype", "float32"),
+    ),
+}
+"""By name, a package of `experiments` and its flags; `{model}`, `{data}` and `{judge}` are filled in."""
+
+
+@dataclass(frozen=True)
+class SmallRuns:
+    """A tiny model, two concepts and a judge, and the commands on them."""
+
+    folder: Path
+    judge: str
+
+    def arguments(self, name: str, root: Path) -> tuple[str, list[str]]:
+        """The package and the flags of a command whose runs are kept under `root`."""
+        package, *flags = COMMANDS[name]
+        places = {"model": self.folder / "tiny", "data": self.folder / "concepts.jsonl", "judge": self.judge}
+        return package, [flag.format(**places) for flag in flags] + ["--root", str(root)]
+
+    def run(self, name: str, root: Path) -> None:
+        """Run a command in this process, or continue it. Raises SystemExit with the line that it ends with."""
+        package, flags = self.arguments(name, root)
+        os.environ |= {"WANDB_MODE": "disabled", "WORKBENCH_CACHE": str(root / "cache")}
+        import_module(f"experiments.{package}").main(flags)
+
+    def start(self, name: str, root: Path) -> int:
+        """Run a command in a process of its own, whose id this returns; what it prints is in `root`/printed.txt."""
+        root.mkdir(parents=True, exist_ok=True)
+        return forked(lambda: self.run(name, root), root / "printed.txt")
+
+
+def small_runs(folder: Path) -> SmallRuns:
+    """Write the model and the concepts into `folder`, and start the judge, which ends with this process."""
+    tiny_folder(folder)
+    write_concepts(folder, "sea", "rain")
+    return SmallRuns(folder, _judge(folder / "judge.txt"))
+
+
+def import_all() -> None:
+    """Import what the commands import, so that processes that are forked need not; call it first.
+
+    A fork has its parent's locks as they are, but not the threads that would release them: so none are started here.
+    """
+    tqdm.monitor_interval = 0
+    for name in ("transformer_lens", "wandb", "openai", *(f"experiments.{one[0]}.stages" for one in COMMANDS.values())):
+        import_module(name)
+
+
+def forked(work: Callable[[], object], printed: Path) -> int:
+    """Do some work in a fork of this process, whose id this returns; what is printed there is added to a file."""
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        with printed.open("a") as file:
+            os.dup2(file.fileno(), sys.stdout.fileno())
+            os.dup2(file.fileno(), sys.stderr.fileno())
+        work()
+        status = 0
+    except SystemExit as ended:
+        print(ended.code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001 (this process must never return to where the other goes on)
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def left_by(root: Path) -> dict[str, str]:
+    """By file, digests of what a finished run leaves: its rows, units and artifacts, but not how long things took."""
+    found = {}
+    for path in root.glob("*/results.json"):
+        found["results"] = digest([asdict(row) for row in read_rows(path) if row.metric != "cost.seconds"])
+    for path in root.glob("*/units/*/unit.json"):
+        unit = read_json(path)
+        value = unit["value"] if unit["file"] is None else file_digest(path.with_name(unit["file"]))
+        found[f"unit {unit['name']}"] = digest([unit["inputs"], value])
+    for path in root.glob("*/artifacts/**/*.safetensors"):
+        found[str(path.relative_to(root))] = file_digest(path)
+    return found
+
+
+def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+    """The names of what is not the same."""
+    return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+
+
+def _judge(note: Path) -> str:
+    """The address of a judge that rates a prompt by its bytes, in a process that ends when this one is gone."""
+    parent = os.getpid()
+
+    def serve() -> None:
+        with serving(_rated) as server:
+            write_text(note, server.base_url)
+            while os.getppid() == parent:
+                time.sleep(0.2)
+
+    forked(serve, note.with_name("printed.txt"))
+    while not note.exists():
+        time.sleep(0.01)
+    return note.read_text()
+
+
+def _rated(request: Request) -> Response:
+    return completion(f"Rating: [[{zlib.crc32(request.prompt.encode()) % 3}]]")

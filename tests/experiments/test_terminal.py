@@ -1,0 +1,177 @@
+"""What a command shows and how it ends: one line for whatever the user can mend, and for Ctrl-C and SIGTERM."""
+
+import logging
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from experiments import EXPERIMENTS
+from experiments.experiment import Experiment
+from experiments.terminal import ends_in_one_line, hushed, routed_logs
+from workbench.runs.run import Run
+
+SEMICOLONS = "concept;category;response;split\nsea;positive;waves;train\n"
+MISTAKES = {
+    "axbench --concepts cooking": "'cooking' is one of the packaged concepts and no set of them; the set is `packaged`",
+    "axbench --concepts cokking": "there is no dataset 'cokking' (did you mean 'cooking'?)",
+    "axbench --concepts no/such/folder": "there is no dataset 'no/such/folder'; give `packaged`",
+    "axbench --concepts semicolons.csv": "semicolons.csv has ';' between its cells; save it with commas",
+    "axbench --concepts .": "metadata",
+    "axbench --layers 40": "smollm2-135m-instruct has no block 40; its 30 blocks are numbered from 0 to 29",
+    "axbench --layers -1": "layers is (-1,); expected numbers at least 0",
+    "axbench --methods diffmeen": "there is no method 'diffmeen' (did you mean 'diffmean'?); the methods are diffmean,",
+    "axbench --methods sft": "sft changes the model's weights",
+    "axbench --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
+    "axbench --instructions 500": "500 instructions a concept: expected 2 to",
+    "axbench --judge embeded": "there is no judge 'embeded'; use 'embedded'",
+    "axbench --judge local:smolm2": "there is no model 'smolm2'",
+    "axbench --model smolm2": "no built-in one (smollm2-135m-instruct, gemma-3-270m), no folder and no .gguf file here",
+    "axbench --model ./no/such": "there is no model './no/such'",
+    "axbench --model nowhere.gguf": "nowhere.gguf does not exist",
+    "axbench --device gpu": "device 'gpu' cannot be used here",
+    "axbench --config nowhere.json": "nowhere.json",
+    "axbench --root file/runs": "file",
+    "directions --layer 40": "has no block 40",
+    "directions --out file/d.safetensors": "file: ",
+    "layer_sweep --layers 40": "has no block 40",
+    "layer_sweep --data citis": "there is no dataset 'citis' (did you mean 'cities'?)",
+    "layer_sweep --models smolm2": "there is no model 'smolm2'",
+    "erasure --methods leice": "there is no eraser 'leice' (did you mean 'leace'?)",
+    "erasure --layer 40": "has no block 40",
+    "erasure --vectors nowhere.txt": "nowhere.txt: No such file or directory",
+    "erasure --vectors file --concepts cooking": "'cooking' is one of the packaged concepts",
+    "linear_hypothesis --pairs nowhere": "'nowhere' is neither `packaged` nor a folder",
+    "linear_hypothesis --contexts nowhere": "'nowhere' is neither `packaged` nor a folder",
+    "linear_hypothesis --model smolm2": "there is no model 'smolm2'",
+    "linear_origins --steps 30": "steps is 30; expected a multiple of 20",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_before_any_model_is_loaded(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+    for kind in (AutoModel, AutoModelForCausalLM, AutoTokenizer):
+        monkeypatch.setattr(kind, "from_pretrained", lambda *_, **__: pytest.fail("something was loaded"))
+    monkeypatch.chdir(tmp_path)
+    Path("semicolons.csv").write_text(SEMICOLONS)
+    Path("file").write_text("no folder, and no word vectors")
+    name, *flags = mistake.split()
+    with pytest.raises(SystemExit) as ended:
+        EXPERIMENTS[name].resolve().main(["--preset", "smoke", *flags])
+    line = str(ended.value.code)
+    assert line.startswith("error: ")
+    assert MISTAKES[mistake] in line
+    assert "\n" not in line
+    assert not list(tmp_path.glob("runs/*/wandb"))
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_one_line_and_afterwards_signals_are_as_before(stop: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, ends_in_one_line():
+        signal.raise_signal(stop)
+    assert ended.value.code == "stopped; the same command goes on from here"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_nobody_expects_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError), ends_in_one_line():
+        raise KeyError("a fault of ours")
+
+
+SLOW = """
+import shutil, signal, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from experiments.experiment import Experiment
+from workbench.runs.files import replacing
+
+@dataclass(frozen=True)
+class Config:
+    "Waits."
+
+def stages(config, run):
+    run.unit("one", {}, lambda: 1)
+    if sys.argv[2] == "vanish":
+        shutil.rmtree(run.folder)
+        run.unit("two", {}, lambda: 2)
+        return []
+    with replacing(run.folder / "half") as scratch:
+        scratch.write_text("half")
+        print("ready", flush=True)
+        time.sleep(60)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background passes on that it is ignored
+Experiment("slow", Config, {"default": Config()}, stages).main(["--root", sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_notes_it_and_leaves_no_scratch(stop: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW, str(tmp_path), "wait"]
+    at_work = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert at_work.stdout is not None
+    assert at_work.stdout.readline() == "ready\n"
+    at_work.send_signal(stop)
+    said = at_work.communicate(timeout=60)[1]
+    assert (at_work.returncode, said.splitlines()) == (1, ["stopped; the same command goes on from here"])
+    (folder,) = tmp_path.iterdir()
+    assert Run.load(folder).state == "interrupted"
+    assert not list(folder.rglob(".scratch-*"))
+    assert "KeyboardInterrupt" in (folder / "log.txt").read_text()
+
+
+def test_a_run_whose_folder_vanishes_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW, str(tmp_path), "vanish"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert "is gone, or was emptied, while its run was at work; the same command begins it anew" in line
+
+
+@dataclass(frozen=True)
+class Settings:
+    """None."""
+
+
+def chatter() -> None:
+    """What libraries say: on their own handler, by the warnings module, and through the root logger; and we."""
+    library = logging.getLogger("somelibrary")
+    library.addHandler(logging.StreamHandler())
+    library.propagate = False
+    with routed_logs():
+        library.warning("their weights")
+        warnings.warn("their deprecation", stacklevel=1)
+        logging.getLogger("other.part").warning("their advice")
+        logging.getLogger("workbench.models").warning("our warning")
+    assert not library.propagate
+    library.handlers.clear()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("verbose", [False, True])
+def test_libraries_speak_in_the_log_and_on_the_terminal_if_asked(
+    verbose: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    handlers = logging.getLogger().handlers[:]
+
+    def stages(config: object, run: Run) -> list[Path]:
+        chatter()
+        return []
+
+    with hushed(verbose):
+        folder = Experiment("loud", Settings, {}, stages).run(Settings(), tmp_path)
+    shown, log = capfd.readouterr().err, (folder / "log.txt").read_text()
+    for line in ("their weights", "UserWarning: their deprecation", "their advice"):
+        assert (line in shown) == verbose
+        assert log.count(line) == 1
+    assert shown.count("our warning") == log.count("our warning") == 1
+    assert logging.getLogger().handlers == handlers
