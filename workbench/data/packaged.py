@@ -1,34 +1,38 @@
-"""The concept set that comes with the package: ten concepts over text, code and mathematics, with hard negatives."""
+"""The concept set that comes with the package: thirty concepts in text, code and mathematics, with hard negatives."""
 
 import json
-from collections import Counter
+from collections import defaultdict
 from dataclasses import replace
 from importlib.resources import files
+from itertools import chain, islice
 from typing import Any
 
 from workbench.data.cells import json_lines
 from workbench.data.dataset import Dataset
-from workbench.data.items import CATEGORIES, Item, Label, Split, Target
+from workbench.data.items import CATEGORIES, FITTED, Item, Label, Split, Target
 from workbench.data.rows import Row, assemble
 from workbench.models.conversation import Conversation
 from workbench.runs.files import digest
 
 _DATA = files("workbench.data").joinpath("texts")
 
-
 OTHERS = 5
-"""Other concepts' positives among a concept's negatives, in train and validation, to each neutral text."""
+"""Positives of other concepts to each neutral text, among a concept's negatives in train and validation.
+
+Fixed, so that a concept's task stays as hard as it is when others are added."""
 
 
 def packaged() -> Dataset:
     """The packaged set, read anew at each call.
 
     A concept has 36 positives in train, 8 in validation and 18 in evaluation, and 8 hard negatives in evaluation. 120
-    neutral texts are shared by all, but for the few that carry a concept and are no negatives of it. In train and
-    validation a concept's negatives are the neutral texts of its genre and positives of the other concepts there, in a
-    fixed proportion, so that what all positives share (a theme woven into an answer) is not taken for the concept. In
-    evaluation they are the neutral texts of every genre, as AxBench mixes them (arXiv:2501.17148, section 3).
-    `texts/README.md` says how the set was written.
+    neutral texts are shared by all concepts. In train and validation a concept's negatives are the neutral texts of its
+    genre, but for those that carry it, and OTHERS times as many positives of the other concepts there: without these,
+    what all positives share (a theme woven into an answer) would be taken for the concept. In evaluation they are 36
+    neutral texts of every genre, which carry none of the thirty, as AxBench mixes them (arXiv:2501.17148, section 3).
+
+    A concept's labels are the same whichever concepts `Dataset.select` keeps. A concept that is added to the package
+    changes which texts its genre's negatives are, not how many. `texts/README.md` says how the set was written.
     """
     instructions = {record["id"]: record for _, record in _read("instructions.jsonl")}
     targets = [
@@ -70,24 +74,21 @@ def _negative_of(record: Any, instructions: dict[str, dict[str, Any]], targets: 
 def _drawn(targets: list[Target], written: list[Row], neutral: list[Row]) -> list[dict[int, Label]]:
     """Of which concepts each text that was written for another one is a negative: OTHERS to each neutral text.
 
-    All other concepts of the genre give the same number, to within one; a digest decides which texts.
+    The other concepts of the genre take turns, so that each gives the same number, to within one; a digest decides
+    which of its texts, and who comes first.
     """
     labels: list[dict[int, Label]] = [{} for _ in written]
+    texts: dict[tuple[int, Split], list[int]] = defaultdict(list)
+    for number, row in enumerate(written):
+        for k in row.labels:
+            texts[k, row.split].append(number)
     for k, target in enumerate(targets):
-        for split in ("train", "validation"):
+        others = [j for j, other in enumerate(targets) if other.genre == target.genre and j != k]
+        for split in FITTED:
             wanted = OTHERS * sum(row.split == split and k in row.labels for row in neutral)
-            pool = [
-                (digest([target.name, row.where]), other, number)
-                for number, row in enumerate(written)
-                for other in row.labels
-                if row.split == split and other != k and targets[other].genre == target.genre
-            ]
-            turn: Counter[int] = Counter()
-            in_turns = []
-            for code, other, number in sorted(pool):
-                in_turns.append((turn[other], code, number))
-                turn[other] += 1
-            for *_, number in sorted(in_turns)[:wanted]:
+            drawn = [sorted((digest([target.name, written[n].where]), n) for n in texts[j, split]) for j in others]
+            turns = chain.from_iterable(sorted(turn) for turn in zip(*drawn, strict=True))
+            for _, number in islice(turns, wanted):
                 labels[number][k] = Label.NEGATIVE
     return labels
 
