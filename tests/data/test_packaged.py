@@ -78,7 +78,7 @@ def test_five_texts_of_other_concepts_stand_by_each_neutral_one_however_many_con
     for split in ("train", "validation"):
         rows = data.rows(concept, split, Label.NEGATIVE)
         assert {data.items[row].genre for row in rows} == {genre}
-        others = Counter(owners[row] for row in rows)
+        others = Counter(owners[rows].tolist())
         n_neutral = others.pop(-1)
         assert sum(others.values()) == OTHERS * n_neutral
         assert len(others) == sum(target.genre == genre for target in data.targets) - 1
