@@ -136,7 +136,7 @@ class ExecutionOptions(RunOptions):
 
 
 ABOUT = {
-    "default": "the quick methods on ten packaged concepts; nine minutes on two cores",
+    "default": "the quick methods on thirty packaged concepts; nine minutes on two cores",
     "smoke": "two concepts and few answers, to see that it runs; a minute",
     "paper": "every method of AxBench's tables but SAEs and SFT; over an hour",
     "full": "the same at AxBench's own lengths and strengths with three seeds; most of a day, or a GPU",

@@ -40,7 +40,7 @@ class OutputOptions(RunOptions):
 
 
 ABOUT = {
-    "default": "ten packaged concepts; under a minute on two cores",
+    "default": "thirty packaged concepts; under a minute on two cores",
     "smoke": "four concepts, to see that it runs; half a minute",
 }
 """What each preset is for and how long it takes."""

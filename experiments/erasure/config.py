@@ -40,7 +40,7 @@ class Config(LayerOptions):
 
 
 ABOUT = {
-    "default": "ten packaged concepts and word vectors; four minutes on two cores",
+    "default": "thirty packaged concepts and word vectors; four minutes on two cores",
     "smoke": "two concepts, to see that it runs; half a minute",
 }
 """What each preset is for and how long it takes."""

@@ -55,8 +55,8 @@ class Config:
 
 
 ABOUT = {
-    "default": "ten concepts and twelve families of statements at every layer; a quarter of an hour on two cores",
-    "packaged": "the ten concepts alone, without the random model; two minutes",
+    "default": "thirty concepts and twelve families of statements at every layer; a quarter of an hour on two cores",
+    "packaged": "the thirty concepts alone, without the random model; two minutes",
     "smoke": "two concepts and one family at three layers, to see that it runs; three minutes",
 }
 """What each preset is for and how long it takes."""
