@@ -15,10 +15,11 @@ def arguments(about: str) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="how often each contestant runs")
     parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
     parser.add_argument("--dtype", nargs="*", default=["bfloat16", "float32"])
+    parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     if chosen.smoke:
         chosen.rounds, chosen.dtype = 1, ["float32"]
-    torch.set_num_threads(2)
+    torch.set_num_threads(chosen.threads)
     return chosen
 
 
