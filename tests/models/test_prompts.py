@@ -39,8 +39,8 @@ def normal(seed: int, width: int = 32) -> Tensor:
 
 
 def add(layer: int, seed: int, *, stream: str = "resid_post", positions: Positions = ALL, **options: Any) -> Add:
-    return Add(site=Site(layer, stream), direction=normal(seed, 8 if "part" in options else 32), strength=3.0,
-               positions=positions, **options)  # fmt: skip
+    direction = normal(seed, 8 if "part" in options else 32)
+    return Add(site=Site(layer, stream), direction=direction, strength=3.0, positions=positions, **options)
 
 
 GATE = Gate(site=Site(1), direction=normal(9), threshold=0.0)
@@ -56,8 +56,13 @@ EDITS: dict[str, list[list[Edit]]] = {
     "a part": [[add(1, seed, part=Part("coordinate", tuple(range(seed, seed + 8))))] for seed in range(6)],
     "gated": [[add(2, seed, gate=GATE)] for seed in range(6)],
     "several layers": [
-        [], [add(2, 1)], [add(1, 2), add(2, 3)], [add(2, 4, gate=GATE)], [], [add(1, 5, positions=Positions("prompt"))],
-    ],  # fmt: skip
+        [],
+        [add(2, 1)],
+        [add(1, 2), add(2, 3)],
+        [add(2, 4, gate=GATE)],
+        [],
+        [add(1, 5, positions=Positions("prompt"))],
+    ],
 }
 
 

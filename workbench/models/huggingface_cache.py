@@ -59,7 +59,7 @@ class KeyValueLayer(DynamicLayer):
         return self.used
 
     @property
-    def used(self) -> tuple[Float[Tensor, "row head pos d_head"], Float[Tensor, "row head pos d_head"]]:
+    def used(self) -> tuple[Float[Tensor, "row head pos d_key"], Float[Tensor, "row head pos d_value"]]:
         """Keys and values of the columns in use."""
         assert self.keys is not None
         assert self.values is not None
