@@ -18,7 +18,10 @@ from workbench.models.stacking import per_row
 from workbench.models.tokens import Row, Tokens
 
 TEXTS = ["hello", "hi there you", "hello", "a much longer text than the others", "hi there you", "hello"]
-CLOSE = {"atol": 1e-10, "rtol": 0.0}
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -82,7 +85,7 @@ def test_rows_that_share_are_continued_as_each_alone(exact: Model, case: str) ->
     for _ in range(3):
         assert running.logits is not None
         for row, own, logits in zip(grown, edits, running.logits, strict=True):
-            torch.testing.assert_close(logits, alone(exact, row, own), **CLOSE)
+            close(logits, alone(exact, row, own))
         chosen = running.logits.argmax(1)
         grown = [
             Row((*row.ids, token), row.prefix, row.response) for row, token in zip(grown, chosen.tolist(), strict=True)
@@ -133,4 +136,4 @@ def test_the_order_of_rows_and_who_is_beside_them_change_nothing(exact: Model) -
         moved = start(exact, prompts[order]).logits
     assert logits is not None
     assert moved is not None
-    torch.testing.assert_close(moved, logits[order], **CLOSE)
+    close(moved, logits[order])

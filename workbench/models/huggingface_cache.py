@@ -87,7 +87,7 @@ class HuggingFaceCache:
     def of_keys(cls, config: Any) -> "HuggingFaceCache":
         """An empty one for a network that keeps keys and values only."""
         inner = DynamicCache(config=config)
-        inner.layers = [KeyValueLayer() for _ in inner.layers]
+        inner.layers[:] = [KeyValueLayer() for _ in inner.layers]
         return cls(inner)
 
     def select(self, rows: Int[Tensor, "kept"]) -> None:
@@ -125,7 +125,7 @@ class HuggingFaceCache:
 
     def shared(self) -> "HuggingFaceCache | None":
         """Only a cache of keys and values in every layer can be shared."""
-        return HuggingFaceCache(_Kept(self._layers)) if self.of_keys_only else None
+        return HuggingFaceCache(_Kept([*self._layers])) if self.of_keys_only else None
 
     @property
     def of_keys_only(self) -> bool:
@@ -138,13 +138,13 @@ class HuggingFaceCache:
 
 
 def _with_room(
-    old: Float[Tensor, "..."], new: Float[Tensor, "row head pos d_head"], start: int, end: int
+    old: Tensor | None, new: Float[Tensor, "row head pos d_head"], start: int, end: int
 ) -> Float[Tensor, "row head room d_head"]:
-    """The array that holds `start` columns, or a wider copy if it has no room for columns up to `end`."""
-    if old.ndim == 4 and old.shape[2] >= end:
+    """The array that holds `start` columns, if any, or a wider copy if it has no room for columns up to `end`."""
+    if old is not None and old.ndim == 4 and old.shape[2] >= end:
         return old
     room = new.new_empty(*new.shape[:2], -(-end // ROOM) * ROOM, new.shape[3])
-    if start:
+    if old is not None and start:
         room[:, :, :start] = old[:, :, :start]
     return room
 
