@@ -59,7 +59,7 @@ def bridge(model: Model, prompts: Tokens, direction: torch.Tensor, new: int) -> 
         model.bridge.generate(padded.ids, max_new_tokens=new, do_sample=False, stop_at_eos=False, verbose=False)
 
 
-def compare(model: Model, n_rows: int, sampling: Sampling, rounds: int) -> None:
+def compare(model: Model, n_rows: int, sampling: Sampling, rounds: int, *, cpu: bool) -> None:
     """All contestants on the same prompts, the packaged instructions in turn, every row to the same length."""
     # No row may end early, or the contestants would not do the same work.
     model.module.generation_config.eos_token_id = None
@@ -73,7 +73,7 @@ def compare(model: Model, n_rows: int, sampling: Sampling, rounds: int) -> None:
     }
     if sampling.temperature == 0 and n_rows <= 32:
         contestants["TransformerLens bridge.generate"] = lambda: bridge(model, prompts, directions[0], new)
-    times = race(contestants, rounds)
+    times = race(contestants, rounds, cpu=cpu)
     how = "greedily" if sampling.temperature == 0 else f"sampled from {sampling.top_p:.0%}"
     title = f"generate {n_rows} x {new} tokens {how}, {len(set(prompts))} prompts, {model.dtype}"
     table(title, times, n_rows * new, "tokens", next(iter(contestants)))
@@ -85,8 +85,8 @@ def main() -> None:
     for dtype in chosen.dtype:
         model = load(dtype=dtype)
         for n_rows in sizes:
-            compare(model, n_rows, Sampling(new, TEMPERATURE, TOP_P), chosen.rounds)
-            compare(model, n_rows, Sampling(new), chosen.rounds)
+            compare(model, n_rows, Sampling(new, TEMPERATURE, TOP_P), chosen.rounds, cpu=chosen.cpu)
+            compare(model, n_rows, Sampling(new), chosen.rounds, cpu=chosen.cpu)
 
 
 if __name__ == "__main__":
