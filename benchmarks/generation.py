@@ -1,6 +1,6 @@
 """Steered generation: ours with another direction in each row, Hugging Face with one hook, and TransformerLens' bridge.
 
-python -m benchmarks.generation
+python -m benchmarks.generation --threads 1
 """
 
 from typing import Any
@@ -8,38 +8,39 @@ from typing import Any
 import torch
 
 from benchmarks.timing import arguments, race, table
+from workbench.data.packaged import packaged
 from workbench.models.edits import Add
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.tokens import Tokens
 
-PROMPTS = [
-    "Tell me a story about a lighthouse.",
-    "Why is the sky blue?",
-    "How do I plan a party for ten?",
-    "What is money?",
-]
+TEMPERATURE, TOP_P = 1.0, 0.95
 
 
-def ours(model: Model, prompts: Tokens, directions: torch.Tensor, new: int) -> None:
+def ours(model: Model, prompts: Tokens, directions: torch.Tensor, sampling: Sampling) -> None:
     """Each row is moved along its own direction, at its own strength."""
     strength = torch.linspace(0.5, 1.5, len(prompts))
     edit = Add(site=model.site(), direction=directions, strength=strength)
-    found = model.generate(prompts, edits=edit, sampling=Sampling(max_new_tokens=new), batch_size=len(prompts))
-    assert len(found) == len(prompts)
+    generations = model.generate(prompts, edits=edit, sampling=sampling, batch_size=len(prompts))
+    assert len(generations) == len(prompts)
 
 
 @torch.no_grad()
-def hugging_face(model: Model, prompts: Tokens, direction: torch.Tensor, new: int) -> None:
-    """`generate` with one hook that adds one direction to every row."""
+def hugging_face(
+    model: Model, prompts: Tokens, direction: torch.Tensor, new: int, sampling: Sampling | None = None
+) -> None:
+    """`generate` with one hook that adds one direction to every row; greedily unless there is a `sampling`."""
     layer = model.module.model.layers[model.site().layer]
     moved = direction.to(model.dtype)
     handle = layer.register_forward_hook(lambda _module, _args, output: output + moved)
     padded = prompts.pad("left")
+    chosen: dict[str, Any] = {"do_sample": False}
+    if sampling is not None and sampling.temperature > 0:
+        chosen = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     try:
         model.module.generate(
-            padded.ids, attention_mask=padded.mask.long(), max_new_tokens=new, do_sample=False, pad_token_id=0
+            padded.ids, attention_mask=padded.mask.long(), max_new_tokens=new, pad_token_id=0, **chosen
         )
     finally:
         handle.remove()
@@ -58,27 +59,34 @@ def bridge(model: Model, prompts: Tokens, direction: torch.Tensor, new: int) -> 
         model.bridge.generate(padded.ids, max_new_tokens=new, do_sample=False, stop_at_eos=False, verbose=False)
 
 
-def compare(model: Model, n_rows: int, new: int, rounds: int) -> None:
-    """All contestants on the same prompts, every row to the same length."""
+def compare(model: Model, n_rows: int, sampling: Sampling, rounds: int, *, cpu: bool) -> None:
+    """All contestants on the same prompts, the packaged instructions in turn, every row to the same length."""
     # No row may end early, or the contestants would not do the same work.
     model.module.generation_config.eos_token_id = None
     model.tokenizer.eos_token = None
-    prompts = model.tokenize([PROMPTS[row % len(PROMPTS)] for row in range(n_rows)], chat=True)
+    instructions, new = packaged().instructions, sampling.max_new_tokens
+    prompts = model.tokenize([instructions[row % len(instructions)] for row in range(n_rows)], chat=True)
     directions = torch.randn(n_rows, model.d_model, generator=torch.Generator().manual_seed(0))
     contestants = {
-        "workbench, a direction for each row": lambda: ours(model, prompts, directions, new),
-        "Hugging Face generate, one hook": lambda: hugging_face(model, prompts, directions[0], new),
-        "TransformerLens bridge.generate": lambda: bridge(model, prompts, directions[0], new),
+        "workbench, a direction for each row": lambda: ours(model, prompts, directions, sampling),
+        "Hugging Face generate, one hook": lambda: hugging_face(model, prompts, directions[0], new, sampling),
     }
-    times = race(contestants, rounds)
-    table(f"generate {n_rows} x {new} tokens, {model.dtype}", times, n_rows * new, "tokens", next(iter(contestants)))
+    if sampling.temperature == 0 and n_rows <= 32:
+        contestants["TransformerLens bridge.generate"] = lambda: bridge(model, prompts, directions[0], new)
+    times = race(contestants, rounds, cpu=cpu)
+    how = "greedily" if sampling.temperature == 0 else f"sampled from {sampling.top_p:.0%}"
+    title = f"generate {n_rows} x {new} tokens {how}, {len(set(prompts))} prompts, {model.dtype}"
+    table(title, times, n_rows * new, "tokens", next(iter(contestants)))
 
 
 def main() -> None:
     chosen = arguments(__doc__ or "")
-    n_rows, new = (2, 2) if chosen.smoke else (32, 32)
+    sizes, new = ((2,), 2) if chosen.smoke else ((128, 32), 40)
     for dtype in chosen.dtype:
-        compare(load(dtype=dtype), n_rows, new, chosen.rounds)
+        model = load(dtype=dtype)
+        for n_rows in sizes:
+            compare(model, n_rows, Sampling(new, TEMPERATURE, TOP_P), chosen.rounds, cpu=chosen.cpu)
+            compare(model, n_rows, Sampling(new), chosen.rounds, cpu=chosen.cpu)
 
 
 if __name__ == "__main__":

@@ -15,22 +15,25 @@ def arguments(about: str) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="how often each contestant runs")
     parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
     parser.add_argument("--dtype", nargs="*", default=["bfloat16", "float32"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu", action="store_true", help="count CPU seconds: for ratios on a machine that is shared")
     chosen = parser.parse_args()
     if chosen.smoke:
         chosen.rounds, chosen.dtype = 1, ["float32"]
-    torch.set_num_threads(2)
+    torch.set_num_threads(chosen.threads)
     return chosen
 
 
-def race(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each contestant over `rounds`, after one round to warm up."""
+def race(contestants: Mapping[str, Callable[[], object]], rounds: int, *, cpu: bool = False) -> dict[str, float]:
+    """Median seconds of each contestant over `rounds`, of the clock or the CPU, after one round to warm up."""
+    clock = time.process_time if cpu else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
         for name, run in contestants.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if turn or rounds == 1:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -254,6 +254,25 @@ def test_equally_likely_tokens_are_chosen_alike_beside_any_other_row() -> None:
         assert len(alone[:, at].unique()) > 3
 
 
+def chosen_in_float64(logits: Tensor, sampling: Sampling, draw: float) -> int:
+    """By the definition: the whole vocabulary sorted, the cumulative distribution over what is kept."""
+    probabilities = (logits.double() / sampling.temperature).softmax(0)
+    cut = probabilities.sort(descending=True).values[min(needed(probabilities, sampling.top_p), len(logits)) - 1]
+    total = probabilities.where(probabilities >= cut, 0).cumsum(0)
+    return int((total <= draw * total[-1]).sum())
+
+
+@pytest.mark.parametrize("size", [4096, 5000])
+@pytest.mark.parametrize("top_p", [0.5, 0.95, 1.0])
+def test_the_token_is_that_of_the_whole_distribution_in_float64(size: int, top_p: float) -> None:
+    """Rows that need a few tokens, some hundred, a thousand and nearly all; in bfloat16 many are equally likely."""
+    scales = torch.tensor([8.0, 3.0, 2.0, 1.0, 0.1]).repeat(8)[:, None]
+    logits, sampling = (scales * normal(40, size, seed=3)).bfloat16(), Sampling(temperature=0.9, top_p=top_p)
+    draws = torch.rand(40, generator=torch.Generator().manual_seed(4))
+    expected = [chosen_in_float64(row, sampling, draw) for row, draw in zip(logits, draws.tolist(), strict=True)]
+    assert choose(logits, sampling, draws).tolist() == expected
+
+
 @pytest.mark.parametrize("draw", [0.0, 1 - 2**-24])
 @pytest.mark.parametrize("top_p", [1.0, 0.9])
 def test_tokens_without_probability_are_never_chosen(draw: float, top_p: float) -> None:

@@ -56,6 +56,20 @@ class Cache(Protocol):
         """Keep these rows only, in place."""
         ...
 
+    def rewind(self, n_columns: int) -> None:
+        """Let what runs next go behind the first columns, of any blocks; of keys and values only.
+
+        Blocks that have run further columns keep them until they run others there.
+        """
+        ...
+
+    def shift(self, by: Int[Tensor, "row"]) -> None:
+        """Move each row to the right by some columns; of keys and values only.
+
+        Its last columns are lost, and nobody may attend to the first ones.
+        """
+        ...
+
     def join(self, other: "Cache", n_columns: int) -> None:
         """Put the rows of another cache of the same network behind these, in place.
 
@@ -160,6 +174,10 @@ class Backend(Protocol):
         recurrent states is continued by one column at a time, else ValueError. No cache is kept where `Facts.cache` is
         "none".
         """
+        ...
+
+    def empty_cache(self) -> Cache:
+        """A cache that has seen nothing. Raises ValueError unless `Facts.cache` is "keys"."""
         ...
 
     def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> AbstractContextManager[None]:

@@ -97,6 +97,8 @@ class HuggingFaceBackend:
         """Padding is masked, and positions count from each row's start."""
         attended, n_columns = layout.mask if attended is None else attended, layout.ids.shape[1]
         options: dict[str, Any] = {} if n_logits is None else {"logits_to_keep": n_logits}
+        if cache is None and keep_cache and self._cache_kind == "keys":
+            cache = self.empty_cache()
         if cache is not None:
             assert isinstance(cache, HuggingFaceCache)
             if n_columns > 1 and not cache.of_keys_only:
@@ -116,6 +118,12 @@ class HuggingFaceBackend:
             )
         made = getattr(found, self._cache_name, None)
         return Output(found.logits, None if made is None else HuggingFaceCache(made))
+
+    def empty_cache(self) -> HuggingFaceCache:
+        """See `Backend.empty_cache`."""
+        if self._cache_kind != "keys":
+            raise ValueError(f"{type(self.module).__name__} keeps other states than keys and values")
+        return HuggingFaceCache.of_keys(self.module.config)
 
     @cached_property
     def _cache_name(self) -> str:
@@ -319,7 +327,8 @@ class _Stored(nn.Module):
         (block,) = self.replaced
         if type(block) not in self.forms:
             with torch.no_grad():
-                made = block.forward(hidden, *args, **options)
+                # on copies, as a block may write what it makes into a cache among them
+                made = block.forward(hidden, *copy.deepcopy(args), **copy.deepcopy(options))
             self.forms[type(block)] = None if isinstance(made, Tensor) else len(made)
         states, n_things = hidden if self.states is None else self.states, self.forms[type(block)]
         return states if n_things is None else (states, *[None] * (n_things - 1))

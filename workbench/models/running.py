@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.models.backend import Cache
 from workbench.models.core import Core
 from workbench.models.positions import Layout
+from workbench.models.prompts import run_prompts
 from workbench.models.tokens import Tokens
 
 
@@ -30,6 +31,9 @@ class RunningRows:
     @classmethod
     def start(cls, model: Core, prompts: Tokens) -> "RunningRows":
         """Run prompts under the edits in force."""
+        if model.backend.facts().cache == "keys":
+            layout, cache, logits = run_prompts(model, prompts)
+            return cls(layout, layout.mask, cache, logits)
         layout = Layout.of(prompts, list(range(len(prompts))), "left", growing=True).to(model.device)
         output = model.forward(layout, attended=layout.mask, keep_cache=True, n_logits=1)
         return cls(layout, layout.mask, output.cache, output.logits[:, -1])

@@ -55,10 +55,22 @@ NO_TOKEN = -1
 GREEDY = Sampling()
 """64 tokens, the likeliest one each time."""
 
+ROWS = 32
+"""Rows whose probabilities are in memory together: those of more do not stay in a CPU's cache."""
+WIDTHS = (128, 1024)
+"""How many of the likeliest tokens are looked at first, and then, before the whole vocabulary is."""
+GROUP = 16
+"""Tokens of which only the likeliest is looked at first."""
+
 
 def choose(logits: Float[Tensor, "row vocab"], sampling: Sampling, draw: Float[Tensor, "row"]) -> Int[Tensor, "row"]:
     """The next token of each row, by inverting the cumulative distribution at the row's own uniform number; NO_TOKEN
     for a row whose logits are no distribution."""
+    parts = zip(logits.split(ROWS), draw.split(ROWS), strict=True)
+    return torch.cat([_choose(part, sampling, mine) for part, mine in parts])
+
+
+def _choose(logits: Float[Tensor, "row vocab"], sampling: Sampling, draw: Float[Tensor, "row"]) -> Int[Tensor, "row"]:
     logits = logits.float()  # in bfloat16, argmax alone takes a twentieth of a step on a CPU
     if sampling.temperature == 0:
         top, chosen = logits.max(-1)
@@ -66,12 +78,8 @@ def choose(logits: Float[Tensor, "row vocab"], sampling: Sampling, draw: Float[T
     probabilities = (logits / sampling.temperature).softmax(-1)
     broken = probabilities[:, 0].isnan()
     if bool(broken.any()):
-        probabilities = probabilities.masked_fill(broken[:, None], 1 / probabilities.shape[-1])
-    if sampling.top_p == 1:
-        chosen = _at(probabilities, draw)
-    else:
-        probabilities, ids = _nucleus(probabilities, sampling.top_p)
-        chosen = ids.gather(1, _at(probabilities, draw)[:, None])[:, 0]
+        probabilities[broken] = 1 / probabilities.shape[-1]
+    chosen = _at(probabilities, draw) if sampling.top_p == 1 else _in_nucleus(probabilities, sampling.top_p, draw)
     return chosen.masked_fill(broken, NO_TOKEN)
 
 
@@ -82,24 +90,59 @@ def _at(probabilities: Float[Tensor, "row item"], draw: Float[Tensor, "row"]) ->
     return place[:, 0].clamp(max=probabilities.shape[-1] - 1)
 
 
-def _nucleus(probabilities: Float[Tensor, "row vocab"], mass: float) -> tuple[Tensor, Tensor]:
-    """The likeliest tokens of each row that together hold `mass`, others at 0, and their ids, in ascending order.
+def _in_nucleus(
+    probabilities: Float[Tensor, "row vocab"], mass: float, draw: Float[Tensor, "row"]
+) -> Int[Tensor, "row"]:
+    """The token at `draw` among the likeliest ones of each row that together hold `mass`, in the order of their ids.
 
-    Tokens as likely as the last one are all kept: which of them comes first would depend on the other rows. Sorting
-    the whole vocabulary at every step costs more than the model; 256 tokens nearly always suffice.
+    Tokens as likely as the last one are all kept: which of them comes first would depend on the other rows. Sorting the
+    whole vocabulary at every step costs more than the model; a row looks at more tokens only if it needs them.
     """
-    top, ids = probabilities.topk(min(256, probabilities.shape[-1]))
-    cut = _cut(top, mass)
-    if bool((cut > top[:, -1:]).all()):
-        ids, at = ids.sort(-1)
-        top = top.gather(-1, at)
-        return top.masked_fill(top < cut, 0), ids
-    cut = _cut(probabilities.sort(-1, descending=True).values, mass)
-    ids = torch.arange(probabilities.shape[-1], device=probabilities.device).expand_as(probabilities)
-    return probabilities.masked_fill(probabilities < cut, 0), ids
+    chosen = torch.zeros(len(probabilities), dtype=torch.long, device=probabilities.device)
+    waiting = torch.arange(len(probabilities), device=probabilities.device)
+    for count in (count for count in WIDTHS if count < probabilities.shape[-1]):
+        top, ids = _likeliest(probabilities[waiting], count)
+        total = top.cumsum(-1, dtype=torch.float64)
+        needed = (total - top < mass).sum(-1, keepdim=True)
+        cut = top.gather(-1, needed - 1)
+        complete = (cut > top[:, -1:])[:, 0]
+        ids, order = ids[complete].sort(-1)
+        kept = top.masked_fill(top < cut, 0)[complete].gather(-1, order)
+        rows, waiting = waiting[complete], waiting[~complete]
+        chosen[rows] = ids.gather(-1, _at(kept, draw[rows])[:, None])[:, 0]
+        if not len(waiting):
+            return chosen
+    wide = probabilities[waiting]
+    chosen[waiting] = _at(wide.masked_fill(wide < _cut(wide, mass), 0), draw[waiting])
+    return chosen
 
 
-def _cut(descending: Float[Tensor, "row item"], mass: float) -> Float[Tensor, "row 1"]:
-    """The smallest of the first probabilities of each row that together hold `mass`; the last one if none do."""
-    needed = (descending.cumsum(-1) - descending < mass).sum(-1, keepdim=True)
-    return descending.gather(-1, needed - 1)
+def _cut(probabilities: Float[Tensor, "row vocab"], mass: float) -> Float[Tensor, "row 1"]:
+    """The largest number such that the probabilities of each row from it on hold `mass`; the smallest one if none do.
+
+    By bisection of the bits of float32, whose order is that of the positive numbers.
+    """
+    high = probabilities.amax(-1, keepdim=True).view(torch.int32) + 1
+    low = torch.zeros_like(high)
+    for _ in range(31):
+        middle = (low + high) // 2
+        holds = torch.where(probabilities >= middle.view(torch.float32), probabilities, 0).sum(-1, keepdim=True) >= mass
+        low, high = torch.where(holds, middle, low), torch.where(holds, high, middle)
+    return low.view(torch.float32)
+
+
+def _likeliest(
+    probabilities: Float[Tensor, "row vocab"], count: int
+) -> tuple[Float[Tensor, "row count"], Int[Tensor, "row count"]]:
+    """The largest probabilities of each row in descending order, and their ids.
+
+    They lie in the `count` groups of tokens with the largest maxima, so the others need not be looked through.
+    """
+    n_groups = probabilities.shape[-1] // GROUP
+    if n_groups < 2 * count or probabilities.shape[-1] % GROUP:
+        return probabilities.topk(count)
+    groups = probabilities.view(-1, GROUP, n_groups)  # a group's tokens are n_groups apart, which reads faster
+    group = groups.amax(1).topk(count, sorted=False).indices[:, None].expand(-1, GROUP, -1)
+    ids = group + n_groups * torch.arange(GROUP, device=group.device)[:, None]
+    top, at = groups.gather(2, group).flatten(1).topk(count)
+    return top, ids.flatten(1).gather(1, at)

@@ -1,6 +1,6 @@
 """Forward passes with gradients: only the blocks above stored states, only the tokens behind a shared prefix."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
@@ -56,10 +56,8 @@ class SharedPrefixCache:
         It ends in front of the first token that an edit in force looks at, as edits may differ from row to row; and
         none may act there later.
         """
-        columns = zip(*(row.ids for row in tokens), strict=False)
-        free = min([at_most, *(_first_edited(edit, tokens) for edit in model.edits)])
-        shared = takewhile(lambda column: len(set(column)) == 1, islice(columns, free))
-        ids = tuple(column[0] for column in shared)
+        whole = Layout.of(tokens, list(range(len(tokens))))
+        ids = common_beginning(tokens, min(at_most, first_edited(model.edits, whole)))
         if not ids:
             return cls()
         layout = Layout.of(Tokens((Row(ids),)), [0]).to(model.device)
@@ -77,9 +75,17 @@ class SharedPrefixCache:
         return {"attended": torch.cat([mask.new_ones(len(mask), self.length), mask], 1), "cache": self.cache}
 
 
-def _first_edited(edit: Edit, tokens: Tokens) -> int:
-    columns = edit.looks_at(Layout.of(tokens, list(range(len(tokens))))).any(0).nonzero()
-    return int(columns[0]) if len(columns) else max(tokens.lengths)
+def common_beginning(tokens: Tokens, at_most: int) -> tuple[int, ...]:
+    """The first tokens of all rows, as far as they are the same."""
+    columns = zip(*(row.ids for row in tokens), strict=False)
+    shared = takewhile(lambda column: len(set(column)) == 1, islice(columns, at_most))
+    return tuple(column[0] for column in shared)
+
+
+def first_edited(edits: Sequence[Edit], layout: Layout) -> int:
+    """The first column that an edit looks at, or the number of columns; rows are padded on the right."""
+    looked = [edit.looks_at(layout).any(0).nonzero() for edit in edits]
+    return min([layout.ids.shape[1], *(int(columns[0]) for columns in looked if len(columns))])
 
 
 class Float32Attention(TorchFunctionMode):
