@@ -16,7 +16,7 @@ from tests.report.synthetic import (
     synthetic_rows,
     unsteered_rows,
 )
-from workbench.report.blocks import Bullets, Card, Cards, HeatMap, Paragraphs, Table
+from workbench.report.blocks import Bullets, Card, Cards, HeatMap, NamedBlock, Paragraphs, Table
 from workbench.report.cells import show_table
 from workbench.report.charts import LineChart
 from workbench.report.estimate import Estimate
@@ -28,7 +28,7 @@ BY_SCORE = ["Prompt", "DiffMean", "LAT", "Linear probe", "PCA", "Random directio
 def blocks_of(*rows: Row, cards: tuple[Card, ...] = (), **about: Any) -> dict[str, Any]:
     """Every named block of the page."""
     sections = comparison_sections(results_of(*rows, **about), cards)
-    return {block.name: block for section in sections for block in section.blocks if hasattr(block, "name")}
+    return {block.name: block for section in sections for block in section.blocks if isinstance(block, NamedBlock)}
 
 
 def heads(table: Table) -> list[str]:

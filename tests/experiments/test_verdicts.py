@@ -44,9 +44,9 @@ def test_erasure_claims_nothing_where_intervals_meet() -> None:
 
 
 def swept(method: str, accuracy: dict[int, float], loss: dict[int, float], dataset: str = "facts") -> list[Row]:
-    place = {"method": method, "concept": f"{dataset}/true"}
-    return [row(**place, metric="accuracy", value=value, layer=layer) for layer, value in accuracy.items()] + [
-        row(**place, metric="validation_loss", value=value, layer=layer) for layer, value in loss.items()
+    concept = f"{dataset}/true"
+    return [row(method, "accuracy", value, concept=concept, layer=layer) for layer, value in accuracy.items()] + [
+        row(method, "validation_loss", value, concept=concept, layer=layer) for layer, value in loss.items()
     ]
 
 

@@ -5,7 +5,7 @@ import matplotlib
 import pytest
 from matplotlib import rc_context
 
-from workbench.report.drawing import Drawing, colour, dashes, marker
+from workbench.report.drawing import Drawing, Figure, colour, dashes, marker
 from workbench.report.svg import INKS, RC, ink, paint_css
 
 HOSTILE = '</text><script>alert("$x$")</script>\x00 日本'
@@ -19,7 +19,8 @@ def drawn(name="demo"):
         axes.fill_between([0, 1], [0, 0], [1, 1], color=ink("s3"), alpha=0.5)
         axes.text(0.5, 0.5, sheet.say(HOSTILE), color=ink("muted"))
         sheet.explain(line, HOSTILE)
-        return sheet.finish("title", "caption", HOSTILE)
+        svg = sheet.markup(HOSTILE)
+        return Figure(name, "title", "caption", HOSTILE, svg, svg)
 
 
 def elements(figure):

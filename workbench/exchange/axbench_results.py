@@ -146,13 +146,16 @@ def _steered(
 def write_steering(folder: str | Path, selected: Rated, reported: Rated) -> Path:
     """Write `inference/steering_data.parquet`, `evaluate/steering.jsonl` and `evaluate/steering_test.jsonl`.
 
-    `selected` are the generations that chose the strength, `reported` those at the chosen ones. A generation without
-    factor stands in every row of its instruction. A missing rating or perplexity is null, and left out of means.
-    Raises ExchangeError for two generations of one method, concept, instruction and factor.
+    `selected` are the generations that chose the strength, `reported` those at the chosen ones; one that is both is in
+    the parquet file once. A generation without factor stands in every row of its instruction. A missing rating or
+    perplexity is null, and left out of means. Raises ExchangeError for two generations of one method, concept, instruction and
+    factor.
     """
     folder, place = Path(folder), Path(folder) / "evaluate"
+    choosing = [one for one, _ in selected]
+    others = [one for one, _ in reported if one not in set(choosing)]
     with replacing(folder / "inference" / "steering_data.parquet") as scratch:
-        pq.write_table(_table([one for one, _ in (*selected, *reported)]), scratch)
+        pq.write_table(_table([*choosing, *others]), scratch)
     write_text(place / "steering.jsonl", _lines(selected))
     write_text(place / "steering_test.jsonl", _lines(reported))
     return folder
