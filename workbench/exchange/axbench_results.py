@@ -148,8 +148,8 @@ def write_steering(folder: str | Path, selected: Rated, reported: Rated) -> Path
 
     `selected` are the generations that chose the strength, `reported` those at the chosen ones; one that is both is in
     the parquet file once. A generation without factor stands in every row of its instruction. A missing rating or
-    perplexity is null, and left out of means. Raises ExchangeError for two generations of one method, concept, instruction and
-    factor.
+    perplexity is null, and left out of means. Raises ExchangeError for two generations of one method, concept,
+    instruction and factor.
     """
     folder, place = Path(folder), Path(folder) / "evaluate"
     choosing = [one for one, _ in selected]
