@@ -30,7 +30,7 @@ class WordEncoder(SentenceEncoder):
         return "words"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return np.stack([self._encode(text) for text in texts])
+        return np.array([self._encode(text) for text in texts], dtype=np.float32).reshape(-1, 64)
 
     def _encode(self, text: str) -> np.ndarray:
         vectors = [_vector(word) for word in text.lower().replace(".", " ").replace("?", " ").split()]

@@ -22,6 +22,10 @@ def calibration_texts(concepts: Dataset) -> Dataset:
     return held_out if several else packaged().part("validation")
 
 
+def check_counts(concepts: Dataset) -> None:
+    """Raises JudgeError, saying how many are needed, for a concept with too few texts to learn what it is."""
+
+
 @dataclass(frozen=True)
 class Ramp:
     """A rating that grows linearly from 0 at `zero` to 2 at `two`, which may lie below `zero`.

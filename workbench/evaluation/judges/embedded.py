@@ -6,24 +6,23 @@ agrees with labels, and where it fails, is measured in docs/judges.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
-from workbench.evaluation.judges.calibration import Ramp, Thresholds, calibration_texts
-from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
+from workbench.evaluation.judges.calibration import Ramp, Thresholds, calibration_texts, check_counts
+from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, usable
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
 from workbench.evaluation.judges.fluency import longest_run, rate_fluency, stuck, variety
-from workbench.models.pooling import pool_rows
+from workbench.evaluation.judges.sentences import Reading, composed, sentences
 from workbench.runs.files import JSON, digest
 
-VERSION = 1
+VERSION = 2
 """Raised when the same texts and encoder come to give other ratings."""
 
 
@@ -36,6 +35,7 @@ class EmbeddedJudge:
     thresholds: Thresholds
     fitted_on: str
     """Digest of the texts and perplexities that classifier and thresholds come from."""
+    _topics: dict[tuple[str, tuple[str, ...]], np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -72,14 +72,13 @@ class EmbeddedJudge:
         texts.
         """
         held_out = concepts.part("validation")
+        check_counts(concepts)
         answers = calibration_texts(concepts)
-        texts = [example.response for example in held_out.items]
-        compared = chain.from_iterable((item.instruction, item.response) for item in answers.items)
-        vectors = encoder.vectors(chain(texts, *map(sentences, texts), compared))
         classifier = ConceptClassifier.fit(concepts, encoder)
+        texts = [example.response for example in held_out.items]
         thresholds = Thresholds(
-            concept=_concept_ramp(held_out, classifier.log_odds(texts, vectors)),
-            instruction=_instruction_ramp(answers, vectors),
+            concept=_concept_ramp(held_out, classifier, encoder),
+            instruction=_instruction_ramp(answers, classifier if answers is held_out else None, encoder),
             perplexity=_perplexity_ramp(perplexities, broken),
             variety=_variety_ramp(texts),
             run=_run_ramp(texts),
@@ -94,53 +93,86 @@ class EmbeddedJudge:
         Raises JudgeError for a concept that the judge was not fitted on.
         """
         columns = [self.classifier.index(item.concept) for item in items]
-        if not items:
-            return []
-        texts = [item.text for item in items]
-        compared = chain.from_iterable((item.instruction, *item.references) for item in items)
-        vectors = self.encoder.vectors(chain(texts, *map(sentences, texts), compared))
-        log_odds = self.classifier.log_odds(texts, vectors)[np.arange(len(items)), columns]
-        return [self._rate(item, odds, vectors) for item, odds in zip(items, log_odds.tolist(), strict=True)]
+        readings = [Reading.of(item.text, item.instruction) for item in items]
+        vectors = self.encoder.vectors(chain.from_iterable((*one.answer, *one.stated) for one in readings))
+        return [self._rate(*given, vectors) for given in zip(items, readings, columns, strict=True)]
 
-    def _rate(self, item: JudgedText, log_odds: float, vectors: Vectors) -> Rating:
+    def _rate(self, item: JudgedText, reading: Reading, column: int, vectors: Vectors) -> Rating:
         if item.is_empty:
             return NOTHING
+        carrying = [self.classifier.carrying(reading.stated, vectors, column)] if reading.stated else []
         fluency = rate_fluency(item, self.thresholds)
         return Rating(
-            concept=self.thresholds.concept.rate(log_odds),
-            instruction=self.thresholds.instruction.rate(relevance(item, vectors)),
+            concept=self.thresholds.concept.rate(self.classifier.log_odds(reading.stated, vectors)[column]),
+            instruction=self.thresholds.instruction.rate(relevance(reading.answer, carrying, self._topic(item), vectors)),
             fluency=fluency,
             error="fluency: the text has no perplexity" if fluency is None else None,
         )
 
+    def _topic(self, item: JudgedText) -> Float[np.ndarray, "text d"]:
+        """Vectors of the instruction and of the unsteered answers to it.
 
-def relevance(item: JudgedText, vectors: Vectors) -> float:
-    """The largest cosine similarity of the text to its instruction and to the unsteered answers."""
-    return max(float(vectors[item.text] @ vectors[text]) for text in (item.instruction, *item.references))
+        Encoded once, and apart from all else: rounding, which depends on the batch, is then the same in every process.
+        """
+        key = (item.instruction, item.references)
+        if key not in self._topics:
+            self._topics[key] = topic(*key, self.encoder)
+        return self._topics[key]
 
 
-def _concept_ramp(held_out: Dataset, log_odds: Float[np.ndarray, "text concept"]) -> Ramp:
+def topic(instruction: str, references: Sequence[str], encoder: SentenceEncoder) -> Float[np.ndarray, "text d"]:
+    """Vectors of what an answer is about: the instruction, and what other answers add to it."""
+    texts = [sentences(instruction), *(Reading.of(text, instruction).answer for text in references)]
+    vectors = encoder.vectors(chain.from_iterable(texts))
+    return np.stack([composed(parts, vectors) for parts in texts if parts])
+
+
+def relevance(
+    answer: Sequence[str], carrying: Sequence[str], about: Float[np.ndarray, "text d"], vectors: Vectors
+) -> float:
+    """The largest cosine similarity to a text of the topic: the mean of the whole answer's and the carrying sentence's.
+
+    Minus infinity for an answer without sentences.
+    """
+    if not answer:
+        return -np.inf
+    similar = [float((about @ composed(parts, vectors)).max()) for parts in (answer, carrying or answer)]
+    return sum(similar) / 2
+
+
+def _readings(texts: Dataset, encoder: SentenceEncoder) -> tuple[list[Reading], Vectors]:
+    """What counts in the responses of a set, and the vectors of it."""
+    readings = [Reading.of(item.response, item.instruction) for item in texts.items]
+    return readings, encoder.vectors(chain.from_iterable((*one.answer, *one.stated) for one in readings))
+
+
+def _concept_ramp(held_out: Dataset, classifier: ConceptClassifier, encoder: SentenceEncoder) -> Ramp:
+    readings, vectors = _readings(held_out, encoder)
+    log_odds = np.stack([classifier.log_odds(one.stated, vectors) for one in readings])
+    stated = np.isfinite(log_odds).all(1)
     columns = range(len(held_out.targets))
-    carried = [log_odds[carriers(held_out, k), k] for k in columns]
-    absent = [log_odds[usable(held_out, k) & ~carriers(held_out, k), k] for k in columns]
+    carried = [log_odds[stated & carriers(held_out, k), k] for k in columns]
+    absent = [log_odds[stated & usable(held_out, k) & ~carriers(held_out, k), k] for k in columns]
     return Ramp.between(np.concatenate(absent), np.concatenate(carried))
 
 
-def _instruction_ramp(held_out: Dataset, vectors: Vectors) -> Ramp:
+def _instruction_ramp(answers: Dataset, classifier: ConceptClassifier | None, encoder: SentenceEncoder) -> Ramp:
     """Every text that carries a concept is compared with every instruction and the plain answers to it."""
-    carries = (held_out.labels == Label.POSITIVE).any(1)
-    plain = (held_out.labels == Label.NEGATIVE).any(1) & ~carries
-    topics: dict[str, list[str]] = {example.instruction: [example.instruction] for example in held_out.items}
+    carries = (answers.labels == Label.POSITIVE).any(1)
+    plain = (answers.labels == Label.NEGATIVE).any(1) & ~carries
+    topics: dict[str, list[str]] = {example.instruction: [] for example in answers.items}
     for number in np.flatnonzero(plain):
-        topics[held_out.items[number].instruction].append(held_out.items[number].response)
-    carrying = [held_out.items[number] for number in np.flatnonzero(carries)]
-    owner = np.repeat(np.arange(len(topics)), [len(texts) for texts in topics.values()])
-    about = np.stack([vectors[text] for text in chain.from_iterable(topics.values())])
-    said = np.stack([vectors[example.response] for example in carrying])
-    cosines = torch.from_numpy(about @ said.T)
-    similarity = pool_rows(cosines, torch.from_numpy(owner), len(topics), "max").numpy()  # [instruction, text]
-    matched = np.array([[example.instruction == topic for example in carrying] for topic in topics])
-    return Ramp.between(similarity[~matched], similarity[matched])
+        topics[answers.items[number].instruction].append(answers.items[number].response)
+    about = {instruction: topic(instruction, texts, encoder) for instruction, texts in topics.items()}
+    readings, vectors = _readings(answers, encoder)
+    own, other = [], []
+    for number in np.flatnonzero(carries):
+        reading, concept = readings[number], int((answers.labels[number] == Label.POSITIVE).argmax())
+        carrying = [classifier.carrying(reading.stated, vectors, concept)] if classifier and reading.stated else []
+        for instruction, compared in about.items():
+            matched = instruction == answers.items[number].instruction
+            (own if matched else other).append(relevance(reading.answer, carrying, compared, vectors))
+    return Ramp.between(np.array(other), np.array(own))
 
 
 def _perplexity_ramp(fluent: np.ndarray, broken: np.ndarray) -> Ramp:

@@ -1,6 +1,5 @@
 """What can be counted about how a text reads, and ways of breaking a text on purpose, to see what broken looks like."""
 
-import re
 from collections.abc import Sequence
 from itertools import cycle, groupby, islice, pairwise
 
@@ -8,14 +7,7 @@ import numpy as np
 
 from workbench.evaluation.judges.base import JudgedText
 from workbench.evaluation.judges.calibration import Thresholds
-
-_WORD = re.compile(r"\w+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    return _WORD.findall(text.lower())
-
+from workbench.evaluation.judges.sentences import words
 
 def variety(text: str) -> float:
     """The share of distinct pairs among the neighbouring words; 1 where there is no pair to repeat."""
