@@ -17,6 +17,7 @@ from workbench.evaluation.judges.sentences import composed, sentences
 C = 10.0
 """Inverse penalty of the regressions, chosen on validation texts (docs/judges.md)."""
 
+
 @dataclass(frozen=True, eq=False)
 class ConceptClassifier:
     """One linear classifier for each concept of a set."""

@@ -104,7 +104,9 @@ class EmbeddedJudge:
         fluency = rate_fluency(item, self.thresholds)
         return Rating(
             concept=self.thresholds.concept.rate(self.classifier.log_odds(reading.stated, vectors)[column]),
-            instruction=self.thresholds.instruction.rate(relevance(reading.answer, carrying, self._topic(item), vectors)),
+            instruction=self.thresholds.instruction.rate(
+                relevance(reading.answer, carrying, self._topic(item), vectors)
+            ),
             fluency=fluency,
             error="fluency: the text has no perplexity" if fluency is None else None,
         )

@@ -9,6 +9,7 @@ from workbench.evaluation.judges.base import JudgedText
 from workbench.evaluation.judges.calibration import Thresholds
 from workbench.evaluation.judges.sentences import words
 
+
 def variety(text: str) -> float:
     """The share of distinct pairs among the neighbouring words; 1 where there is no pair to repeat."""
     pairs = list(pairwise(words(text)))

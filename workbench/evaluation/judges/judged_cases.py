@@ -7,9 +7,7 @@ from typing import Literal, get_args
 from workbench.data.cells import json_lines
 from workbench.evaluation.judges.base import JudgedText, Rating
 
-Kind = Literal[
-    "good", "woven_in", "echo", "appended", "negated", "other_sense", "off_task", "broken", "salad", "empty"
-]
+Kind = Literal["good", "woven_in", "echo", "appended", "negated", "other_sense", "off_task", "broken", "salad", "empty"]
 """What is in the text, see `cases/README.md`."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CARRYING: tuple[Kind, ...] = ("good", "woven_in")
@@ -42,7 +40,9 @@ def judged_cases(half: Half) -> list[JudgedCase]:
     )
     rows = (row for _, row in lines if row["half"] == half)
     return [
-        JudgedCase(half, row["concept"], row["kind"], row["instruction"], row["text"], Rating(**_floats(row["ratings"])))
+        JudgedCase(
+            half, row["concept"], row["kind"], row["instruction"], row["text"], Rating(**_floats(row["ratings"]))
+        )
         for row in rows
     ]
 
