@@ -1,4 +1,4 @@
-"""How well the embedded judge agrees with labels it has not seen: packaged cases, the packaged set, AxBench's sets, an LLM.
+"""How well the embedded judge agrees with ratings and labels that it has not seen, and with a language model.
 
 python -m benchmarks.judge_agreement --data FOLDER FOLDER
 python -m benchmarks.judge_agreement --cases

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-import numpy as np
-
 from workbench.data.dataset import Dataset
-from workbench.evaluation.judges.choose import reference_perplexities
+from workbench.evaluation.judges.choose import reference_texts
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.evaluation.steering import stream
@@ -21,8 +19,7 @@ def encoder() -> SentenceEncoder:
 
 
 def embedded_judge(concepts: Dataset, model: Model, sampling: Sampling) -> EmbeddedJudge:
-    fluent, spoiled = (np.array(values) for values in reference_perplexities(concepts, model, sampling))
-    return EmbeddedJudge.fit(concepts, encoder(), fluent, spoiled)
+    return EmbeddedJudge.fit(concepts, encoder(), reference_texts(concepts, model, sampling))
 
 
 def unsteered_answers(model: Model, instructions: Sequence[str], sampling: Sampling) -> dict[str, str]:

@@ -11,7 +11,7 @@ from workbench.evaluation.judges.encoder import SentenceEncoder
 NAMES = ("sea", "music", "trains")
 SIGNS = {"sea": "ship sail harbour", "music": "violin chord melody", "trains": "railway engine platform"}
 TOPICS = {
-    "train": ("bread", "sleep", "money", "garden", "school", "friend"),
+    "train": ("bread", "sleep", "money", "garden", "school", "friend", "summer", "paper"),
     "validation": ("coffee", "winter", "letter", "bicycle"),
     "evaluation": ("pencil", "holiday"),
 }

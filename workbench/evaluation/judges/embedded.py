@@ -6,7 +6,7 @@ agrees with labels, and where it fails, is measured in docs/judges.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -14,12 +14,21 @@ from jaxtyping import Float
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
+from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
 from workbench.evaluation.judges.calibration import Ramp, Thresholds, calibration_texts, check_counts
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, usable
+from workbench.evaluation.judges.disorder import N_TEXTS, DisorderProbe
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
-from workbench.evaluation.judges.fluency import longest_run, rate_fluency, stuck, variety
-from workbench.evaluation.judges.sentences import Reading, composed, sentences
+from workbench.evaluation.judges.fluency import (
+    FluencyClassifier,
+    ReferenceTexts,
+    longest_run,
+    rate_fluency,
+    stuck,
+    variety,
+)
+from workbench.evaluation.judges.sentences import Reading, composed, sentences, weighted_mean
 from workbench.runs.files import JSON, digest
 
 VERSION = 2
@@ -32,6 +41,7 @@ class EmbeddedJudge:
 
     encoder: SentenceEncoder
     classifier: ConceptClassifier
+    fluency: FluencyClassifier
     thresholds: Thresholds
     fitted_on: str
     """Digest of the texts and perplexities that classifier and thresholds come from."""
@@ -57,35 +67,34 @@ class EmbeddedJudge:
         cls,
         concepts: Dataset,
         encoder: SentenceEncoder,
-        perplexities: Float[np.ndarray, " text"],
-        broken: Float[np.ndarray, " broken_text"],
+        references: Sequence[ReferenceTexts],
     ) -> "EmbeddedJudge":
         """Fit the classifiers on the training texts and set every threshold on held-out ones.
 
-        `perplexities` are the unsteered model's, of texts that read well and were made as the texts to judge are made:
-        its own unsteered answers to other instructions. (Texts by people will not do: a small model finds them more
-        surprising than its own nonsense.) `broken` are those of the same texts, broken. Evaluation texts and hard
-        negatives are never looked at.
+        `references` say what reads well and what does not, with the unsteered model's perplexities: its own answers to
+        other instructions, and texts by others, see `reference_texts`. Evaluation texts and hard negatives are never
+        looked at.
 
         What relevance means is taken from the packaged set where the validation texts answer fewer than two
-        instructions, as bare texts do. Raises JudgeError for perplexities that are missing or no higher for broken
-        texts.
+        instructions, as bare texts do. Raises JudgeError for too few texts (see `check_counts`), and for perplexities
+        that are missing or do not tell good texts from broken ones.
         """
         held_out = concepts.part("validation")
         check_counts(concepts)
         answers = calibration_texts(concepts)
         classifier = ConceptClassifier.fit(concepts, encoder)
         texts = [example.response for example in held_out.items]
+        fluency, broken_ramp = _fluency(references, encoder)
         thresholds = Thresholds(
             concept=_concept_ramp(held_out, classifier, encoder),
             instruction=_instruction_ramp(answers, classifier if answers is held_out else None, encoder),
-            perplexity=_perplexity_ramp(perplexities, broken),
+            broken=broken_ramp,
             variety=_variety_ramp(texts),
             run=_run_ramp(texts),
         )
         parts = dict.fromkeys([concepts.part("train").digest, held_out.digest, answers.digest])
-        given = [*parts, perplexities.tolist(), broken.tolist()]
-        return cls(encoder, classifier, thresholds, digest(given))
+        given = [*parts, [asdict(source) for source in references]]
+        return cls(encoder, classifier, fluency, thresholds, digest(given))
 
     def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         """One rating for each item. Without a perplexity the fluency is missing.
@@ -94,19 +103,23 @@ class EmbeddedJudge:
         """
         columns = [self.classifier.index(item.concept) for item in items]
         readings = [Reading.of(item.text, item.instruction) for item in items]
-        vectors = self.encoder.vectors(chain.from_iterable((*one.answer, *one.stated) for one in readings))
-        return [self._rate(*given, vectors) for given in zip(items, readings, columns, strict=True)]
+        parts = [sentences(item.text) for item in items]
+        read = chain(*parts, *((*one.answer, *one.stated) for one in readings))
+        vectors, middles = self.encoder.vectors_with_middle(read)
+        disorder = [self.fluency.probe.score(weighted_mean(said, middles)) if said else 0.0 for said in parts]
+        measured = np.array([[np.log(item.perplexity) for item in items], disorder]).T.reshape(-1, 2)
+        broken = self.fluency.log_odds(measured).tolist()
+        return [self._rate(*given, vectors) for given in zip(items, readings, columns, broken, strict=True)]
 
-    def _rate(self, item: JudgedText, reading: Reading, column: int, vectors: Vectors) -> Rating:
+    def _rate(self, item: JudgedText, reading: Reading, column: int, broken: float, vectors: Vectors) -> Rating:
         if item.is_empty:
             return NOTHING
         carrying = [self.classifier.carrying(reading.stated, vectors, column)] if reading.stated else []
-        fluency = rate_fluency(item, self.thresholds)
+        fluency = rate_fluency(item, broken, self.thresholds)
+        relevant = relevance(reading.answer, carrying, self._topic(item), vectors)
         return Rating(
             concept=self.thresholds.concept.rate(self.classifier.log_odds(reading.stated, vectors)[column]),
-            instruction=self.thresholds.instruction.rate(
-                relevance(reading.answer, carrying, self._topic(item), vectors)
-            ),
+            instruction=self.thresholds.instruction.rate(relevant),
             fluency=fluency,
             error="fluency: the text has no perplexity" if fluency is None else None,
         )
@@ -177,16 +190,38 @@ def _instruction_ramp(answers: Dataset, classifier: ConceptClassifier | None, en
     return Ramp.between(np.array(other), np.array(own))
 
 
-def _perplexity_ramp(fluent: np.ndarray, broken: np.ndarray) -> Ramp:
-    if not len(fluent) or not len(broken) or not np.isfinite([*fluent, *broken]).all():
-        raise JudgeError(f"{len(fluent)} and {len(broken)} perplexities, some of them missing; leave empty texts out")
-    two, zero = float(np.log(np.quantile(fluent, 0.95))), float(np.log(np.median(broken)))
-    if two >= zero:
-        raise JudgeError(
-            f"broken texts have a median perplexity of {np.exp(zero):.3g}, no more than the {np.exp(two):.3g} of good "
-            "ones; were the two exchanged?"
-        )
-    return Ramp(zero, two)
+def _fluency(references: Sequence[ReferenceTexts], encoder: SentenceEncoder) -> tuple[FluencyClassifier, Ramp]:
+    """What tells broken texts from fluent ones, and where it begins to count."""
+    probe = DisorderProbe.fit(_written_by_people(), encoder)
+    fluent = [_measured(source.fluent, probe, encoder) for source in references]
+    broken = [_measured(source.broken, probe, encoder) for source in references]
+    classifier = FluencyClassifier.fit(probe, fluent, broken)
+    good, bad = ([classifier.log_odds(group) for group in groups] for groups in (fluent, broken))
+    if np.quantile(np.concatenate(good), 0.9) >= np.median(np.concatenate(bad)):
+        raise JudgeError("broken reference texts read no worse than good ones; were the two exchanged?")
+    two = max(float(np.quantile(group, 0.9)) for group in good)
+    zero = min(float(np.median(group)) for group in bad)
+    return classifier, Ramp(zero=max(zero, two + 1), two=two)
+
+
+def _written_by_people() -> list[str]:
+    """Training texts of the packaged set, the same number of each concept."""
+    train = packaged().part("train")
+    step = max(1, len(train) // N_TEXTS)
+    return [item.response for item in train.items[::step]]
+
+
+def _measured(
+    texts: Sequence[tuple[str, float]], probe: DisorderProbe, encoder: SentenceEncoder
+) -> Float[np.ndarray, "text 2"]:
+    """Log perplexity and disorder of texts with their perplexities."""
+    perplexities = np.array([value for _, value in texts], dtype=float)
+    if not len(texts) or not np.isfinite(perplexities).all():
+        raise JudgeError(f"{len(texts)} perplexities of reference texts, some of them missing; leave empty texts out")
+    parts = [sentences(text) for text, _ in texts]
+    _, middles = encoder.vectors_with_middle(chain.from_iterable(parts))
+    disorder = [probe.score(weighted_mean(said, middles)) for said in parts]
+    return np.stack([np.log(perplexities), np.array(disorder)], 1)
 
 
 def _variety_ramp(texts: Sequence[str]) -> Ramp:

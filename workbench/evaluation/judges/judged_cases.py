@@ -1,4 +1,4 @@
-"""Texts of ten kinds with the ratings that a judge should give: those that deserve a good one, and those that try to trick it."""
+"""Texts of ten kinds with the ratings that a judge should give, among them those that try to mislead it."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -35,17 +35,9 @@ class JudgedCase:
 
 def judged_cases(half: Half) -> list[JudgedCase]:
     """The packaged cases of a half, in the order of concepts and instructions."""
-    lines = json_lines(
-        files("workbench.evaluation.judges").joinpath("cases", "cases.jsonl").read_text(encoding="utf-8"), "cases.jsonl"
-    )
-    rows = (row for _, row in lines if row["half"] == half)
+    file = files("workbench.evaluation.judges").joinpath("cases", "cases.jsonl")
+    rows = [row for _, row in json_lines(file.read_text(encoding="utf-8"), "cases.jsonl") if row["half"] == half]
     return [
-        JudgedCase(
-            half, row["concept"], row["kind"], row["instruction"], row["text"], Rating(**_floats(row["ratings"]))
-        )
+        JudgedCase(half, row["concept"], row["kind"], row["instruction"], row["text"], Rating(**row["ratings"]))
         for row in rows
     ]
-
-
-def _floats(ratings: dict[str, int]) -> dict[str, float]:
-    return {name: float(value) for name, value in ratings.items()}

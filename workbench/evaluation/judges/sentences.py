@@ -22,10 +22,8 @@ REPEATED = 0.75
 _WORD = re.compile(r"\w+")
 _BREAK = re.compile(r"(?<=[.!?;:])\s+|\n+")
 _FULL_STOP = re.compile(r"[.!?][\"'”’)\]]*$")
-_NEGATED = re.compile(
-    r"\b(?:[Nn](?:o|ot|ever|othing|one|obody|either|or)|[Ww]ithout|[Uu]nrelated|[Cc]annot|\w+n['’]t)\b"
-    r"(?:[^\w\n;(]+(?!but\b|yet\b|although\b|however\b)\w+){0,8}"
-)
+_CUE = r"\b(?:[Nn](?:o|ot|ever|othing|one|obody|either|or)|[Ww]ithout|[Uu]nrelated|[Cc]annot|\w+n['’]t)\b"
+_NEGATED = re.compile(rf"{_CUE}(?:[^\w\n;(]+(?!{_CUE}|(?:but|yet|although|however)\b)\w+){{0,8}}")
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,13 @@ def composed(parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " d"]:
 
     So each sentence is encoded once, and any of them can be left out. Raises ValueError without sentences.
     """
-    weights = [max(1, len(words(part))) for part in parts]
-    total = np.average([vectors[part] for part in parts], axis=0, weights=weights)
+    total = weighted_mean(parts, vectors)
     return total / np.linalg.norm(total)
+
+
+def weighted_mean(parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " d"]:
+    """The mean of the vectors of sentences, weighted by words. Raises ValueError without sentences."""
+    if not parts:
+        raise ValueError("no sentences to take the mean of")
+    weights = [max(1, len(words(part))) for part in parts]
+    return np.average([vectors[part] for part in parts], axis=0, weights=weights)
