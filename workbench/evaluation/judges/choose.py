@@ -76,11 +76,8 @@ def reference_texts(concepts: Dataset, model: Model, sampling: Sampling) -> list
     seeds = tuple(stream("yardstick", text) for text in asked)
     answers = [one.text for one in model.generate(asked, sampling=replace(sampling, row_seeds=seeds), batch_size=64)]
     said = [(question, answer) for question, answer in zip(asked, answers, strict=True) if answer.strip()]
-    return [
-        _measured(*map(list, zip(*pairs, strict=True)), model)
-        for pairs in (said, list(zip(*_people(), strict=True)))
-        if pairs
-    ]
+    own = _measured([question for question, _ in said], [answer for _, answer in said], model)
+    return [own, _measured(*_people(), model)]
 
 
 def _measured(questions: list[str], texts: list[str], model: Model) -> ReferenceTexts:
