@@ -69,13 +69,15 @@ class Ramp:
             )
 
     @classmethod
-    def between(cls, without: Float[np.ndarray, " n"], having: Float[np.ndarray, " m"]) -> "Ramp":
+    def between(
+        cls, without: Float[np.ndarray, " n"], having: Float[np.ndarray, " m"], most: float = 0.95, few: float = 0.25
+    ) -> "Ramp":
         """From texts without a property, scored low, and texts that have it.
 
-        0 up to the score that 95 % of those without it stay below, 2 from the score that 75 % of those that have it
-        reach. Where the two kinds overlap so much that these are in the wrong order, they trade places.
+        0 up to the score that `most` of those without it stay below, 2 from the score that all but a `few` of those that
+        have it reach. Where the two kinds overlap so much that these are in the wrong order, they trade places.
         """
-        low, high = sorted((float(np.quantile(without, 0.95)), float(np.quantile(having, 0.25))))
+        low, high = sorted((float(np.quantile(without, most)), float(np.quantile(having, few))))
         return cls(low, high)
 
     def rate(self, value: float) -> float:

@@ -116,7 +116,8 @@ class EmbeddedJudge:
             return NOTHING
         carrying = [self.classifier.carrying(reading.stated, vectors, column)] if reading.stated else []
         fluency = rate_fluency(item, broken, self.thresholds)
-        relevant = relevance(reading.answer, carrying, self._topic(item), vectors)
+        direction = self.classifier.weight[column]
+        relevant = relevance(reading.answer, carrying, self._topic(item), vectors, direction)
         return Rating(
             concept=self.thresholds.concept.rate(self.classifier.log_odds(reading.stated, vectors)[column]),
             instruction=self.thresholds.instruction.rate(relevant),
@@ -143,16 +144,33 @@ def topic(instruction: str, references: Sequence[str], encoder: SentenceEncoder)
 
 
 def relevance(
-    answer: Sequence[str], carrying: Sequence[str], about: Float[np.ndarray, "text d"], vectors: Vectors
+    answer: Sequence[str],
+    carrying: Sequence[str],
+    about: Float[np.ndarray, "text d"],
+    vectors: Vectors,
+    concept: Float[np.ndarray, " d"] | None = None,
 ) -> float:
-    """The largest cosine similarity to a text of the topic: the mean of the whole answer's and the carrying sentence's.
+    """The largest cosine similarity to a text of the topic, without what the concept adds.
 
-    Minus infinity for an answer without sentences.
+    The mean of the whole answer's, of its most similar sentence's and of the sentence's that carries the concept. From
+    each vector its part along the concept's direction is taken out, since an answer that carries the concept differs in
+    that direction from the topic as it should. Minus infinity for an answer without sentences.
     """
     if not answer:
         return -np.inf
-    similar = [float((about @ composed(parts, vectors)).max()) for parts in (answer, carrying or answer)]
-    return sum(similar) / 2
+    topic_vectors = _without(concept, about)
+    several = [[vectors[part] for part in answer], [vectors[part] for part in carrying], [composed(answer, vectors)]]
+    similar = [_without(concept, np.stack(some)) @ topic_vectors.T for some in several if some]
+    return float(np.mean([found.max() for found in similar]))
+
+
+def _without(direction: Float[np.ndarray, " d"] | None, vectors: Float[np.ndarray, "text d"]) -> np.ndarray:
+    """The unit vectors of what is orthogonal to a direction."""
+    if direction is None:
+        return vectors
+    along = direction / np.linalg.norm(direction)
+    rest = vectors - (vectors @ along)[:, None] * along
+    return rest / np.linalg.norm(rest, axis=1, keepdims=True)
 
 
 def _readings(texts: Dataset, encoder: SentenceEncoder) -> tuple[list[Reading], Vectors]:
@@ -183,11 +201,12 @@ def _instruction_ramp(answers: Dataset, classifier: ConceptClassifier | None, en
     own, other = [], []
     for number in np.flatnonzero(carries):
         reading, concept = readings[number], int((answers.labels[number] == Label.POSITIVE).argmax())
+        direction = classifier.weight[concept] if classifier else None
         carrying = [classifier.carrying(reading.stated, vectors, concept)] if classifier and reading.stated else []
         for instruction, compared in about.items():
             matched = instruction == answers.items[number].instruction
-            (own if matched else other).append(relevance(reading.answer, carrying, compared, vectors))
-    return Ramp.between(np.array(other), np.array(own))
+            (own if matched else other).append(relevance(reading.answer, carrying, compared, vectors, direction))
+    return Ramp.between(*(np.array(some)[np.isfinite(some)] for some in (other, own)), most=0.9, few=0.15)
 
 
 def _fluency(references: Sequence[ReferenceTexts], encoder: SentenceEncoder) -> tuple[FluencyClassifier, Ramp]:
