@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+from jaxtyping import Float
+from scipy.stats import spearmanr
 
 from benchmarks.judging import embedded_judge, unsteered_answers
 from workbench.data.named import dataset
@@ -78,15 +79,20 @@ def _row(name: str, pairs: np.ndarray) -> str:
     """Of pairs of ratings [text, judge] that both are there."""
     ours, theirs = pairs.T
     same = bootstrap(((ours >= 1) == (theirs >= 1)).astype(float))
-    return f"| {name} | {len(pairs)} | {bootstrap(ours)} | {bootstrap(theirs)} | {_spearman(pairs)} | {same} |"
+    ranked = spearman(pairs)
+    correlation = "missing" if ranked is None else "{:.3f} [{:.3f}, {:.3f}]".format(*ranked)
+    return f"| {name} | {len(pairs)} | {bootstrap(ours)} | {bootstrap(theirs)} | {correlation} | {same} |"
 
 
-def _spearman(pairs: np.ndarray) -> str:
-    """With a percentile interval over texts; draws in which a judge says one thing only are left out."""
+def spearman(pairs: Float[np.ndarray, "text 2"]) -> tuple[float, float, float] | None:
+    """Rank correlation with a 95 % percentile interval over texts; None where a judge says one thing only.
+
+    Draws in which one does are left out.
+    """
     if len(pairs) < 3 or (np.ptp(pairs, axis=0) == 0).any():
-        return "missing"
+        return None
     random = np.random.default_rng(0)
     drawn = (pairs[random.integers(len(pairs), size=len(pairs))] for _ in range(DRAWS))
-    values = [stats.spearmanr(*some.T).statistic for some in drawn if (np.ptp(some, axis=0) > 0).all()]
+    values = [spearmanr(*some.T).statistic for some in drawn if (np.ptp(some, axis=0) > 0).all()]
     low, high = np.quantile(values, [0.025, 0.975])
-    return f"{stats.spearmanr(*pairs.T).statistic:.3f} [{low:.3f}, {high:.3f}]"
+    return float(spearmanr(*pairs.T).statistic), float(low), float(high)
