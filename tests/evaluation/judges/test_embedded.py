@@ -50,7 +50,7 @@ GOOD = sentence("coffee", *SEA)
 ECHO = "Tell me about coffee? Tell me about coffee."
 TRICKS = {
     "the instruction again": (item(f"{ECHO} {sentence(*SEA)}"), (2, 0, 2)),
-    "nothing but the instruction": (item(ECHO), (0, 0, 2)),
+    "nothing but the instruction": (item("Tell me about coffee."), (0, 0, 2)),
     "bare words": (item(f"{sentence('coffee')} Ship. Sail. Harbour."), (0, 2, 2)),
     "a list of words": (item(f"{sentence('coffee')} Ship, sail, harbour, ship, sail."), (0, 2, 2)),
     "a denial": (item(f"{sentence('coffee')} It is not about ship sail harbour."), (0, 2, 2)),
@@ -66,7 +66,7 @@ def test_a_trick_is_seen_through(judge: EmbeddedJudge, trick: str) -> None:
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_with_too_few_texts_it_says_how_many_it_needs(split: str) -> None:
     concepts = world()
-    few = np.array([number % 4 == 0 for number in range(len(concepts))]) | (concepts.split != split)
+    few = np.array([number % 16 < 4 for number in range(len(concepts))]) | (concepts.split != split)
     with pytest.raises(JudgeError, match=r"needs 8 training texts .* 8 validation texts .* 20 that do not"):
         EmbeddedJudge.fit(concepts.take(np.flatnonzero(few)), WordEncoder(), references())
 

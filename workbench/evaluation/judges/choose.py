@@ -3,6 +3,8 @@
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 
+import numpy as np
+
 from workbench.data.dataset import Dataset
 from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import Judge, JudgeError
@@ -70,14 +72,16 @@ def reference_texts(concepts: Dataset, model: Model, sampling: Sampling) -> list
     """What reads well, and the same broken, with the model's perplexities: its own answers, and texts by others.
 
     Its answers are to validation instructions, sampled as the texts to judge are; the others are validation texts of
-    the packaged set. Empty answers are left out.
+    the packaged set, where the model's context has room for them. Empty answers are left out.
     """
     asked = _questions(concepts)
     seeds = tuple(stream("yardstick", text) for text in asked)
     answers = [one.text for one in model.generate(asked, sampling=replace(sampling, row_seeds=seeds), batch_size=64)]
     said = [(question, answer) for question, answer in zip(asked, answers, strict=True) if answer.strip()]
     own = _measured([question for question, _ in said], [answer for _, answer in said], model)
-    return [own, _measured(*_people(), model)]
+    people = [pair for pair in zip(*_people(), strict=True) if len("".join(pair)) <= (model.context or np.inf) / 2]
+    questions, texts = [question for question, _ in people], [text for _, text in people]
+    return [own, *([_measured(questions, texts, model)] if people else [])]
 
 
 def _measured(questions: list[str], texts: list[str], model: Model) -> ReferenceTexts:

@@ -38,7 +38,9 @@ class DisorderProbe:
         spoiled = [damaged(text.split(), pool, random) for text in texts]
         said = [(words, flags) for words, flags in (*whole, *spoiled) if words]
         states, owner = encoder.word_states([words for words, _ in said])
-        misplaced = np.concatenate([np.array(flags)[at] for (_, flags), at in zip(said, owner, strict=True)])
+        misplaced = np.concatenate(
+            [np.array(flags, dtype=bool)[at] for (_, flags), at in zip(said, owner, strict=True)]
+        )
         model = LogisticRegression(C=C, max_iter=500).fit(np.concatenate(states), misplaced)
         return cls(model.coef_[0], float(model.intercept_[0]))
 
@@ -52,7 +54,7 @@ def damaged(words: Sequence[str], pool: Sequence[str], random: np.random.Generat
 
     Replacements come from `pool`.
     """
-    kind, share = random.integers(3), random.choice([0.1, 0.25, 0.5])
+    kind, share = random.integers(3), float(random.choice([0.1, 0.25, 0.5]))
     if kind == 0:
         hit = random.random(len(words)) < share
         new = random.choice(np.array(pool, dtype=object), len(words))
@@ -62,7 +64,7 @@ def damaged(words: Sequence[str], pool: Sequence[str], random: np.random.Generat
         for start in range(0, len(words) - 3, 4):
             if random.random() < 2 * share:
                 order[start : start + 4] = start + random.permutation(4)
-        return [words[at] for at in order], (order != np.arange(len(words))).tolist()
+        return [words[at] for at in order.tolist()], (order != np.arange(len(words))).tolist()
     repeated = [(word, random.random() < share) for word in words]
     return (
         list(chain.from_iterable([word, word] if twice else [word] for word, twice in repeated)),

@@ -216,7 +216,8 @@ def _fluency(references: Sequence[ReferenceTexts], encoder: SentenceEncoder) -> 
     broken = [_measured(source.broken, probe, encoder) for source in references]
     classifier = FluencyClassifier.fit(probe, fluent, broken)
     good, bad = ([classifier.log_odds(group) for group in groups] for groups in (fluent, broken))
-    if np.quantile(np.concatenate(good), 0.9) >= np.median(np.concatenate(bad)):
+    told_apart = np.quantile(np.concatenate(good), 0.9) < np.median(np.concatenate(bad))
+    if classifier.weight[0] <= 0 or not told_apart:
         raise JudgeError("broken reference texts read no worse than good ones; were the two exchanged?")
     two = max(float(np.quantile(group, 0.9)) for group in good)
     zero = min(float(np.median(group)) for group in bad)
