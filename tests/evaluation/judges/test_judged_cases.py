@@ -36,7 +36,7 @@ def test_no_instruction_is_in_both_halves_or_among_the_texts_that_the_judge_lear
 
 def test_the_expected_ratings_of_a_good_text_alone_are_all_2() -> None:
     for case in [*judged_cases("tune"), *judged_cases("report")]:
-        assert (case.expected == Rating(2, 2, 2)) == (case.kind in CARRYING)
+        assert (case.expected == Rating(2.0, 2.0, 2.0)) == (case.kind in CARRYING)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def finished(tmp_path: Path) -> Path:
     rows = [
         (
             Steered("DiffMean", 0, weather, n, "Why do cats purr?", text, 1.0, 2.0, 8.0 if text else None),
-            Rating(1, 1, 1),
+            Rating(1.0, 1.0, 1.0),
         )
         for n, text in enumerate(TEXTS)
     ]
