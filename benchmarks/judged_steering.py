@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from benchmarks.judging import embedded_judge, unsteered_answers
 from workbench.data.named import dataset
@@ -93,6 +93,11 @@ def spearman(pairs: Float[np.ndarray, "text 2"]) -> tuple[float, float, float] |
         return None
     random = np.random.default_rng(0)
     drawn = (pairs[random.integers(len(pairs), size=len(pairs))] for _ in range(DRAWS))
-    values = [spearmanr(*some.T)[0] for some in drawn if (np.ptp(some, axis=0) > 0).all()]
+    values = [_correlation(some) for some in drawn if (np.ptp(some, axis=0) > 0).all()]
     low, high = np.quantile(values, [0.025, 0.975])
-    return float(spearmanr(*pairs.T)[0]), float(low), float(high)
+    return _correlation(pairs), float(low), float(high)
+
+
+def _correlation(pairs: Float[np.ndarray, "text 2"]) -> float:
+    """Pearson's, of ranks."""
+    return float(np.corrcoef(rankdata(pairs, axis=0), rowvar=False)[0, 1])

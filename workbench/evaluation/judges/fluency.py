@@ -16,7 +16,7 @@ from workbench.evaluation.judges.sentences import words
 N_PER_SOURCE = 50
 """Texts that a source of reference texts counts as, however many it has."""
 
-Measured = Float[np.ndarray, "text 2"]
+Measured = Float[np.ndarray, "_ 2"]
 """Log perplexity and disorder of texts."""
 
 
