@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.judging import unsteered_answers
 from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import Rating
 from workbench.evaluation.judges.choose import reference_texts
@@ -41,13 +42,17 @@ def test_the_expected_ratings_of_a_good_text_alone_are_all_2() -> None:
 
 @pytest.fixture(scope="module")
 def rated(default_model: Any) -> list[tuple[JudgedCase, Rating]]:
-    """The reported half, rated by the judge as a run sets it up."""
-    cases = judged_cases("report")
-    concepts = packaged().select(sorted({case.concept for case in cases}))
-    references = reference_texts(concepts, default_model, Sampling(max_new_tokens=24, temperature=0.7, top_p=0.95))
+    """The reported half, rated by the judge as a run sets it up, with unsteered answers beside them."""
+    cases, concepts = judged_cases("report"), packaged()
+    sampling = Sampling(max_new_tokens=40, temperature=0.7, top_p=0.95)
+    references = reference_texts(concepts, default_model, sampling)
+    answers = unsteered_answers(default_model, [case.instruction for case in cases], sampling)
     judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), references)
     known = perplexities(default_model, [case.instruction for case in cases], [case.text for case in cases])
-    items = [case.judged_text("", value or np.nan) for case, value in zip(cases, known, strict=True)]
+    items = [
+        case.judged_text("", value or np.nan, (answers[case.instruction],))
+        for case, value in zip(cases, known, strict=True)
+    ]
     return list(zip(cases, judge.rate(items), strict=True))
 
 
