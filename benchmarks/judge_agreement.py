@@ -1,11 +1,14 @@
-"""How well the embedded judge agrees with labels it has not seen, on the packaged set and on sets made by AxBench.
+"""How well the embedded judge agrees with ratings and labels that it has not seen, and with a language model.
 
 python -m benchmarks.judge_agreement --data FOLDER FOLDER
+python -m benchmarks.judge_agreement --cases
+python -m benchmarks.judge_agreement --run FOLDER --judge http://127.0.0.1:8000/v1 --judge-model NAME
 
 A folder is one that AxBench's generate stage wrote. The judge is fitted on a set's training texts, its thresholds are
 set on the validation texts, and everything below is measured on the evaluation texts. A rating of 1 or more says that
 the property is there. Intervals are bootstraps: of AUROC over concepts, of accuracy and of hard negatives over concepts
-and the texts within them, of the others over texts.
+and the texts within them, of the others over texts. `--cases` does the packaged cases alone, `--run` compares with a
+language model on generations of a finished comparison.
 """
 
 import argparse
@@ -19,17 +22,18 @@ import numpy as np
 import torch
 from sklearn.metrics import cohen_kappa_score
 
+from benchmarks.judged_steering import compare_with_llm
+from benchmarks.judging import embedded_judge, unsteered_answers
 from workbench.data.axbench import read_axbench
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.judges.base import JudgedText
-from workbench.evaluation.judges.choose import reference_perplexities
-from workbench.evaluation.judges.classifier import sentences
 from workbench.evaluation.judges.embedded import EmbeddedJudge
-from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.evaluation.judges.fluency import broken, stuck
+from workbench.evaluation.judges.judged_cases import KINDS, Half, judged_cases
+from workbench.evaluation.judges.sentences import Reading
 from workbench.evaluation.metrics import auroc
 from workbench.evaluation.steering import perplexities
 from workbench.models.load import load
@@ -93,9 +97,11 @@ def concept_rows(name: str, data: Labelled, ratings: np.ndarray, log_odds: np.nd
 
 def log_odds_of(judge: EmbeddedJudge, data: Labelled) -> np.ndarray:
     """What the ratings of the concept are made of, before the ramp."""
-    texts = [item.text for item in data.items]
-    vectors = judge.encoder.vectors(chain(texts, *map(sentences, texts)))
-    return judge.classifier.log_odds(texts, vectors)[np.arange(len(texts)), data.concept]
+    stated = [Reading.of(item.text, item.instruction).stated for item in data.items]
+    vectors = judge.encoder.vectors(chain.from_iterable(stated))
+    return np.array(
+        [judge.classifier.log_odds(parts, vectors)[k] for parts, k in zip(stated, data.concept, strict=True)]
+    )
 
 
 def _kappa(ratings: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -145,10 +151,31 @@ def _fluency(judge: EmbeddedJudge, model: Model, asked: list[str], texts: list[s
     return np.array([rating.fluency for rating in judge.rate(items)], dtype=float)
 
 
-def measure(concepts: Dataset, encoder: SentenceEncoder, model: Model, sampling: Sampling) -> float:
+def case_rows(concepts: Dataset, model: Model, sampling: Sampling, half: Half) -> None:
+    """Print how each kind of the packaged cases is rated: means, and how many on the right side of 1."""
+    judge, cases = embedded_judge(concepts, model, sampling), judged_cases(half)
+    descriptions = {concept.name: concept.description for concept in concepts.targets}
+    answers = unsteered_answers(model, [case.instruction for case in cases], sampling)
+    known = perplexities(model, [case.instruction for case in cases], [case.text for case in cases])
+    items = [
+        case.judged_text(descriptions[case.concept], value or np.nan, (answers[case.instruction],))
+        for case, value in zip(cases, known, strict=True)
+    ]
+    ratings = judge.rate(items)
+    print("| kind | n | concept | instruction | fluency | overall | right: concept | instruction | fluency |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for kind in KINDS:
+        rows = [(case.expected, rating) for case, rating in zip(cases, ratings, strict=True) if case.kind == kind]
+        rated = np.array([(*rating.values, rating.overall) for _, rating in rows], dtype=float)
+        wanted = np.array([expected.values for expected, _ in rows], dtype=float)
+        right = ((rated[:, :3] >= THERE) == (wanted >= THERE)).astype(float)
+        columns = [*rated.T, *right.T]
+        print(f"| {kind} | {len(rows)} | {' | '.join(str(bootstrap(column)) for column in columns)} |", flush=True)
+
+
+def measure(concepts: Dataset, model: Model, sampling: Sampling) -> float:
     """Print the rows of one set; texts rated a second."""
-    fluent, spoiled = (np.array(found) for found in reference_perplexities(concepts, model, sampling))
-    judge, data = EmbeddedJudge.fit(concepts, encoder, fluent, spoiled), Labelled.of(concepts)
+    judge, data = embedded_judge(concepts, model, sampling), Labelled.of(concepts)
     start = time.perf_counter()
     ratings = judge.rate(data.items)
     speed = len(ratings) / (time.perf_counter() - start)
@@ -162,13 +189,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="folders made by AxBench")
     parser.add_argument("--smoke", action="store_true", help="two concepts and short answers, to see that it runs")
+    parser.add_argument("--cases", action="store_true", help="the packaged cases alone")
+    parser.add_argument("--half", choices=["report", "tune"], default="report", help="of the packaged cases")
+    parser.add_argument("--run", type=Path, help="folder of a finished comparison whose generations are rated twice")
+    parser.add_argument("--judge", help="base URL of an OpenAI-compatible endpoint, for --run")
+    parser.add_argument("--judge-model", default="", help="the model's name there")
+    parser.add_argument("--generations", type=int, default=200, help="how many of the run's are rated")
     chosen = parser.parse_args()
     torch.set_num_threads(2)
+    if chosen.run:
+        if not chosen.judge:
+            parser.error("--run needs --judge, the base URL of an endpoint")
+        return compare_with_llm(chosen.run, chosen.judge, chosen.judge_model, chosen.generations)
     sampling = Sampling(max_new_tokens=8 if chosen.smoke else 40, temperature=0.7, top_p=0.95)
     sets = [packaged().subset(2) if chosen.smoke else packaged(), *map(read_axbench, chosen.data)]
-    encoder, model = SentenceEncoder.load(), load()
-    print("| set | rating | metric | value [95 % interval] | n texts |\n|---|---|---|---|---|")
-    speeds = [f"{concepts.name} {measure(concepts, encoder, model, sampling):.0f}" for concepts in sets]
+    model = load()
+    case_rows(packaged(), model, sampling, chosen.half)
+    if chosen.cases:
+        return None
+    print("\n| set | rating | metric | value [95 % interval] | n texts |\n|---|---|---|---|---|")
+    speeds = [f"{concepts.name} {measure(concepts, model, sampling):.0f}" for concepts in sets]
     print(f"\ntexts rated per s: {', '.join(speeds)}")
 
 

@@ -11,7 +11,7 @@ from workbench.evaluation.judges.calibration import Ramp, Thresholds
 THRESHOLDS = Thresholds(
     concept=Ramp(-1.0, 1.0),
     instruction=Ramp(0.2, 0.3),
-    perplexity=Ramp(5.0, 1.0),
+    broken=Ramp(5.0, 1.0),
     variety=Ramp(0.5, 0.9),
     run=Ramp(5.0, 2.0),
 )

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from tests.evaluation.judges.worded import world
+from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import Judge, JudgeError
-from workbench.evaluation.judges.choose import choose_judge, reference_perplexities
+from workbench.evaluation.judges.choose import N_REFERENCES, choose_judge, reference_texts
 from workbench.evaluation.judges.endpoint import EndpointJudge
 from workbench.models.sampling import Sampling
 from workbench.runs.run import Run
@@ -38,9 +39,12 @@ def test_another_name_is_refused(llama: Any, tmp_path: Path, name: str) -> None:
         chosen(name, llama, tmp_path)
 
 
-def test_the_reference_perplexities_are_the_models_own_answers_and_the_same_each_time(llama: Any) -> None:
-    fluent, spoiled = reference_perplexities(world(), llama, SAMPLING)
+def test_the_reference_texts_are_the_models_answers_and_those_of_others_and_the_same_each_time(llama: Any) -> None:
+    own, *others = reference_texts(world(), llama, SAMPLING)
     instructions = {text.instruction for text in world().part("validation").items}
-    assert 0 < len(fluent) == len(spoiled) <= len(instructions)
-    assert all(value >= 1 for value in fluent + spoiled)
-    assert reference_perplexities(world(), llama, SAMPLING) == [fluent, spoiled]
+    assert 0 < len(own.fluent) == len(own.broken) <= len(instructions)
+    held_out = {text.response for text in packaged().part("validation").items}
+    assert {text for source in others for text, _ in source.fluent} <= held_out
+    assert all(len(source.fluent) == len(source.broken) <= N_REFERENCES for source in others)
+    assert all(value >= 1 for source in (own, *others) for _, value in [*source.fluent, *source.broken])
+    assert reference_texts(world(), llama, SAMPLING) == [own, *others]

@@ -7,7 +7,8 @@ from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.evaluation.judges.base import JudgeError
-from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
+from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, usable
+from workbench.evaluation.judges.sentences import sentences
 from workbench.evaluation.metrics import auroc
 
 ENCODER = WordEncoder()
@@ -19,22 +20,9 @@ def classifier() -> ConceptClassifier:
 
 
 def odds(classifier: ConceptClassifier, texts: list[str]) -> np.ndarray:
-    parts = [part for text in texts for part in sentences(text)]
-    return classifier.log_odds(texts, ENCODER.vectors([*texts, *parts]))
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("One. Two! Three? Four: five; six", ["One.", "Two!", "Three?", "Four:", "five;", "six"]),
-        ("x = 1\n\n  y = 2\n", ["x = 1", "y = 2"]),
-        ("Version 3.11 is out", ["Version 3.11 is out"]),
-        ("", [""]),
-        ("  \n ", ["  \n "]),
-    ],
-)
-def test_a_text_is_divided_into_sentences_and_lines(text: str, parts: list[str]) -> None:
-    assert sentences(text) == parts
+    parts = [sentences(text) for text in texts]
+    vectors = ENCODER.vectors(part for several in parts for part in several)
+    return np.stack([classifier.log_odds(several, vectors) for several in parts])
 
 
 def test_the_planted_concepts_are_found_in_texts_not_seen(classifier: ConceptClassifier) -> None:
@@ -72,11 +60,14 @@ def test_a_single_sentence_has_the_odds_of_the_regression(classifier: ConceptCla
     np.testing.assert_allclose(odds(classifier, [text]), want, atol=1e-12)
 
 
-def test_a_text_is_rated_alike_alone_and_among_others(classifier: ConceptClassifier) -> None:
-    texts = [f"{sentence('ship')} {sentence('bread')}", sentence("chord"), "x\ny\nz"]
-    together = odds(classifier, texts)
-    for row, text in enumerate(texts):
-        np.testing.assert_allclose(odds(classifier, [text])[0], together[row], atol=1e-9)
+def test_a_text_without_sentences_speaks_for_nothing(classifier: ConceptClassifier) -> None:
+    assert (classifier.log_odds([], {}) == -np.inf).all()
+
+
+def test_the_sentence_that_carries_a_concept_is_found(classifier: ConceptClassifier) -> None:
+    parts = [sentence("bread"), sentence("bread", *SIGNS["music"].split()), sentence(*SIGNS["sea"].split())]
+    vectors = ENCODER.vectors(parts)
+    assert [classifier.carrying(parts, vectors, k) for k in (0, 1)] == [parts[2], parts[1]]
 
 
 def changed(concepts: Dataset, split: str, label: Label | None = None) -> Dataset:

@@ -11,16 +11,24 @@ from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
+from workbench.evaluation.judges.fluency import ReferenceTexts
 from workbench.evaluation.metrics import auroc
 from workbench.models.conversation import Conversation
 
 FLUENT, BROKEN = np.linspace(2, 8, 40), np.linspace(60, 140, 40)
+
+
+def references(fluent: np.ndarray = FLUENT, broken: np.ndarray = BROKEN) -> list[ReferenceTexts]:
+    """One source of texts whose perplexity says all."""
+    return [ReferenceTexts(*([("A text to read.", value) for value in some.tolist()] for some in (fluent, broken)))]
+
+
 SEA = SIGNS["sea"].split()
 
 
 @pytest.fixture(scope="module")
 def judge() -> EmbeddedJudge:
-    return EmbeddedJudge.fit(world(), WordEncoder(), FLUENT, BROKEN)
+    return EmbeddedJudge.fit(world(), WordEncoder(), references())
 
 
 def item(
@@ -39,6 +47,30 @@ def test_a_text_that_does_all_three_gets_all_three(judge: EmbeddedJudge) -> None
 
 
 GOOD = sentence("coffee", *SEA)
+ECHO = "Tell me about coffee? Tell me about coffee."
+TRICKS = {
+    "the instruction again": (item(f"{ECHO} {sentence(*SEA)}"), (2, 0, 2)),
+    "nothing but the instruction": (item("Tell me about coffee."), (0, 0, 2)),
+    "bare words": (item(f"{sentence('coffee')} Ship. Sail. Harbour."), (0, 2, 2)),
+    "a list of words": (item(f"{sentence('coffee')} Ship, sail, harbour, ship, sail."), (0, 2, 2)),
+    "a denial": (item(f"{sentence('coffee')} It is not about ship sail harbour."), (0, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_trick_is_seen_through(judge: EmbeddedJudge, trick: str) -> None:
+    tricky, expected = TRICKS[trick]
+    np.testing.assert_allclose(np.array(rated(judge, tricky).values, dtype=float), expected, atol=0.4)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_with_too_few_texts_it_says_how_many_it_needs(split: str) -> None:
+    concepts = world()
+    few = np.array([number % 16 < 4 for number in range(len(concepts))]) | (concepts.split != split)
+    with pytest.raises(JudgeError, match=r"needs 8 training texts .* 8 validation texts .* 20 that do not"):
+        EmbeddedJudge.fit(concepts.take(np.flatnonzero(few)), WordEncoder(), references())
+
+
 FAULTS = {
     "no concept": (item(sentence("coffee")), (0, 2, 2)),
     "another concept": (item(GOOD, concept="trains"), (0, 2, 2)),
@@ -90,10 +122,19 @@ def test_many_are_rated_as_one_is_and_twice_alike(judge: EmbeddedJudge) -> None:
     assert judge.rate([]) == []
 
 
-def test_the_perplexity_ramp_lies_between_good_and_broken_texts(judge: EmbeddedJudge) -> None:
-    ramp = judge.thresholds.perplexity
-    assert math.exp(ramp.two) == pytest.approx(np.quantile(FLUENT, 0.95))
-    assert math.exp(ramp.zero) == pytest.approx(np.median(BROKEN))
+def test_nine_good_texts_in_ten_are_fluent_and_half_of_the_broken_ones_are_not_at_all(judge: EmbeddedJudge) -> None:
+    def fluency(perplexity: float) -> float:
+        return rated(judge, item(GOOD, perplexity=perplexity)).fluency or 0.0
+
+    assert fluency(float(np.quantile(FLUENT, 0.89))) == 2 > fluency(8.0)
+    assert fluency(float(np.median(BROKEN)) + 1) == 0 < fluency(60.0)
+
+
+def test_a_text_by_another_is_fluent_though_it_surprises_the_model() -> None:
+    sources = references() + references(np.linspace(90, 110, 20), np.linspace(900, 990, 20))
+    alone, both = (EmbeddedJudge.fit(world(), WordEncoder(), some) for some in (sources[:1], sources))
+    text = item(GOOD, perplexity=100.0)
+    assert (rated(alone, text).fluency, rated(both, text).fluency) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -101,12 +142,12 @@ def test_the_perplexity_ramp_lies_between_good_and_broken_texts(judge: EmbeddedJ
 )
 def test_perplexities_must_be_there(fluent: np.ndarray, broken: np.ndarray) -> None:
     with pytest.raises(JudgeError, match="missing"):
-        EmbeddedJudge.fit(world(), WordEncoder(), fluent, broken)
+        EmbeddedJudge.fit(world(), WordEncoder(), references(fluent, broken))
 
 
 def test_perplexities_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(JudgeError, match="exchanged"):
-        EmbeddedJudge.fit(world(), WordEncoder(), BROKEN, FLUENT)
+        EmbeddedJudge.fit(world(), WordEncoder(), references(BROKEN, FLUENT))
 
 
 def test_thresholds_come_from_validation_texts_only(judge: EmbeddedJudge) -> None:
@@ -114,7 +155,7 @@ def test_thresholds_come_from_validation_texts_only(judge: EmbeddedJudge) -> Non
     outside = concepts.split == "evaluation"
     pairs = zip(concepts.items, outside, strict=True)
     items = tuple(e.with_response(f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
-    other = EmbeddedJudge.fit(replace(concepts, items=items), WordEncoder(), FLUENT, BROKEN)
+    other = EmbeddedJudge.fit(replace(concepts, items=items), WordEncoder(), references())
     assert other.thresholds == judge.thresholds
 
 
@@ -123,11 +164,11 @@ def test_relevance_is_taken_from_the_packaged_set_where_texts_answer_nothing() -
     bare = replace(
         concepts, items=tuple(replace(one, conversation=Conversation.bare(one.response)) for one in concepts.items)
     )
-    judge = EmbeddedJudge.fit(bare, WordEncoder(), FLUENT, BROKEN)
-    again = EmbeddedJudge.fit(packaged().subset(2), WordEncoder(), FLUENT, BROKEN)
-    whole = EmbeddedJudge.fit(packaged(), WordEncoder(), FLUENT, BROKEN)
+    judge = EmbeddedJudge.fit(bare, WordEncoder(), references())
+    again = EmbeddedJudge.fit(packaged().subset(2), WordEncoder(), references())
+    whole = EmbeddedJudge.fit(packaged(), WordEncoder(), references())
     assert judge.thresholds.instruction == whole.thresholds.instruction != again.thresholds.instruction
-    assert judge.identity != EmbeddedJudge.fit(concepts, WordEncoder(), FLUENT, BROKEN).identity
+    assert judge.identity != EmbeddedJudge.fit(concepts, WordEncoder(), references()).identity
 
 
 def test_the_name_says_that_no_llm_judges(judge: EmbeddedJudge) -> None:
@@ -136,7 +177,7 @@ def test_the_name_says_that_no_llm_judges(judge: EmbeddedJudge) -> None:
 
 def test_on_real_texts_it_agrees_with_their_labels() -> None:
     concepts = packaged().select(["sea", "music", "sql"])
-    judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), FLUENT, BROKEN)
+    judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), references())
     labels, examples = concepts.labels, concepts.items
     for k, concept in enumerate(concepts.targets):
         kinds = (Label.POSITIVE, Label.NEGATIVE)
@@ -150,7 +191,7 @@ def test_on_real_texts_it_agrees_with_their_labels() -> None:
 
 def test_its_ratings_depend_on_what_it_was_fitted_on_and_not_on_evaluation_texts(judge: EmbeddedJudge) -> None:
     def identity(concepts: Dataset, fluent: np.ndarray = FLUENT) -> object:
-        return EmbeddedJudge.fit(concepts, WordEncoder(), fluent, BROKEN).identity
+        return EmbeddedJudge.fit(concepts, WordEncoder(), references(fluent)).identity
 
     def edited(split: str) -> Dataset:
         items, at = world().items, int((world().split == split).argmax())

@@ -9,7 +9,7 @@ from workbench.evaluation.judges.fluency import broken, longest_run, rate_fluenc
 THRESHOLDS = Thresholds(
     concept=Ramp(-1.0, 1.0),
     instruction=Ramp(0.2, 0.3),
-    perplexity=Ramp(math.log(100), math.log(10)),
+    broken=Ramp(math.log(100), math.log(10)),
     variety=Ramp(0.5, 0.9),
     run=Ramp(5.0, 2.0),
 )
@@ -17,7 +17,7 @@ GOOD = "The ship left the harbour at dawn and sailed to the north with all her c
 
 
 def fluency(text: str, perplexity: float = 10.0) -> float | None:
-    return rate_fluency(JudgedText("sea", "ships", "Tell me.", text, perplexity), THRESHOLDS)
+    return rate_fluency(JudgedText("sea", "ships", "Tell me.", text, perplexity), math.log(perplexity), THRESHOLDS)
 
 
 def test_words_are_counted_without_case_and_punctuation() -> None:

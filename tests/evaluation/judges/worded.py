@@ -11,7 +11,7 @@ from workbench.evaluation.judges.encoder import SentenceEncoder
 NAMES = ("sea", "music", "trains")
 SIGNS = {"sea": "ship sail harbour", "music": "violin chord melody", "trains": "railway engine platform"}
 TOPICS = {
-    "train": ("bread", "sleep", "money", "garden", "school", "friend"),
+    "train": ("bread", "sleep", "money", "garden", "school", "friend", "summer", "paper"),
     "validation": ("coffee", "winter", "letter", "bicycle"),
     "evaluation": ("pencil", "holiday"),
 }
@@ -29,8 +29,13 @@ class WordEncoder(SentenceEncoder):
     def digest(self) -> str:  # type: ignore[override]
         return "words"
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return np.stack([self._encode(text) for text in texts])
+    def encode_with_middle(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        vectors = np.array([self._encode(text) for text in texts], dtype=np.float32).reshape(-1, 64)
+        return vectors, np.zeros_like(vectors)
+
+    def word_states(self, texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """It sees no order among words."""
+        return [np.zeros((len(words), 64)) for words in texts], [np.arange(len(words)) for words in texts]
 
     def _encode(self, text: str) -> np.ndarray:
         vectors = [_vector(word) for word in text.lower().replace(".", " ").replace("?", " ").split()]

@@ -9,7 +9,13 @@ from jaxtyping import Float
 from workbench.data.dataset import Dataset
 from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import MAX_RATING, JudgeError
+from workbench.evaluation.judges.classifier import carriers, usable
 from workbench.runs.files import StorageError, read_json, write_json
+
+MIN_TRAIN = 8
+"""Training texts with and without each concept that the judge needs."""
+MIN_HAVING, MIN_WITHOUT = 8, 20
+"""Validation texts with and without a concept, over all concepts: with fewer, a quantile of them is one text."""
 
 
 def calibration_texts(concepts: Dataset) -> Dataset:
@@ -20,6 +26,30 @@ def calibration_texts(concepts: Dataset) -> Dataset:
     held_out = concepts.part("validation")
     several = len({item.instruction for item in held_out.items}) > 1
     return held_out if several else packaged().part("validation")
+
+
+def check_counts(concepts: Dataset) -> None:
+    """Raises JudgeError, saying how many are needed, where there are too few texts to learn the concepts from.
+
+    With fewer, texts without a concept were taken for texts that carry it (docs/judges.md).
+    """
+    train, held_out = concepts.part("train"), concepts.part("validation")
+    columns = range(len(concepts.targets))
+    having, without = np.sum([_counts(held_out, k) for k in columns], axis=0)
+    fewest, name = min((min(_counts(train, k)), concepts.targets[k].name) for k in columns)
+    if fewest < MIN_TRAIN or having < MIN_HAVING or without < MIN_WITHOUT:
+        raise JudgeError(
+            f"too few texts for the embedded judge. It needs {MIN_TRAIN} training texts that carry each concept and "
+            f"{MIN_TRAIN} that do not (of one kind {name!r} has {fewest}), and over all concepts {MIN_HAVING} "
+            f"validation texts that carry one and {MIN_WITHOUT} that do not (there are {having} and {without}). "
+            "Add texts, or name another judge: an endpoint or local:MODEL needs none"
+        )
+
+
+def _counts(texts: Dataset, k: int) -> tuple[int, int]:
+    """How many texts carry concept k, and how many tell that they do not."""
+    having = carriers(texts, k)
+    return int(having.sum()), int((usable(texts, k) & ~having).sum())
 
 
 @dataclass(frozen=True)
@@ -39,13 +69,15 @@ class Ramp:
             )
 
     @classmethod
-    def between(cls, without: Float[np.ndarray, " n"], having: Float[np.ndarray, " m"]) -> "Ramp":
+    def between(
+        cls, without: Float[np.ndarray, " n"], having: Float[np.ndarray, " m"], most: float = 0.95, few: float = 0.25
+    ) -> "Ramp":
         """From texts without a property, scored low, and texts that have it.
 
-        0 up to the score that 95 % of those without it stay below, 2 from the score that 75 % of those that have it
-        reach. Where the two kinds overlap so much that these are in the wrong order, they trade places.
+        0 up to the score that `most` of those without it stay below, 2 from the score that all but a `few` of those
+        that have it reach. Where the two kinds overlap so much that these are in the wrong order, they trade places.
         """
-        low, high = sorted((float(np.quantile(without, 0.95)), float(np.quantile(having, 0.25))))
+        low, high = sorted((float(np.quantile(without, most)), float(np.quantile(having, few))))
         return cls(low, high)
 
     def rate(self, value: float) -> float:
@@ -62,11 +94,12 @@ class Thresholds:
     text does not carry the concept and those in which it does. One ramp serves all concepts: a concept alone has few
     held-out texts (eight in the packaged set), and with ramps of their own they hardly agree with labels better."""
     instruction: Ramp
-    """Cosine similarity to the instruction or to an unsteered answer: `Ramp.between` held-out answers to other
-    instructions and to this one."""
-    perplexity: Ramp
-    """Log perplexity: 2 at the 95th percentile of the model's own unsteered answers, 0 at the median of the same
-    answers broken (a quarter of their words replaced)."""
+    """Cosine similarity to the instruction or to an unsteered answer (`relevance`): between held-out answers to other
+    instructions, 90 % of which stay below 0, and to this one, 85 % of which reach 2."""
+    broken: Ramp
+    """Log-odds that a text is broken, from perplexity and disorder: 2 at the 90th percentile of the model's unsteered
+    answers or of texts by others, whichever is higher; 0 at the lower median of these broken (a quarter of their words
+    replaced), and at least one nat higher."""
     variety: Ramp
     """Share of distinct word pairs: 2 at the 5th percentile of held-out texts, 0 at the median of the same texts when
     they get stuck halfway and repeat their last three words."""

@@ -1,13 +1,15 @@
 """The judge that a configuration names."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 
 import numpy as np
 
 from workbench.data.dataset import Dataset
+from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import Judge, JudgeError
-from workbench.evaluation.judges.calibration import calibration_texts
+from workbench.evaluation.judges.calibration import calibration_texts, check_counts
+from workbench.evaluation.judges.fluency import ReferenceTexts, broken
 from workbench.evaluation.steering import perplexities, stream
 from workbench.models.load import count_layers, load
 from workbench.models.model import Model
@@ -16,7 +18,7 @@ from workbench.runs.files import digest, plain
 from workbench.runs.run import Run
 
 N_REFERENCES = 64
-"""Unsteered answers that say what fluent and broken text look like to the model."""
+"""Texts of each source that say what fluent and broken text look like to the model, at most."""
 
 
 def choose_judge(name: str, judge_model: str, concepts: Dataset, model: Model, sampling: Sampling, run: Run) -> Judge:
@@ -28,16 +30,15 @@ def choose_judge(name: str, judge_model: str, concepts: Dataset, model: Model, s
         from workbench.evaluation.judges.embedded import EmbeddedJudge
         from workbench.evaluation.judges.encoder import SentenceEncoder
 
-        inputs = {
-            **model.identity,
-            "sampling": plain(sampling),
-            "items": digest(_questions(concepts)),
-            "version": 1,
-        }
-        fluent, broken = run.unit(
-            "judge/reference_perplexities", inputs, lambda: reference_perplexities(concepts, model, sampling)
+        check_counts(concepts)
+        asked = digest([_questions(concepts), *_people()])
+        inputs = {**model.identity, "sampling": plain(sampling), "items": asked, "version": 2}
+        sources = run.unit(
+            "judge/reference_texts",
+            inputs,
+            lambda: [asdict(source) for source in reference_texts(concepts, model, sampling)],
         )
-        return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), np.array(fluent), np.array(broken))
+        return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), [ReferenceTexts(**source) for source in sources])
     if name.startswith("local:"):
         from workbench.evaluation.judges.local import LocalJudge
 
@@ -67,20 +68,35 @@ def _no_such_judge(name: str) -> JudgeError:
     return JudgeError(f"there is no judge {name!r}; use 'embedded', 'local:MODEL' or the base URL of an endpoint")
 
 
-def reference_perplexities(concepts: Dataset, model: Model, sampling: Sampling) -> list[list[float]]:
-    """The model's perplexities of its own answers to validation instructions, and of the same answers broken.
+def reference_texts(concepts: Dataset, model: Model, sampling: Sampling) -> list[ReferenceTexts]:
+    """What reads well, and the same broken, with the model's perplexities: its own answers, and texts by others.
 
-    Sampled as the texts to judge are; empty answers are left out.
+    Its answers are to validation instructions, sampled as the texts to judge are; the others are validation texts of
+    the packaged set, where the model's context has room for them. Empty answers are left out.
     """
-    from workbench.evaluation.judges.fluency import broken
-
     asked = _questions(concepts)
     seeds = tuple(stream("yardstick", text) for text in asked)
     answers = [one.text for one in model.generate(asked, sampling=replace(sampling, row_seeds=seeds), batch_size=64)]
     said = [(question, answer) for question, answer in zip(asked, answers, strict=True) if answer.strip()]
-    questions, answers = [question for question, _ in said], [answer for _, answer in said]
-    pairs = [perplexities(model, questions, texts) for texts in (answers, broken(answers))]
-    return [[value for value in values if value is not None] for values in pairs]
+    own = _measured([question for question, _ in said], [answer for _, answer in said], model)
+    people = [pair for pair in zip(*_people(), strict=True) if len("".join(pair)) <= (model.context or np.inf) / 2]
+    questions, texts = [question for question, _ in people], [text for _, text in people]
+    return [own, *([_measured(questions, texts, model)] if people else [])]
+
+
+def _measured(questions: list[str], texts: list[str], model: Model) -> ReferenceTexts:
+    pairs = []
+    for some in (texts, broken(texts)):
+        values = perplexities(model, questions, some)
+        pairs.append([(text, value) for text, value in zip(some, values, strict=True) if value is not None])
+    return ReferenceTexts(*pairs)
+
+
+def _people() -> tuple[list[str], list[str]]:
+    """Instructions and answers of the packaged validation texts, evenly spread over concepts."""
+    items = packaged().part("validation").items
+    chosen = items[:: -(-len(items) // N_REFERENCES)]
+    return [item.instruction for item in chosen], [item.response for item in chosen]
 
 
 def _questions(concepts: Dataset) -> list[str]:

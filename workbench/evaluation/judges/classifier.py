@@ -1,11 +1,10 @@
 """Which concepts a text carries, by logistic regressions on sentence embeddings."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
 
@@ -13,17 +12,10 @@ from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
-from workbench.models.pooling import pool_rows
+from workbench.evaluation.judges.sentences import composed, sentences
 
 C = 10.0
 """Inverse penalty of the regressions, chosen on validation texts (docs/judges.md)."""
-
-_END = re.compile(r"(?<=[.!?;:])\s+|\n+")
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text; the text itself if there is nothing to divide."""
-    return [part.strip() for part in _END.split(text) if part.strip()] or [text]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +34,9 @@ class ConceptClassifier:
         what they are about. Hard negatives are never used.
         """
         train = concepts.part("train")
-        vectors = encoder.encode([example.response for example in train.items]).astype(np.float64)
+        texts = [sentences(example.response) for example in train.items]
+        encoded = encoder.vectors(chain.from_iterable(texts))
+        vectors = np.stack([composed(parts, encoded) for parts in texts]).astype(np.float64)
         models = [_regression(vectors, carriers(train, k), usable(train, k)) for k in range(len(train.targets))]
         weight = np.concatenate([model.coef_ for model in models])
         bias = np.concatenate([model.intercept_ for model in models])
@@ -54,22 +48,23 @@ class ConceptClassifier:
             raise JudgeError(f"the judge was not fitted on concept {concept!r}; it knows {', '.join(self.names)}")
         return self.names.index(concept)
 
-    def log_odds(self, texts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, "text concept"]:
-        """The mean of the log-odds of the whole text and of its most telling sentence.
+    def log_odds(self, parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " concept"]:
+        """Of a text given by its sentences: the mean of the log-odds of all of it and of its most telling sentence.
 
         A concept may be in one sentence only, where the whole text hides it; a sentence alone lacks its surroundings.
-        `vectors` holds the texts and their `sentences`. Raises ValueError without texts.
+        Minus infinity for a text without sentences.
         """
-        parts = [sentences(text) for text in texts]
-        row = np.repeat(np.arange(len(texts)), [len(several) for several in parts])
-        whole, telling = (
-            self._odds(some, vectors) for some in (texts, [part for several in parts for part in several])
-        )
-        most = pool_rows(torch.from_numpy(telling), torch.from_numpy(row), len(texts), "max")
-        return (whole + most.numpy()) / 2
+        if not parts:
+            return np.full(len(self.names), -np.inf)
+        whole = composed(parts, vectors) @ self.weight.T
+        return (whole + self._by_sentence(parts, vectors).max(0)) / 2 + self.bias
 
-    def _odds(self, texts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, "text concept"]:
-        return np.stack([vectors[text] for text in texts]) @ self.weight.T + self.bias
+    def carrying(self, parts: Sequence[str], vectors: Vectors, concept: int) -> str:
+        """The sentence that speaks most for a concept. Raises ValueError without sentences."""
+        return parts[int(self._by_sentence(parts, vectors)[:, concept].argmax())]
+
+    def _by_sentence(self, parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, "sentence concept"]:
+        return np.stack([vectors[part] for part in parts]) @ self.weight.T
 
 
 def carriers(concepts: Dataset, k: int) -> Bool[np.ndarray, " example"]:

@@ -6,24 +6,32 @@ agrees with labels, and where it fails, is measured in docs/judges.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
+from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Rating
-from workbench.evaluation.judges.calibration import Ramp, Thresholds, calibration_texts
-from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, sentences, usable
+from workbench.evaluation.judges.calibration import Ramp, Thresholds, calibration_texts, check_counts
+from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, usable
+from workbench.evaluation.judges.disorder import N_TEXTS, DisorderProbe
 from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
-from workbench.evaluation.judges.fluency import longest_run, rate_fluency, stuck, variety
-from workbench.models.pooling import pool_rows
+from workbench.evaluation.judges.fluency import (
+    FluencyClassifier,
+    ReferenceTexts,
+    longest_run,
+    rate_fluency,
+    stuck,
+    variety,
+)
+from workbench.evaluation.judges.sentences import Reading, composed, sentences, weighted_mean
 from workbench.runs.files import JSON, digest
 
-VERSION = 1
+VERSION = 2
 """Raised when the same texts and encoder come to give other ratings."""
 
 
@@ -33,9 +41,11 @@ class EmbeddedJudge:
 
     encoder: SentenceEncoder
     classifier: ConceptClassifier
+    fluency: FluencyClassifier
     thresholds: Thresholds
     fitted_on: str
     """Digest of the texts and perplexities that classifier and thresholds come from."""
+    _topics: dict[tuple[str, tuple[str, ...]], np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -57,36 +67,34 @@ class EmbeddedJudge:
         cls,
         concepts: Dataset,
         encoder: SentenceEncoder,
-        perplexities: Float[np.ndarray, " text"],
-        broken: Float[np.ndarray, " broken_text"],
+        references: Sequence[ReferenceTexts],
     ) -> "EmbeddedJudge":
         """Fit the classifiers on the training texts and set every threshold on held-out ones.
 
-        `perplexities` are the unsteered model's, of texts that read well and were made as the texts to judge are made:
-        its own unsteered answers to other instructions. (Texts by people will not do: a small model finds them more
-        surprising than its own nonsense.) `broken` are those of the same texts, broken. Evaluation texts and hard
-        negatives are never looked at.
+        `references` say what reads well and what does not, with the unsteered model's perplexities: its own answers to
+        other instructions, and texts by others, see `reference_texts`. Evaluation texts and hard negatives are never
+        looked at.
 
         What relevance means is taken from the packaged set where the validation texts answer fewer than two
-        instructions, as bare texts do. Raises JudgeError for perplexities that are missing or no higher for broken
-        texts.
+        instructions, as bare texts do. Raises JudgeError for too few texts (see `check_counts`), and for perplexities
+        that are missing or do not tell good texts from broken ones.
         """
         held_out = concepts.part("validation")
+        check_counts(concepts)
         answers = calibration_texts(concepts)
-        texts = [example.response for example in held_out.items]
-        compared = chain.from_iterable((item.instruction, item.response) for item in answers.items)
-        vectors = encoder.vectors(chain(texts, *map(sentences, texts), compared))
         classifier = ConceptClassifier.fit(concepts, encoder)
+        texts = [example.response for example in held_out.items]
+        fluency, broken_ramp = _fluency(references, encoder)
         thresholds = Thresholds(
-            concept=_concept_ramp(held_out, classifier.log_odds(texts, vectors)),
-            instruction=_instruction_ramp(answers, vectors),
-            perplexity=_perplexity_ramp(perplexities, broken),
+            concept=_concept_ramp(held_out, classifier, encoder),
+            instruction=_instruction_ramp(answers, classifier if answers is held_out else None, encoder),
+            broken=broken_ramp,
             variety=_variety_ramp(texts),
             run=_run_ramp(texts),
         )
         parts = dict.fromkeys([concepts.part("train").digest, held_out.digest, answers.digest])
-        given = [*parts, perplexities.tolist(), broken.tolist()]
-        return cls(encoder, classifier, thresholds, digest(given))
+        given = [*parts, [asdict(source) for source in references]]
+        return cls(encoder, classifier, fluency, thresholds, digest(given))
 
     def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         """One rating for each item. Without a perplexity the fluency is missing.
@@ -94,65 +102,146 @@ class EmbeddedJudge:
         Raises JudgeError for a concept that the judge was not fitted on.
         """
         columns = [self.classifier.index(item.concept) for item in items]
-        if not items:
-            return []
-        texts = [item.text for item in items]
-        compared = chain.from_iterable((item.instruction, *item.references) for item in items)
-        vectors = self.encoder.vectors(chain(texts, *map(sentences, texts), compared))
-        log_odds = self.classifier.log_odds(texts, vectors)[np.arange(len(items)), columns]
-        return [self._rate(item, odds, vectors) for item, odds in zip(items, log_odds.tolist(), strict=True)]
+        readings = [Reading.of(item.text, item.instruction) for item in items]
+        parts = [sentences(item.text) for item in items]
+        read = chain(*parts, *((*one.answer, *one.stated) for one in readings))
+        vectors, middles = self.encoder.vectors_with_middle(read)
+        disorder = [self.fluency.probe.score(weighted_mean(said, middles)) if said else 0.0 for said in parts]
+        measured = np.array([[np.log(item.perplexity) for item in items], disorder]).T.reshape(-1, 2)
+        broken = self.fluency.log_odds(measured).tolist()
+        return [self._rate(*given, vectors) for given in zip(items, readings, columns, broken, strict=True)]
 
-    def _rate(self, item: JudgedText, log_odds: float, vectors: Vectors) -> Rating:
+    def _rate(self, item: JudgedText, reading: Reading, column: int, broken: float, vectors: Vectors) -> Rating:
         if item.is_empty:
             return NOTHING
-        fluency = rate_fluency(item, self.thresholds)
+        carrying = [self.classifier.carrying(reading.stated, vectors, column)] if reading.stated else []
+        fluency = rate_fluency(item, broken, self.thresholds)
+        direction = self.classifier.weight[column]
+        relevant = relevance(reading.answer, carrying, self._topic(item), vectors, direction)
         return Rating(
-            concept=self.thresholds.concept.rate(log_odds),
-            instruction=self.thresholds.instruction.rate(relevance(item, vectors)),
+            concept=self.thresholds.concept.rate(self.classifier.log_odds(reading.stated, vectors)[column]),
+            instruction=self.thresholds.instruction.rate(relevant),
             fluency=fluency,
             error="fluency: the text has no perplexity" if fluency is None else None,
         )
 
+    def _topic(self, item: JudgedText) -> Float[np.ndarray, "text d"]:
+        """Vectors of the instruction and of the unsteered answers to it.
 
-def relevance(item: JudgedText, vectors: Vectors) -> float:
-    """The largest cosine similarity of the text to its instruction and to the unsteered answers."""
-    return max(float(vectors[item.text] @ vectors[text]) for text in (item.instruction, *item.references))
+        Encoded once, and apart from all else: rounding, which depends on the batch, is then the same in every process.
+        """
+        key = (item.instruction, item.references)
+        if key not in self._topics:
+            self._topics[key] = topic(*key, self.encoder)
+        return self._topics[key]
 
 
-def _concept_ramp(held_out: Dataset, log_odds: Float[np.ndarray, "text concept"]) -> Ramp:
+def topic(instruction: str, references: Sequence[str], encoder: SentenceEncoder) -> Float[np.ndarray, "text d"]:
+    """Vectors of what an answer is about: the instruction, and what other answers add to it."""
+    texts = [sentences(instruction), *(Reading.of(text, instruction).answer for text in references)]
+    vectors = encoder.vectors(chain.from_iterable(texts))
+    return np.stack([composed(parts, vectors) for parts in texts if parts])
+
+
+def relevance(
+    answer: Sequence[str],
+    carrying: Sequence[str],
+    about: Float[np.ndarray, "text d"],
+    vectors: Vectors,
+    concept: Float[np.ndarray, " d"] | None = None,
+) -> float:
+    """The largest cosine similarity to a text of the topic, without what the concept adds.
+
+    The mean of the whole answer's, of its most similar sentence's and of the sentence's that carries the concept. From
+    each vector its part along the concept's direction is taken out, since an answer that carries the concept differs in
+    that direction from the topic as it should. Minus infinity for an answer without sentences.
+    """
+    if not answer:
+        return -np.inf
+    topic_vectors = _without(concept, about)
+    several = [[vectors[part] for part in answer], [vectors[part] for part in carrying], [composed(answer, vectors)]]
+    similar = [_without(concept, np.stack(some)) @ topic_vectors.T for some in several if some]
+    return float(np.mean([found.max() for found in similar]))
+
+
+def _without(direction: Float[np.ndarray, " d"] | None, vectors: Float[np.ndarray, "text d"]) -> np.ndarray:
+    """The unit vectors of what is orthogonal to a direction."""
+    if direction is None:
+        return vectors
+    along = direction / np.linalg.norm(direction)
+    rest = vectors - (vectors @ along)[:, None] * along
+    return rest / np.linalg.norm(rest, axis=1, keepdims=True)
+
+
+def _readings(texts: Dataset, encoder: SentenceEncoder) -> tuple[list[Reading], Vectors]:
+    """What counts in the responses of a set, and the vectors of it."""
+    readings = [Reading.of(item.response, item.instruction) for item in texts.items]
+    return readings, encoder.vectors(chain.from_iterable((*one.answer, *one.stated) for one in readings))
+
+
+def _concept_ramp(held_out: Dataset, classifier: ConceptClassifier, encoder: SentenceEncoder) -> Ramp:
+    readings, vectors = _readings(held_out, encoder)
+    log_odds = np.stack([classifier.log_odds(one.stated, vectors) for one in readings])
+    stated = np.isfinite(log_odds).all(1)
     columns = range(len(held_out.targets))
-    carried = [log_odds[carriers(held_out, k), k] for k in columns]
-    absent = [log_odds[usable(held_out, k) & ~carriers(held_out, k), k] for k in columns]
+    carried = [log_odds[stated & carriers(held_out, k), k] for k in columns]
+    absent = [log_odds[stated & usable(held_out, k) & ~carriers(held_out, k), k] for k in columns]
     return Ramp.between(np.concatenate(absent), np.concatenate(carried))
 
 
-def _instruction_ramp(held_out: Dataset, vectors: Vectors) -> Ramp:
+def _instruction_ramp(answers: Dataset, classifier: ConceptClassifier | None, encoder: SentenceEncoder) -> Ramp:
     """Every text that carries a concept is compared with every instruction and the plain answers to it."""
-    carries = (held_out.labels == Label.POSITIVE).any(1)
-    plain = (held_out.labels == Label.NEGATIVE).any(1) & ~carries
-    topics: dict[str, list[str]] = {example.instruction: [example.instruction] for example in held_out.items}
+    carries = (answers.labels == Label.POSITIVE).any(1)
+    plain = (answers.labels == Label.NEGATIVE).any(1) & ~carries
+    topics: dict[str, list[str]] = {example.instruction: [] for example in answers.items}
     for number in np.flatnonzero(plain):
-        topics[held_out.items[number].instruction].append(held_out.items[number].response)
-    carrying = [held_out.items[number] for number in np.flatnonzero(carries)]
-    owner = np.repeat(np.arange(len(topics)), [len(texts) for texts in topics.values()])
-    about = np.stack([vectors[text] for text in chain.from_iterable(topics.values())])
-    said = np.stack([vectors[example.response] for example in carrying])
-    cosines = torch.from_numpy(about @ said.T)
-    similarity = pool_rows(cosines, torch.from_numpy(owner), len(topics), "max").numpy()  # [instruction, text]
-    matched = np.array([[example.instruction == topic for example in carrying] for topic in topics])
-    return Ramp.between(similarity[~matched], similarity[matched])
+        topics[answers.items[number].instruction].append(answers.items[number].response)
+    about = {instruction: topic(instruction, texts, encoder) for instruction, texts in topics.items()}
+    readings, vectors = _readings(answers, encoder)
+    own, other = [], []
+    for number in np.flatnonzero(carries):
+        reading, concept = readings[number], int((answers.labels[number] == Label.POSITIVE).argmax())
+        direction = classifier.weight[concept] if classifier else None
+        carrying = [classifier.carrying(reading.stated, vectors, concept)] if classifier and reading.stated else []
+        for instruction, compared in about.items():
+            matched = instruction == answers.items[number].instruction
+            (own if matched else other).append(relevance(reading.answer, carrying, compared, vectors, direction))
+    return Ramp.between(*(np.array(some)[np.isfinite(some)] for some in (other, own)), most=0.9, few=0.15)
 
 
-def _perplexity_ramp(fluent: np.ndarray, broken: np.ndarray) -> Ramp:
-    if not len(fluent) or not len(broken) or not np.isfinite([*fluent, *broken]).all():
-        raise JudgeError(f"{len(fluent)} and {len(broken)} perplexities, some of them missing; leave empty texts out")
-    two, zero = float(np.log(np.quantile(fluent, 0.95))), float(np.log(np.median(broken)))
-    if two >= zero:
-        raise JudgeError(
-            f"broken texts have a median perplexity of {np.exp(zero):.3g}, no more than the {np.exp(two):.3g} of good "
-            "ones; were the two exchanged?"
-        )
-    return Ramp(zero, two)
+def _fluency(references: Sequence[ReferenceTexts], encoder: SentenceEncoder) -> tuple[FluencyClassifier, Ramp]:
+    """What tells broken texts from fluent ones, and where it begins to count."""
+    probe = DisorderProbe.fit(_written_by_people(), encoder)
+    fluent = [_measured(source.fluent, probe, encoder) for source in references]
+    broken = [_measured(source.broken, probe, encoder) for source in references]
+    classifier = FluencyClassifier.fit(probe, fluent, broken)
+    good, bad = ([classifier.log_odds(group) for group in groups] for groups in (fluent, broken))
+    told_apart = np.quantile(np.concatenate(good), 0.9) < np.median(np.concatenate(bad))
+    if classifier.weight[0] <= 0 or not told_apart:
+        raise JudgeError("broken reference texts read no worse than good ones; were the two exchanged?")
+    two = max(float(np.quantile(group, 0.9)) for group in good)
+    zero = min(float(np.median(group)) for group in bad)
+    return classifier, Ramp(zero=max(zero, two + 1), two=two)
+
+
+def _written_by_people() -> list[str]:
+    """Training texts of the packaged set, the same number of each concept."""
+    train = packaged().part("train")
+    step = max(1, len(train) // N_TEXTS)
+    return [item.response for item in train.items[::step]]
+
+
+def _measured(
+    texts: Sequence[tuple[str, float]], probe: DisorderProbe, encoder: SentenceEncoder
+) -> Float[np.ndarray, "text 2"]:
+    """Log perplexity and disorder of texts with their perplexities."""
+    perplexities = np.array([value for _, value in texts], dtype=float)
+    if not len(texts) or not np.isfinite(perplexities).all():
+        raise JudgeError(f"{len(texts)} perplexities of reference texts, some of them missing; leave empty texts out")
+    parts = [sentences(text) for text, _ in texts]
+    _, middles = encoder.vectors_with_middle(chain.from_iterable(parts))
+    disorder = [probe.score(weighted_mean(said, middles)) for said in parts]
+    return np.stack([np.log(perplexities), np.array(disorder)], 1)
 
 
 def _variety_ramp(texts: Sequence[str]) -> Ramp:

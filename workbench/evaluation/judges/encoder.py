@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from transformers import AutoModel, AutoTokenizer
 
 from workbench.models.pooling import pool_rows
@@ -24,6 +24,9 @@ MAX_TOKENS = 256
 
 TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: more than that leaves the cache of a CPU and takes half as long again."""
+
+MIDDLE = 2 / 3
+"""Depth of the middle layer, whose states know best whether words are in place (docs/judges.md)."""
 
 Vectors = Mapping[str, np.ndarray]
 """Unit vectors by text."""
@@ -57,25 +60,68 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
         """One unit vector for each text, in order. Equal texts are encoded once; what follows token 256 is ignored."""
+        return self.encode_with_middle(texts)[0]
+
+    def encode_with_middle(
+        self, texts: Sequence[str]
+    ) -> tuple[Float[np.ndarray, "text d"], Float[np.ndarray, "text d"]]:
+        """The unit vectors, and from the same pass the mean states of the middle layer, special tokens left out.
+
+        Zero for a text without tokens of its own.
+        """
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        embeddings = np.zeros((len(place), self.network.config.hidden_size), dtype=np.float32)
+        embeddings, middles = np.zeros((2, len(place), self.network.config.hidden_size), dtype=np.float32)
         tokens = self._tokens(list(place))
         for rows in tokens.batches(TOKEN_BUDGET):
-            embeddings[rows] = self._embed(tokens[rows])
-        return embeddings[[place[text] for text in texts]]
+            embeddings[rows], middles[rows] = self._embed(tokens[rows])
+        order = [place[text] for text in texts]
+        return embeddings[order], middles[order]
 
     def vectors(self, texts: Iterable[str]) -> Vectors:
         """The unit vector of each different text."""
+        return self.vectors_with_middle(texts)[0]
+
+    def vectors_with_middle(self, texts: Iterable[str]) -> tuple[Vectors, Vectors]:
+        """The unit vector and the mean state of the middle layer of each different text."""
         different = list(dict.fromkeys(texts))
-        return dict(zip(different, self.encode(different), strict=True))
+        embeddings, middles = self.encode_with_middle(different)
+        return dict(zip(different, embeddings, strict=True)), dict(zip(different, middles, strict=True))
+
+    def word_states(
+        self, texts: Sequence[Sequence[str]]
+    ) -> tuple[list[Float[np.ndarray, "token d"]], list[Int[np.ndarray, " token"]]]:
+        """States of the middle layer on texts given by their words, and the number of each token's word."""
+        split = [list(words) for words in texts]
+        encoded = self.tokenizer(split, is_split_into_words=True, truncation=True, max_length=MAX_TOKENS)
+        tokens = Tokens(tuple(Row(tuple(row)) for row in encoded["input_ids"]))
+        states = [np.zeros((0, 0), dtype=np.float32)] * len(texts)
+        owners = [np.array([word for word in encoded.word_ids(row) if word is not None]) for row in range(len(texts))]
+        for rows in tokens.batches(TOKEN_BUDGET):
+            padded = tokens[rows].pad("right", self.tokenizer.pad_token_id)
+            middle, _ = self._states(padded.ids, padded.mask.long())
+            for at, row in enumerate(rows):
+                states[row] = middle[at, 1 : len(owners[row]) + 1].numpy()
+        return states, owners
 
     def _tokens(self, texts: list[str]) -> Tokens:
         ids = self.tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"] if texts else []
         return Tokens(tuple(Row(tuple(row)) for row in ids))
 
-    @torch.inference_mode()
-    def _embed(self, tokens: Tokens) -> Float[np.ndarray, "text d"]:
+    def _embed(self, tokens: Tokens) -> tuple[Float[np.ndarray, "text d"], Float[np.ndarray, "text d"]]:
         padded = tokens.pad("right", self.tokenizer.pad_token_id)
-        states = self.network(input_ids=padded.ids, attention_mask=padded.mask.long()).last_hidden_state
-        means = pool_rows(states[padded.mask], padded.mask.nonzero()[:, 0], len(tokens), "mean")
-        return torch.nn.functional.normalize(means, dim=-1).numpy()
+        middle, last = self._states(padded.ids, padded.mask.long())
+        means = pool_rows(last[padded.mask], padded.mask.nonzero()[:, 0], len(tokens), "mean")
+        inner = padded.mask.float()
+        inner[:, 0] = 0
+        inner[torch.arange(len(tokens)), padded.mask.sum(1) - 1] = 0
+        inner = inner / inner.sum(1, keepdim=True).clamp(min=1)  # [text, pos]
+        middles = torch.einsum("bp,bpd->bd", inner, middle)
+        return torch.nn.functional.normalize(means, dim=-1).numpy(), middles.numpy()
+
+    @torch.inference_mode()
+    def _states(
+        self, ids: Int[torch.Tensor, "text pos"], mask: Int[torch.Tensor, "text pos"]
+    ) -> tuple[Float[torch.Tensor, "text pos d"], Float[torch.Tensor, "text pos d"]]:
+        """The states of the middle and of the last layer."""
+        states = self.network(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        return states[round(MIDDLE * (len(states) - 1))], states[-1]

@@ -1,20 +1,23 @@
 """What can be counted about how a text reads, and ways of breaking a text on purpose, to see what broken looks like."""
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import cycle, groupby, islice, pairwise
 
 import numpy as np
+from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
 
 from workbench.evaluation.judges.base import JudgedText
 from workbench.evaluation.judges.calibration import Thresholds
+from workbench.evaluation.judges.disorder import DisorderProbe
+from workbench.evaluation.judges.sentences import words
 
-_WORD = re.compile(r"\w+")
+N_PER_SOURCE = 50
+"""Texts that a source of reference texts counts as, however many it has."""
 
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    return _WORD.findall(text.lower())
+Measured = Float[np.ndarray, "_ 2"]
+"""Log perplexity and disorder of texts."""
 
 
 def variety(text: str) -> float:
@@ -28,12 +31,43 @@ def longest_run(text: str) -> int:
     return max((len(list(same)) for _, same in groupby(words(text))), default=0)
 
 
-def rate_fluency(item: JudgedText, thresholds: Thresholds) -> float | None:
-    """The least of the ratings of perplexity, variety, runs and length; None where there is no perplexity."""
+@dataclass(frozen=True)
+class ReferenceTexts:
+    """Texts of one source that read well, with their perplexities, and the same texts broken with theirs."""
+
+    fluent: Sequence[tuple[str, float]]
+    broken: Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class FluencyClassifier:
+    """Log-odds that a text is broken, from its log perplexity and its disorder."""
+
+    probe: DisorderProbe
+    weight: Float[np.ndarray, " 2"]
+    """Of the log perplexity and of the disorder."""
+    bias: float
+
+    @classmethod
+    def fit(cls, probe: DisorderProbe, fluent: Sequence[Measured], broken: Sequence[Measured]) -> "FluencyClassifier":
+        """From the measurements [text, 2] of several sources, each of which counts alike."""
+        groups = [*fluent, *broken]
+        is_broken = np.repeat([False] * len(fluent) + [True] * len(broken), [len(group) for group in groups])
+        weights = np.concatenate([np.full(len(group), N_PER_SOURCE / len(group)) for group in groups])
+        model = LogisticRegression(C=100.0).fit(np.concatenate(groups), is_broken, sample_weight=weights)
+        return cls(probe, model.coef_[0], float(model.intercept_[0]))
+
+    def log_odds(self, measured: Measured) -> Float[np.ndarray, " text"]:
+        """Of texts given by log perplexity and disorder."""
+        return measured @ self.weight + self.bias
+
+
+def rate_fluency(item: JudgedText, broken: float, thresholds: Thresholds) -> float | None:
+    """The least of the ratings of brokenness (log-odds), variety, runs and length; None without a perplexity."""
     if np.isnan(item.perplexity):
         return None
     return min(
-        thresholds.perplexity.rate(float(np.log(item.perplexity))),
+        thresholds.broken.rate(broken),
         thresholds.variety.rate(variety(item.text)),
         thresholds.run.rate(float(longest_run(item.text))),
         thresholds.words.rate(float(len(words(item.text)))),
