@@ -75,6 +75,28 @@ def score_against_strength(results: Results) -> LineChart | None:
     )
 
 
+def frontier(results: Results) -> LineChart | None:
+    """Concept rating against side effect, a line a method, a point for one without strength; None if not matched."""
+    curves = _curves(results, "at_kl.concept")
+    if not curves:
+        return None
+    lines = [Line(label, _points(curve), series=series) for series, label, curve in curves]
+    for series, note in enumerate(results.methods):
+        kl, concept = (results.estimate(name, note.name) for name in ("side_effect.kl", "steering.concept"))
+        if not results.curve("at_kl.concept", note.name) and kl is not None and concept is not None:
+            point = Point(kl.value, concept.value, concept.low, concept.high)
+            lines.append(Line(note.label, (point,), series=series))
+    return LineChart(
+        name="frontier",
+        title="Concept against side effect",
+        caption=f"How much of the concept is in the answers ({_counted(curves)}) when each method moves neutral text "
+        f"by the same KL; further up and left is better. {judged(results)}",
+        x="side effect, KL on neutral text in nats a token",
+        y="concept rating (0 to 2)",
+        lines=tuple(lines),
+    )
+
+
 def parts_against_strength(results: Results) -> LineChart | None:
     """A small chart a method: its score and the ratings behind it; None when no rating was recorded by strength."""
     parts = {name: label for name, label in PARTS.items() if results.has(name)}

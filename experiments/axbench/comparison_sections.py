@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from experiments.axbench.comparison_charts import (
     concept_heat_map,
     detection_against_steering,
+    frontier,
     parts_against_strength,
     score_against_strength,
 )
-from experiments.axbench.comparison_tables import details, headline, per_concept
+from experiments.axbench.comparison_tables import beyond_tables, details, equal_effect_tables, headline, per_concept
 from experiments.axbench.findings import findings, gaps
 from experiments.axbench.published import published_tables
 from experiments.axbench.results import Results
@@ -41,6 +42,11 @@ def comparison_sections(
             parts_against_strength(results),
         ),
         "In detail": tuple(table.ranked(0) for table in details(results)),
+        "At equal side effect": (
+            frontier(results),
+            *(table.ranked(0) for table in equal_effect_tables(results)),
+        ),
+        "Both directions and other concepts": tuple(table.ranked(0) for table in beyond_tables(results)),
         "By concept": (
             *(concept_heat_map(results, name) for name in ("detection.auroc", "steering.score")),
             *per_concept(results),

@@ -68,6 +68,45 @@ def comparison_table(results: Results, name: str, control: str) -> Table:
     return method_table(results, f"against-{slug(name)}-{slug(control)}", title, comparison_metrics(name, control))
 
 
+def equal_effect_tables(results: Results) -> tuple[Table, ...]:
+    """One row a method, one column a level of side effect; of the score, and of what a probe reads without a judge."""
+    tables = []
+    for shown in map(metric, ("at_kl.score", "at_kl.reading")):
+        curves = {note.label: dict(results.curve(shown.name, note.name)) for note in results.methods}
+        levels = sorted({level for curve in curves.values() for level in curve})
+        rows = tuple(
+            (label, tuple(curve.get(level, Missing("Not reached for any concept.")) for level in levels))
+            for label, curve in curves.items()
+            if curve
+        )
+        columns = tuple(
+            replace(_column(shown, f"KL {level:g}{_ARROWS[shown.better]}", shown.meaning), better=shown.better)
+            for level in levels
+        )
+        if rows:
+            title = f"{shown.label} at equal side effect"
+            caption = f"{shown.meaning} {_caption((shown,), results, 'concepts that reach the level', rows)}"
+            tables.append(
+                Table(name=slug(shown.name), title=title, caption=caption, corner="Method", columns=columns, rows=rows)
+            )
+    if areas := [name for name in ("at_kl.area",) if results.has(name)]:
+        tables.append(method_table(results, "frontier-area", "Area under the frontier", areas))
+    return tuple(tables)
+
+
+def beyond_tables(results: Results) -> tuple[Table, ...]:
+    """The other direction and the other concepts, where they were measured."""
+    parts = {
+        "removal": ("The other direction: the vector subtracted", ("less", "concept", "instruction", "fluency")),
+        "off_concept": ("What steering does to the concepts, read by probes", ("own", "others", "wrong_way")),
+    }
+    return tuple(
+        method_table(results, slug(kind), title, [f"{kind}.{name}" for name in names])
+        for kind, (title, names) in parts.items()
+        if results.has(f"{kind}.{names[0]}")
+    )
+
+
 def seed_table(results: Results) -> Table:
     """One row a method, one column a repetition: how far the steering scores depend on the seed."""
     shown = metric("steering.score")
