@@ -82,12 +82,14 @@ class EmbeddedJudge:
         held_out = concepts.part("validation")
         check_counts(concepts)
         answers = calibration_texts(concepts)
-        classifier = ConceptClassifier.fit(concepts, encoder)
+        once = encoder.remembering()
+        once.vectors(_read_in_fit(concepts.part("train"), held_out, answers))
+        classifier = ConceptClassifier.fit(concepts, once)
         texts = [example.response for example in held_out.items]
-        fluency, broken_ramp = _fluency(references, encoder)
+        fluency, broken_ramp = _fluency(references, once)
         thresholds = Thresholds(
-            concept=_concept_ramp(held_out, classifier, encoder),
-            instruction=_instruction_ramp(answers, classifier if answers is held_out else None, encoder),
+            concept=_concept_ramp(held_out, classifier, once),
+            instruction=_instruction_ramp(answers, classifier if answers is held_out else None, once),
             broken=broken_ramp,
             variety=_variety_ramp(texts),
             run=_run_ramp(texts),
@@ -171,6 +173,13 @@ def _without(direction: Float[np.ndarray, " d"] | None, vectors: Float[np.ndarra
     along = direction / np.linalg.norm(direction)
     rest = vectors - (vectors @ along)[:, None] * along
     return rest / np.linalg.norm(rest, axis=1, keepdims=True)
+
+
+def _read_in_fit(*parts: Dataset) -> list[str]:
+    """The sentences that the fit looks at, to encode them in batches of one length."""
+    items = [item for part in parts for item in part.items]
+    read = [(sentences(item.instruction), Reading.of(item.response, item.instruction)) for item in items]
+    return [text for asked, one in read for text in (*asked, *one.answer, *one.stated)]
 
 
 def _readings(texts: Dataset, encoder: SentenceEncoder) -> tuple[list[Reading], Vectors]:

@@ -5,7 +5,7 @@ Reimers & Gurevych 2019 (arXiv:1908.10084), Wang et al. 2020 (arXiv:2002.10957);
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,13 @@ class SentenceEncoder:
                 states[row] = middle[at, 1 : len(owners[row]) + 1].numpy()
         return states, owners
 
+    def remembering(self) -> "SentenceEncoder":
+        """The same encoder, which encodes no text twice: for the many passes of a fit over the same sentences.
+
+        Rounding depends on the batch that a text was first in: not for texts that come in any order.
+        """
+        return _Remembering(self.network, self.tokenizer)
+
     def _tokens(self, texts: list[str]) -> Tokens:
         ids = self.tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"] if texts else []
         return Tokens(tuple(Row(tuple(row)) for row in ids))
@@ -125,3 +132,17 @@ class SentenceEncoder:
         """The states of the middle and of the last layer."""
         states = self.network(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
         return states[round(MIDDLE * (len(states) - 1))], states[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Remembering(SentenceEncoder):
+    known: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def encode_with_middle(
+        self, texts: Sequence[str]
+    ) -> tuple[Float[np.ndarray, "text d"], Float[np.ndarray, "text d"]]:
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        self.known.update(zip(new, zip(*super().encode_with_middle(new), strict=True), strict=True))
+        none = np.zeros((0, self.network.config.hidden_size), dtype=np.float32)
+        found = [self.known[text] for text in texts]
+        return (np.stack([one for one, _ in found]), np.stack([two for _, two in found])) if found else (none, none)
