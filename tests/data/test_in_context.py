@@ -69,7 +69,7 @@ def test_other_files_are_refused(text: str, message: str, tmp_path: Path) -> Non
 
 
 def test_a_path_without_tasks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither `packaged` nor a .json file"):
+    with pytest.raises(DataError, match=r"neither `packaged` nor a \.json file"):
         in_context_tasks(str(tmp_path))
 
 

@@ -75,7 +75,9 @@ def _packaged() -> Iterator[_Task]:
     words = [word for word, _ in written["singular-plural"]["pairs"]]
     yield "capitalize", "spelling", [(word, word.capitalize()) for word in words]
     lists = _lists(words, 3)
-    for name, place, spelled in zip(LIST_TASKS, (0, -1, 0, -1), (str, str, str.capitalize, str.capitalize), strict=True):
+    for name, place, spelled in zip(
+        LIST_TASKS, (0, -1, 0, -1), (str, str, str.capitalize, str.capitalize), strict=True
+    ):
         yield name, "extractive", [(", ".join(each), spelled(each[place])) for each in lists]
     kinds = written["hypernym"]["pairs"]
     animals = [word for word, kind in kinds if kind == "animal"]

@@ -51,7 +51,7 @@ def next_logits(model: Core, tokens: Tokens, budget: int) -> Float[Tensor, "row 
     for rows in tokens.batches(budget, behind=prefix.length):
         layout = Layout.of(tokens, rows).after(prefix.length).to(model.device)
         last = layout.index == layout.index.amax(1, keepdim=True)
-        logits |= dict(zip(rows, _logits_at(model, layout, last, **prefix.options(layout)).float().cpu(), strict=True))
+        logits |= dict(zip(rows, logits_at(model, layout, last, **prefix.options(layout)).float().cpu(), strict=True))
     return torch.stack([logits[row] for row in range(len(tokens))])
 
 
@@ -78,12 +78,13 @@ def label_logits(model: Core, layout: Layout, label: Tensor, **options: Any) -> 
 
     `options` go to the forward pass.
     """
-    return _logits_at(model, layout, _before(label), **options)
+    return logits_at(model, layout, _before(label), **options)
 
 
-def _logits_at(
+def logits_at(
     model: Core, layout: Layout, chosen: Bool[Tensor, "batch pos"], **options: Any
 ) -> Float[Tensor, "item vocab"]:
+    """The logits behind the `chosen` tokens, row by row; `options` go to the forward pass. Differentiable."""
     with model.backend.hooked([("unembed.hook_in", lambda h: h[chosen][None])]):
         return model.forward(layout, **options).logits[0]
 
