@@ -29,7 +29,7 @@ class TaskMeans:
 
     @classmethod
     def read(cls, model: Model, tokens: Tokens) -> "TaskMeans":
-        """Read each prompt once. Raises SiteError for a model whose heads, or what its attention adds, have no place."""
+        """Read each prompt once. Raises SiteError where a model's heads, or what its attention adds, have no place."""
         layers = range(model.n_layers)
         sites = {stream: [Site(layer, stream) for layer in layers] for stream in ("z", "resid_post", "attn_out")}
         found = model.read(tokens, [site for each in sites.values() for site in each], positions=LAST, pool="last")

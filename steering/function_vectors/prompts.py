@@ -58,7 +58,7 @@ class Shown:
 
     @classmethod
     def draw(cls, pairs: Sequence[Pair], queries: Sequence[Pair], shots: int, seed: int) -> "list[Shown]":
-        """Demonstrations for each query, drawn from the `pairs` with other inputs, as many as there are up to `shots`."""
+        """Up to `shots` demonstrations for each query, drawn from the `pairs` with other inputs."""
         drawn, found = random.Random(seed), []
         for query in queries:
             others = [pair for pair in pairs if pair[0] != query[0]]
