@@ -1,7 +1,8 @@
 """Do a few heads carry a task that was shown in context, as a vector that does the task without it?
 
-The heads are found by their average indirect effect, summed, and added to the residual stream (arXiv:2310.15213), beside
-the mean of the residual stream, added and put in its place (arXiv:2310.15916), and vectors that should do nothing.
+The heads are found by their average indirect effect, summed, and added to the residual stream (arXiv:2310.15213),
+beside the mean of the residual stream, added and put in its place (arXiv:2310.15916), and vectors that should do
+nothing.
 """
 
 from experiments.experiment import Experiment

@@ -54,7 +54,7 @@ def measure_further(context: StudyContext, vectors: Vectors, evaluation: Evaluat
 
 def _measured(context: StudyContext, vectors: Vectors, evaluation: Evaluation) -> dict[str, JSON]:
     case, layer = vectors.fit.case, evaluation.layers["function_vector"]
-    steered, closely = vectors.edit("function_vector", layer), case.task in context.config.exact
+    closely = case.task in context.config.exact
     tokens = likeliest(context.model, vectors.function_vector, READ).tolist()
     return {
         "natural": None if case.kind == "extractive" else _natural(context, vectors, layer),

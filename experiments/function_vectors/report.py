@@ -29,16 +29,16 @@ LABELS = {
 SHOWN_HEADS = 24
 """Rows of the heads' heat map."""
 NOTES = (
-    "An answer counts as its first token behind the prompt: top-1 is whether that is the likeliest token, rank how many "
-    "are likelier. Half of a task's pairs are demonstrations and questions that vectors are made from, a fifth choose "
-    "the layer of each way, the rest is for the test. All test questions count, also those that the model does not "
-    "answer in context; the published figure, on the others alone, stands in a table of its own.",
+    "An answer counts as its first token behind the prompt: top-1 is whether that is the likeliest token, rank how "
+    "many are likelier. Half of a task's pairs are demonstrations and questions that vectors are made from, a fifth "
+    "choose the layer of each way, the rest is for the test. All test questions count, also those that the model does "
+    "not answer in context; the published figure, on the others alone, stands in a table of its own.",
     "Vectors act at the last token of the prompt. In natural text they also act at every token that is written, which "
     "are greedy; an answer counts when it is among them.",
-    "The effect of a head is the rise of the answer's probability when the head holds its mean over right prompts at the "
-    "last token of a prompt with shuffled answers, averaged over prompts (arXiv:2310.15213, AIE): exact of all heads or "
-    "of a shortlist, which comes from the same to first order. A function vector is the sum of what the strongest heads "
-    "write on average, without the output projection's bias.",
+    "The effect of a head is the rise of the answer's probability when the head holds its mean over right prompts at "
+    "the last token of a prompt with shuffled answers, averaged over prompts (arXiv:2310.15213, AIE): exact of all "
+    "heads or of a shortlist, which comes from the same to first order. A function vector is the sum of what the "
+    "strongest heads write on average, without the output projection's bias.",
     "Intervals are 95 % percentile bootstraps: over tasks and the seeds within them, in tables of one task over its "
     "questions. Tasks were not drawn at random; the intervals do not say how other kinds would come out.",
 )
@@ -126,11 +126,8 @@ def _answers(results: Results) -> list[Block]:
     rows.append(("Right demonstrations, no vector", (*shown, None, None, None)))
     by_task = tuple(
         (
-            task,
-            tuple(
-                Estimate.of(results.of_task(task, lambda each, way=way: each.answers["zero_shot"][way])) for way in WAYS
-            )
-            + (Estimate.of(results.of_task(task, lambda each: each.in_context)),),
+            *(Estimate.of(results.of_task(task, lambda each, w=way: each.answers["zero_shot"][w])) for way in WAYS),
+            Estimate.of(results.of_task(task, lambda each: each.in_context)),
         )
         for task in results.tasks
     )
@@ -143,7 +140,7 @@ def _answers(results: Results) -> list[Block]:
         )
         for way in WAYS
     )
-    heads = tuple(f"{LABELS[way]}" for way in WAYS) + ("In context, no vector",)
+    heads = (*(LABELS[way] for way in WAYS), "In context, no vector")
     return [
         Table(
             name="answers",
@@ -160,7 +157,7 @@ def _answers(results: Results) -> list[Block]:
             caption="Intervals are over test questions.",
             rows=results.tasks,
             columns=heads,
-            values=tuple(cells for _, cells in by_task),
+            values=by_task,
             low=0.0,
             high=1.0,
             rows_label="Task",
@@ -266,7 +263,10 @@ def _further(results: Results) -> list[Block]:
         ("Other templates: top-1", lambda each: each.templates),
     ):
         rows.append((label, tuple(Estimate.of(results.of_further(value, way)) for way in ways)))
-    read = tuple((f"{task}", (" ".join(f"“{token}”" for token in each.read),)) for (task, _), each in _first(results))
+    first = results.context.config.seeds[0]
+    read = tuple(
+        (task, (" ".join(f"“{token}”" for token in results.further[task, first].read),)) for task in results.tasks
+    )
     blocks: list[Block] = [
         Table(
             name="elsewhere",
@@ -296,19 +296,14 @@ def _further(results: Results) -> list[Block]:
             Table(
                 name="rebuilt",
                 title="Vectors rebuilt from what they read",
-                caption="Top-1 without demonstrations. A rebuilt vector reads the same over its 100 likeliest tokens, or "
-                "over all, and is as long; what it does not do is carried by something else than the vocabulary.",
+                caption="Top-1 without demonstrations. A rebuilt vector reads the same over its 100 likeliest tokens, "
+                "or over all, and is as long; what it does not do is carried by something else than the vocabulary.",
                 corner="Case",
                 columns=headings(("Function vector", "Rebuilt, 100 tokens", "Rebuilt, all tokens")),
                 rows=tuple(rows),
             )
         )
     return [*blocks, *_composition(results)]
-
-
-def _first(results: Results) -> list[tuple[tuple[str, int], object]]:
-    seed = results.context.config.seeds[0]
-    return [(key, each) for key, each in results.further.items() if key[1] == seed]
 
 
 def _composition(results: Results) -> list[Block]:

@@ -5,6 +5,8 @@ task. Attention is uniform; head HEAD of layer LAYER moves u_k from the answers 
 the same in every prompt, along directions that nothing reads.
 """
 
+from typing import Any
+
 import torch
 import transformers
 
@@ -38,7 +40,7 @@ def lookup_model() -> Model:
         rms_norm_eps=1e-12,
         tie_word_embeddings=False,
     )
-    module = transformers.LlamaForCausalLM(config).eval()
+    module: Any = transformers.LlamaForCausalLM(config).eval()
     with torch.no_grad():
         for weight in module.parameters():
             weight.zero_()
