@@ -11,7 +11,18 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "name", ["reading", "generation", "startup", "training", "training_memory", "grid", "fitting", "probing"]
+    "name",
+    [
+        "reading",
+        "generation",
+        "startup",
+        "training",
+        "training_memory",
+        "grid",
+        "fitting",
+        "probing",
+        "function_vectors",
+    ],
 )
 def test_benchmark_runs(name):
     done = subprocess.run(
