@@ -52,15 +52,21 @@ class StudyContext:
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "StudyContext":
-        """Load what the configuration names, the model last. Raises DataError for a task that is not there."""
+        """Load what the configuration names, the model last.
+
+        Raises DataError for a task that is not there, and for one task alone, which no other is a control of.
+        """
         data = in_context_tasks(config.source)
         known = tuple(relation.name for relation in data.relations)
         for name in (*config.tasks, *config.exact):
             if name not in known:
                 raise DataError(no_such("task", name, known))
+        tasks = tuple(dict.fromkeys(config.tasks or known))
+        if len(tasks) < 2:
+            raise DataError(f"{tasks[0]!r} is the only task; give two or more: another task's vector is a control")
         model = config.load_model()
         note_model(run, model)
-        return cls(config, run, model, data, config.tasks or known)
+        return cls(config, run, model, data, tasks)
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:

@@ -98,13 +98,8 @@ class Vectors:
     @cached_property
     def universal(self) -> Float[Tensor, "d"]:
         """The sum over the heads that are strongest in the other tasks, on average and to first order."""
-        return self._sum(self.fit.means, self.universal_heads)
-
-    @cached_property
-    def universal_heads(self) -> list[Head]:
-        """Those heads: the task itself has no say."""
         others = [fit.attributed for fit in self.fits.values() if fit.case.task != self.fit.case.task]
-        return strongest(torch.stack(others or [self.fit.attributed]).mean(0), self.context.config.heads)
+        return self._sum(self.fit.means, strongest(torch.stack(others).mean(0), self.context.config.heads))
 
     @cached_property
     def from_shuffled(self) -> Float[Tensor, "d"]:
@@ -120,7 +115,7 @@ class Vectors:
 
     @property
     def other(self) -> "Vectors":
-        """Those of the next task with the same seed; of the task itself where it is the only one."""
+        """Those of the next task with the same seed."""
         tasks = list(dict.fromkeys(task for task, _ in self.fits))
         following = tasks[(tasks.index(self.fit.case.task) + 1) % len(tasks)]
         return Vectors(self.context, self.fits[following, self.fit.case.seed], self.fits)

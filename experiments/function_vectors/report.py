@@ -60,7 +60,7 @@ def build_report(results: Results) -> Document:
             ("Precision", str(context.model.dtype).removeprefix("torch.")),
             ("Tasks", f"{len(results.tasks)}, {config.source}"),
             ("Seeds", str(len(config.seeds))),
-            ("All heads measured of", ", ".join(config.exact)),
+            ("All heads measured of", ", ".join(task for task in results.tasks if task in config.exact) or "none"),
         ),
         sections=tuple(
             Section(title=title, blocks=tuple(blocks))
@@ -168,7 +168,7 @@ def _answers(results: Results) -> list[Block]:
             title="Top-1 on the questions that are answered in context, as published",
             caption="Tasks without such questions are left out.",
             corner="Steered by",
-            columns=tuple(Column(label, digits=2, span=(0, 1)) for label in ("Zero-shot", "Shuffled answers")),
+            columns=tuple(Column(label, digits=2, span=(0.0, 1.0)) for label in ("Zero-shot", "Shuffled answers")),
             rows=published,
         ),
     ]

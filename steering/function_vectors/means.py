@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -69,7 +70,7 @@ def output_projection(model: Model, layer: int) -> OutputProjection:
 
 
 def function_vector(
-    model: Model, means: TaskMeans, heads: Sequence[Head], *, form: str = "fixed"
+    model: Model, means: TaskMeans, heads: Sequence[Head], *, form: Literal["fixed", "compat"] = "fixed"
 ) -> Float[Tensor, "d"]:
     """The sum of what these heads write on average (arXiv:2310.15213, eq. 5).
 
