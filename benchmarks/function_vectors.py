@@ -15,7 +15,7 @@ from benchmarks.timing import arguments, race, table
 from steering.function_vectors.effects import all_heads, exact_effects
 from steering.function_vectors.last_token import LAST, LastTokenRun
 from steering.function_vectors.means import Head, TaskMeans
-from steering.function_vectors.prompts import Prompts, Shown, encode_shown
+from steering.function_vectors.prompts import InContextPrompts, Shown, encode_shown
 from workbench.data.in_context import in_context_tasks
 from workbench.data.templates import Template
 from workbench.data.word_pairs import pairs_of
@@ -27,7 +27,7 @@ from workbench.models.sites import Site
 
 
 @torch.no_grad()
-def one_forward_each(model: Model, prompt: Prompts, means: TaskMeans, heads: Sequence[Head]) -> torch.Tensor:
+def one_forward_each(model: Model, prompt: InContextPrompts, means: TaskMeans, heads: Sequence[Head]) -> torch.Tensor:
     """The whole prompt for every head, with the logits of its last token alone."""
     layout, target = Layout.of(prompt.tokens, [0]).to(model.device), int(prompt.target[0])
 

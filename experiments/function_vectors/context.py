@@ -5,7 +5,7 @@ from functools import cached_property
 
 from experiments.function_vectors.config import Config
 from experiments.options import note_model
-from steering.function_vectors.prompts import Prompts, Shown, encode_shown
+from steering.function_vectors.prompts import InContextPrompts, Shown, encode_shown
 from workbench.data.dataset import Dataset
 from workbench.data.in_context import SplitPairs, in_context_tasks
 from workbench.data.items import DataError
@@ -99,10 +99,10 @@ class StudyContext:
         """The pairs that count."""
         return case.split.test[: self.config.test]
 
-    def encode(self, shown: list[Shown]) -> Prompts:
+    def encode(self, shown: list[Shown]) -> InContextPrompts:
         """Prompts as tokens."""
         return encode_shown(self.model, TEMPLATE, shown)
 
-    def ask(self, queries: tuple[Pair, ...], template: Template = TEMPLATE) -> Prompts:
+    def ask(self, queries: tuple[Pair, ...], template: Template = TEMPLATE) -> InContextPrompts:
         """Questions without demonstrations."""
-        return Prompts.ask(self.model, template, queries)
+        return InContextPrompts.ask(self.model, template, queries)

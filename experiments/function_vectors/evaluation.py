@@ -9,7 +9,7 @@ import torch
 from experiments.function_vectors.context import StudyContext
 from experiments.function_vectors.fitting import Vectors
 from steering.function_vectors.last_token import LastTokenRun, each_alone
-from steering.function_vectors.prompts import AnswerScores, Prompts
+from steering.function_vectors.prompts import AnswerScores, InContextPrompts
 from workbench.models.edits import Edit
 from workbench.runs.files import JSON, copy_file
 
@@ -103,7 +103,7 @@ def _measured(context: StudyContext, vectors: Vectors) -> dict[str, JSON]:
     return {"layers": layers, "curves": curves, "tried": tried, "answers": answers, "in_context": plain_answers(plain)}
 
 
-def _sweep(prompts: Prompts, vectors: Vectors, tried: Sequence[int]) -> dict[str, dict[str, list[float]]]:
+def _sweep(prompts: InContextPrompts, vectors: Vectors, tried: Sequence[int]) -> dict[str, dict[str, list[float]]]:
     """Every way at every layer, all of them behind each prompt at once."""
     ways = (*SWEPT, "random")
     edits = [vectors.edit(way, layer) for way in ways for layer in tried]
@@ -123,7 +123,7 @@ def _best(curve: Mapping[str, Sequence[float]]) -> int:
     return max(range(len(curve["top1"])), key=lambda at: (curve["top1"][at], curve["log_p"][at]))
 
 
-def _steered(context: StudyContext, prompts: Prompts, edits: Mapping[str, Edit]) -> dict[str, Answers]:
+def _steered(context: StudyContext, prompts: InContextPrompts, edits: Mapping[str, Edit]) -> dict[str, Answers]:
     """Every way on every prompt: behind each one, as all but its last token runs once."""
     logits: dict[str, list[torch.Tensor]] = {way: [] for way in WAYS}
     for run in each_alone(context.model, prompts.tokens):
@@ -133,7 +133,7 @@ def _steered(context: StudyContext, prompts: Prompts, edits: Mapping[str, Edit])
     return {way: plain_answers(AnswerScores.of(torch.stack(each), prompts.target)) for way, each in logits.items()}
 
 
-def steered_at_once(context: StudyContext, prompts: Prompts, edits: Sequence[Edit]) -> list[AnswerScores]:
+def steered_at_once(context: StudyContext, prompts: InContextPrompts, edits: Sequence[Edit]) -> list[AnswerScores]:
     """The unsteered answers and those under each edit, of short prompts in one batch."""
     run, n = LastTokenRun.of(context.model, prompts.tokens), len(prompts)
     made = run.edited([edit for edit in edits for _ in range(n)], [*range(n)] * len(edits)) if edits else None

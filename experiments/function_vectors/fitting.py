@@ -27,7 +27,7 @@ SETTINGS = ("shots", "prompts", "corrupted", "shortlist")
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class TaskFit:
     """What was read and measured of one case."""
 
     case: Case
@@ -46,12 +46,12 @@ class Fit:
         return strongest(self.exact, n)
 
 
-def fit_cases(context: StudyContext) -> dict[tuple[str, int], Fit]:
+def fit_cases(context: StudyContext) -> dict[tuple[str, int], TaskFit]:
     """The fit of every case, by task and seed."""
     return {(case.task, case.seed): _fit(context, case) for case in progress("fits", context.cases, unit="task")}
 
 
-def _fit(context: StudyContext, case: Case) -> Fit:
+def _fit(context: StudyContext, case: Case) -> TaskFit:
     whole = case.task in context.config.exact
     inputs = context.inputs(case, *SETTINGS) | {"whole": whole}
     path = context.run.unit_file(
@@ -62,7 +62,7 @@ def _fit(context: StudyContext, case: Case) -> Fit:
         TaskMeans(**{name: arrays[f"{prefix}.{name}"] for name in ("heads", "stream", "gain")})
         for prefix in ("means", "shuffled")
     )
-    return Fit(case, means, shuffled, arrays["exact"], arrays["attributed"], file_digest(path))
+    return TaskFit(case, means, shuffled, arrays["exact"], arrays["attributed"], file_digest(path))
 
 
 def _measure(context: StudyContext, case: Case, whole: bool, path: Path) -> None:
@@ -87,8 +87,8 @@ class Vectors:
     """The vectors of one case, as edits at any layer."""
 
     context: StudyContext
-    fit: Fit
-    fits: Mapping[tuple[str, int], Fit]
+    fit: TaskFit
+    fits: Mapping[tuple[str, int], TaskFit]
 
     @cached_property
     def function_vector(self) -> Float[Tensor, "d"]:

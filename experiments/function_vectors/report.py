@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from experiments.function_vectors.evaluation import CONTROLS, SWEPT, WAYS, summary
-from experiments.function_vectors.fitting import Fit
-from experiments.function_vectors.results import METRICS, Results
+from experiments.function_vectors.fitting import TaskFit
+from experiments.function_vectors.results import METRICS, StudyResults
 from steering.function_vectors.effects import strongest
 from workbench.evaluation.intervals import bootstrap
 from workbench.report.blocks import Bullets, Column, HeatMap, Missing, Table, headings, paragraphs
@@ -44,7 +44,7 @@ NOTES = (
 )
 
 
-def build_report(results: Results) -> Document:
+def build_report(results: StudyResults) -> Document:
     """Everything on the page."""
     context = results.context
     config = context.config
@@ -76,7 +76,7 @@ def build_report(results: Results) -> Document:
     )
 
 
-def _verdict(results: Results) -> Iterable[str]:
+def _verdict(results: StudyResults) -> Iterable[str]:
     none, ours = (results.metric("zero_shot", way, "top1") for way in ("none", "function_vector"))
     shuffled = [results.metric("shuffled_labels", way, "top1") for way in ("none", "function_vector")]
     yield (
@@ -99,7 +99,7 @@ def _verdict(results: Results) -> Iterable[str]:
         )
 
 
-def _against(results: Results, way: str) -> str:
+def _against(results: StudyResults, way: str) -> str:
     found = results.beyond(way)
     if found.low is None or found.high is None:
         said = "with one task there is no interval"
@@ -112,7 +112,7 @@ def _against(results: Results, way: str) -> str:
     return f"Function vector less {LABELS[way].lower()}, top-1 without demonstrations: {found} ({said})."
 
 
-def _answers(results: Results) -> list[Block]:
+def _answers(results: StudyResults) -> list[Block]:
     columns = (
         *(Column(f"{name}, zero-shot", digits=digits) for name, digits in _NAMES.values()),
         *(Column(f"{name}, shuffled answers", digits=digits) for name, digits in _NAMES.values()),
@@ -177,7 +177,7 @@ def _answers(results: Results) -> list[Block]:
 _NAMES = {"top1": ("Top-1", 2), "log_p": ("Log-probability", 2), "rank": ("Rank", 0)}
 
 
-def _layers(results: Results) -> list[Block]:
+def _layers(results: StudyResults) -> list[Block]:
     tried = next(iter(results.evaluations.values())).tried
     charts: list[Block] = []
     for metric, title in (("top1", "Top-1"), ("log_p", "Log-probability in nats")):
@@ -202,7 +202,7 @@ def _layers(results: Results) -> list[Block]:
     return charts
 
 
-def _heads(results: Results) -> list[Block]:
+def _heads(results: StudyResults) -> list[Block]:
     fits = {task: [fit for (name, _), fit in results.fits.items() if name == task] for task in results.tasks}
     exact = {task: _mean([fit.exact for fit in each]) for task, each in fits.items()}
     every = torch.stack([effects.nan_to_num(nan=0.0) for effects in exact.values()]).amax(0)
@@ -243,7 +243,7 @@ def _mean(effects: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(effects).nanmean(0)
 
 
-def _agreement(fits: list[Fit], n: int) -> tuple[float, float, float, float]:
+def _agreement(fits: list[TaskFit], n: int) -> tuple[float, float, float, float]:
     measured, correlations, common = [], [], []
     for fit in fits:
         there = fit.exact.isfinite()
@@ -255,7 +255,7 @@ def _agreement(fits: list[Fit], n: int) -> tuple[float, float, float, float]:
     return fmean(measured), fmean(correlations), fmean(common), largest
 
 
-def _further(results: Results) -> list[Block]:
+def _further(results: StudyResults) -> list[Block]:
     ways = ("none", "function_vector")
     rows = []
     for label, value in (
@@ -306,7 +306,7 @@ def _further(results: Results) -> list[Block]:
     return [*blocks, *_composition(results)]
 
 
-def _composition(results: Results) -> list[Block]:
+def _composition(results: StudyResults) -> list[Block]:
     if not results.compositions:
         return [paragraphs("Sums of vectors were not tried: they need the four tasks about lists.")]
     labels = {

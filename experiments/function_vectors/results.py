@@ -9,7 +9,7 @@ import numpy as np
 from experiments.function_vectors.config import NAME
 from experiments.function_vectors.context import StudyContext
 from experiments.function_vectors.evaluation import CONTROLS, SETTINGS, SWEPT, WAYS, Answers, Evaluation, summary
-from experiments.function_vectors.fitting import Fit
+from experiments.function_vectors.fitting import TaskFit
 from experiments.function_vectors.further import Composition, Further
 from workbench.evaluation.intervals import Difference, Interval, bootstrap, paired_difference
 from workbench.runs.rows import Row, spread
@@ -20,11 +20,11 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class StudyResults:
     """What the stages found, by task and seed."""
 
     context: StudyContext
-    fits: Mapping[Key, Fit]
+    fits: Mapping[Key, TaskFit]
     evaluations: Mapping[Key, Evaluation]
     further: Mapping[Key, Further]
     compositions: Sequence[Composition]

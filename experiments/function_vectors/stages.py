@@ -8,7 +8,7 @@ from experiments.function_vectors.evaluation import evaluate_case
 from experiments.function_vectors.fitting import Vectors, fit_cases
 from experiments.function_vectors.further import compose, measure_further
 from experiments.function_vectors.report import build_report
-from experiments.function_vectors.results import Results
+from experiments.function_vectors.results import StudyResults
 from workbench.report.render import write_report
 from workbench.runs.progress import progress
 from workbench.runs.run import Run
@@ -21,7 +21,7 @@ def stages(config: Config, run: Run) -> list[Path]:
     vectors = {key: Vectors(context, fit, fits) for key, fit in fits.items()}
     evaluations = {key: evaluate_case(context, each) for key, each in progress("vectors", vectors.items(), unit="task")}
     further = {key: measure_further(context, each, evaluations[key]) for key, each in vectors.items()}
-    results = Results(context, fits, evaluations, further, compose(context, vectors, evaluations))
+    results = StudyResults(context, fits, evaluations, further, compose(context, vectors, evaluations))
     run.record(results.rows())
     run.settle()
     write_report(run.folder, build_report(results))

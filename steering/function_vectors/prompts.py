@@ -18,7 +18,7 @@ _START = "<|endoftext|>"
 
 
 @dataclass(frozen=True, eq=False)
-class Prompts:
+class InContextPrompts:
     """Prompts that end where their answers would begin."""
 
     tokens: Tokens
@@ -26,7 +26,7 @@ class Prompts:
     """The first token of each answer, as it is cut behind its prompt."""
 
     @classmethod
-    def encode(cls, model: Core, texts: Sequence[str], answers: Sequence[str]) -> "Prompts":
+    def encode(cls, model: Core, texts: Sequence[str], answers: Sequence[str]) -> "InContextPrompts":
         """Bare texts, behind "<|endoftext|>" where the tokenizer has it and puts no BOS in front (as published).
 
         Each answer follows a space. Raises ValueError as `Core.tokenize`.
@@ -38,15 +38,15 @@ class Prompts:
         return cls(prompts, torch.tensor([row.ids[row.response] for row in rows]))
 
     @classmethod
-    def ask(cls, model: Core, template: Template, queries: Sequence[Pair]) -> "Prompts":
+    def ask(cls, model: Core, template: Template, queries: Sequence[Pair]) -> "InContextPrompts":
         """Questions without demonstrations."""
         return cls.encode(model, [template.prompt((), asked) for asked, _ in queries], [said for _, said in queries])
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, rows: Sequence[int]) -> "Prompts":
-        return Prompts(self.tokens[rows], self.target[list(rows)])
+    def __getitem__(self, rows: Sequence[int]) -> "InContextPrompts":
+        return InContextPrompts(self.tokens[rows], self.target[list(rows)])
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Shown:
         return Shown(tuple(zip(asked, mixed, strict=True)), self.query)
 
 
-def encode_shown(model: Core, template: Template, shown: Sequence[Shown]) -> Prompts:
+def encode_shown(model: Core, template: Template, shown: Sequence[Shown]) -> InContextPrompts:
     """These prompts as tokens."""
     texts = [template.prompt(each.demonstrations, each.query[0]) for each in shown]
-    return Prompts.encode(model, texts, [each.query[1] for each in shown])
+    return InContextPrompts.encode(model, texts, [each.query[1] for each in shown])
 
 
 @dataclass(frozen=True, eq=False)

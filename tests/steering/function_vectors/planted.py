@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 
-from steering.function_vectors.prompts import Prompts
+from steering.function_vectors.prompts import InContextPrompts
 from tests.tiny import tiny_tokenizer
 from workbench.models.model import Model, wrap
 from workbench.models.tokens import Row, Tokens
@@ -86,17 +86,17 @@ def prompt(demonstrations: list[tuple[int, int]], word: int) -> Row:
     return Row((*ids, word))
 
 
-def shown(task: int | None, shots: int = 4) -> Prompts:
+def shown(task: int | None, shots: int = 4) -> InContextPrompts:
     """A prompt for each word; without a task, the demonstrations are of all tasks in turn, and task 0 is asked for."""
     rows, target = [], []
     for word in range(WORDS):
         others = [(word + 1 + k) % WORDS for k in range(shots)]
         rows.append(prompt([(other, k % TASKS if task is None else task) for k, other in enumerate(others)], word))
         target.append(answer(task or 0, word))
-    return Prompts(Tokens(tuple(rows)), torch.tensor(target))
+    return InContextPrompts(Tokens(tuple(rows)), torch.tensor(target))
 
 
-def zero_shot(task: int) -> Prompts:
+def zero_shot(task: int) -> InContextPrompts:
     """The words alone."""
     rows = Tokens(tuple(Row((word,)) for word in range(WORDS)))
-    return Prompts(rows, torch.tensor([answer(task, word) for word in range(WORDS)]))
+    return InContextPrompts(rows, torch.tensor([answer(task, word) for word in range(WORDS)]))

@@ -5,7 +5,7 @@ import torch
 from steering.function_vectors.effects import attributed_effects, strongest
 from steering.function_vectors.last_token import LastTokenRun, each_alone
 from steering.function_vectors.means import TaskMeans, function_vector
-from steering.function_vectors.prompts import AnswerScores, Prompts, Shown, encode_shown
+from steering.function_vectors.prompts import AnswerScores, InContextPrompts, Shown, encode_shown
 from workbench.data.in_context import SplitPairs, in_context_tasks
 from workbench.data.templates import Template
 from workbench.data.word_pairs import pairs_of
@@ -25,7 +25,7 @@ def test_present_past_is_done_without_demonstrations(default_model: Model) -> No
     vector = function_vector(default_model, means, strongest(effects, 10))
     random = torch.randn(len(vector), generator=torch.Generator().manual_seed(0))
     directions = (vector, random * (vector.norm() / random.norm()))
-    asked = Prompts.ask(default_model, template, split.test[:10])
+    asked = InContextPrompts.ask(default_model, template, split.test[:10])
     assert default_model.tokenizer.decode(asked.tokens.rows[0].ids[:1]) == "<|endoftext|>"  # as published
     run, rows = LastTokenRun.of(default_model, asked.tokens), range(len(asked))
     edits = [Add(site=Site(18), direction=each) for each in directions for _ in rows]

@@ -2,7 +2,7 @@
 
 import torch
 
-from steering.function_vectors.prompts import AnswerScores, Prompts, Shown, encode_shown
+from steering.function_vectors.prompts import AnswerScores, InContextPrompts, Shown, encode_shown
 from workbench.data.templates import Template
 from workbench.models.model import Model
 
@@ -10,7 +10,7 @@ PAIRS = [(f"in{k}", f"out{k}") for k in range(8)]
 
 
 def test_a_target_is_the_first_token_behind_its_prompt(llama: Model) -> None:
-    prompts = Prompts.ask(llama, Template(), PAIRS[:2])
+    prompts = InContextPrompts.ask(llama, Template(), PAIRS[:2])
     texts = [llama.tokenizer.decode(row.ids, skip_special_tokens=True) for row in prompts.tokens]
     assert texts == ["Q: in0\nA:", "Q: in1\nA:"]
     assert [llama.tokenizer.decode([token]) for token in prompts.target.tolist()] == [" ", " "]  # bytes are tokens
