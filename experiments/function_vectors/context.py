@@ -63,7 +63,9 @@ class StudyContext:
                 raise DataError(no_such("task", name, known))
         tasks = tuple(dict.fromkeys(config.tasks or known))
         if len(tasks) < 2:
-            raise DataError(f"{tasks[0]!r} is the only task; give two or more: another task's vector is a control")
+            raise DataError(
+                f"{', '.join(tasks)} is the only task; give two or more: another task's vector is a control"
+            )
         model = config.load_model()
         note_model(run, model)
         return cls(config, run, model, data, tasks)

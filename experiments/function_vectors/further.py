@@ -106,7 +106,7 @@ class Composition:
     layer: int
     """The best one of the task's own vector, on validation questions."""
     answers: dict[str, Answers]
-    """Test answers by way: `none`, `own`, `composed`, and `summed`, v_AD + v_BC alone."""
+    """Test answers by way: `none`, `own`, `composed`, and as controls `summed` (v_AD + v_BC), `capital` and `last`."""
     cosine: float
     """Of the composed vector with the task's own."""
 
@@ -135,7 +135,7 @@ def _composed(
 
     def measured() -> dict[str, JSON]:
         ad, bc, ac = (vectors[task, seed].function_vector for task in (_FIRST_CAPITAL, _LAST, _FIRST))
-        ways = {"own": own.function_vector, "composed": ad + bc - ac, "summed": ad + bc}
+        ways = {"own": own.function_vector, "composed": ad + bc - ac, "summed": ad + bc, "capital": ad, "last": bc}
         edits = [Add(site=Site(layer), direction=each) for each in ways.values()]
         scores = steered_at_once(context, context.ask(context.test(own.fit.case)), edits)
         answers = {way: plain_answers(each) for way, each in zip(("none", *ways), scores, strict=True)}

@@ -314,6 +314,8 @@ def _composition(results: StudyResults) -> list[Block]:
         "own": "Its own: last word, capitalised",
         "composed": "Composed: first capitalised + last - first",
         "summed": "First capitalised + last",
+        "capital": "First capitalised alone",
+        "last": "Last alone",
     }
     rows = []
     for way, label in labels.items():

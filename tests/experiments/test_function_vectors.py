@@ -55,7 +55,8 @@ def test_every_way_has_numbers_of_every_task_and_over_tasks(rows: tuple[Row, ...
             [over] = [row for row in mine if row.concept is None]
             assert over.n == 5
             assert over.low is not None
-    assert {row.method for row in rows if row.metric == "composition.top1"} == {"none", "own", "composed", "summed"}
+    ways = {"none", "own", "composed", "summed", "capital", "last"}
+    assert {row.method for row in rows if row.metric == "composition.top1"} == ways
     assert {row.concept for row in rows if row.metric == "templates.top1"} == {"plain"}
     assert {row.concept for row in rows if row.metric == "natural.hits"} == {"plain"}
     assert all(row.experiment == NAME for row in rows)
