@@ -56,7 +56,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "ten packaged tasks, all heads of one; FILL",
+    "default": "ten packaged tasks, all heads of one; six and a half minutes of one core",
     "smoke": "two tasks with few prompts, to see that it runs; under a minute",
     "paper": "all packaged tasks with more prompts, three times, every head of six; hours",
 }
