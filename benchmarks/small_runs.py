@@ -37,11 +37,6 @@ COMMANDS = {
         *("directions", "--model", "{model}", "--concepts", "{data}", "--method", "reft_r1", "--block", "1"),
         *("--layer", "1", "--dtype", "float32"),
     ),
-    "functions": (
-        *("function_vectors", "--model", "{model}", "--tasks", "antonym", "present-past", "--exact", "antonym"),
-        *("--shots", "2", "--prompts", "2", "--corrupted", "1", "--shortlist", "2", "--heads", "2"),
-        *("--validation", "1", "--test", "2", "--sentences", "1", "--steps", "2"),
-    ),
 }
 """By name, a package of `experiments` and its flags; `{model}`, `{data}` and `{judge}` are filled in."""
 
