@@ -17,6 +17,7 @@ EXPERIMENTS = {
     "erasure": Entry("experiments.erasure:EXPERIMENT"),
     "linear_hypothesis": Entry("experiments.linear_hypothesis:EXPERIMENT"),
     "linear_origins": Entry("experiments.linear_origins:EXPERIMENT"),
+    "function_vectors": Entry("experiments.function_vectors:EXPERIMENT"),
 }
 """Registered name to Experiment; `python -m experiments` lists them."""
 

@@ -9,6 +9,7 @@ from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.eraser import ConceptEraser, Eraser
+from workbench.artifacts.function_vector import FunctionVector
 from workbench.artifacts.linear_readout import LinearReadout
 from workbench.artifacts.prompt import Prompt
 from workbench.artifacts.vector import Vector
@@ -44,5 +45,6 @@ def examples() -> dict[str, Artifact]:
         ClassifierHead(ORIGIN, SITE, *head),
         BagOfWordsWeights(ORIGIN, ("sea", "land"), double(2), 0.5),
         Prompt(ORIGIN, "Write about the sea."),
+        FunctionVector(ORIGIN, SITE, normal(4), normal(2), (Site(1, "z").head(2), Site(0, "z").head(3))),
     )
     return {artifact.kind: artifact for artifact in made}

@@ -48,6 +48,9 @@ MISTAKES = {
     "linear_hypothesis --pairs nowhere": "'nowhere' is neither `packaged` nor a folder",
     "linear_hypothesis --contexts nowhere": "'nowhere' is neither `packaged` nor a folder",
     "linear_hypothesis --model smolm2": "there is no model 'smolm2'",
+    "function_vectors --tasks antonim": "there is no task 'antonim' (did you mean 'antonym'?)",
+    "function_vectors --tasks antonym": "antonym is the only task; give two or more",
+    "function_vectors --source nowhere": "'nowhere' is neither `packaged` nor a .json file nor a folder",
     "linear_origins --steps 30": "steps is 30; expected a multiple of 20",
 }
 

@@ -12,6 +12,7 @@ import pytest
 import experiments.axbench
 import experiments.directions
 import experiments.erasure.config
+import experiments.function_vectors.config
 import experiments.layer_sweep.config
 import experiments.linear_hypothesis.config
 import experiments.linear_origins.config
@@ -28,6 +29,7 @@ CONFIGS: dict[str, Any] = {
     "axbench": experiments.axbench.Config(),
     "directions": experiments.directions.Config(),
     "erasure": experiments.erasure.config.Config(),
+    "function_vectors": experiments.function_vectors.config.Config(),
     "layer_sweep": experiments.layer_sweep.config.Config(),
     "linear_hypothesis": experiments.linear_hypothesis.config.Config(),
     "linear_origins": experiments.linear_origins.config.Config(),
@@ -38,6 +40,7 @@ CONFIGS: dict[str, Any] = {
     "Price": Price(1.0, 1.0),
 }
 MAY_BE_EMPTY = {("axbench", "layers"), ("layer_sweep", "layers"), ("axbench", "steered"), ("axbench", "judge_model")}
+MAY_BE_EMPTY |= {("function_vectors", "tasks"), ("function_vectors", "exact")}
 MAY_BE_EMPTY |= {("axbench", "baseline"), ("Sampling", "row_seeds"), ("Sampling", "stop")}
 ANY_INTEGER = {("Sampling", "seed"), ("Sampling", "row_seeds")}
 

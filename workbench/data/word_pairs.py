@@ -35,13 +35,12 @@ def word_pairs(source: str) -> Dataset:
         if not paths:
             raise DataError(f"{source!r} is neither `packaged` nor a folder with .txt files")
         concepts = [(path.stem.strip("[]"), path.stem.strip("[]"), _published(path)) for path in paths]
-    return _dataset(Path(source).name, concepts)
+    return pair_dataset(Path(source).name, concepts, ROLES)
 
 
 def pairs_of(dataset: Dataset, relation: Relation) -> list[Pair]:
-    """The words of each pair (base, target), in order."""
-    base, target = relation.role("base"), relation.role("target")
-    return [(dataset.items[b].response, dataset.items[t].response) for b, t in zip(base, target, strict=True)]
+    """The texts of each pair of a relation with two roles, in their order."""
+    return [(dataset.items[first].response, dataset.items[second].response) for first, second in relation.members]
 
 
 def kind_of(dataset: Dataset, relation: Relation) -> str:
@@ -49,12 +48,18 @@ def kind_of(dataset: Dataset, relation: Relation) -> str:
     return dataset.items[int(relation.members[0, 0])].genre
 
 
-def _dataset(name: str, concepts: Sequence[tuple[str, str, Sequence[Sequence[str]]]]) -> Dataset:
+def pair_dataset(
+    name: str, groups: Sequence[tuple[str, str, Sequence[Sequence[str]]]], roles: tuple[str, str]
+) -> Dataset:
+    """Bare texts with a relation of pairs for each group, given by its name, its kind and its pairs of texts.
+
+    A text's genre is the kind of its group.
+    """
     number: dict[tuple[str, str], int] = {}
     relations = []
-    for concept, kind, pairs in concepts:
+    for group, kind, pairs in groups:
         members = [[number.setdefault((word, kind), len(number)) for word in pair] for pair in pairs]
-        relations.append(Relation(concept, ROLES, np.array(members, dtype=np.int64).reshape(-1, 2)))
+        relations.append(Relation(group, roles, np.array(members, dtype=np.int64).reshape(-1, 2)))
     return Dataset(name, tuple(Item.bare(word, kind) for word, kind in number), relations=tuple(relations))
 
 

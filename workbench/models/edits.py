@@ -1,8 +1,10 @@
 """Changes at a site as data. Rows of one batch may differ in direction, strength and positions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -174,9 +176,15 @@ def _length(h: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos 1"]:
     return h.float().norm(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def numbers_of(edit: Edit) -> dict[str, int]:
+def numbers_of(edit: Edit) -> Mapping[str, int]:
     """The numeric fields of an edit, with the dimensions each has when all rows share it."""
-    return {item.name: item.metadata["ndim"] for item in fields(edit) if "ndim" in item.metadata}
+    return _numbers_of(type(edit))
+
+
+@cache
+def _numbers_of(kind: type[Edit]) -> Mapping[str, int]:
+    """Looked up once: an edit for each head of each layer asks thousands of times."""
+    return MappingProxyType({item.name: item.metadata["ndim"] for item in fields(kind) if "ndim" in item.metadata})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -44,7 +44,8 @@ class Columns(View):
         """
         if isinstance(part, Part):
             return cls(torch.tensor(part.columns(width)))
-        columns = [one.columns(width) for one in part]
+        known = {one: one.columns(width) for one in dict.fromkeys(part)}
+        columns = [known[one] for one in part]
         if len({len(one) for one in columns}) > 1:
             raise ValueError(f"the rows of one edit need parts of one size; got {sorted({len(c) for c in columns})}")
         return cls(torch.tensor(columns))

@@ -84,7 +84,7 @@ def label_logits(model: Core, layout: Layout, label: Tensor, **options: Any) -> 
 def logits_at(
     model: Core, layout: Layout, chosen: Bool[Tensor, "batch pos"], **options: Any
 ) -> Float[Tensor, "item vocab"]:
-    """The logits at the chosen tokens, row by row; `options` go to the forward pass."""
+    """The logits behind the `chosen` tokens, row by row; `options` go to the forward pass. Differentiable."""
     with model.backend.hooked([("unembed.hook_in", lambda h: h[chosen][None])]):
         return model.forward(layout, **options).logits[0]
 

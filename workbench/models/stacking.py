@@ -19,11 +19,15 @@ def stack(edits: Sequence[E]) -> E:
     Raises ValueError when they differ in more than their numbers, positions, parts and gates, or one speaks about
     several rows.
     """
-    if len({_kind(edit) for edit in edits}) != 1:
+    distinct = {id(edit): edit for edit in edits}  # rows without an edit of their own share an idle one
+    if len({_kind(edit) for edit in distinct.values()}) != 1:
         raise ValueError(
             "only edits of one kind, site and shape can be stacked, at least one; use `per_row` for others"
         )
-    numbers = {name: torch.stack([_one_row(edit, name) for edit in edits]) for name in numbers_of(edits[0])}
+    numbers = {}
+    for name in numbers_of(edits[0]):
+        values = {key: _one_row(edit, name) for key, edit in distinct.items()}
+        numbers[name] = torch.stack([values[id(edit)] for edit in edits])
     choices = {name: _tuple([_one_choice(edit, name) for edit in edits]) for name in CHOICES}
     return replace(edits[0], **choices, **numbers)
 

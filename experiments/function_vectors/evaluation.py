@@ -1,0 +1,146 @@
+"""Which layer is best on validation questions, and what each way of steering does to test questions there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import torch
+
+from experiments.function_vectors.context import StudyContext
+from experiments.function_vectors.fitting import Vectors
+from steering.function_vectors.last_token import LastTokenRun, each_alone
+from steering.function_vectors.prompts import AnswerScores, InContextPrompts
+from workbench.models.edits import Edit
+from workbench.runs.files import JSON, copy_file
+
+SWEPT = ("function_vector", "universal", "layer_added", "layer_replaced")
+"""Ways that have a layer of their own, chosen on validation questions."""
+CONTROLS = ("random", "other_task", "shuffled")
+"""What stands beside the function vector, at its layer."""
+WAYS = ("none", *SWEPT, *CONTROLS)
+SETTINGS = ("zero_shot", "shuffled_labels")
+"""Test questions alone, and behind demonstrations whose answers were shuffled."""
+
+Answers = dict[str, list[float]]
+"""`log_p` and `rank` of each test question."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one case."""
+
+    task: str
+    seed: int
+    layers: dict[str, int]
+    """Of each swept way."""
+    curves: dict[str, dict[str, list[float]]]
+    """`top1` and `log_p` of each swept way and of `random` at each layer that was tried, on validation questions."""
+    tried: list[int]
+    answers: dict[str, dict[str, Answers]]
+    """By setting and way."""
+    in_context: Answers
+    """Of test questions behind right demonstrations, unsteered."""
+
+    def layer(self, way: str) -> int | None:
+        """Where it was used."""
+        return None if way == "none" else self.layers.get(way, self.layers["function_vector"])
+
+    def metrics(self, setting: str, way: str) -> dict[str, float]:
+        """Of all test questions."""
+        return summary(self.answers[setting][way])
+
+    def restricted(self, setting: str, way: str) -> float | None:
+        """Top-1 on the questions that are answered in context, as published; None where there are none."""
+        known = [rank == 0 for rank in self.in_context["rank"]]
+        kept = [rank == 0 for rank, right in zip(self.answers[setting][way]["rank"], known, strict=True) if right]
+        return fmean(kept) if kept else None
+
+
+def summary(answers: Answers) -> dict[str, float]:
+    """Share of first ranks, mean log-probability in nats, and median rank."""
+    return {
+        "top1": fmean(rank == 0 for rank in answers["rank"]),
+        "log_p": fmean(answers["log_p"]),
+        "rank": float(median(answers["rank"])),
+    }
+
+
+def evaluate_case(context: StudyContext, vectors: Vectors) -> Evaluation:
+    """As one unit; the vector is saved where a user finds it."""
+    case = vectors.fit.case
+    inputs = context.inputs(case, "shots", "heads", "validation", "test", "every") | {
+        "fits": [
+            fit.digest for fit in vectors.fits.values() if fit.case.seed == case.seed or fit.case.task != case.task
+        ]
+    }
+    found = context.run.unit(f"evaluation/{case.name}", inputs, lambda: _measured(context, vectors))
+    evaluation = Evaluation(task=case.task, seed=case.seed, **found)
+    layer = evaluation.layers["function_vector"]
+    path = context.run.unit_file(
+        f"vector/{case.name}",
+        inputs | {"layer": layer},
+        lambda path: vectors.artifact(layer).save(path),
+        ".safetensors",
+    )
+    copy_file(path, context.run.artifacts / f"{case.name}.safetensors")
+    return evaluation
+
+
+def _measured(context: StudyContext, vectors: Vectors) -> dict[str, JSON]:
+    case, n_layers = vectors.fit.case, context.model.n_layers
+    tried = [*range(n_layers - 1, 0, -context.config.every)][::-1] or [0]
+    curves = _sweep(context.ask(case.split.validation[: context.config.validation]), vectors, tried)
+    layers = {way: tried[_best(curves[way])] for way in SWEPT}
+    edits = {way: vectors.edit(way, layers.get(way, layers["function_vector"])) for way in WAYS if way != "none"}
+    asked = context.asked(case)
+    shuffled = context.encode([each.shuffled(case.seed + k) for k, each in enumerate(asked)])
+    right = context.encode(asked)
+    answers = {
+        "zero_shot": _steered(context, context.ask(context.test(case)), edits),
+        "shuffled_labels": _steered(context, shuffled, edits),
+    }
+    plain = AnswerScores.of(context.model.next_logits(right.tokens), right.target)
+    return {"layers": layers, "curves": curves, "tried": tried, "answers": answers, "in_context": plain_answers(plain)}
+
+
+def _sweep(prompts: InContextPrompts, vectors: Vectors, tried: Sequence[int]) -> dict[str, dict[str, list[float]]]:
+    """Every way at every layer, all of them behind each prompt at once."""
+    ways = (*SWEPT, "random")
+    edits = [vectors.edit(way, layer) for way in ways for layer in tried]
+    scores = [
+        AnswerScores.of(run.edited(edits), target.expand(len(edits)))
+        for run, target in zip(each_alone(vectors.context.model, prompts.tokens), prompts.target, strict=True)
+    ]
+    top1, log_p = (
+        torch.stack([getattr(each, name) for each in scores]).mean(0).reshape(len(ways), -1).tolist()
+        for name in ("correct", "log_p")
+    )
+    return {way: {"top1": top1[k], "log_p": log_p[k]} for k, way in enumerate(ways)}
+
+
+def _best(curve: Mapping[str, Sequence[float]]) -> int:
+    """Where most answers are right; of equals, where they are likeliest."""
+    return max(range(len(curve["top1"])), key=lambda at: (curve["top1"][at], curve["log_p"][at]))
+
+
+def _steered(context: StudyContext, prompts: InContextPrompts, edits: Mapping[str, Edit]) -> dict[str, Answers]:
+    """Every way on every prompt: behind each one, as all but its last token runs once."""
+    logits: dict[str, list[torch.Tensor]] = {way: [] for way in WAYS}
+    for run in each_alone(context.model, prompts.tokens):
+        made = run.edited([*edits.values()])
+        for way, each in zip(WAYS, (run.logits[0], *made), strict=True):
+            logits[way].append(each)
+    return {way: plain_answers(AnswerScores.of(torch.stack(each), prompts.target)) for way, each in logits.items()}
+
+
+def steered_at_once(context: StudyContext, prompts: InContextPrompts, edits: Sequence[Edit]) -> list[AnswerScores]:
+    """The unsteered answers and those under each edit, of short prompts in one batch."""
+    run, n = LastTokenRun.of(context.model, prompts.tokens), len(prompts)
+    made = run.edited([edit for edit in edits for _ in range(n)], [*range(n)] * len(edits)) if edits else None
+    steered = [] if made is None else made.split(n)
+    return [AnswerScores.of(each, prompts.target) for each in (run.logits, *steered)]
+
+
+def plain_answers(scores: AnswerScores) -> Answers:
+    """As JSON."""
+    return {"log_p": scores.log_p.tolist(), "rank": scores.rank.tolist()}

@@ -1,0 +1,122 @@
+"""The experiment runs from task files to a report, goes on where it was, and keeps questions apart."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.function_vectors import EXPERIMENT, NAME, PRESETS, Config, run
+from experiments.function_vectors.context import StudyContext
+from experiments.function_vectors.evaluation import CONTROLS, SWEPT, WAYS
+from experiments.function_vectors.fitting import Vectors, fit_cases
+from tests.tiny import tiny_folder
+from workbench.artifacts.artifact import Artifact
+from workbench.artifacts.function_vector import FunctionVector
+from workbench.data.in_context import LIST_TASKS
+from workbench.data.items import DataError
+from workbench.report.document import Document
+from workbench.runs.rows import Row, read_rows
+from workbench.runs.run import Run
+
+WORDS = ["ant", "bee", "cow", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kid", "lynx"]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("inputs")
+    answers = [str.upper, str.title, *(str.strip,) * 3]
+    for name, answer in zip((*LIST_TASKS, "plain"), answers, strict=True):
+        pairs = [{"input": word, "output": answer(word)} for word in WORDS]
+        kind = folder / "data" / ("abstractive" if name == "plain" else "extractive")
+        kind.mkdir(parents=True, exist_ok=True)
+        (kind / f"{name}.json").write_text(json.dumps(pairs))
+    small = replace(PRESETS["smoke"], tasks=(), exact=("plain",), shots=2, every=1, heads=3, steps=2, seeds=(0, 1))
+    return replace(small, model=str(tiny_folder(folder)), source=str(folder / "data"))
+
+
+@pytest.fixture(scope="module")
+def folder(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(config, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> tuple[Row, ...]:
+    return read_rows(folder / "results.json")
+
+
+def test_every_way_has_numbers_of_every_task_and_over_tasks(rows: tuple[Row, ...]) -> None:
+    for setting in ("zero_shot", "shuffled_labels"):
+        for way in WAYS:
+            mine = [row for row in rows if (row.method, row.metric) == (way, f"{setting}.log_p")]
+            assert {(row.concept, row.seed) for row in mine if row.concept} == {
+                (task, seed) for task in (*LIST_TASKS, "plain") for seed in (0, 1)
+            }
+            [over] = [row for row in mine if row.concept is None]
+            assert over.n == 5
+            assert over.low is not None
+    ways = {"none", "own", "composed", "summed", "capital", "last"}
+    assert {row.method for row in rows if row.metric == "composition.top1"} == ways
+    assert {row.concept for row in rows if row.metric == "templates.top1"} == {"plain"}
+    assert {row.concept for row in rows if row.metric == "natural.hits"} == {"plain"}
+    assert all(row.experiment == NAME for row in rows)
+
+
+def test_the_report_has_a_verdict_controls_and_a_map_of_heads(folder: Path) -> None:
+    document = Document.load(folder)
+    names = {getattr(block, "name", "") for section in document.sections for block in section.blocks}
+    assert {"answers", "tasks", "layers-top1", "heads", "shortlist", "elsewhere", "rebuilt", "composition"} <= names
+    page = (folder / "report.html").read_text()
+    assert "Random vector of equal length" in page
+    assert document.sections[0].title == "Verdict"
+
+
+def test_a_vector_is_saved_with_its_heads(folder: Path, config: Config) -> None:
+    vector = Artifact.load(folder / "artifacts" / "plain-0.safetensors")
+    assert isinstance(vector, FunctionVector)
+    assert len(vector.heads) == len(vector.effects) == config.heads
+    assert vector.effects.tolist() == sorted(vector.effects.tolist(), reverse=True)
+    assert vector.origin.concept == "plain"
+    assert vector.vector.edit().site == vector.site
+
+
+def test_a_finished_run_measures_nothing_again(folder: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (folder / "results.json").read_bytes()
+    for name in ("fitting._measure", "evaluation._measured", "further._measured"):
+        monkeypatch.setattr(f"experiments.function_vectors.{name}", lambda *_: pytest.fail("measured again"))
+    assert run(config, folder.parent) == folder
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_no_question_is_seen_before_it_counts(config: Config, folder: Path) -> None:
+    with Run.open(NAME, config, folder.parent) as opened:
+        context = StudyContext.of(config, opened)
+        for case in context.cases:
+            train, validation, test = map(set, (case.split.train, case.split.validation, case.split.test))
+            assert not train & validation
+            assert not (train | validation) & test
+            for each in (*context.shown(case), *context.corrupted(case)):
+                assert {each.query} <= train
+                assert {asked for asked, _ in each.demonstrations} <= {asked for asked, _ in train}
+            for each in context.asked(case):
+                assert each.query in test
+                assert {*each.demonstrations} <= train
+
+
+def test_controls_are_as_long_as_they_should_be_and_of_other_tasks(config: Config, folder: Path) -> None:
+    with Run.open(NAME, config, folder.parent) as opened:
+        context = StudyContext.of(config, opened)
+        fits = fit_cases(context)
+        every = {key: Vectors(context, fit, fits) for key, fit in fits.items()}
+    for key, vectors in every.items():
+        assert float(vectors.random.norm()) == pytest.approx(float(vectors.function_vector.norm()), rel=1e-5)
+        assert vectors.other.fit.case.task != key[0]
+        assert vectors.other.fit.case.seed == key[1]
+        assert {type(vectors.edit(way, 1)).__name__ for way in (*SWEPT, *CONTROLS)} == {"Add", "Replace"}
+    assert not bool((every["plain", 0].random == every["plain", 1].random).all())
+
+
+@pytest.mark.parametrize("field", ["tasks", "exact"])
+def test_a_task_that_is_not_there_is_named(field: str, config: Config, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no task 'plan' \(did you mean 'plain'\?\)"):
+        EXPERIMENT.run(replace(config, **{field: ("plan",)}), tmp_path)
