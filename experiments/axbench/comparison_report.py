@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from experiments.axbench.comparison_sections import comparison_sections
 from experiments.axbench.config import NAME, PRESETS, UNSTEERED
+from experiments.axbench.findings import verdict
 from experiments.axbench.generation import instructions_of
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
@@ -117,6 +118,7 @@ def build_report(results: LayerResults) -> Document:
         f"and how well do those that can write bring them into the answers of {context.model.name} (steering)? All "
         f"read and edit the residual stream after block {results.layer} of {context.model.n_layers}.",
         banner=smoke_banner(config, PRESETS),
+        verdict=verdict(found),
         command=context.run.command,
         facts=(
             ("Model", context.model.name),

@@ -23,6 +23,25 @@ def findings(results: Results) -> tuple[str, ...]:
     return (*_detection(results), *_steering(results))
 
 
+def verdict(results: Results) -> str:
+    """The order of the steering scores and which of them are above random directions; empty where that is not said."""
+    found = _ranked(results, "steering.score")
+    if not found or _too_few(results, "steering.score"):
+        return ""
+    order = listed([f"{label} ({number(estimate.value, 2)})" for label, estimate in found])
+    difference, _, p_holm, _ = comparison_metrics("steering.score", "random")
+    above = [
+        note.label
+        for note in results.methods
+        if (p := results.estimate(p_holm, note.name)) is not None
+        and p.value <= ALPHA
+        and (found_there := results.estimate(difference, note.name)) is not None
+        and found_there.value > 0
+    ]
+    decided = f"{listed(above)} {_agreeing(above, ('are', 'is'))}" if above else "none is"
+    return f"Steering scores from the highest: {order}. Of these {decided} shown to be above random directions."
+
+
 def gaps(results: Results, cards: Sequence[Card]) -> tuple[str, ...]:
     """What was measured and came to nothing: headline numbers, values of concepts, ratings of sampled generations."""
     missing = []

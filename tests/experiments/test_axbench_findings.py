@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from experiments.axbench.findings import findings, gaps
+from experiments.axbench.findings import findings, gaps, verdict
 from tests.report.synthetic import METHODS, comparison_rows, results_of, row, synthetic_cards, synthetic_rows
 from workbench.runs.rows import Row
 
@@ -72,6 +72,21 @@ def test_too_few_concepts_or_texts_give_no_verdict(n: int, texts: int | None, wh
         assert verdict.startswith("Against Random direction")
     else:
         assert verdict == f"No verdict on who reads better: {why}."
+
+
+def test_the_verdict_is_the_order_of_scores_and_who_is_above_random():
+    rows = [
+        row("prompt", "steering.score", 1.0, 0.1, n=10),
+        row("diffmean", "steering.score", 0.4, 0.1, n=10),
+        row("random", "steering.score", 0.1, 0.1, n=10),
+        *compared("diffmean", "steering.score_minus_random", 0.3, 0.3),
+    ]
+    order = "Steering scores from the highest: Prompt (1.00), DiffMean (0.40) and Random direction (0.10)."
+    undecided = results_of(*rows, *compared("prompt", "steering.score_minus_random", -0.9, 0.01))
+    assert verdict(undecided) == f"{order} Of these none is shown to be above random directions."
+    decided = results_of(*rows, *compared("prompt", "steering.score_minus_random", 0.9, 0.01))
+    assert verdict(decided) == f"{order} Of these Prompt is shown to be above random directions."
+    assert verdict(results_of(row("prompt", "steering.score", 1.0, n=3))) == ""
 
 
 def test_scores_are_ranked_and_concepts_above_0_are_counted():
