@@ -33,7 +33,7 @@ def test_reading_by_hand():
 
 
 def test_work_adds_up_and_more_gpus_are_never_slower():
-    assert cost.generations(14) == 16_000 * 3 * 75
+    assert cost.generations(14) == 16_000 * 3 * 140
     for stage in (cost.reading(), cost.fitting(), cost.training(), cost.generating(14), cost.judging(14)):
         walls = [stage.wall_s(n) for n in (1, 8, 64)]
         assert walls == sorted(walls, reverse=True)
