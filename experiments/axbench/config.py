@@ -38,17 +38,17 @@ class Config(ConceptOptions):
     methods: tuple[str, ...] = MAIN
     """Which methods are fitted and compared on detection. `--preset paper` takes all of AxBench's tables, in the forms
     as published too (`_compat`); more can be named."""
-    steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe")
+    steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt")
     """Which of them also steer; where `--methods` is given without it, all that can."""
-    strengths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
+    strengths: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.4)
     """Steering strengths to choose from, in units of the largest activation on held-out text."""
     search: Literal["race", "grid"] = "race"
     """`race` rates every strength on a few instructions and the better ones on more; `grid` all of them on all."""
     seeds: tuple[int, ...] = (0,)
     """One repetition of the steering task each: other instructions and other samples."""
-    instructions: int = 16
+    instructions: int = 10
     """Instructions for each concept; either half chooses the strength for the other."""
-    max_new_tokens: int = 40
+    max_new_tokens: int = 32
     """Length of a generation."""
     temperature: float = 0.7
     """Of sampling; AxBench uses 1.0."""

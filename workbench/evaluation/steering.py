@@ -28,7 +28,7 @@ from workbench.runs.progress import progress
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs
 
-BLOCK = 64
+BLOCK = 128
 """Rows generated together: one unit of work."""
 NEUTRAL_TOKENS = 32
 """Tokens of each neutral text on which the side effect of steering is measured."""

@@ -36,7 +36,7 @@ Search = Literal["race", "grid"]
 
 ROUNDS: Mapping[Search, tuple[tuple[float, float], ...]] = {
     "grid": ((1.0, 1.0),),
-    "race": ((1.0, 0.25), (0.5, 0.5), (0.25, 1.0)),
+    "race": ((1.0, 1 / 8), (1 / 3, 1 / 2), (1 / 6, 1.0)),
 }
 """The share of the strengths that a round rates, and the share of a fold's instructions rated by its end."""
 

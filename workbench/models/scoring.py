@@ -32,10 +32,12 @@ class Scored:
 def score(model: Core, tokens: Tokens, budget: int) -> Scored:
     """See `Model.score`."""
     nll, count = torch.zeros(len(tokens)), torch.zeros(len(tokens), dtype=torch.long)
-    for rows in tokens.batches(budget):
-        layout = Layout.of(tokens, rows).to(model.device)
+    first = [row.prefix if row.response == len(row.ids) else row.response for row in tokens]
+    prefix = SharedPrefixCache.of(model, tokens, max(0, min(first) - 1)) if len(first) > 1 else SharedPrefixCache()
+    for rows in tokens.batches(budget, behind=prefix.length):
+        layout = Layout.of(tokens, rows).after(prefix.length).to(model.device)
         label = labels(layout)
-        logits = label_logits(model, layout, label)
+        logits = label_logits(model, layout, label, **prefix.options(layout))
         target = layout.ids[:, 1:][label[:, 1:]]
         losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
         owner = layout.rows[:, None].expand_as(label)[label].cpu()
