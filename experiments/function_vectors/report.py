@@ -39,7 +39,7 @@ NOTES = (
     "the last token of a prompt with shuffled answers, averaged over prompts (arXiv:2310.15213, AIE): exact of all "
     "heads or of a shortlist, which comes from the same to first order. A function vector is the sum of what the "
     "strongest heads write on average, without the output projection's bias.",
-    "Intervals are 95 % percentile bootstraps: over tasks and the seeds within them, in tables of one task over its "
+    "Intervals are widened 95 % bootstraps: over tasks and the seeds within them, in tables of one task over its "
     "questions. Tasks were not drawn at random; the intervals do not say how other kinds would come out.",
 )
 

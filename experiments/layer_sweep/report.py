@@ -34,7 +34,7 @@ NOTES = (
     "shuffled ones, and ones drawn for a text's last word. Compression is the bits that the training labels need if "
     "only the shares of the classes are known, by the bits of the online code (Voita & Titov 2020, arXiv:2003.12298, "
     "who divide one bit a label); at 1 the states tell nothing.",
-    "Intervals are 95 % percentile bootstraps over evaluation texts; texts about one subject are resampled together.",
+    "Intervals are widened 95 % bootstraps over evaluation texts; texts about one subject are resampled together.",
 )
 METRICS: tuple[tuple[str, Callable[[MeasuredProbe], Interval | float | None]], ...] = (
     ("Balanced accuracy", lambda one: one.accuracy),

@@ -131,7 +131,7 @@ class Sweep:
     def _inputs(self, variant: Variant, items: str, settings: dict[str, JSON]) -> dict[str, JSON]:
         """What every unit of the sweep depends on, and what one depends on beside it."""
         common = {"grid": list(self.config.grid), "seed": self.config.seed, "tokens": str(CONTENT)}
-        return {**self.model(variant).identity, "items": items, "settings": common | settings, "version": 1}
+        return {**self.model(variant).identity, "items": items, "settings": common | settings, "version": 2}
 
     def best(self, place: Place) -> int:
         """The layer whose validation loss, over columns, is lowest."""

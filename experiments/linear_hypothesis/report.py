@@ -29,7 +29,7 @@ NOTES = (
     "of Gaussian numbers, as published. Both are single draws.",
     "Held out means without the pair itself and without every pair that shares a word with it. Concepts of one kind, "
     "or with a word in common, are related and enter no mean over unrelated ones.",
-    "Intervals are 95 % percentile bootstraps: over pairs for projections, over concepts for angles, over contexts "
+    "Intervals are widened 95 % bootstraps: over pairs for projections, over concepts for angles, over contexts "
     "for reading, over sets of contexts for writing. Concepts are not independent draws; the intervals do not say how "
     "other concepts would come out.",
 )

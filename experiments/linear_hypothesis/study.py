@@ -55,7 +55,7 @@ class Study(Material):
             **self.model.identity,
             "items": digest([[one.name, one.kind, one.given, one.pairs.tolist()] for one in self.concepts]),
             "settings": {setting: plain(getattr(self.config, setting)) for setting in settings},
-            "version": 1,
+            "version": 2,
         }
         if contexts:
             inputs["contexts"] = digest([[number, vars(each)] for number, each in self.asked])
