@@ -60,8 +60,8 @@ def score_against_strength(results: Results) -> LineChart | None:
     if len(levels) == len(curves):
         return None
     caption = (
-        f"Mean score over concepts ({_counted(curves)}) on the instructions that choose the strength. "
-        f"The tables report the other instructions. {judged(results)}"
+        f"Mean score over concepts ({_counted(curves)}) on the instructions of the first round, which rates every "
+        f"strength; the tables have all instructions, at the strengths that were chosen. {judged(results)}"
     )
     return LineChart(
         name="score-strength",
