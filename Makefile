@@ -3,10 +3,10 @@ BIN := .venv/bin
 
 .PHONY: report paper test bench notebooks clean
 
-report: .venv/ready  ## the main comparison, in ten minutes; prints where its report is
+report: .venv/ready  ## the main comparison, in 17 minutes; prints where its report is
 	$(BIN)/python -m experiments.axbench
 
-paper: .venv/ready  ## the same with every method of AxBench's tables, in over an hour
+paper: .venv/ready  ## with every method of AxBench's tables and more ways to compare, in hours
 	$(BIN)/python -m experiments.axbench --preset paper
 
 test: .venv/ready-to-test  ## style, types and all tests

@@ -136,9 +136,9 @@ class ExecutionOptions(RunOptions):
 
 
 ABOUT = {
-    "default": "the quick methods on thirty packaged concepts; nine minutes on two cores",
+    "default": "the main methods on thirty packaged concepts; 17 minutes on two cores",
     "smoke": "two concepts and few answers, to see that it runs; a minute",
-    "paper": "every method of AxBench's tables but SAEs and SFT; over an hour",
+    "paper": "every method of AxBench's tables but SAEs and SFT, equal side effects too; hours",
     "full": "the same at AxBench's own lengths and strengths with three seeds; most of a day, or a GPU",
 }
 """What each preset is for and how long it takes."""
