@@ -8,22 +8,24 @@ are not tied as those models' are: tied and random, a model repeats its last tok
 It prints two Markdown tables. The first is of float32: the largest difference between GPU and CPU, divided by the
 largest value, of the logits and of the states behind every block, which may be 1e-4; and how many greedy rows are the
 same, each under an edit of its own. A row may become another one only where the CPU's logits of the two tokens are as
-close as that. The second is of bfloat16: tokens a second, by the median of the rounds. Ours runs as it is, reading and
-training in passes as large as its peer's; the peer has plain calls on the same rows, its static cache, and at the very
-end the decode step that it compiles with CUDA graphs. Ours has neither of these.
+close as that. The second is of bfloat16: tokens a second, by the median of the rounds. Ours runs as it is, in passes
+that hold all rows; the peer has plain calls on the same rows, its static cache, and at the very end the decode step
+that it compiles with CUDA graphs. Ours has neither of these.
 
-What may not end within `--seconds` is not begun, and a row says so. `--shapes tiny` runs on a CPU too, where
-it compares the CPU with itself. The exit status is 1 where GPU and CPU differ by more, or if there is no GPU.
+What may not end within `--seconds` is not begun, and a row says so. `--shapes tiny` runs on a CPU too, where it
+compares the CPU with itself. The exit status is 1 where GPU and CPU differ by more, or if there is no GPU.
 
-A machine without a network, or with an older transformers, can be brought what it lacks as wheels, 16 MiB. Beside PyTorch, an
-older transformers with what that needs, accelerate, einops, jaxtyping, pandas, pyarrow and scikit-learn, it takes:
+A machine without a network, or with an older transformers, can be brought what it lacks as wheels (16 MiB). Beside
+PyTorch and an older transformers it needs accelerate, einops, httpx, jaxtyping, pandas, pyarrow, scikit-learn,
+sentencepiece and xxhash. Where there is a network:
 
-    pip download --no-deps --only-binary=:all: --python-version 3.12 --constraint constraints.txt --dest wheels \
-transformers transformer-lens gguf datasets dill multiprocess
+    pip download --no-deps --only-binary=:all: --python-version 3.12 --constraint constraints.txt --dest wheels \\
+        transformers transformer-lens gguf datasets dill multiprocess
 
-and there
+and on that machine:
 
-    pip install --no-index --no-deps --target site wheels/*.whl && PYTHONPATH=site python -m benchmarks.device
+    pip install --no-index --no-deps --target site wheels/*.whl
+    PYTHONPATH=site python -m benchmarks.device
 """
 
 import argparse
