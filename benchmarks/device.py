@@ -1,4 +1,4 @@
-"""On one GPU: are its numbers those of the CPU, and how fast are reading, writing and training beside Hugging Face?
+r"""On one GPU: are its numbers those of the CPU, and how fast are reading, writing and training beside Hugging Face?
 
 python -m benchmarks.device
 
@@ -19,7 +19,7 @@ A machine without a network, or with an older transformers, can be brought what 
 PyTorch and an older transformers it needs accelerate, einops, httpx, jaxtyping, pandas, pyarrow, scikit-learn,
 sentencepiece and xxhash. Where there is a network:
 
-    pip download --no-deps --only-binary=:all: --python-version 3.12 --constraint constraints.txt --dest wheels \\
+    pip download --no-deps --only-binary=:all: --python-version 3.12 --constraint constraints.txt --dest wheels \
         transformers transformer-lens gguf datasets dill multiprocess
 
 and on that machine:
