@@ -116,13 +116,14 @@ SMALL = Size(rows=3, prompt=6, new=2, read=2, trained=4, length=12, concepts=2, 
 
 def build(shape: str, device: torch.device, dtype: torch.dtype) -> Model:
     """A model with random weights, made where it runs; its tokenizer writes ids as numbers."""
-    torch.manual_seed(0)
-    with device:
+    with torch.random.fork_rng(), device:
+        torch.manual_seed(0)
         module = AutoModelForCausalLM.from_config(copy.deepcopy(SHAPES[shape]), dtype=dtype).eval()
-    numbers = {str(number): number for number in range(module.config.vocab_size)}
-    inner = Tokenizer(models.WordLevel(numbers, unk_token="0"))
+    # The pad token is no number: a special token is found inside others.
+    numbers = {"pad": 0} | {str(number): number for number in range(1, module.config.vocab_size)}
+    inner = Tokenizer(models.WordLevel(numbers, unk_token="pad"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="0")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="pad")
     return Model(HuggingFaceBackend(module), tokenizer, f"random {shape}", f"random {shape}")
 
 

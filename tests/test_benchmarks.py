@@ -37,6 +37,15 @@ def test_a_device_with_other_numbers_is_found_out():
     assert not device.equality(device.TINY, model, other, device.SMALL)
 
 
+def test_texts_of_random_tokens_are_those_tokens():
+    model, size = device.build(device.TINY, torch.device("cpu"), torch.float32), device.SMALL
+    texts = [text.conversation for concept in device.concepts(model, size) for text in concept.items]
+    rows = model.encode(texts)
+    drawn = device.random_tokens(model, size.concepts * size.trained, size.length)
+    assert [row.ids for row in rows] == [row.ids for row in drawn]
+    assert {row.response for row in rows} == {size.length // 2}
+
+
 def test_killed_and_damaged_runs_end_like_whole_ones():
     """At a small size; docs/reliability.md has the figures of the full one. One process, for its slow imports."""
     script = (
