@@ -3,6 +3,8 @@
 python -m benchmarks.generation --threads 1
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,24 +28,39 @@ def ours(model: Model, prompts: Tokens, directions: torch.Tensor, sampling: Samp
     assert len(generations) == len(prompts)
 
 
-@torch.no_grad()
-def hugging_face(
-    model: Model, prompts: Tokens, direction: torch.Tensor, new: int, sampling: Sampling | None = None
-) -> None:
-    """`generate` with one hook that adds one direction to every row; greedily unless there is a `sampling`."""
+@contextmanager
+def one_hook(model: Model, direction: torch.Tensor) -> Iterator[None]:
+    """A forward hook that adds one direction to every row."""
     layer = model.module.model.layers[model.site().layer]
-    moved = direction.to(model.dtype)
+    moved = direction.to(model.device, model.dtype)
     handle = layer.register_forward_hook(lambda _module, _args, output: output + moved)
-    padded = prompts.pad("left")
-    chosen: dict[str, Any] = {"do_sample": False}
-    if sampling is not None and sampling.temperature > 0:
-        chosen = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     try:
-        model.module.generate(
-            padded.ids, attention_mask=padded.mask.long(), max_new_tokens=new, pad_token_id=0, **chosen
-        )
+        yield
     finally:
         handle.remove()
+
+
+@torch.no_grad()
+def continue_rows(model: Model, prompts: Tokens, sampling: Sampling, **options: Any) -> None:
+    """Hugging Face's `generate`; greedily at temperature 0. `options` go to it."""
+    padded = prompts.pad("left")
+    chosen: dict[str, Any] = {"do_sample": False}
+    if sampling.temperature > 0:
+        chosen = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    model.module.generate(
+        padded.ids.to(model.device),
+        attention_mask=padded.mask.long().to(model.device),
+        max_new_tokens=sampling.max_new_tokens,
+        pad_token_id=0,
+        **chosen,
+        **options,
+    )
+
+
+def hugging_face(model: Model, prompts: Tokens, direction: torch.Tensor, sampling: Sampling, **options: Any) -> None:
+    """`generate` with one hook."""
+    with one_hook(model, direction):
+        continue_rows(model, prompts, sampling, **options)
 
 
 @torch.no_grad()
@@ -69,7 +86,7 @@ def compare(model: Model, n_rows: int, sampling: Sampling, rounds: int, *, cpu: 
     directions = torch.randn(n_rows, model.d_model, generator=torch.Generator().manual_seed(0))
     contestants = {
         "workbench, a direction for each row": lambda: ours(model, prompts, directions, sampling),
-        "Hugging Face generate, one hook": lambda: hugging_face(model, prompts, directions[0], new, sampling),
+        "Hugging Face generate, one hook": lambda: hugging_face(model, prompts, directions[0], sampling),
     }
     if sampling.temperature == 0 and n_rows <= 32:
         contestants["TransformerLens bridge.generate"] = lambda: bridge(model, prompts, directions[0], new)

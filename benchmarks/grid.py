@@ -33,7 +33,7 @@ def one_at_a_time(model: Model, directions: torch.Tensor, asked: list[str], new:
     prompts = model.tokenize(asked, chat=True)
     for direction in directions:
         for strength in STRENGTHS:
-            hugging_face(model, prompts, strength * direction, new)
+            hugging_face(model, prompts, strength * direction, Sampling(new))
 
 
 def compare(model: Model, n_concepts: int, asked: list[str], new: int, rounds: int) -> None:

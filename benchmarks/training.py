@@ -60,7 +60,7 @@ class Padded:
             labels[at, row.response : n] = ids[at, row.response : n]
             places[at] = n
             places[at, : n - row.prefix] = torch.arange(row.prefix, n)
-        return cls(ids, mask, labels, places)
+        return cls(*(each.to(model.device) for each in (ids, mask, labels, places)))
 
     def penalty(self, rest: Float[Tensor, "batch edited"]) -> Float[Tensor, ""]:
         """The mean over texts of the latents beside the largest ones, per token."""
@@ -136,7 +136,7 @@ def alone(peer: Peer, objective: LatentObjective, data: Labelled) -> Tensor:
     assert data.through is not None
     model, recipe = data.through.model, objective.recipe
     tokens = model.encode([text.conversation for (text,) in objective.items(data)])
-    w = torch.nn.Parameter(torch.full((data.d,), 0.01))
+    w = torch.nn.Parameter(torch.full((data.d,), 0.01, device=model.device))
     forward, n_steps = peer(objective, model, w), recipe.epochs * -(-len(tokens) // recipe.batch_size)
     optimizer = torch.optim.AdamW([w], lr=recipe.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=n_steps)

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from benchmarks import device
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,7 +17,7 @@ ROOT = Path(__file__).parents[1]
     "name",
     [
         *("reading", "generation", "startup", "training", "recipes", "training_memory", "grid", "fitting", "probing"),
-        *("attribution", "function_vectors"),
+        *("attribution", "function_vectors", "device"),
     ],
 )
 def test_benchmark_runs(name):
@@ -23,6 +26,24 @@ def test_benchmark_runs(name):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert " s" in done.stdout
+
+
+def test_a_device_with_other_numbers_is_found_out():
+    model = device.build(device.TINY, torch.device("cpu"), torch.float32)
+    other = device.on_cpu(model)
+    assert device.equality(device.TINY, model, other, device.SMALL)
+    with torch.no_grad():
+        other.module.model.layers[1].mlp.down_proj.weight[5] *= 1.1
+    assert not device.equality(device.TINY, model, other, device.SMALL)
+
+
+def test_texts_of_random_tokens_are_those_tokens():
+    model, size = device.build(device.TINY, torch.device("cpu"), torch.float32), device.SMALL
+    texts = [text.conversation for concept in device.concepts(model, size) for text in concept.items]
+    rows = model.encode(texts)
+    drawn = device.random_tokens(model, size.concepts * size.trained, size.length)
+    assert [row.ids for row in rows] == [row.ids for row in drawn]
+    assert {row.response for row in rows} == {size.length // 2}
 
 
 def test_killed_and_damaged_runs_end_like_whole_ones():
