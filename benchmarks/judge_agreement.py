@@ -33,7 +33,7 @@ from workbench.evaluation.judges.base import JudgedText
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.fluency import broken, stuck
 from workbench.evaluation.judges.judged_cases import KINDS, Half, judged_cases
-from workbench.evaluation.judges.sentences import Reading
+from workbench.evaluation.judges.sentences import AnswerReading
 from workbench.evaluation.metrics import auroc
 from workbench.evaluation.steering import perplexities
 from workbench.models.load import load
@@ -97,7 +97,7 @@ def concept_rows(name: str, data: Labelled, ratings: np.ndarray, log_odds: np.nd
 
 def log_odds_of(judge: EmbeddedJudge, data: Labelled) -> np.ndarray:
     """What the ratings of the concept are made of, before the ramp."""
-    stated = [Reading.of(item.text, item.instruction).stated for item in data.items]
+    stated = [AnswerReading.of(item.text, item.instruction).stated for item in data.items]
     vectors = judge.encoder.vectors(chain.from_iterable(stated))
     return np.array(
         [judge.classifier.log_odds(parts, vectors)[k] for parts, k in zip(stated, data.concept, strict=True)]

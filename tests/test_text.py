@@ -3,7 +3,7 @@ import math
 import pytest
 from markdown_it import MarkdownIt
 
-from workbench.text import counted, listed, markdown, number, shortened, tied, visible
+from workbench.text import listed, markdown, number, number_of, shortened, tied, visible
 
 NASTY = [
     "plain",
@@ -131,5 +131,5 @@ def test_tied_joins_what_belongs_together():
 
 
 def test_counts_have_their_plural():
-    assert [counted(n, "concept") for n in (0, 1, 2)] == ["0 concepts", "1 concept", "2 concepts"]
-    assert [counted(n, "family", "families") for n in (1, 3)] == ["1 family", "3 families"]
+    assert [number_of(n, "concept") for n in (0, 1, 2)] == ["0 concepts", "1 concept", "2 concepts"]
+    assert [number_of(n, "family", "families") for n in (1, 3)] == ["1 family", "3 families"]

@@ -80,7 +80,7 @@ def listed(items: list[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
-def counted(n: int, one: str, many: str = "") -> str:
+def number_of(n: int, one: str, many: str = "") -> str:
     """`1 concept`, `2 concepts`; `many` for a plural that is not made with an s."""
     return f"{n} {one if n == 1 else many or one + 's'}"
 

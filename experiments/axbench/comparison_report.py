@@ -25,7 +25,7 @@ from workbench.report.render import write_report
 from workbench.runs.files import JSON, digest
 from workbench.runs.rows import Row
 from workbench.runs.tracking import Tracker
-from workbench.text import counted
+from workbench.text import number_of
 
 RATED = ("overall", *PARTS)
 UNSTEERED_NOTE = MethodNote(
@@ -114,8 +114,8 @@ def build_report(results: LayerResults) -> Document:
     )
     return Document(
         title="Reading and writing concepts",
-        lead=f"How well do {counted(len(context.methods), 'method')} find {counted(n, 'concept')} in text (detection), "
-        f"and how well do those that can write bring them into the answers of {context.model.name} (steering)? All "
+        lead=f"How well do {number_of(len(context.methods), 'method')} find {number_of(n, 'concept')} in text "
+        f"(detection), and how well do those that can write bring them into the answers of {context.model.name} (steering)? All "
         f"read and edit the residual stream after block {results.layer} of {context.model.n_layers}.",
         banner=smoke_banner(config, PRESETS),
         verdict=verdict(found),

@@ -38,7 +38,7 @@ def steered_keys(context: ComparisonContext) -> list[tuple[str, str, int]]:
     ]
 
 
-def folds_of(context: ComparisonContext) -> list[Fold]:
+def steered_folds(context: ComparisonContext) -> list[Fold]:
     """Both halves of the instructions of each."""
     return [Fold(*key, half) for key in steered_keys(context) for half in (0, 1)]
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.axbench.context import ComparisonContext
-from experiments.axbench.generation import folds_of
+from experiments.axbench.generation import steered_folds
 from experiments.axbench.layer import LayerComparison
 from workbench.evaluation.matching import matched_strengths
 from workbench.evaluation.steering import NEUTRAL_TOKENS, Trial, neutral_texts
@@ -21,7 +21,7 @@ from workbench.runs.files import digest
 from workbench.runs.units import Inputs
 
 
-class Match(NamedTuple):
+class LevelMatch(NamedTuple):
     """Where a method brings a concept to a level of side effect; None where no strength does."""
 
     strength: float | None
@@ -33,7 +33,8 @@ def measure_side_effects(comparison: LayerComparison, choices: Mapping[Fold, flo
     """Stage: KL to the unsteered model on neutral text in nats, at the chosen strengths; None if not finite."""
     context = comparison.context
     effects = {
-        fold: SideEffect(comparison.layer, fold.method, fold.concept, choices.get(fold)) for fold in folds_of(context)
+        fold: SideEffect(comparison.layer, fold.method, fold.concept, choices.get(fold))
+        for fold in steered_folds(context)
     }
     works = list(dict.fromkeys(effects.values()))  # where halves or seeds chose the same, once
     divergences = context.executor.finish(context, works, f"side effects ({comparison.layer})")
@@ -41,14 +42,14 @@ def measure_side_effects(comparison: LayerComparison, choices: Mapping[Fold, flo
     return {fold: found[effect] for fold, effect in effects.items()}
 
 
-def match_side_effects(comparison: LayerComparison) -> dict[tuple[str, str], tuple[Match, ...]]:
-    """Stage: for each method with a strength and each concept, a Match for each of the configured levels."""
+def match_side_effects(comparison: LayerComparison) -> dict[tuple[str, str], tuple[LevelMatch, ...]]:
+    """Stage: for each method with a strength and each concept, a LevelMatch for each of the configured levels."""
     context = comparison.context
     methods = [name for name in context.config.steered if has_strength(context.methods[name])]
     works = [Matching(comparison.layer, name, concept.name) for concept in context.concepts.targets for name in methods]
     found = context.executor.finish(context, works, f"equal side effects ({comparison.layer})")
     return {
-        (work.method, work.concept): tuple(Match(*one) for one in matches)
+        (work.method, work.concept): tuple(LevelMatch(*one) for one in matches)
         for work, matches in zip(works, found, strict=True)
     }
 
@@ -123,7 +124,7 @@ class Matching(_OnNeutralText):
         return {**super().inputs(context), "levels": list(context.config.levels)}
 
     def compute(self, context: ComparisonContext) -> list[tuple[float | None, float | None]]:
-        """A Match for each level; all levels are tried at once."""
+        """A LevelMatch for each level; all levels are tried at once."""
         levels = np.array(context.config.levels)
         found = matched_strengths(lambda at: self._effects(context, at.tolist()), levels)
         return [(or_none(strength), or_none(kl)) for strength, kl in zip(*found, strict=True)]

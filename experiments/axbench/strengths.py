@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from experiments.axbench.generation import Unsteered, folds_of, generate_answers, instructions_of
+from experiments.axbench.generation import Unsteered, generate_answers, instructions_of, steered_folds
 from experiments.axbench.judging import RatedTrials, judge_answers
 from experiments.axbench.layer import LayerComparison
 from workbench.evaluation.steering import Trial
@@ -42,7 +42,7 @@ def steer_and_rate(comparison: LayerComparison, unsteered: Unsteered) -> Steered
             scores[places[trial]].setdefault(or_nan(trial.strength), []).append(or_nan(rating.overall))
         return scores
 
-    folds = {fold: instructions[fold.seed][fold.concept][fold.half] for fold in folds_of(context)}
+    folds = {fold: instructions[fold.seed][fold.concept][fold.half] for fold in steered_folds(context)}
     raced = {fold: texts for fold, texts in folds.items() if has_strength(context.methods[fold.method])}
     chosen = search_strengths(raced, context.config.strengths, context.config.search, rate)
     choices = {fold: chosen[fold.other] for fold in chosen}

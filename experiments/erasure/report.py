@@ -15,7 +15,7 @@ from workbench.report.blocks import Column, HeatMap, Table, paragraphs
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
-from workbench.text import counted
+from workbench.text import number_of
 
 LABELS = {"none": "Nothing erased"} | {name: one.label for name, one in METHODS.items()}
 OF_WORDS = LABELS | {"inlp": "INLP", "hard_debias": "Hard debias"}
@@ -71,7 +71,7 @@ def build_report(bench: ErasureContext) -> Document:
         title="Erasing concepts",
         lead=(
             f"What is left of a concept in {bench.model.name} after it is erased at {bench.site}, what erasing costs "
-            f"other concepts, and what the model then loses: {counted(len(bench.concepts.targets), 'concept')} of "
+            f"other concepts, and what the model then loses: {number_of(len(bench.concepts.targets), 'concept')} of "
             f"the set {bench.concepts.name!r}; and gender in word vectors."
         ),
         verdict=verdict(rows),

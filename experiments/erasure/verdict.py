@@ -6,7 +6,7 @@ from dataclasses import replace
 from experiments.erasure.methods import METHODS
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
-from workbench.text import counted
+from workbench.text import number_of
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -21,7 +21,7 @@ def verdict(rows: Sequence[Row]) -> str:
         f"a linear probe trained on fresh texts then has an accuracy of {_said(left[best])}, where it has "
         f"{_said(whole)} with nothing erased and 0.5 by chance{_price(over_all, best)}"
     )
-    among = f"over {counted(whole.n or 0, 'concept')}"
+    among = f"over {number_of(whole.n or 0, 'concept')}"
     if left[best].reach[1] >= whole.reach[0]:
         return f"No method is shown to erase: with {METHODS[best].label}, which leaves least, {told}; {among}."
     return f"{METHODS[best].label} leaves least of a concept: {told}; {among}."

@@ -18,7 +18,7 @@ from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Document, Section
 from workbench.report.estimate import Estimate
-from workbench.text import counted
+from workbench.text import number_of
 
 NOTES = (
     "A text's state is the mean or the last of its tokens' states; BOS, chat header and a text's first token, where "
@@ -62,8 +62,8 @@ def build_report(sweep: Sweep) -> Document:
     return Document(
         title="Linear probes at every layer",
         lead=f"What can a linear probe tell from the states of {' and '.join(config.models)}, at which layer, and how "
-        f"much of it should be believed? {counted(n, 'column')} of labels in "
-        f"{counted(len(sweep.datasets), 'dataset')}.",
+        f"much of it should be believed? {number_of(n, 'column')} of labels in "
+        f"{number_of(len(sweep.datasets), 'dataset')}.",
         verdict=verdict(sweep.run.rows(), config.models, config.positions[0]),
         banner=smoke_banner(config, PRESETS),
         command=sweep.run.command,
@@ -201,7 +201,7 @@ def _curves(
 
 
 def _columns(group: Group) -> str:
-    return f"{counted(sum(len(data.targets) for data in group.data), 'column')} of labels"
+    return f"{number_of(sum(len(data.targets) for data in group.data), 'column')} of labels"
 
 
 def _point(layer: int, values: Sequence[float | None]) -> Point:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from workbench.runs.rows import Row
-from workbench.text import counted, number
+from workbench.text import number, number_of
 
 _Cells = Mapping[tuple[str, int], list[float]]
 """Values of all columns, by dataset and layer."""
@@ -29,7 +29,7 @@ def _of_model(rows: Sequence[Row], model: str, position: str) -> str:
     }
     there = {where: fmean(values) for where, values in baselines.items() if values}
     against = " and ".join(f"{number(value, 2)} {where}" for where, value in there.items())
-    found = f"{number(fmean(best), 2)} over {counted(len(best), 'column')} of labels in {model}"
+    found = f"{number(fmean(best), 2)} over {number_of(len(best), 'column')} of labels in {model}"
     if not there:
         return found
     more = fmean(best) - max(there.values())

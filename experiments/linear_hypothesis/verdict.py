@@ -6,7 +6,7 @@ from statistics import median
 
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
-from workbench.text import counted, number
+from workbench.text import number, number_of
 
 CLEAR = 0.9
 """The median AUROC of held-out pairs against random ones from which on a concept counts as one direction."""
@@ -18,9 +18,8 @@ def verdict(rows: Sequence[Row]) -> str:
     if not tests:
         return ""
     passed = sum(good for good, _ in tests)
-    return (
-        f"Concepts are directions by {passed} of {counted(len(tests), 'test')}: {'; '.join(said for _, said in tests)}."
-    )
+    of = number_of(len(tests), "test")
+    return f"Concepts are directions by {passed} of {of}: {'; '.join(said for _, said in tests)}."
 
 
 def _pairs(rows: Sequence[Row]) -> tuple[bool, str] | None:
@@ -30,7 +29,7 @@ def _pairs(rows: Sequence[Row]) -> tuple[bool, str] | None:
     middle = median(areas.values())
     said = (
         f"the direction of its other pairs tells a concept's pair from random pairs with a median AUROC of "
-        f"{number(middle, 2)} over {counted(len(areas), 'concept')}"
+        f"{number(middle, 2)} over {number_of(len(areas), 'concept')}"
     )
     return middle >= CLEAR, said
 
@@ -56,7 +55,7 @@ def _contexts(rows: Sequence[Row]) -> tuple[bool, str] | None:
     if not sets:
         return None
     above = sum(own[name] > random[name] for name in sets)
-    among = f"{above} of {counted(len(sets), 'set')}"
+    among = f"{above} of {number_of(len(sets), 'set')}"
     return above == len(sets), f"the own direction tells contexts apart better than random directions do in {among}"
 
 

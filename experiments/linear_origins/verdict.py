@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from workbench.runs.rows import Row
-from workbench.text import counted, number
+from workbench.text import number, number_of
 
 LINEAR = 0.9
 """The mean cosine of a concept's matched pairs from which on it counts as one direction."""
@@ -17,11 +17,11 @@ def verdict(rows: Sequence[Row]) -> str:
     cosines = {metric: _by_setting(rows, metric) for metric in _TABLES}
     settings = [name for name in cosines["unembed.within"] if name in cosines["embed.within"]]
     if not settings:
-        return f"None of {counted(seeds, 'seed')} converged: nothing can be said."
+        return f"None of {number_of(seeds, 'seed')} converged: nothing can be said."
     linear = sum(all(values[name] >= LINEAR for values in cosines.values()) for name in settings)
     told = " and ".join(f"{_range(cosines[metric])} in {where}" for metric, where in _TABLES.items())
     return (
-        f"Prediction alone makes concepts linear in {linear} of {counted(len(settings), 'setting')} with converged "
+        f"Prediction alone makes concepts linear in {linear} of {number_of(len(settings), 'setting')} with converged "
         f"seeds ({reached} of {seeds}): matched pairs of one concept have a mean cosine of {told}, where 1 is one "
         f"direction and {LINEAR} counts as linear."
     )

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from workbench.evaluation.strengths import Fold, Grid, Scores, Search, best, search_strengths, shrunk
+from workbench.evaluation.strengths import Fold, Grid, Scores, Search, best, search_strengths, shrunken_scores
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)
 TEXTS = tuple(f"instruction {number}" for number in range(12))
@@ -82,10 +82,10 @@ def test_concepts_that_differ_beyond_the_noise_keep_their_own_strengths() -> Non
 def test_a_half_says_nothing_of_the_other_half_of_its_concept() -> None:
     """Shrinkage takes the other concepts' answers of the same half; the half that is reported has no part in it."""
     scores = {fold: {0.5: [1.0, 0.0], 1.0: [0.5, 0.2]} for fold in (*folds(3), *folds(3, half=1))}
-    before = shrunk(scores)
+    before = shrunken_scores(scores)
     for fold in folds(3, half=1):
         scores[fold] = {0.5: [0.0, 0.1], 1.0: [2.0, 1.9]}
-    after = shrunk(scores)
+    after = shrunken_scores(scores)
     assert all(after[fold] == before[fold] for fold in folds(3))
     assert all(after[fold] != before[fold] for fold in folds(3, half=1))
 
@@ -93,7 +93,7 @@ def test_a_half_says_nothing_of_the_other_half_of_its_concept() -> None:
 def test_the_shrinkage_is_that_of_empirical_bayes() -> None:
     """By hand: two folds, two strengths, two answers each."""
     first, second = folds(2)
-    found = shrunk({first: {0.5: [0.0, 2.0], 1.0: [5.0, 7.0]}, second: {0.5: [3.0, 5.0], 1.0: [1.0, 3.0]}})
+    found = shrunken_scores({first: {0.5: [0.0, 2.0], 1.0: [5.0, 7.0]}, second: {0.5: [3.0, 5.0], 1.0: [1.0, 3.0]}})
     noise, common, own = 2.0, {0.5: 2.5, 1.0: 4.0}, 1.75  # own: (1 - 2.5) - (6 - 4), halved and turned round
     differ = own**2 - noise / 2
     share = differ / (differ + noise / 2)
@@ -105,9 +105,9 @@ def test_missing_scores_are_left_out_and_a_strength_without_any_is_the_last_choi
     (fold,) = folds(1)
     nan = float("nan")
     scores = {fold: {0.2: [nan, nan], 0.4: [nan, 0.3], 0.6: [0.1, 0.2]}}
-    assert best(shrunk(scores)[fold], 1) == (0.4,)
-    assert best(shrunk(scores)[fold], 3) == (0.2, 0.4, 0.6)
-    assert shrunk(scores)[fold][0.2] == -np.inf
+    assert best(shrunken_scores(scores)[fold], 1) == (0.4,)
+    assert best(shrunken_scores(scores)[fold], 3) == (0.2, 0.4, 0.6)
+    assert shrunken_scores(scores)[fold][0.2] == -np.inf
 
 
 def test_of_equal_strengths_the_smaller_is_chosen() -> None:

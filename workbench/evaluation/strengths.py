@@ -67,7 +67,7 @@ def search_strengths(
 
 
 def _best(scores: Scores, left: Mapping[Fold, tuple[float, ...]], count: int) -> dict[Fold, tuple[float, ...]]:
-    estimates = shrunk(scores)
+    estimates = shrunken_scores(scores)
     return {fold: best({strength: estimates[fold][strength] for strength in left[fold]}, count) for fold in left}
 
 
@@ -77,7 +77,7 @@ def best(estimates: Mapping[float, float], count: int) -> tuple[float, ...]:
     return tuple(sorted(ranked[:count]))
 
 
-def shrunk(scores: Scores) -> dict[Fold, dict[float, float]]:
+def shrunken_scores(scores: Scores) -> dict[Fold, dict[float, float]]:
     """How good each strength is in each fold: its mean, shrunk towards what it is in the other concepts' folds.
 
     A few answers say little of one concept, and much of a method over all concepts. The shrinkage is that of empirical
@@ -101,7 +101,7 @@ def shrunk(scores: Scores) -> dict[Fold, dict[float, float]]:
 
 
 def _shrunk(values: Sequence[Sequence[np.ndarray]]) -> Float[np.ndarray, "fold strength"]:
-    """See `shrunk`; the values of each fold and strength, with the variance of one answer and that between concepts."""
+    """See `shrunken_scores`. `noise` is the variance of one answer, `differ` that between concepts."""
     n = np.array([[len(one) for one in row] for row in values])  # [fold, strength]
     sums = np.array([[one.sum() for one in row] for row in values])
     noise = sum(float(one.var() * len(one)) for row in values for one in row if len(one)) / max(

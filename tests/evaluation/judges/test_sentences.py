@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from workbench.evaluation.judges.sentences import Reading, affirmed, composed, is_sentence, repeats, sentences
+from workbench.evaluation.judges.sentences import AnswerReading, affirmed, composed, is_sentence, repeats, sentences
 
 PARTY = "How do I plan a birthday party?"
 
@@ -73,9 +73,9 @@ def test_bare_words_are_no_sentence(part: str, counts: bool) -> None:
 def test_a_reading_keeps_what_answers_and_of_this_what_is_stated() -> None:
     text = f"{PARTY} First choose a day and a place. This is not about ships or the sea. Sea. Sea."
     first, negated = "First choose a day and a place.", "This is not about ships or the sea."
-    assert Reading.of(text, PARTY) == Reading((first, negated, "Sea.", "Sea."), (first,))
-    assert Reading.of(PARTY, PARTY) == Reading((), ())
-    assert Reading.of(PARTY, "").answer == (PARTY,)
+    assert AnswerReading.of(text, PARTY) == AnswerReading((first, negated, "Sea.", "Sea."), (first,))
+    assert AnswerReading.of(PARTY, PARTY) == AnswerReading((), ())
+    assert AnswerReading.of(PARTY, "").answer == (PARTY,)
 
 
 def test_a_text_is_the_mean_of_its_sentences_weighted_by_their_words() -> None:

@@ -28,7 +28,7 @@ from workbench.evaluation.judges.fluency import (
     stuck,
     variety,
 )
-from workbench.evaluation.judges.sentences import Reading, composed, sentences, weighted_mean
+from workbench.evaluation.judges.sentences import AnswerReading, composed, mean_by_words, sentences
 from workbench.runs.files import JSON, digest
 
 VERSION = 2
@@ -104,16 +104,16 @@ class EmbeddedJudge:
         Raises JudgeError for a concept that the judge was not fitted on.
         """
         columns = [self.classifier.index(item.concept) for item in items]
-        readings = [Reading.of(item.text, item.instruction) for item in items]
+        readings = [AnswerReading.of(item.text, item.instruction) for item in items]
         parts = [sentences(item.text) for item in items]
         read = chain(*parts, *((*one.answer, *one.stated) for one in readings))
         vectors, middles = self.encoder.vectors_with_middle(read)
-        disorder = [self.fluency.probe.score(weighted_mean(said, middles)) if said else 0.0 for said in parts]
+        disorder = [self.fluency.probe.score(mean_by_words(said, middles)) if said else 0.0 for said in parts]
         measured = np.array([[np.log(item.perplexity) for item in items], disorder]).T.reshape(-1, 2)
         broken = self.fluency.log_odds(measured).tolist()
         return [self._rate(*given, vectors) for given in zip(items, readings, columns, broken, strict=True)]
 
-    def _rate(self, item: JudgedText, reading: Reading, column: int, broken: float, vectors: Vectors) -> Rating:
+    def _rate(self, item: JudgedText, reading: AnswerReading, column: int, broken: float, vectors: Vectors) -> Rating:
         if item.is_empty:
             return NOTHING
         carrying = [self.classifier.carrying(reading.stated, vectors, column)] if reading.stated else []
@@ -140,7 +140,7 @@ class EmbeddedJudge:
 
 def topic(instruction: str, references: Sequence[str], encoder: SentenceEncoder) -> Float[np.ndarray, "text d"]:
     """Vectors of what an answer is about: the instruction, and what other answers add to it."""
-    texts = [sentences(instruction), *(Reading.of(text, instruction).answer for text in references)]
+    texts = [sentences(instruction), *(AnswerReading.of(text, instruction).answer for text in references)]
     vectors = encoder.vectors(chain.from_iterable(texts))
     return np.stack([composed(parts, vectors) for parts in texts if parts])
 
@@ -178,13 +178,13 @@ def _without(direction: Float[np.ndarray, " d"] | None, vectors: Float[np.ndarra
 def _read_in_fit(*parts: Dataset) -> list[str]:
     """The sentences that the fit looks at, to encode them in batches of one length."""
     items = [item for part in parts for item in part.items]
-    read = [(sentences(item.instruction), Reading.of(item.response, item.instruction)) for item in items]
+    read = [(sentences(item.instruction), AnswerReading.of(item.response, item.instruction)) for item in items]
     return [text for asked, one in read for text in (*asked, *one.answer, *one.stated)]
 
 
-def _readings(texts: Dataset, encoder: SentenceEncoder) -> tuple[list[Reading], Vectors]:
+def _readings(texts: Dataset, encoder: SentenceEncoder) -> tuple[list[AnswerReading], Vectors]:
     """What counts in the responses of a set, and the vectors of it."""
-    readings = [Reading.of(item.response, item.instruction) for item in texts.items]
+    readings = [AnswerReading.of(item.response, item.instruction) for item in texts.items]
     return readings, encoder.vectors(chain.from_iterable((*one.answer, *one.stated) for one in readings))
 
 
@@ -249,7 +249,7 @@ def _measured(
         raise JudgeError(f"{len(texts)} perplexities of reference texts, some of them missing; leave empty texts out")
     parts = [sentences(text) for text, _ in texts]
     _, middles = encoder.vectors_with_middle(chain.from_iterable(parts))
-    disorder = [probe.score(weighted_mean(said, middles)) for said in parts]
+    disorder = [probe.score(mean_by_words(said, middles)) for said in parts]
     return np.stack([np.log(perplexities), np.array(disorder)], 1)
 
 

@@ -27,7 +27,7 @@ _NEGATED = re.compile(rf"{_CUE}(?:[^\w\n;(]+(?!{_CUE}|(?:but|yet|although|howeve
 
 
 @dataclass(frozen=True)
-class Reading:
+class AnswerReading:
     """What counts in an answer."""
 
     answer: tuple[str, ...]
@@ -36,7 +36,7 @@ class Reading:
     """Of these, what may carry a concept: sentences of some length, without the words in the scope of a negation."""
 
     @classmethod
-    def of(cls, text: str, instruction: str) -> "Reading":
+    def of(cls, text: str, instruction: str) -> "AnswerReading":
         """Of a text as an answer to an instruction, which may be empty."""
         asked = frozenset(words(instruction))
         answer = [part for part in sentences(text) if not _repeats(part, asked)]
@@ -92,11 +92,11 @@ def composed(parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " d"]:
 
     So each sentence is encoded once, and any of them can be left out. Raises ValueError without sentences.
     """
-    total = weighted_mean(parts, vectors)
+    total = mean_by_words(parts, vectors)
     return total / np.linalg.norm(total)
 
 
-def weighted_mean(parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " d"]:
+def mean_by_words(parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " d"]:
     """The mean of the vectors of sentences, weighted by words. Raises ValueError without sentences."""
     if not parts:
         raise ValueError("no sentences to take the mean of")
