@@ -115,8 +115,8 @@ def build_report(results: LayerResults) -> Document:
     return Document(
         title="Reading and writing concepts",
         lead=f"How well do {number_of(len(context.methods), 'method')} find {number_of(n, 'concept')} in text "
-        f"(detection), and how well do those that can write bring them into the answers of {context.model.name} (steering)? All "
-        f"read and edit the residual stream after block {results.layer} of {context.model.n_layers}.",
+        f"(detection), and how well do those that can write bring them into the answers of {context.model.name} "
+        f"(steering)? All read and edit the residual stream after block {results.layer} of {context.model.n_layers}.",
         banner=smoke_banner(config, PRESETS),
         verdict=verdict(found),
         command=context.run.command,
