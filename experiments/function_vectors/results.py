@@ -11,7 +11,8 @@ from experiments.function_vectors.context import StudyContext
 from experiments.function_vectors.evaluation import CONTROLS, SETTINGS, SWEPT, WAYS, Answers, Evaluation, summary
 from experiments.function_vectors.fitting import TaskFit
 from experiments.function_vectors.further import Composition, Further
-from workbench.evaluation.intervals import Difference, Interval, bootstrap, paired_difference
+from workbench.evaluation.differences import Difference, paired_difference
+from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.runs.rows import Row, spread
 
 METRICS = ("top1", "log_p", "rank")
