@@ -86,7 +86,7 @@ class _OnNeutralText(UnitWork[ComparisonContext]):
             for text in neutral.instructions
         ]
         found = neutral.divergence(context.model, [plan(trial) for trial in trials])
-        return found.reshape(len(strengths), -1).mean(1)
+        return found.reshape(len(strengths), -1).mean(1, dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class SentenceEncoder:
 
         Rounding depends on the batch that a text was first in: not for texts that come in any order.
         """
-        return _Remembering(self.network, self.tokenizer)
+        return _Remembering(self.network, self.tokenizer, self)
 
     def _tokens(self, texts: list[str]) -> Tokens:
         ids = self.tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"] if texts else []
@@ -136,13 +136,20 @@ class SentenceEncoder:
 
 @dataclass(frozen=True, eq=False)
 class _Remembering(SentenceEncoder):
+    inner: SentenceEncoder
     known: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def encode_with_middle(
         self, texts: Sequence[str]
     ) -> tuple[Float[np.ndarray, "text d"], Float[np.ndarray, "text d"]]:
+        if not texts:
+            return self.inner.encode_with_middle(texts)
         new = [text for text in dict.fromkeys(texts) if text not in self.known]
-        self.known.update(zip(new, zip(*super().encode_with_middle(new), strict=True), strict=True))
-        none = np.zeros((0, self.network.config.hidden_size), dtype=np.float32)
+        self.known.update(zip(new, zip(*self.inner.encode_with_middle(new), strict=True), strict=True))
         found = [self.known[text] for text in texts]
-        return (np.stack([one for one, _ in found]), np.stack([two for _, two in found])) if found else (none, none)
+        return np.stack([one for one, _ in found]), np.stack([two for _, two in found])
+
+    def word_states(
+        self, texts: Sequence[Sequence[str]]
+    ) -> tuple[list[Float[np.ndarray, "token d"]], list[Int[np.ndarray, " token"]]]:
+        return self.inner.word_states(texts)
