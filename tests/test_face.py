@@ -172,7 +172,7 @@ def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
 
 
 def test_the_experiments_run_from_python_and_show_themselves(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"instructions": 2, "strengths": (0.6,), "max_new_tokens": 16, "neutral": 1}
+    settings: dict[str, Any] = {"steered": (), "instructions": 2, "neutral": 1}  # ten lines are too few for the judge
     result = wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), root=tmp_path, preset="smoke", **settings)
     assert {"diffmean", "random", "probe"} <= {*result.rows["method"]}
     assert result.page.name == "report.html"

@@ -24,6 +24,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         layers=(1,),
         instructions=2,
         max_new_tokens=8,
+        match="none",
+        also=(),
         neutral=1,
         dtype="float32",
     )

@@ -40,7 +40,7 @@ def test_rows_are_ordered_by_result_and_each_table_tells_by_which() -> None:
     assert heads(blocks["headline"]) == BY_SCORE
     assert blocks["headline"].columns[blocks["headline"].sorted_by].label == "Steering score ↑"
     assert heads(blocks["detection"])[:3] == ["Linear probe", "DiffMean", "Bag of words"]
-    assert [blocks[name].sorted_by for name in ("detection", "steering", "comparison")] == [0, 0, 0]
+    assert [blocks[name].sorted_by for name in ("detection", "steering", "against-steering-score-random")] == [0, 0, 0]
 
 
 def test_a_run_that_only_detects_is_ordered_by_detection() -> None:

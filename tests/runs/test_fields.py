@@ -39,7 +39,13 @@ CONFIGS: dict[str, Any] = {
     "EndpointJudge": EndpointJudge("http://127.0.0.1:1/v1", "m"),
     "Price": Price(1.0, 1.0),
 }
-MAY_BE_EMPTY = {("axbench", "layers"), ("layer_sweep", "layers"), ("axbench", "steered"), ("axbench", "judge_model")}
+MAY_BE_EMPTY = {
+    ("axbench", "also"),
+    ("axbench", "layers"),
+    ("layer_sweep", "layers"),
+    ("axbench", "steered"),
+    ("axbench", "judge_model"),
+}
 MAY_BE_EMPTY |= {("function_vectors", "tasks"), ("function_vectors", "exact")}
 MAY_BE_EMPTY |= {("axbench", "baseline"), ("Sampling", "row_seeds"), ("Sampling", "stop")}
 ANY_INTEGER = {("Sampling", "seed"), ("Sampling", "row_seeds")}

@@ -19,6 +19,7 @@ from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.positions import ALL
 from workbench.models.sites import Site
+from workbench.runs.files import read_sealed, write_sealed
 
 
 def read(family: Family = "llama", **through: Any) -> Labelled:
@@ -79,7 +80,8 @@ def test_the_models_own_answers_are_kept(tmp_path: Any) -> None:
     objective = RePS(max_new_tokens=12).objective(data)
     first = objective.items(data)
     (kept,) = tmp_path.glob("answers-*.json")
-    kept.write_text(kept.read_text().replace('"', '"seen ', 1))
+    answers = read_sealed(kept, "")
+    write_sealed(kept, [f"seen {answers[0]}", *answers[1:]])
     assert objective.items(data)[0][1].response == f"seen {first[0][1].response}"
 
 

@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
     "methods": (*STEERED, "probe", "marked"),
     "steered": STEERED,
     "strengths": (0.5, 1.0, 2.0),
-    "instructions": 4,
+    "instructions": 8,  # of 24 ratings one may be missing
     "max_new_tokens": 4,
     "neutral": 1,
     "dtype": "float32",

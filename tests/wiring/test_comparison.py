@@ -60,7 +60,7 @@ def test_random_directions_are_as_long_as_the_difference_in_means(finished: Path
 
 def halves(comparison: Comparison) -> dict[str, tuple[list[str], list[str]]]:
     """By concept, the instructions that choose strengths, and those that are reported."""
-    return split_instructions(dataset(str(comparison.folder / "concepts.jsonl")), 4, 0)
+    return split_instructions(dataset(str(comparison.folder / "concepts.jsonl")), SMALL["instructions"], 0)
 
 
 def turned(comparison: Comparison, half: int) -> PlantedJudge:
@@ -95,25 +95,30 @@ def test_every_instruction_is_reported_once(comparison: Comparison, finished: Pa
     reported = comparison.seen[-1].reported
     asked = Counter((trial.method, trial.concept, trial.instruction) for trial in reported)
     assert set(asked.values()) == {1}
-    assert len(asked) == len(STEERED) * len(CONCEPTS) * 4
+    assert len(asked) == len(STEERED) * len(CONCEPTS) * SMALL["instructions"]
 
 
 def test_a_missing_rating_is_left_out(comparison: Comparison, finished: Path) -> None:
-    scores, first = values(finished, "steering.score"), halves(comparison)["sea"][1][0]
-    lost: list[float] = []
+    scores, lost = values(finished, "steering.score"), list[float]()
+    comparison.run()
+    answers = comparison.seen[-1].reported
+    text = next(
+        sample.text for trial, (sample, _) in answers.items() if (trial.method, trial.concept) == ("prompt", "sea")
+    )
 
     def rated(one: JudgedText) -> float | None:
-        """The answer of the first method to the first reported instruction for the sea is lost."""
-        if (one.concept, one.instruction) != ("sea", first) or lost:
+        """An answer of the prompting method for the sea is lost."""
+        if (one.concept, one.text) != ("sea", text):
             return rating(one)
         lost.append(rating(one))
         return None
 
     found = values(comparison.continued("missing", PlantedJudge("missing", rated)), "steering.score")
-    other = 2 * scores[STEERED[0], "sea"] - lost[0]  # of the two answers the mean is taken over
-    assert found[STEERED[0], "sea"] == pytest.approx(other)
-    assert {key: value for key, value in found.items() if key[0] != STEERED[0]} == {
-        key: value for key, value in scores.items() if key[0] != STEERED[0]
+    assert len(lost) == 1
+    n = SMALL["instructions"]
+    assert found["prompt", "sea"] == pytest.approx((n * scores["prompt", "sea"] - lost[0]) / (n - 1))
+    assert {key: value for key, value in found.items() if key[0] != "prompt"} == {
+        key: value for key, value in scores.items() if key[0] != "prompt"
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from workbench.artifacts.artifact import Artifact
 from workbench.data.dataset import Dataset
@@ -55,16 +55,10 @@ def _read_texts(data: States, method: ScoresTexts, artifacts: Sequence[Artifact]
     for column, artifact in enumerate(artifacts):
         rows, through = np.arange(len(items)), data.through
         if runs_to_detect(method):
-            rows = rows[_judged(data.dataset, column)]
+            rows = rows[data.dataset.split != "train"]
             through = through and replace(through, read=data.activations.select(rows))
         scores[rows, column] = method.detect_texts(artifact, [items[row] for row in rows], through).numpy()
     return scores
-
-
-def _judged(concepts: Dataset, column: int) -> Bool[np.ndarray, " text"]:
-    """The texts that `detections` looks at for a concept."""
-    labelled = concepts.labels[:, column] != Label.ABSENT
-    return (concepts.split == "evaluation") | ((concepts.split == "validation") & labelled)
 
 
 def detections(concepts: Dataset, scores: Float[np.ndarray, "text concept"]) -> list[Detection]:
