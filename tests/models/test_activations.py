@@ -136,6 +136,6 @@ def test_shows_itself_in_few_words() -> None:
 
 def test_shows_itself_in_a_notebook_with_names_escaped() -> None:
     # A stream is any hook name, and hook names come from model files.
-    held = Activations({Site(0, "mlp.<script>"): torch.zeros(6, 3)}, ROW, 4)
+    held = Activations({Site(0, "mlp.hook_<script>"): torch.zeros(6, 3)}, ROW, 4)
     assert "<script>" not in held._repr_html_()
-    assert "mlp.&lt;script&gt;" in held._repr_html_()
+    assert "mlp.hook_&lt;script&gt;" in held._repr_html_()
