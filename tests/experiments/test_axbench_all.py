@@ -97,7 +97,7 @@ def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: 
         assert {("at_kl.score", method, level) for level in config.levels} <= set(found)
         assert {("at_kl.reading", method, level) for level in config.levels} <= set(found)
         assert {("at_kl.area", method, None), ("removal.less", method, None)} <= set(found)
-    assert ("at_kl.difference", "diffmean", 1e-4) in found
+    assert ("at_kl.score_minus_random", "diffmean", 1e-4) in found
     for name in ("own", "others", "wrong_way"):
         assert {method for metric, method, _ in found if metric == f"off_concept.{name}"} == set(config.steered)
 
