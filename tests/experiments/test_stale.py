@@ -86,4 +86,4 @@ def test_every_layer_of_several_has_a_report_of_the_rows_of_this_opening(
     write_concepts(case.inputs.folder, "sea")
     case.run()
     assert not any(re.search(r"\brain\b", page.read_text()) for page in pages)
-    assert {row.layer for row in read_rows(folder / "results.json")} == {0, 1}
+    assert {row.layer for row in read_rows(folder / "results.json")} == {0, 1, None}  # the unsteered model has none
