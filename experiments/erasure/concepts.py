@@ -117,7 +117,7 @@ def measure_concepts(context: ErasureContext) -> list[Row]:
 
 def _before(context: ErasureContext, concept: str) -> float:
     """What a linear probe finds in the untouched states."""
-    inputs = context.inputs | {"items": context.digests[concept], "version": 2}
+    inputs = context.inputs | {"items": context.digests[concept], "version": 3}
     return context.run.unit(f"before/{concept}", inputs, lambda: _linear(context.parts(concept)))
 
 
@@ -156,7 +156,7 @@ def _lost(context: ErasureContext, concept: str, erasers: Mapping[str, ConceptEr
 def _inputs(context: ErasureContext, concept: str, erasers: Mapping[str, ConceptEraser]) -> dict[str, JSON]:
     """What a measurement of one concept's erasers depends on."""
     found: dict[str, JSON] = {method: eraser.content_digest for method, eraser in erasers.items()}
-    return context.inputs | {"items": context.digests[concept], "erasers": found, "version": 2}
+    return context.inputs | {"items": context.digests[concept], "erasers": found, "version": 3}
 
 
 def _measured_left(

@@ -17,6 +17,9 @@ from workbench.artifacts.eraser import Eraser
 GRID = (1e-3, 1e-2, 1e-1, 1.0)
 """Inverse strengths of the linear probe's penalty on standardised states; held-out texts choose."""
 
+ROUNDING = 1e-6
+"""Log-odds that say nothing: erasers are kept in float32, and leave differences of the means of 1e-8 deviations."""
+
 
 @dataclass(frozen=True, eq=False)
 class SplitStates:
@@ -58,12 +61,16 @@ def accuracy(said: Bool[Tensor, "item"], y: Bool[Tensor, "item"]) -> float:
 
 
 def linear(parts: Parts, grid: tuple[float, ...] = GRID) -> Bool[Tensor, "item"]:
-    """What an L2 logistic regression says of each test item; the C with the smallest held-out loss."""
+    """What an L2 logistic regression says of each test item; the C with the smallest held-out loss.
+
+    An item has the concept where its log-odds are above `ROUNDING`: where nothing linear is left, all of them are 0 but
+    for rounding, and signs of that would be called an accuracy of anything.
+    """
     standard = parts.standard()
     unscaled = torch.ones_like(standard.train.x[:1]).T  # [d, 1]; the states are standardised already
     fits = logistic_path(standard.train.x, *_column(standard.train.y), grid, variance=unscaled)
     best = chosen(fits, grid, standard.held.x, *_column(standard.held.y))
-    return (standard.test.x @ best.weight + best.intercept)[:, 0] > 0
+    return (standard.test.x @ best.weight + best.intercept)[:, 0] > ROUNDING
 
 
 def fresh(test: SplitStates) -> float:

@@ -91,7 +91,7 @@ def measure_words(context: ErasureContext) -> list[Row]:
         "lists": digest(_lists()),
         "settings": {"vocabulary": config.vocabulary, "leaning": config.leaning},
         "erasers": {name: ERASURES[name].make().identity for name in METHODS if name in ERASURES},
-        "version": 2,
+        "version": 3,
     }
     found = context.run.unit("words", inputs, lambda: _measure(chosen_vectors(config, model), config.leaning))
     return [
