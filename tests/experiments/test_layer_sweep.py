@@ -54,7 +54,8 @@ def test_a_planted_column_is_found_and_believed_and_noise_is_not() -> None:
     found = [MeasuredProbe.of(one) for one in measure_probes(data, x, (1e-3, 1e-2, 1e-1), described=True, seed=0)]
     for one in found:
         assert (one.accuracy.value or 0) > 0.95
-        assert (one.auroc.low or 0) > 0.7
+        assert one.auroc.value == 1
+        assert one.auroc.low == pytest.approx(0.025 ** (1 / 12))  # Clopper-Pearson of twelve of twelve
         assert (one.shuffled.low or 0) > 0.2
         assert one.hashed is not None
         assert (one.compression or 0) > 2
@@ -162,6 +163,7 @@ def test_the_model_is_asked_about_as_many_texts_of_both_labels_wherever_they_sta
     step = torch.zeros(model.d_model)
     found = effect(model, data, {0: step}, texts=10, shots=2)
     assert found.added.n == found.removed.n == 5
+    # What rows share runs apart, up to the first edited token: with and without edits float32 rounds otherwise.
     assert (found.added.value, found.removed.value) == pytest.approx((0, 0), abs=1e-5)
 
 
