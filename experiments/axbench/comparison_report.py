@@ -1,10 +1,9 @@
 """What the AxBench comparison tells its readers: the report with its sampled generations, AxBench's files, and W&B."""
 
 from collections import Counter
-from collections.abc import Sequence
 
 from experiments.axbench.comparison_sections import comparison_sections
-from experiments.axbench.config import NAME, PRESETS, UNSTEERED
+from experiments.axbench.config import PRESETS, UNSTEERED
 from experiments.axbench.findings import verdict
 from experiments.axbench.generation import instructions_of
 from experiments.axbench.judging import RatedTrials
@@ -23,7 +22,6 @@ from workbench.report.blocks import Card
 from workbench.report.document import Document
 from workbench.report.render import write_report
 from workbench.runs.files import JSON, digest
-from workbench.runs.rows import Row
 from workbench.runs.tracking import Tracker
 from workbench.text import number_of
 
@@ -101,7 +99,7 @@ def build_report(results: LayerResults) -> Document:
     """Everything on the page, from the rows of the run and its reported generations."""
     comparison = results.comparison
     context, config, n = results.context, results.context.config, len(results.context.concepts.targets)
-    judge, rows = context.judge.name if config.steered else None, with_unsteered(context.run.rows())
+    judge, rows = context.judge.name if config.steered else None, context.run.rows()
     unsteered = {row.method for row in rows} & {UNSTEERED}
     found = Results.at(
         results.layer,
@@ -131,14 +129,6 @@ def build_report(results: LayerResults) -> Document:
         sections=comparison_sections(found, _cards(results, found), _failures(results)),
         notes=(*NOTES, *_at_the_edge(results)),
     )
-
-
-def with_unsteered(rows: Sequence[Row]) -> list[Row]:
-    """The rows, with the side effect of not steering, which is 0, where there are ratings of the unsteered model."""
-    layers = {row.layer for row in rows if row.method == UNSTEERED and row.metric == "steering.score"}
-    known = {row.layer for row in rows if row.method == UNSTEERED and row.metric == "side_effect.kl"}
-    none = {"experiment": NAME, "method": UNSTEERED, "metric": "side_effect.kl", "value": 0.0}
-    return [*rows, *(Row(**none, layer=layer) for layer in layers - known)]
 
 
 def _note(comparison: LayerComparison, name: str) -> MethodNote:

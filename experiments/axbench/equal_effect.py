@@ -31,7 +31,7 @@ def match_kl(comparison: LayerComparison, unsteered: Unsteered) -> list[Row]:
         found = {key: levels[place].strength for key, levels in matches.items()}
         reached = {key: strength for key, strength in found.items() if strength is not None}
         rated = answers_at(comparison, unsteered, f"kl{level:g}", reached)
-        of_level = [replace(one, metric=one.metric.replace("steering.", "at_kl.")) for one in ratings_of(rated)]
+        of_level = list(ratings_of(rated, "at_kl"))
         if READER in context.methods:
             for trial, change in read_changes(comparison, f"kl{level:g}", rated, unsteered).items():
                 own = float(change[context.concepts.index(trial.concept)])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 from experiments.axbench.context import ComparisonContext
 from workbench.artifacts.artifact import Artifact
@@ -145,7 +145,7 @@ class Fit(Work[ComparisonContext]):
 
     def _inputs(self, context: ComparisonContext) -> dict[str, Inputs]:
         site = str(Site(self.layer))
-        shared = {**context.model.identity, "site": site, **context.methods[self.method].identity}
+        shared = {**context.model.identity, "site": site, **context.methods[self.method].identity, "version": 2}
         return {
             self._unit(concept): {**shared, "items": context.concept_digests[concept]}
             for concept in self._concepts(context)
@@ -158,10 +158,10 @@ class Fit(Work[ComparisonContext]):
         """
         concepts, method = self._concepts(context), context.methods[self.method]
         data = context.states.at(method.reads(Site(self.layer))).select(concepts)
-        begun = perf_counter()
+        begun, cpu = perf_counter(), process_time()
         artifacts = method.fit_all(data)
-        seconds = (perf_counter() - begun) / len(concepts)
+        took = {"seconds": perf_counter() - begun, "cpu_seconds": process_time() - cpu}
         for concept, artifact in zip(concepts, artifacts, strict=True):
             if path := paths.get(self._unit(concept)):
                 artifact.save(path)
-        return {name: {"seconds": seconds} for name in paths}
+        return {name: {kind: seconds / len(concepts) for kind, seconds in took.items()} for name in paths}

@@ -87,7 +87,7 @@ class ReadAnswers(UnitWork[ComparisonContext]):
         comparison, model = context.once(LayerComparison, self.layer), context.model
         method, artifacts = comparison.fitted[READER]
         assert isinstance(method, ScoresStates)
-        units = [artifact.unit if isinstance(artifact, Vector) else 1.0 for artifact in artifacts]
+        units = [artifact.unit for artifact in artifacts if isinstance(artifact, Vector)]  # a probe fits vectors
         written = [at for at, (_, text) in enumerate(self.pairs) if text.strip()]
         found: list[list[float | None]] = [[None] * len(artifacts) for _ in self.pairs]
         if written:

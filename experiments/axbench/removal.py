@@ -30,7 +30,7 @@ def remove(comparison: LayerComparison, unsteered: Unsteered, steered: SteeredAn
         for trial, (_, rating) in steered.reported.items()
         if trial.method == PROMPT
     }
-    numbers = [replace(one, metric=one.metric.replace("steering.", "removal.")) for one in ratings_of(removed)]
+    numbers = list(ratings_of(removed, "removal"))
     for trial, (_, rating) in removed.items():
         less = asked[trial.concept, trial.instruction, trial.seed] - or_nan(rating.concept)
         numbers.append(Number(trial.method, "removal.less", trial.concept, trial.seed, less))

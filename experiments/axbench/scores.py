@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from experiments.axbench.config import NAME
+from experiments.axbench.config import NAME, UNSTEERED
 from experiments.axbench.detection import TextScores
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
@@ -57,17 +57,19 @@ def detection_rows(comparison: LayerComparison, scores: TextScores) -> list[Row]
 
 
 def cost_rows(comparison: LayerComparison) -> list[Row]:
-    """The seconds that the fits of each method took."""
-    costs = dict.fromkeys(comparison.context.methods, 0.0)
+    """The seconds that the fits of each method took, by the clock and of the processor."""
+    costs = {(name, kind): 0.0 for name in comparison.context.methods for kind in ("seconds", "cpu_seconds")}
     for (method, _), stored in comparison.fits.items():
-        costs[method] += stored.note["seconds"]
-    shared = {"experiment": NAME, "layer": comparison.layer, "metric": "cost.seconds"}
-    return [Row(**shared, method=name, value=seconds) for name, seconds in costs.items()]
+        for kind, seconds in stored.note.items():
+            costs[method, kind] += seconds
+    shared = {"experiment": NAME, "layer": comparison.layer}
+    return [Row(**shared, method=name, metric=f"cost.{kind}", value=value) for (name, kind), value in costs.items()]
 
 
 def unsteered_rows(rated: RatedTrials) -> list[Row]:
-    """The ratings of the unsteered answers, at no layer."""
-    return rows_of(NAME, None, average_numbers(ratings_of(rated)), KINDS)
+    """The ratings of the unsteered answers, at no layer; their side effect is 0 by definition."""
+    none = [Row(experiment=NAME, method=UNSTEERED, metric="side_effect.kl", value=0.0)] if rated else []
+    return rows_of(NAME, None, average_numbers(ratings_of(rated)), KINDS) + none
 
 
 def steering_rows(
@@ -95,13 +97,13 @@ def _curves(steered: SteeredAnswers) -> Iterator[Number]:
             yield Number(trial.method, f"steering.{metric}", trial.concept, trial.seed, value, trial.strength)
 
 
-def ratings_of(rated: RatedTrials) -> Iterator[Number]:
-    """Ratings and perplexities of the answers that are reported."""
+def ratings_of(rated: RatedTrials, kind: str = "steering") -> Iterator[Number]:
+    """Ratings and perplexities of answers, as metrics of a kind: `steering.score`, say."""
     metrics = {"overall": "score"} | {part: part for part in PARTS}
     for trial, (sample, rating) in rated.items():
         values = {metric: getattr(rating, part) for part, metric in metrics.items()}
         for metric, value in (values | {"perplexity": sample.perplexity}).items():
-            yield Number(trial.method, f"steering.{metric}", trial.concept, trial.seed, or_nan(value))
+            yield Number(trial.method, f"{kind}.{metric}", trial.concept, trial.seed, or_nan(value))
 
 
 def _by_fold(steered: SteeredAnswers, divergences: Mapping[Fold, float | None]) -> Iterator[Number]:

@@ -61,8 +61,8 @@ def answers_at(
         trial
         for seed, of_concept in instructions_of(context).items()
         for (method, concept), strength in strengths.items()
-        for half, texts in enumerate(of_concept[concept])
-        for trial in _trials(Fold(method, concept, seed, half), [strength], texts, layer)
+        for half in (0, 1)
+        for trial in _trials(Fold(method, concept, seed, half), [strength], of_concept[concept][half], layer)
     ]
     return rate_answers(comparison, unsteered, stage, trials)
 

@@ -74,6 +74,12 @@ def test_curves_are_of_the_round_that_all_strengths_had(small: Config, tmp_path:
     plain = [row for row in race if row.method == "unsteered" and row.metric == "steering.score"]
     assert {row.layer for row in plain} == {None}
     assert {row.concept for row in plain} == {None, "sea", "rain"}
+    (still,) = [row for row in race if row.method == "unsteered" and row.metric == "side_effect.kl"]
+    assert still.value == 0
+    for kind in ("seconds", "cpu_seconds"):
+        (cost,) = [row.value for row in race if row.metric == f"cost.{kind}"]
+        assert cost is not None
+        assert cost > 0
 
 
 def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from experiments.axbench.comparison_report import UNSTEERED_NOTE, with_unsteered
+from experiments.axbench.comparison_report import UNSTEERED_NOTE
 from experiments.axbench.comparison_sections import comparison_sections
 from experiments.axbench.concept_labels import concept_labels
 from experiments.axbench.metric_descriptions import HARD_NEGATIVES
-from experiments.axbench.results import UNSTEERED
 from tests.report.synthetic import (
     CONCEPTS,
     METHODS,
@@ -60,7 +59,7 @@ def test_the_best_methods_come_first_in_charts_and_cards_too() -> None:
 
 
 def test_the_unsteered_model_is_a_row_and_a_card_and_never_the_best() -> None:
-    rows = with_unsteered([*synthetic_rows(), *unsteered_rows()])
+    rows = [*synthetic_rows(), *unsteered_rows()]
     card = next(synthetic_cards())
     unsteered = Card(method=UNSTEERED_NOTE.label, concept=card.concept, instruction=card.instruction, text="Plainly.")
     blocks = blocks_of(*rows, methods=(UNSTEERED_NOTE, *METHODS), cards=(unsteered, card))
@@ -77,13 +76,6 @@ def test_the_unsteered_model_is_a_row_and_a_card_and_never_the_best() -> None:
         assert {cell.rank for cell in shown.cells[place]} == {""}
         assert "best" in {cell.rank for cells in shown.cells for cell in cells}
     assert [one.method for one in blocks["generations"].cards] == ["Prompt", "Unsteered model"]
-
-
-def test_the_side_effect_of_not_steering_is_said_only_where_it_was_rated() -> None:
-    assert with_unsteered(synthetic_rows()) == synthetic_rows()
-    added = with_unsteered(unsteered_rows())[len(unsteered_rows()) :]
-    assert [(one.method, one.metric, one.value, one.layer) for one in added] == [(UNSTEERED, "side_effect.kl", 0.0, 18)]
-    assert with_unsteered([*unsteered_rows(), *added]) == [*unsteered_rows(), *added]
 
 
 def test_without_hard_negatives_nothing_is_said_of_them() -> None:

@@ -143,7 +143,8 @@ def unsteered_rows() -> list[Row]:
     ratings = {"score": 0.02, "concept": 0.05, "instruction": 1.9, "fluency": 1.95}
     rows = [row("unsteered", f"steering.{name}", value, 0.02, 2, **shape) for name, value in ratings.items()]
     rows += [row("unsteered", "steering.score", 0.02, concept=concept, n=5, layer=18, seed=0) for concept in CONCEPTS]
-    return [*rows, row("unsteered", "steering.perplexity", 3.1, 0.2, **shape)]
+    rows += [row("unsteered", "steering.perplexity", 3.1, 0.2, **shape)]
+    return [*rows, row("unsteered", "side_effect.kl", 0.0, layer=18)]
 
 
 _SAID = {

@@ -60,7 +60,7 @@ def mean(rated: list[tuple[JudgedCase, Rating]], kind: str, part: str) -> float:
     return float(np.mean([getattr(rating, part) for case, rating in rated if case.kind == kind]))
 
 
-READS_TOPICS = pytest.mark.xfail(reason="it reads topics, not meanings: docs/judges.md, where it fails", strict=False)
+READS_TOPICS = pytest.mark.xfail(reason="it reads topics, not meanings: docs/judges.md, where it fails", strict=True)
 
 
 @pytest.mark.parametrize(
