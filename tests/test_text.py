@@ -127,6 +127,8 @@ def test_shortened():
 
 def test_tied_joins_what_belongs_together():
     assert tied("95 % of n = 10") == "95\N{NO-BREAK SPACE}% of n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}10"
+    assert tied("[−0.1, 0.3] n") == "[−0.1,\N{NO-BREAK SPACE}0.3] n"
+    assert tied("a, b") == "a, b"
     assert tied("Cost (s) ↓") == "Cost (s)\N{NO-BREAK SPACE}↓"
 
 

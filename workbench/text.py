@@ -71,8 +71,9 @@ class OneLineError(Exception):
 
 
 def tied(text: str) -> str:
-    """`text` with `95 %`, `n = 10` and a number's arrow kept on one line."""
-    return re.sub(r"(?<=\d) (?=%)|(?<=\bn) (?== )|(?<=\bn =) (?=\d)| (?=[↑↓]$)", "\N{NO-BREAK SPACE}", text)
+    """`text` with `95 %`, `n = 10`, `[0.1, 0.3]` and a number's arrow kept on one line."""
+    together = r"(?<=\d) (?=%)|(?<=,) (?=[−\d.]+\])|(?<=\bn) (?== )|(?<=\bn =) (?=\d)| (?=[↑↓]$)"
+    return re.sub(together, "\N{NO-BREAK SPACE}", text)
 
 
 def listed(items: list[str]) -> str:

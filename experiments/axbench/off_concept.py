@@ -4,7 +4,7 @@ No judge has a part in it. The probes read the unsteered model's states of the a
 not found merely because it was added.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,16 +50,22 @@ def off_concept(comparison: LayerComparison, unsteered: Unsteered, rated: RatedT
 
 
 def read_changes(comparison: LayerComparison, stage: str, rated: RatedTrials, unsteered: Unsteered) -> Changes:
-    """Stage: every concept read in every answer, less what is read in the unsteered one."""
+    """Stage: every concept read in every answer, less what is read in the unsteered one, which is read once a layer."""
+    plain = {key: (key[0], sample.text) for key, sample in unsteered.items()}
     answers = {trial: (trial.instruction, sample.text) for trial, (sample, _) in rated.items()}
-    plain = {trial: (trial.instruction, unsteered[trial.instruction, trial.seed].text) for trial in rated}
-    pairs = sorted({*answers.values(), *plain.values()})
+    read = _readings(comparison, "unsteered", plain.values()) | _readings(comparison, stage, answers.values())
+    return {trial: read[answers[trial]] - read[plain[trial.instruction, trial.seed]] for trial in rated}
+
+
+def _readings(
+    comparison: LayerComparison, stage: str, answers: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Float[np.ndarray, " concept"]]:
+    pairs = sorted(set(answers))
     blocks = [tuple(pairs[start : start + BLOCK]) for start in range(0, len(pairs), BLOCK)]
     works = [ReadAnswers(comparison.layer, stage, block) for block in blocks]
     matrices = comparison.context.executor.finish(comparison.context, works, f"read answers ({comparison.layer})")
     rows = [np.array(row, dtype=np.float64) for matrix in matrices for row in matrix]  # None becomes NaN
-    read = dict(zip(pairs, rows, strict=True))
-    return {trial: read[answers[trial]] - read[plain[trial]] for trial in rated}
+    return dict(zip(pairs, rows, strict=True))
 
 
 @dataclass(frozen=True)
