@@ -25,7 +25,7 @@ def details(results: Results) -> tuple[Table, ...]:
     for name, title, metrics in (
         ("detection", "Detection in detail", DETECTION),
         ("steering", "Steering in detail", STEERING),
-        ("cost", "What the fits cost", ("cost.seconds", "cost.cpu_seconds")),
+        ("cost", "What the fits cost", ("cost.cpu_seconds",)),
     ):
         if measured := tuple(each for each in metrics if results.has(each)):
             tables.append(method_table(results, name, title, measured))
