@@ -12,12 +12,15 @@ import argparse
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from steering.methods.reft_r1 import LatentObjective, ReFTr1
 from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
+from workbench.data.dataset import Dataset
+from workbench.data.items import SPLITS, Label
 from workbench.data.labelled import Labelled
 from workbench.data.packaged import packaged
 from workbench.data.states import States
@@ -78,18 +81,29 @@ def compare(states: States, name: str, recipes: list[str]) -> None:
         )
 
 
+def few(data: Dataset, name: str) -> np.ndarray:
+    """Two texts of each label and split."""
+    labels = Label.POSITIVE, Label.NEGATIVE
+    return np.concatenate([data.rows(name, split, label)[:2] for split in SPLITS for label in labels])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concepts", nargs="*", help="slugs of the packaged set; all of them by default")
     parser.add_argument("--recipes", nargs="*", default=["3x6x0.001", "1x6x0.003"])
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--smoke", action="store_true", help="one concept and two short recipes, to see that it runs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="few texts of one concept and a short recipe, to see that it runs"
+    )
     args = parser.parse_args()
     concepts, model = packaged(), load(dtype="float32" if args.smoke else args.dtype)
     names = ["sea"] if args.smoke else args.concepts or [target.name for target in concepts.targets]
     site = Site(28) if args.smoke else model.site()
     for name in names:
-        compare(States.read(concepts.select([name]), model, site), name, ["1x24x0.001"] if args.smoke else args.recipes)
+        data = concepts.select([name])
+        if args.smoke:
+            data = data.take(few(data, name))
+        compare(States.read(data, model, site), name, ["1x24x0.001"] if args.smoke else args.recipes)
 
 
 if __name__ == "__main__":
