@@ -9,6 +9,7 @@ from experiments.axbench.generation import instructions_of
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
 from experiments.axbench.layer_results import LayerResults
+from experiments.axbench.off_concept import off_concept_map
 from experiments.axbench.results import MethodNote, Results
 from experiments.axbench.scores import PARTS
 from experiments.smoke import smoke_banner
@@ -18,7 +19,7 @@ from workbench.evaluation.steering import Trial
 from workbench.exchange.axbench_latent import write_latent
 from workbench.exchange.axbench_results import Rated, steered, write_steering
 from workbench.methods.capabilities import detects, runs_to_detect, steers
-from workbench.report.blocks import Card
+from workbench.report.blocks import Card, HeatMap
 from workbench.report.document import Document
 from workbench.report.render import write_report
 from workbench.runs.files import JSON, digest
@@ -126,9 +127,17 @@ def build_report(results: LayerResults) -> Document:
             ("Instructions", f"{config.instructions} a concept"),
             ("Judge", judge or "none: nothing is steered"),
         ),
-        sections=comparison_sections(found, _cards(results, found), _failures(results)),
+        sections=comparison_sections(found, _cards(results, found), _failures(results), _off_concept(results, found)),
         notes=(*NOTES, *_at_the_edge(results)),
     )
+
+
+def _off_concept(results: LayerResults, numbers: Results) -> HeatMap | None:
+    """The concepts that the best steering by an edit changes, beside the one it is for; None where nobody asked."""
+    read = {trial.method for trial in results.changes if trial.strength is not None}
+    best = next((note for note in numbers.ranked().methods if note.name in read), None)
+    labels = {target.name: numbers.label(target.name) for target in results.context.concepts.targets}
+    return None if best is None else off_concept_map(results.changes, best, labels)
 
 
 def _note(comparison: LayerComparison, name: str) -> MethodNote:

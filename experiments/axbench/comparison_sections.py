@@ -13,7 +13,7 @@ from experiments.axbench.comparison_tables import beyond_tables, details, equal_
 from experiments.axbench.findings import findings, gaps
 from experiments.axbench.published import published_tables
 from experiments.axbench.results import Results
-from workbench.report.blocks import Bullets, Card, Cards, Definition, Definitions, paragraphs
+from workbench.report.blocks import Bullets, Card, Cards, Definition, Definitions, HeatMap, paragraphs
 from workbench.report.document import Block, Section
 
 SHADES = (
@@ -24,9 +24,11 @@ SHADES = (
 
 
 def comparison_sections(
-    results: Results, cards: Sequence[Card] = (), failures: Sequence[str] = ()
+    results: Results, cards: Sequence[Card] = (), failures: Sequence[str] = (), off_concept: HeatMap | None = None
 ) -> tuple[Section, ...]:
     """Every section that has something to show; `failures` are what the run says is missing, beside the gaps found.
+
+    `off_concept` shows what steering towards one concept does to the others.
 
     Raises ReportError as Results does.
     """
@@ -46,7 +48,10 @@ def comparison_sections(
             frontier(results),
             *(table.ranked(0) for table in equal_effect_tables(results)),
         ),
-        "Both directions and other concepts": tuple(table.ranked(0) for table in beyond_tables(results)),
+        "Both directions and other concepts": (
+            *(table.ranked(0) for table in beyond_tables(results)),
+            off_concept,
+        ),
         "By concept": (
             *(concept_heat_map(results, name) for name in ("detection.auroc", "steering.score")),
             *per_concept(results),

@@ -6,6 +6,7 @@ from experiments.axbench.context import ComparisonContext
 from experiments.axbench.detection import TextScores
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
+from experiments.axbench.off_concept import Changes
 from experiments.axbench.strengths import SteeredAnswers
 
 
@@ -19,6 +20,8 @@ class LayerResults:
     steered: SteeredAnswers
     unsteered: RatedTrials
     """What the judge says of the unsteered answers."""
+    changes: Changes
+    """What steering changes in the reading of every concept, where that was asked for."""
 
     @property
     def context(self) -> ComparisonContext:

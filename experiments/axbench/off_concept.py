@@ -16,11 +16,13 @@ from experiments.axbench.generation import Unsteered
 from experiments.axbench.judging import RatedTrials
 from experiments.axbench.layer import LayerComparison
 from experiments.axbench.metric_descriptions import KINDS
+from experiments.axbench.results import MethodNote
 from workbench.artifacts.vector import Vector
 from workbench.evaluation.steering import BLOCK, Trial
 from workbench.evaluation.summary import Number, average_numbers, rows_of
 from workbench.methods.capabilities import ScoresStates
 from workbench.methods.readers import read_texts
+from workbench.report.blocks import HeatMap
 from workbench.runs.executors import UnitWork
 from workbench.runs.files import digest
 from workbench.runs.rows import Row
@@ -33,10 +35,10 @@ Changes = Mapping[Trial, Float[np.ndarray, " concept"]]
 units of the largest reading on held-out text; NaN for an answer without text."""
 
 
-def off_concept(comparison: LayerComparison, unsteered: Unsteered, rated: RatedTrials) -> list[Row]:
-    """Stage: what steering changes in the reading of the own concept and of the others, and how often the own fell."""
+def off_concept_rows(comparison: LayerComparison, changes: Changes) -> list[Row]:
+    """What steering changes in the reading of the own concept and of the others, and how often the own fell."""
     numbers = []
-    for trial, change in read_changes(comparison, "reported", rated, unsteered).items():
+    for trial, change in changes.items():
         own = comparison.context.concepts.index(trial.concept)
         others = np.delete(change, own)
         values = {
@@ -47,6 +49,33 @@ def off_concept(comparison: LayerComparison, unsteered: Unsteered, rated: RatedT
         for name, value in values.items():
             numbers.append(Number(trial.method, f"off_concept.{name}", trial.concept, trial.seed, value))
     return rows_of(NAME, comparison.layer, average_numbers(numbers), KINDS)
+
+
+def off_concept_map(changes: Changes, method: MethodNote, labels: Mapping[str, str]) -> HeatMap | None:
+    """What a method's steering towards each concept (rows) changes in the reading of every concept (columns).
+
+    `labels` name the concepts in the order of the readings. None without an answer to read.
+    """
+    mine: dict[str, list[np.ndarray]] = {name: [] for name in labels}
+    for trial, change in changes.items():
+        if trial.method == method.name and not np.isnan(change).any():
+            mine[trial.concept].append(change)
+    means = {name: np.mean(found, axis=0) for name, found in mine.items() if found}
+    if not means:
+        return None
+    return HeatMap(
+        name="heat-off-concept",
+        title=f"What {method.label} changes, concept by concept",
+        caption="How much more of each concept (columns) the linear probe reads in answers that were steered towards a "
+        "concept (rows) than in the unsteered answers, in units of its largest reading on held-out text.",
+        rows=tuple(labels[name] for name in means),
+        columns=tuple(labels.values()),
+        values=tuple(tuple(row.tolist()) for row in means.values()),
+        low=0.0,
+        high=max(float(np.max(list(means.values()))), np.finfo(np.float32).eps.item()),
+        rows_label="Steered towards",
+        columns_label="read",
+    )
 
 
 def read_changes(comparison: LayerComparison, stage: str, rated: RatedTrials, unsteered: Unsteered) -> Changes:

@@ -15,7 +15,7 @@ from experiments.axbench.generation import Unsteered, generate_unsteered
 from experiments.axbench.judging import RatedTrials, judge_unsteered
 from experiments.axbench.layer import fit_layer
 from experiments.axbench.layer_results import LayerResults
-from experiments.axbench.off_concept import off_concept
+from experiments.axbench.off_concept import off_concept_rows, read_changes
 from experiments.axbench.removal import remove
 from experiments.axbench.scores import cost_rows, detection_rows, steering_rows, unsteered_rows
 from experiments.axbench.side_effects import measure_side_effects
@@ -59,6 +59,7 @@ def compare_layer(context: ComparisonContext, layer: int, unsteered: Unsteered, 
         context.run.record(match_kl(comparison, unsteered))
     if "removal" in context.config.also:
         context.run.record(remove(comparison, unsteered, steered))
-    if "off_concept" in context.config.also:
-        context.run.record(off_concept(comparison, unsteered, steered.reported))
-    return LayerResults(comparison, text_scores, steered, plain)
+    asked = "off_concept" in context.config.also
+    changes = read_changes(comparison, "reported", steered.reported, unsteered) if asked else {}
+    context.run.record(off_concept_rows(comparison, changes))
+    return LayerResults(comparison, text_scores, steered, plain, changes)

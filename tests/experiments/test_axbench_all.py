@@ -93,7 +93,8 @@ def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: 
         levels=(1e-4, 1e-3),
         also=("removal", "off_concept"),
     )
-    rows = [row for row in read_rows(run(config, tmp_path / "runs") / "results.json") if row.concept is None]
+    folder = run(config, tmp_path / "runs")
+    rows = [row for row in read_rows(folder / "results.json") if row.concept is None]
     found = {(row.metric, row.method, row.strength): row for row in rows if row.value is not None}
     for method in ("diffmean", "random"):
         small_step, large_step = (found["at_kl.strength", method, level].value for level in config.levels)
@@ -106,6 +107,7 @@ def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: 
     assert ("at_kl.score_minus_random", "diffmean", 1e-4) in found
     for name in ("own", "others", "wrong_way"):
         assert {method for metric, method, _ in found if metric == f"off_concept.{name}"} == set(config.steered)
+    assert "changes, concept by concept" in (folder / "report.md").read_text()
 
 
 def test_a_strength_that_breaks_the_model_costs_its_own_rows(small: Config, tmp_path: Path) -> None:
