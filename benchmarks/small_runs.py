@@ -108,7 +108,7 @@ def left_by(root: Path) -> dict[str, str]:
     """By file, digests of what a finished run leaves: its rows, units and artifacts, but not how long things took."""
     found = {}
     for path in root.glob("*/results.json"):
-        found["results"] = digest([asdict(row) for row in read_rows(path) if row.metric != "cost.seconds"])
+        found["results"] = digest([asdict(row) for row in read_rows(path) if not row.metric.startswith("cost.")])
     for path in root.glob("*/units/*/unit.json"):
         unit = read_json(path)
         value = unit["value"] if unit["file"] is None else file_digest(path.with_name(unit["file"]))

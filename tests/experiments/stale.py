@@ -205,7 +205,7 @@ def results(folder: Path) -> Results:
             for i, value in enumerate(row)
         }
     rows = read_rows(folder / "results.json")
-    return {row.key: row.value for row in rows if row.metric != "cost.seconds"}
+    return {row.key: row.value for row in rows if not row.metric.startswith("cost.")}
 
 
 def stamps(folder: Path, pattern: str = "*") -> dict[Path, int]:
