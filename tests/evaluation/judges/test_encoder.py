@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, BertModel
 
+from workbench.evaluation.judges import encoder as encoder_file
 from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.models.weights import encoder_folder
 
@@ -63,3 +66,32 @@ def test_what_follows_token_256_is_ignored(encoder: SentenceEncoder, embeddings:
 
 def test_no_texts_give_no_vectors(encoder: SentenceEncoder) -> None:
     assert encoder.encode([]).shape == (0, 384)
+
+
+def test_many_texts_are_encoded_once_a_machine(
+    encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(encoder_file, "MANY", 2)
+    monkeypatch.setattr(encoder_file, "KEPT", 2)
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path))
+    wanted = encoder.encode(TEXTS)
+    assert np.array_equal(encoder.remembering(TEXTS).encode(TEXTS), wanted)
+
+    nothing = SentenceEncoder(None, encoder.tokenizer)  # it cannot encode
+    nothing.__dict__["digest"] = encoder.digest
+    assert np.array_equal(nothing.remembering(TEXTS).encode(TEXTS[::-1]), wanted[::-1])
+
+    for more in ("one", "two"):
+        encoder.remembering([*TEXTS, more])
+    assert len(list(tmp_path.glob("sentences/*/manifest.json"))) == 2
+    with pytest.raises(AttributeError):  # the first was the oldest, and is gone
+        nothing.remembering(TEXTS)
+
+
+def test_a_cache_that_cannot_be_written_is_no_hindrance(
+    encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(encoder_file, "MANY", 2)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "file"))
+    assert np.array_equal(encoder.remembering(TEXTS).encode(TEXTS), encoder.encode(TEXTS))

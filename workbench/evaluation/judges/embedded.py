@@ -82,8 +82,7 @@ class EmbeddedJudge:
         held_out = concepts.part("validation")
         check_counts(concepts)
         answers = calibration_texts(concepts)
-        once = encoder.remembering()
-        once.vectors(_read_in_fit(concepts.part("train"), held_out, answers))
+        once = encoder.remembering(_read_in_fit(concepts.part("train"), held_out, answers))
         classifier = ConceptClassifier.fit(concepts, once)
         texts = [example.response for example in held_out.items]
         fluency, broken_ramp = _fluency(references, once)

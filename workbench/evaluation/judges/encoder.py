@@ -4,8 +4,9 @@ Reimers & Gurevych 2019 (arXiv:1908.10084), Wang et al. 2020 (arXiv:2002.10957);
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,23 @@ import torch
 from jaxtyping import Float, Int
 from transformers import AutoModel, AutoTokenizer
 
+from workbench.models.cache import MANIFEST, WeightsError, cached_folder
 from workbench.models.pooling import pool_rows
 from workbench.models.tokens import Row, Tokens
 from workbench.models.weights import encoder_folder
+from workbench.runs.errors import StorageError
+from workbench.runs.files import digest
+from workbench.runs.tensors import read_tensors, write_tensors
 
 MAX_TOKENS = 256
 """As the model's authors cut texts, special tokens included."""
 
 TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: more than that leaves the cache of a CPU and takes half as long again."""
+
+SENTENCES, VECTORS = "sentences", "vectors.safetensors"
+MANY, KEPT = 1000, 8
+"""Texts that take so long to encode that a machine remembers them, and how many such sets it does."""
 
 MIDDLE = 2 / 3
 """Depth of the middle layer, whose states know best whether words are in place (docs/judges.md)."""
@@ -103,12 +112,34 @@ class SentenceEncoder:
                 states[row] = middle[at, 1 : len(owners[row]) + 1].numpy()
         return states, owners
 
-    def remembering(self) -> "SentenceEncoder":
-        """The same encoder, which encodes no text twice: for the many passes of a fit over the same sentences.
+    def remembering(self, texts: Iterable[str]) -> "SentenceEncoder":
+        """The same encoder, which encodes no text twice, and `texts` first: for the many passes of a fit over them.
 
-        Rounding depends on the batch that a text was first in: not for texts that come in any order.
+        Many texts are encoded once a machine, and found in its cache from then on. Rounding depends on the batch that a
+        text was first in: not for texts that come in any order.
         """
-        return _Remembering(self.network, self.tokenizer, self)
+        different = list(dict.fromkeys(texts))
+        known = self._cached(different) if len(different) >= MANY else self.encode_with_middle(different)
+        return _Remembering(
+            self.network, self.tokenizer, self, dict(zip(different, zip(*known, strict=True), strict=True))
+        )
+
+    def _cached(self, texts: list[str]) -> tuple[Float[np.ndarray, "text d"], Float[np.ndarray, "text d"]]:
+        """What `encode_with_middle` gives, from the machine's cache if it gave it before."""
+        key = f"{SENTENCES}/{digest([self.digest, texts])}"
+
+        def build(folder: Path) -> None:
+            last, middle = map(torch.from_numpy, self.encode_with_middle(texts))
+            write_tensors(folder / VECTORS, key, {"last": last, "middle": middle})
+            whole = [found.parent for found in folder.parent.glob(f"*/{MANIFEST}")]
+            for old in sorted(whole, key=lambda entry: entry.stat().st_mtime)[: -KEPT + 1]:
+                shutil.rmtree(old, ignore_errors=True)
+
+        try:
+            found = read_tensors(cached_folder(key, build) / VECTORS)[1]
+        except (WeightsError, StorageError):  # a cache that cannot be written
+            return self.encode_with_middle(texts)
+        return found["last"].numpy(), found["middle"].numpy()
 
     def _tokens(self, texts: list[str]) -> Tokens:
         ids = self.tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"] if texts else []
@@ -137,15 +168,15 @@ class SentenceEncoder:
 @dataclass(frozen=True, eq=False)
 class _Remembering(SentenceEncoder):
     inner: SentenceEncoder
-    known: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    known: dict[str, tuple[np.ndarray, np.ndarray]]
 
     def encode_with_middle(
         self, texts: Sequence[str]
     ) -> tuple[Float[np.ndarray, "text d"], Float[np.ndarray, "text d"]]:
         if not texts:
             return self.inner.encode_with_middle(texts)
-        new = [text for text in dict.fromkeys(texts) if text not in self.known]
-        self.known.update(zip(new, zip(*self.inner.encode_with_middle(new), strict=True), strict=True))
+        if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
+            self.known.update(zip(new, zip(*self.inner.encode_with_middle(new), strict=True), strict=True))
         found = [self.known[text] for text in texts]
         return np.stack([one for one, _ in found]), np.stack([two for _, two in found])
 
