@@ -10,6 +10,7 @@ from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.artifacts.function_vector import FunctionVector
+from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.linear_readout import LinearReadout
 from workbench.artifacts.prompt import Prompt
 from workbench.artifacts.vector import Vector
@@ -46,5 +47,6 @@ def examples() -> dict[str, Artifact]:
         BagOfWordsWeights(ORIGIN, ("sea", "land"), double(2), 0.5),
         Prompt(ORIGIN, "Write about the sea."),
         FunctionVector(ORIGIN, SITE, normal(4), normal(2), (Site(1, "z").head(2), Site(0, "z").head(3))),
+        LayerVectors(ORIGIN, (Vector(ORIGIN, SITE, normal(4), 0.5, 2.0), Vector(ORIGIN, Site(0), normal(3)))),
     )
     return {artifact.kind: artifact for artifact in made}
