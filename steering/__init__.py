@@ -6,6 +6,8 @@ from workbench.registry import Entry, lazy
 
 if TYPE_CHECKING:
     from steering.methods.caa import CAA
+    from steering.methods.capping import ActivationCapping
+    from steering.methods.control import ControlOperator
     from steering.methods.diffmean import DiffMean
     from steering.methods.lat import LAT
     from steering.methods.lora import LoRA, MapObjective
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from steering.methods.random import RandomDirection
     from steering.methods.reft_r1 import ReFTr1
     from steering.methods.reps import RePS
+    from steering.methods.rotation import Rotation
     from steering.methods.sft import SFT
     from steering.methods.ssv import SupervisedVector
     from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
@@ -28,7 +31,9 @@ __all__ = [
     "METHODS",
     "PCA",
     "SFT",
+    "ActivationCapping",
     "Batch",
+    "ControlOperator",
     "DiffMean",
     "Forward",
     "Group",
@@ -42,6 +47,7 @@ __all__ = [
     "RandomDirection",
     "ReFTr1",
     "RePS",
+    "Rotation",
     "SupervisedVector",
     "TrainingConfig",
     "train",
@@ -61,6 +67,12 @@ METHODS = {
     "pca_diff": Entry("steering.methods.paired_pca:PairedPCA", (("form", "differences"),)),
     "pca_global": Entry("steering.methods.paired_pca:PairedPCA", (("form", "global"),)),
     "repe": Entry("steering.methods.paired_pca:PairedPCA", (("form", "reading"), ("sign", "vote"))),
+    "control_piecewise": Entry("steering.methods.control:ControlOperator"),
+    "control_projection": Entry("steering.methods.control:ControlOperator", (("operator", "projection"),)),
+    "capping": Entry("steering.methods.capping:ActivationCapping"),
+    "capping_ceiling": Entry("steering.methods.capping:ActivationCapping", (("bound", "at_most"), ("of", "negative"))),
+    "rotation": Entry("steering.methods.rotation:Rotation"),
+    "rotation_rescaled": Entry("steering.methods.rotation:Rotation", (("form", "rescaled"),)),
     "ssv": Entry("steering.methods.ssv:SupervisedVector"),
     "ssv_compat": Entry("steering.methods.ssv:SupervisedVector", (("form", "compat"),)),
     "reps": Entry("steering.methods.reps:RePS"),
