@@ -5,14 +5,20 @@ from typing import TYPE_CHECKING
 from workbench.registry import Entry, lazy
 
 if TYPE_CHECKING:
+    from steering.methods.ablation import DirectionalAblation
+    from steering.methods.actadd import ActAdd
     from steering.methods.caa import CAA
     from steering.methods.capping import ActivationCapping
+    from steering.methods.conditional import Conditional
     from steering.methods.control import ControlOperator
     from steering.methods.diffmean import DiffMean
+    from steering.methods.iti import ITI
     from steering.methods.lat import LAT
+    from steering.methods.layerwise import Layerwise
     from steering.methods.lora import LoRA, MapObjective
     from steering.methods.loreft import LoReFT
     from steering.methods.mapped import MappedDiffMean
+    from steering.methods.mean_centring import MeanCentring
     from steering.methods.paired_pca import PairedPCA
     from steering.methods.pca import PCA
     from steering.methods.prompt import PromptSteering
@@ -27,20 +33,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAA",
+    "ITI",
     "LAT",
     "METHODS",
     "PCA",
     "SFT",
+    "ActAdd",
     "ActivationCapping",
     "Batch",
+    "Conditional",
     "ControlOperator",
     "DiffMean",
+    "DirectionalAblation",
     "Forward",
     "Group",
+    "Layerwise",
     "LoRA",
     "LoReFT",
     "MapObjective",
     "MappedDiffMean",
+    "MeanCentring",
     "Objective",
     "PairedPCA",
     "PromptSteering",
@@ -73,6 +85,13 @@ METHODS = {
     "capping_ceiling": Entry("steering.methods.capping:ActivationCapping", (("bound", "at_most"), ("of", "negative"))),
     "rotation": Entry("steering.methods.rotation:Rotation"),
     "rotation_rescaled": Entry("steering.methods.rotation:Rotation", (("form", "rescaled"),)),
+    "actadd": Entry("steering.methods.actadd:ActAdd"),
+    "mean_centring": Entry("steering.methods.mean_centring:MeanCentring"),
+    "layerwise": Entry("steering.methods.layerwise:Layerwise"),
+    "ablation": Entry("steering.methods.ablation:DirectionalAblation"),
+    "iti": Entry("steering.methods.iti:ITI"),
+    "iti_probe": Entry("steering.methods.iti:ITI", (("direction", "probe"),)),
+    "cast": Entry("steering.methods.conditional:Conditional"),
     "ssv": Entry("steering.methods.ssv:SupervisedVector"),
     "ssv_compat": Entry("steering.methods.ssv:SupervisedVector", (("form", "compat"),)),
     "reps": Entry("steering.methods.reps:RePS"),

@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tests.tiny import tiny_model
+from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Relation, Target
 from workbench.data.labelled import Labelled, ModelAccess
 from workbench.data.states import States
 from workbench.models.activations import Activations
+from workbench.models.model import wrap
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 
@@ -23,8 +24,10 @@ CONCEPT = Target(name="planted", description="a planted concept", genre="text")
 
 @cache
 def through() -> ModelAccess:
-    """A tiny model as wide as the planted states, for methods that are trained through one."""
-    return ModelAccess(tiny_model())
+    """A tiny model as wide as the planted states, for methods that are trained through one or read texts with it."""
+    module = tiny_module("llama")
+    module.config.max_position_embeddings = 1024  # room for the packaged neutral texts, a token a byte
+    return ModelAccess(wrap(module, tiny_tokenizer(), "tiny-llama"))
 
 
 def truth(seed: int = 0) -> Float[Tensor, "d"]:
