@@ -37,7 +37,7 @@ class ActAdd(Method[PositionVectors], Steers[PositionVectors], NeedsModel):
     def fit(self, data: Labelled) -> PositionVectors:
         """Of the data only the name of the concept counts, and the site: the block whose input is read and written.
 
-        Raises DataError if the data do not carry the live model, and for two prompts with the same states.
+        Raises DataError if the data do not carry the live model, and for two prompts that are the same.
         """
         model, site = live_model(data, self.label), Site(data.site.layer, "resid_pre")
         ids = [_text_ids(model, text) for text in (self.positive or data.target.description, self.negative)]

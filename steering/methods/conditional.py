@@ -28,7 +28,7 @@ from workbench.models.sites import Site
 
 @dataclass(frozen=True)
 class Condition:
-    """A threshold on the scores of one layer, how well it tells the prompts apart, and how far it is from both sides."""
+    """A threshold on the scores of one layer, and how well it tells the prompts apart."""
 
     f1: float
     margin: float

@@ -40,7 +40,7 @@ def test_actadd_is_the_difference_of_two_prompts_at_each_token() -> None:
     filled = model.read(model.tokenize(["Be  "], chat=True), site, positions="prompt[:4]").x(site)
     torch.testing.assert_close(short.directions, sides[0] - filled, atol=1e-5, rtol=1e-5)
     assert len(ActAdd().fit(planted()).directions) == len("a planted concept")
-    with pytest.raises(DataError, match="the two prompts have the same states"):
+    with pytest.raises(DataError, match="the two prompts are the same"):
         ActAdd(positive="same", negative="same").fit(planted())
 
 

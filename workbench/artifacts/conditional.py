@@ -11,7 +11,7 @@ from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError, Contents
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Add
-from workbench.models.gates import Gate
+from workbench.models.gates import PROMPT, Gate
 from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
@@ -36,7 +36,7 @@ class ConditionalVector(Artifact):
     condition: Float[Tensor, "d_condition"]
     threshold: float
     comparator: Comparator = "above"
-    positions: Positions = Positions("prompt")
+    positions: Positions = PROMPT
     pool: Pool = "mean"
     f1: float = 0.0
 
