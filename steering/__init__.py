@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from steering.methods.prompt import PromptSteering
     from steering.methods.random import RandomDirection
     from steering.methods.reft_r1 import ReFTr1
+    from steering.methods.refusal_direction import RefusalDirection
     from steering.methods.reps import RePS
     from steering.methods.rotation import Rotation
     from steering.methods.sft import SFT
@@ -59,6 +60,7 @@ __all__ = [
     "RandomDirection",
     "ReFTr1",
     "RePS",
+    "RefusalDirection",
     "Rotation",
     "SupervisedVector",
     "TrainingConfig",
@@ -92,6 +94,7 @@ METHODS = {
     "iti": Entry("steering.methods.iti:ITI"),
     "iti_probe": Entry("steering.methods.iti:ITI", (("direction", "probe"),)),
     "cast": Entry("steering.methods.conditional:Conditional"),
+    "refusal_direction": Entry("steering.methods.refusal_direction:RefusalDirection"),
     "ssv": Entry("steering.methods.ssv:SupervisedVector"),
     "ssv_compat": Entry("steering.methods.ssv:SupervisedVector", (("form", "compat"),)),
     "reps": Entry("steering.methods.reps:RePS"),

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from jaxtyping import Float
+from torch import Tensor
+
 from steering.derived import DerivedMethod
 from steering.rereading import live_model
 from workbench.artifacts.layer_vectors import LayerVectors
@@ -37,11 +40,18 @@ class DirectionalAblation(DerivedMethod[LayerVectors], Steers[LayerVectors], Nee
         """A projection at each place."""
         return tuple(
             ProjectOut(
-                site=vector.site,
-                positions=Positions.parse(positions),
+                site=added.site,
+                positions=added.positions,
                 strength=strength,
-                direction=vector.direction,
-                model=vector.origin.model_digest,
+                direction=added.direction,
+                model=added.model,
             )
-            for vector in artifact.vectors
+            for added in artifact.edits(strength, positions)
         )
+
+
+def ablated(direction: Float[Tensor, "d"], n_layers: int) -> tuple[ProjectOut, ...]:
+    """The edits that take a direction out of everything that the blocks read and write, at all positions."""
+    return tuple(
+        ProjectOut(site=Site(layer, stream), direction=direction) for layer in range(n_layers) for stream in WRITES
+    )
