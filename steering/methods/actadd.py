@@ -44,12 +44,10 @@ class ActAdd(Method[PositionVectors], Steers[PositionVectors], NeedsModel):
         longest = max(len(one.ids) for one in ids)
         space = model.tokenizer(" ", add_special_tokens=False)["input_ids"][-1]
         rows = tuple(Row((*one.ids, *[space] * (longest - len(one.ids))), one.prefix) for one in ids)
+        if rows[0] == rows[1]:
+            raise DataError(f"{self.label} of {data.name!r}: the two prompts are the same; give two that differ")
         states = model.read(Tokens(rows), site, positions="prompt").x(site)  # [2 position, d]
         difference = states[: len(states) // 2] - states[len(states) // 2 :]
-        if not bool((difference != 0).any()):
-            raise DataError(
-                f"{self.label} of {data.name!r}: the two prompts have the same states; give two that differ"
-            )
         return PositionVectors(self.origin(data), site, difference, self.coefficient)
 
     def edit(self, artifact: PositionVectors, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
