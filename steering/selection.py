@@ -106,7 +106,7 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
             raise DataError(f"{self.label} of {data.name!r} chooses on held-out prompts, and there are none")
         score = self.score(model, data)
         with_it, without = (_prompts(model, data, side, self.train) for side in (True, False))
-        asked, other = (_prompts(model, data.held_out, side, self.validation, data.items) for side in (True, False))
+        asked, other = (_prompts(model, data.held_out, side, self.validation) for side in (True, False))
         plain = model.next_logits(other)
         if self.form == "compat":
             asked, other = _where(asked, score(model.next_logits(asked)) > 0), _where(other, score(plain) < 0)
@@ -139,11 +139,10 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
         return (artifact.edit(strength, positions),)
 
 
-def _prompts(model: Model, data: Labelled, positive: bool, limit: int, items: Sequence | None = None) -> Tokens:
+def _prompts(model: Model, data: Labelled, positive: bool, limit: int) -> Tokens:
     """The different prompts of one side, in order."""
-    texts = data.items or items or ()
     rows = data.row[data.y == positive].unique().tolist()
-    return model.encode(list(dict.fromkeys(prompt_of(texts[row]) for row in rows))[:limit])
+    return model.encode(list(dict.fromkeys(prompt_of(data.items[row]) for row in rows))[:limit])
 
 
 def _where(tokens: Tokens, chosen: Tensor) -> Tokens:
