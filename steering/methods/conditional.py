@@ -75,12 +75,17 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
     def conditioned(self, vector: Vector, data: Labelled) -> ConditionalVector:
         """A vector from elsewhere, with a condition from these data: comply less, say, where prompts are harmful.
 
-        Raises DataError without held-out texts.
+        Raises DataError without held-out texts, and for a vector of another model.
         """
+        if vector.origin.model_digest != data.model_digest:
+            raise DataError(
+                f"{vector.origin.label!r} was fitted on {vector.origin.model}, and the prompts of {data.name!r} are "
+                f"read by {data.model}; `adopt` the vector if the two share their representation"
+            )
         return self._with(vector, data, self.reread([data])[0])
 
     def _with(self, vector: Vector, data: Labelled, there: Elsewhere) -> ConditionalVector:
-        directions: dict[Site, Float64[Tensor, d]] = {}
+        directions: dict[Site, Tensor] = {}
         found: dict[Site, Condition] = {}
         for site, one in there.items():
             if one.held_out is None:

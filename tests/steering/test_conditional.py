@@ -84,6 +84,10 @@ def test_a_vector_from_elsewhere_keeps_its_direction(fitted: ConditionalVector) 
 
 
 def test_what_has_no_condition_is_refused(fitted: ConditionalVector) -> None:
+    with pytest.raises(
+        DataError, match="was fitted on other, and the prompts of 'sea' are read by tiny-llama; `adopt`"
+    ):
+        Conditional().conditioned(fitted.vector.adopt("other", "1"), asked(SEA, SUMS))
     with pytest.raises(DataError, match="CAST of 'sea' chooses its threshold on held-out prompts, and there are none"):
         Conditional().fit(replace(asked(SEA, SUMS), held_out=None))
     with pytest.raises(ArtifactError, match=r"is read at blocks\.9\.hook_resid_post, above the vector at blocks\.2"):
