@@ -10,6 +10,7 @@ import torch
 
 from experiments.axbench.config import METHODS, Config
 from experiments.options import check_layers, note_model
+from steering.pairs import PairedMethod
 from workbench.data.dataset import Dataset
 from workbench.data.labelled import ModelAccess
 from workbench.data.states import States
@@ -92,10 +93,16 @@ class ComparisonContext(Context):
     def methods(self) -> dict[str, Method]:
         """The methods by name, in the order of the report. Raises ValueError for those that this cannot compare."""
         made = {name: METHODS[name].make() for name in self.config.methods}
+        related = {relation.name for relation in self.concepts.relations}
         for name, method in made.items():
             if isinstance(method, ChangesWeights):
                 raise ValueError(
                     f"{name} changes the model's weights, and rows of one batch could not differ: leave it out"
+                )
+            if isinstance(method, PairedMethod) and method.relation not in related:
+                raise ValueError(
+                    f"{name} compares the texts of pairs, and set {self.concepts.name!r} has no relation "
+                    f"{method.relation!r}: leave it out, or give a set of pairs"
                 )
             if name in self.config.steered and not steers(method):
                 raise ValueError(f"{name} only reads and cannot steer: leave it out of --steered")

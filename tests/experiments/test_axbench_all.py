@@ -32,7 +32,11 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 SEARCHES: tuple[Search, ...] = ("race", "grid")
-COMPARED = tuple(name for name in METHODS if name != "sft")
+PAIRED = ("caa", "caa_compat", "pca_pairwise", "pca_diff", "pca_global", "repe")
+ELSEWHERE = ("sft", "refusal_direction", "cast", *PAIRED)
+"""Changes weights, wants prompts that show a behaviour or differ by it, or wants pairs."""
+COMPARED = tuple(name for name in METHODS if name not in ELSEWHERE)
+ONLY_STEER = {"prompt", "loreft", "lora", "actadd", "layerwise", "iti", "iti_probe", "ablation"}
 
 
 @pytest.mark.parametrize(
@@ -46,13 +50,19 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_loaded(tmp_path: 
         run(config, tmp_path)
 
 
+def test_methods_of_pairs_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    config = Config(model="no such model", methods=("diffmean", "caa"), steered=("diffmean",), baseline="diffmean")
+    with pytest.raises(ValueError, match="caa compares the texts of pairs, and set 'packaged' has no relation 'pair'"):
+        run(config, tmp_path)
+
+
 def test_every_method_of_the_paper_is_compared(small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     found = run(replace(small, methods=COMPARED, strengths=(0.5,)), tmp_path / "runs")
     rows = read_rows(found / "results.json")
     detected = {row.method for row in rows if row.metric == "detection.auroc" and row.concept is None}
     steered = {row.method for row in rows if row.metric == "steering.score" and row.concept is None}
-    assert detected == set(COMPARED) - {"prompt", "loreft", "lora"}
+    assert detected == set(COMPARED) - ONLY_STEER
     assert steered == {*WRITERS, "unsteered"}
     assert "Published numbers" in (found / "report.html").read_text()
     assert list((found / "axbench" / "layer1-seed0").rglob("steering_data.parquet"))
