@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from workbench.registry import Entry, lazy
 
 if TYPE_CHECKING:
+    from steering.methods.caa import CAA
     from steering.methods.diffmean import DiffMean
     from steering.methods.lat import LAT
     from steering.methods.lora import LoRA, MapObjective
     from steering.methods.loreft import LoReFT
     from steering.methods.mapped import MappedDiffMean
+    from steering.methods.paired_pca import PairedPCA
     from steering.methods.pca import PCA
     from steering.methods.prompt import PromptSteering
     from steering.methods.random import RandomDirection
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from steering.training.trainer import train
 
 __all__ = [
+    "CAA",
     "LAT",
     "METHODS",
     "PCA",
@@ -34,6 +37,7 @@ __all__ = [
     "MapObjective",
     "MappedDiffMean",
     "Objective",
+    "PairedPCA",
     "PromptSteering",
     "RandomDirection",
     "ReFTr1",
@@ -51,6 +55,12 @@ METHODS = {
     "pca_compat": Entry("steering.methods.pca:PCA", (("sign", "compat"),)),
     "lat": Entry("steering.methods.lat:LAT"),
     "lat_compat": Entry("steering.methods.lat:LAT", (("sign", "compat"),)),
+    "caa": Entry("steering.methods.caa:CAA"),
+    "caa_compat": Entry("steering.methods.caa:CAA", (("letters", "compat"),)),
+    "pca_pairwise": Entry("steering.methods.paired_pca:PairedPCA"),
+    "pca_diff": Entry("steering.methods.paired_pca:PairedPCA", (("form", "differences"),)),
+    "pca_global": Entry("steering.methods.paired_pca:PairedPCA", (("form", "global"),)),
+    "repe": Entry("steering.methods.paired_pca:PairedPCA", (("form", "reading"), ("sign", "vote"))),
     "ssv": Entry("steering.methods.ssv:SupervisedVector"),
     "ssv_compat": Entry("steering.methods.ssv:SupervisedVector", (("form", "compat"),)),
     "reps": Entry("steering.methods.reps:RePS"),

@@ -43,7 +43,19 @@ def make(name: str) -> Any:
     return ENTRIES[name].make()
 
 
-FINDERS = ("diffmean", "diffmean_text", "probe", "ridge", "mass_mean", "mass_mean_whitened", "lda", "ccs", "attention")
+PAIRED = ("caa", "caa_compat", "pca_pairwise", "pca_global", "repe")
+FINDERS = (
+    "diffmean",
+    "diffmean_text",
+    *PAIRED,
+    "probe",
+    "ridge",
+    "mass_mean",
+    "mass_mean_whitened",
+    "lda",
+    "ccs",
+    "attention",
+)
 """Those that claim to find a planted mean difference (cosine above 0.9), and its negative from swapped labels."""
 STATES = [name for name in NAMES if isinstance(make(name), ScoresStates)]
 STEERED = [name for name in NAMES if has_strength(make(name))]

@@ -42,8 +42,9 @@ class LayerVectors(Artifact):
     def join(cls, parts: "Sequence[LayerVectors]", conflict: Conflict = "error") -> "LayerVectors":
         """All directions of several, in one: strength 1 adds what strength 1 of each would add.
 
-        `conflict` says what becomes of a site that several have a direction at. Sums have unit 1 and no bias, as sums of
-        Vectors have. Raises ArtifactError for no parts, parts fitted on different models, and, with "error", such a site.
+        `conflict` says what becomes of a site that several have a direction at. Sums have unit 1 and no bias, as sums
+        of Vectors have. Raises ArtifactError for no parts, parts fitted on different models, and, with "error", such a
+        site.
         """
         if conflict not in get_args(Conflict):
             raise ArtifactError(no_such("conflict policy", conflict, get_args(Conflict)))
