@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 ORACLES = ROOT / "tests" / "exchange" / "oracles"
 
 
-def ours(model: Model) -> LayerVectors:
+def peers_vectors(model: Model) -> LayerVectors:
     """A vector for two blocks that is long enough to be seen in the logits."""
     parts = (Vector(ORIGIN, Site(1), normal(model.d_model)), Vector(ORIGIN, Site(2), normal(model.d_model, seed=1)))
     return LayerVectors(ORIGIN, parts).adopt(model.name, model.digest)
@@ -51,9 +51,9 @@ def prepare(model: Model, folder: Path) -> None:
     """The model and our vector, as files that the libraries read."""
     model.module.save_pretrained(folder / "model")
     model.tokenizer.save_pretrained(folder / "model")
-    write_vector(ours(model), model, folder / "ours.gguf")
+    write_vector(peers_vectors(model), model, folder / "ours.gguf")
     fields: Any = {
-        str(k): v.numpy() for k, v in steering_vectors_fields(ours(model), model)["layer_activations"].items()
+        str(k): v.numpy() for k, v in steering_vectors_fields(peers_vectors(model), model)["layer_activations"].items()
     }
     np.savez(folder / "fields.npz", **fields)
 
@@ -84,7 +84,7 @@ def taken(name: str, file: Path, directions: dict[int, torch.Tensor], model: Mod
 def compare(name: str, python: Path, file: str, save: bool) -> str:
     """A row of the table; what the library says is kept for the tests, if that is asked for."""
     model = peers_model()
-    vectors = ours(model)
+    vectors = peers_vectors(model)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         prepare(model, folder)

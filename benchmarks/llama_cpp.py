@@ -2,7 +2,7 @@
 
 python -m benchmarks.llama_cpp --library path/to/site-packages/xllamacpp/xllamacpp.abi3.so
 
-The library is in the CPU wheel of xllamacpp, in an environment of its own. llama.cpp runs the default model's own .gguf
+The library is in the CPU wheel of xllamacpp (`pip install xllamacpp` in an environment of its own). llama.cpp runs the default model's own .gguf
 file, or another (`--model path/to/model.gguf`), and a copy of it in float32: with 4-bit weights it also rounds what
 they are multiplied with, to 8 bits, which we do not.
 """
@@ -20,12 +20,15 @@ from jaxtyping import Float32
 from torch import Tensor
 
 import workbench as wb
+from benchmarks.exchange_peers import ORACLES, peers_vectors
 from benchmarks.llama_cpp_library import LlamaCpp
+from tests.exchange.peers_model import COEFFICIENT, IDS, llama_cpp_model, write_llama_cpp_model
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.vector import Vector
 from workbench.data.items import Label
 from workbench.data.packaged import neutral, packaged
+from workbench.exchange.control_vectors import write_control_vector
 from workbench.exchange.vector_files import write_vector
 from workbench.models.builtin import BUILTIN
 from workbench.models.load import DEFAULT
@@ -33,6 +36,7 @@ from workbench.models.model import Model
 from workbench.models.packages import fetch
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
+from workbench.runs.files import write_json
 
 Changes = Float32[Tensor, "prompt vocab"]
 
@@ -62,11 +66,10 @@ def in_float32(source: Path, target: Path) -> Path:
 
 
 def prompts_of(model: Model, count: int) -> Tokens:
-    """Instructions through the chat template, and as many beginnings of texts without one."""
+    """Instructions, and as many beginnings of texts."""
     items = [item for item, _ in neutral()]
-    chats = model.tokenize([item.instruction for item in items[: count // 2]], chat=True)
-    texts = model.tokenize([item.response for item in items[-count // 2 :]], chat=False)
-    return Tokens((*chats, *(Row(row.ids[:24]) for row in texts)))
+    texts = [*(item.instruction for item in items[: count // 2]), *(item.response for item in items[-count // 2 :])]
+    return Tokens(tuple(Row(row.ids[:16]) for row in model.tokenize(texts, chat=False)))
 
 
 def means_apart(model: Model, sites: Sequence[Site]) -> list[Vector]:
@@ -141,6 +144,22 @@ class Exported:
             yield f"{correlation(self.changes[shift], change):.3f}" if shift in self.changes else "–"
 
 
+def save_oracle(library: Path, folder: Path) -> None:
+    """What llama.cpp says of a tiny model under our vector, for the tests; and that it takes no direction.0."""
+    model = llama_cpp_model()
+    peer = LlamaCpp(library, write_llama_cpp_model(folder / "tiny.gguf"))
+    peer.apply(write_vector(peers_vectors(model), model, folder / "tiny_vector.gguf", strength=COEFFICIENT))
+    found = peer.next_log_probabilities(IDS)
+    write_control_vector({0: torch.ones(model.d_model)}, folder / "zero.gguf", "llama")
+    try:
+        peer.apply(folder / "zero.gguf")
+    except ValueError as error:
+        print(f"direction.0: {error}")
+    else:
+        raise AssertionError("llama.cpp has taken direction.0")
+    write_json(ORACLES / "llama_cpp.json", {"log_probabilities": found.tolist()})
+
+
 COLUMNS = (
     "weights",
     "vector",
@@ -158,8 +177,12 @@ def main() -> None:
     parser.add_argument("--library", type=Path, required=True, help="xllamacpp.abi3.so of xllamacpp's CPU wheel")
     parser.add_argument("--model", type=Path, help="a .gguf file; the default model's own by default")
     parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--save", action="store_true", help="only keep what it says of a tiny model, for the tests")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    if chosen.save:
+        with tempfile.TemporaryDirectory() as name:
+            return save_oracle(chosen.library, Path(name))
     model = wb.load(chosen.model or DEFAULT, dtype="float32")
     source = chosen.model or default_file()
     prompts = prompts_of(model, chosen.prompts)

@@ -31,9 +31,9 @@ class _Vector(c.Structure):
 
 
 class _LoadInfo(c.Structure):
-    """A strength, and the name of a file as a std::string that points to memory of ours."""
+    """A strength and the name of a file; a std::string of manylinux2014 is one pointer to its characters."""
 
-    _fields_ = (("strength", c.c_float), ("text", c.c_char_p), ("length", c.c_size_t), ("buffer", c.c_char * 16))
+    _fields_ = (("strength", c.c_float), ("name", c.c_char_p))
 
 
 class _Loaded(c.Structure):
@@ -80,8 +80,7 @@ class LlamaCpp:
             raise ValueError(f"llama.cpp cannot add {path}")
 
     def _load(self, path: Path) -> _Loaded:
-        name = str(path).encode()
-        info = _LoadInfo(1.0, name, len(name))
+        info = _LoadInfo(1.0, str(path).encode())
         start = c.addressof(info)
         infos = _Vector(start, start + c.sizeof(info), start + c.sizeof(info))
         loaded = self._call(_LOADER, _Loaded, c.byref(infos))
