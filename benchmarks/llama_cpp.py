@@ -2,9 +2,9 @@
 
 python -m benchmarks.llama_cpp --library path/to/site-packages/xllamacpp/xllamacpp.abi3.so
 
-The library is in the CPU wheel of xllamacpp (`pip install xllamacpp` in an environment of its own). llama.cpp runs the default model's own .gguf
-file, or another (`--model path/to/model.gguf`), and a copy of it in float32: with 4-bit weights it also rounds what
-they are multiplied with, to 8 bits, which we do not.
+The library is in xllamacpp's CPU wheel (`pip install xllamacpp`, in an environment of its own). llama.cpp runs the
+default model's own .gguf file, or another (`--model path/to/model.gguf`), and a copy of it in float32, since it rounds
+what it multiplies 4-bit weights with to 8 bits, which we do not.
 """
 
 import argparse
