@@ -71,22 +71,29 @@ class LlamaCpp:
         return self._call(f"llama_{name}_default_params", _Opaque)
 
     def apply(self, path: Path | None) -> None:
-        """Add a GGUF control vector to every pass, as `--control-vector` does, or none. Raises ValueError."""
-        loaded = _Loaded(0, _Vector()) if path is None else self._load(path)
-        n_numbers = ((loaded.data.end or 0) - (loaded.data.begin or 0)) // 4
-        width, blocks = c.c_int32(loaded.width), (c.c_int32(1), c.c_int32(self.n_layers))
-        data, size = c.c_void_p(loaded.data.begin), c.c_size_t(n_numbers)
-        if self._call("llama_set_adapter_cvec", c.c_int32, self.context, data, size, width, *blocks):
+        """Add a GGUF control vector to every pass, as `--control-vector` does, or none. Raises ValueError.
+
+        All blocks are given: of those that a shorter vector leaves out llama.cpp would keep the directions set before.
+        """
+        width, data = (1, np.zeros(0, np.float32)) if path is None else self._load(path)
+        whole = np.zeros(width * (self.n_layers - 1), np.float32)
+        whole[: len(data)] = data
+        start = None if path is None else whole.ctypes.data_as(c.c_void_p)
+        sizes = (c.c_size_t(len(whole)), c.c_int32(width), c.c_int32(1), c.c_int32(self.n_layers))
+        if self._call("llama_set_adapter_cvec", c.c_int32, self.context, start, *sizes):
             raise ValueError(f"llama.cpp cannot add {path}")
 
-    def _load(self, path: Path) -> _Loaded:
+    def _load(self, path: Path) -> tuple[int, Float32[np.ndarray, "number"]]:
+        """The width and what is added, from block 1 to the last one that the file names."""
         info = _LoadInfo(1.0, str(path).encode())
         start = c.addressof(info)
         infos = _Vector(start, start + c.sizeof(info), start + c.sizeof(info))
         loaded = self._call(_LOADER, _Loaded, c.byref(infos))
         if loaded.width < 0:
             raise ValueError(f"llama.cpp refuses {path}")
-        return loaded
+        size = ((loaded.data.end or 0) - (loaded.data.begin or 0)) // 4
+        numbers = c.cast(c.c_void_p(loaded.data.begin), c.POINTER(c.c_float))
+        return loaded.width, np.ctypeslib.as_array(numbers, (size,)).copy()
 
     def next_log_probabilities(self, ids: Sequence[int]) -> Float32[Tensor, "vocab"]:
         """Of the token after these ones."""
