@@ -56,7 +56,8 @@ def steering_vectors(folder: Path, ids: list[int], coefficient: float) -> Mappin
     found = library.SteeringVector(layer_activations=fields, layer_type="decoder_block")
     with found.apply(model, multiplier=coefficient):
         logits = last_logits(model, ids)
-    np.savez(folder / "theirs.npz", **{str(k): v.numpy() for k, v in trained.layer_activations.items()})
+    arrays: Any = {str(layer): direction.numpy() for layer, direction in trained.layer_activations.items()}
+    np.savez(folder / "theirs.npz", **arrays)
     return answers(found.layer_activations, logits, trained.layer_activations)
 
 
