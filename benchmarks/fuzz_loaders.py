@@ -37,7 +37,9 @@ from workbench.evaluation.judges.base import Rating
 from workbench.exchange.axbench_files import write_axbench
 from workbench.exchange.axbench_latent import write_latent
 from workbench.exchange.axbench_results import ExchangeError, Steered, read_results, read_steering, write_steering
+from workbench.exchange.vector_files import read_vector, write_vector
 from workbench.models.cache import WeightsError, damage_of, write_manifest
+from workbench.models.edits import Add
 from workbench.models.gguf import convert
 from workbench.models.sites import Site
 from workbench.report.document import Document
@@ -191,6 +193,15 @@ def peft(folder: Path) -> Path:
     return write_peft(Adapter(origin, (part,)), model(), folder / "peft")
 
 
+def exported(ending: str, folder: Path) -> Path:
+    edits = [Add(site=Site(layer), direction=torch.ones(model().d_model)) for layer in (1, 2)]
+    return write_vector(edits if ending != "svec" else edits[:1], model(), folder / f"vector.{ending}")
+
+
+def read_exported(path: Path) -> None:
+    assert read_vector(path, model(), "sea").digest
+
+
 def gguf(family: Any, folder: Path) -> Path:
     write_tiny(folder / "tiny.gguf", family)
     return folder / "tiny.gguf"
@@ -255,6 +266,10 @@ LOADERS: tuple[Loader, ...] = (
     *(
         Loader(f"artifact {kind}", partial(artifact, kind), read_artifact, (ArtifactError,), share=0.3)
         for kind in ARTIFACTS
+    ),
+    *(
+        Loader(f"vector {ending}", partial(exported, ending), read_exported, (ArtifactError,), share=0.5)
+        for ending in ("gguf", "svec", "npz")
     ),
     Loader("peft folder", peft, lambda path: read_peft(path, model(), "sea"), (ArtifactError,)),
     *(

@@ -100,6 +100,8 @@ class Output:
 class Facts:
     """What a network says of itself."""
 
+    family: str
+    """What other projects call networks of its kind, such as llama."""
     n_layers: int
     """Number of blocks."""
     d_model: int

@@ -65,6 +65,7 @@ class HuggingFaceBackend:
         config = self.module.config.get_text_config()
         ends: int | Sequence[int] | None = self.module.generation_config.eos_token_id
         return Facts(
+            family=self.module.config.model_type,
             n_layers=config.num_hidden_layers,
             d_model=config.hidden_size,
             heads=_heads(config),
