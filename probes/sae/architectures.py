@@ -149,7 +149,7 @@ class JumpReLU(Autoencoder):
     def revival(self, pre: Codes, codes: Codes, batch: Batch) -> Float[Array, ""]:
         """What dead latents lack to their thresholds, in units of their decoder rows."""
         missing = jax.nn.relu(self.threshold - pre) * batch.dead * self.norms
-        return self.config.revival * jnp.mean(jnp.sum(missing, 1))
+        return self.config.pre_activation * jnp.mean(jnp.sum(missing, 1))
 
 
 class BatchTopK(Autoencoder):
@@ -168,7 +168,7 @@ class BatchTopK(Autoencoder):
     def revival(self, pre: Codes, codes: Codes, batch: Batch) -> Float[Array, ""]:
         """AuxK, see `aux_loss`."""
         residual = batch.y - self.decode(codes)
-        return self.config.revival * aux_loss(pre, residual, batch.dead, self.W_dec[...], self.norms)
+        return self.config.aux * aux_loss(pre, residual, batch.dead, self.W_dec[...], self.norms)
 
 
 class Matryoshka(BatchTopK):
@@ -197,7 +197,7 @@ class TopK(BatchTopK):
         terms = {"mse": mean_square(error), "revival": jnp.float32(0.0)}
         if revive:
             aux = aux_loss(self.pre(batch.x), -error, batch.dead, self.W_dec[...], norms)
-            terms["revival"] = config.revival * aux
+            terms["revival"] = config.aux * aux
         fired = jnp.zeros(n).at[index].add(values > 0)
         return Observed(terms, fired, jnp.min(jnp.where(values > 0, values * norms[index], jnp.inf)))
 

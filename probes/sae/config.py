@@ -35,8 +35,10 @@ class DictionaryConfig:
     """JumpReLU: the thresholds to begin with."""
     dead_after: int = 1000
     """A latent that was not active in so many steps is dead."""
-    revival: float = 1 / 32
-    """The coefficient of what revives dead latents: AuxK (TopK, BatchTopK), or the pre-activation loss (jumprelu)."""
+    aux: float = 1.0
+    """TopK, BatchTopK: the coefficient of AuxK, which revives dead latents."""
+    pre_activation: float = 3e-6
+    """JumpReLU: the coefficient of the pre-activation loss, which revives dead latents."""
     site: Site | None = None
     """Where states are read; by default the stream's first site."""
     target: Site | None = None
@@ -58,7 +60,7 @@ class DictionaryConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        coefficients = dict.fromkeys(("sparsity", "revival"), at_least(0.0))
+        coefficients = dict.fromkeys(("sparsity", "aux", "pre_activation"), at_least(0.0))
         steps = dict.fromkeys(("sparsity_warmup", "warmup_steps", "decay_steps", "seed"), at_least(0))
         sizes = dict.fromkeys(("n_latents", "k", "dead_after", "n_steps", "prefixes"), at_least(1))
         scales = dict.fromkeys(("bandwidth", "threshold", "decoder_norm", "learning_rate", "clip_norm"), above(0.0))

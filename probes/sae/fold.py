@@ -32,7 +32,7 @@ def fold(
     In float64: the scale of states, the centre that was subtracted, the lengths of decoder rows, and a gate, which is a
     threshold on the magnitude that belongs to it. `threshold` is BatchTopK's, in units of decoder rows.
     """
-    w = {name: torch.from_numpy(np.asarray(array)).double() for name, array in weights.items()}
+    w = {name: torch.from_numpy(array).double() for name, array in weights.items()}
     norm = w["W_dec"].norm(dim=1)
     norm = torch.where(norm > 0, norm, 1.0)
     encoder, bias = w["W_enc"], w["b_enc"]

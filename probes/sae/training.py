@@ -196,6 +196,6 @@ def _folded(
 ) -> SparseAutoencoder:
     site, target = config.places
     scales = Scales(*(statistics[place].scale if config.normalise else 1.0 for place in (site, target)))
-    weights = {name: np.asarray(value[...]) for name, value in state.params.items()}
+    weights = {name: np.array(value[...]) for name, value in state.params.items()}
     about = replace(origin, method=config.architecture, settings=canonical(asdict(config)), seed=config.seed)
     return fold(config, weights, float(state.threshold), scales, about, site)
