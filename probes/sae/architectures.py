@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from probes.sae.config import Architecture, DictionaryConfig
-from probes.sae.sparse import decode_rows, encode, kth_largest, topk_codes
+from probes.sae.sparse import decode_rows, kth_largest, pre_activations, topk_codes
 from probes.sae.thresholds import jump_relu, step
 
 States = Float[Array, "batch d"]
@@ -21,7 +21,7 @@ Terms = dict[str, Float[Array, ""]]
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Batch:
+class SaeBatch:
     """States and what they are to be turned into; which latents are dead, and how far the penalty has grown (0..1)."""
 
     x: Float[Array, "batch d"]
@@ -59,7 +59,7 @@ class Autoencoder(nnx.Module):
         self.W_dec = nnx.Param(rows)
         self.b_dec = nnx.Param(jnp.zeros(d_out))
 
-    def losses(self, batch: Batch, *, revive: bool = True, axis: str | None = None) -> Observed:
+    def losses(self, batch: SaeBatch, *, revive: bool = True, axis: str | None = None) -> Observed:
         """The parts of the loss on a batch; `axis` names the devices among which it is shared, if it is.
 
         Without `revive`, the loss of dead latents is left out: right where no latent is dead.
@@ -82,7 +82,7 @@ class Autoencoder(nnx.Module):
 
     def pre(self, x: States) -> Codes:
         """What the encoder says before the activation."""
-        return encode(x - self.center, self.W_enc[...], self.b_enc[...], self.config.precision)
+        return pre_activations(x - self.center, self.W_enc[...], self.b_enc[...], self.config.precision)
 
     def codes(self, pre: Codes, axis: str | None = None) -> Codes:
         """The activation."""
@@ -96,11 +96,11 @@ class Autoencoder(nnx.Module):
         """How well the reconstruction fits."""
         return {"mse": mean_square(self.decode(codes) - y)}
 
-    def penalties(self, pre: Codes, codes: Codes, batch: Batch) -> Terms:
+    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Terms:
         """What keeps codes sparse."""
         return {"l1": self.config.sparsity * batch.penalty * jnp.mean(codes @ self.norms)}
 
-    def revival(self, pre: Codes, codes: Codes, batch: Batch) -> Float[Array, ""]:
+    def revival(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Float[Array, ""]:
         """What revives dead latents: nothing here."""
         return jnp.float32(0.0)
 
@@ -118,7 +118,7 @@ class Gated(Autoencoder):
         magnitude = (pre - self.b_enc[...]) * jnp.exp(self.r_mag[...]) + self.b_mag[...]
         return jax.nn.relu(magnitude) * (pre > 0)
 
-    def penalties(self, pre: Codes, codes: Codes, batch: Batch) -> Terms:
+    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Terms:
         """L1 of the open gates, and how badly they reconstruct by themselves, through which alone gates learn."""
         gates = jax.nn.relu(pre)
         l1 = self.config.sparsity * batch.penalty * jnp.mean(gates @ self.norms)
@@ -141,12 +141,12 @@ class JumpReLU(Autoencoder):
         """The pre-activations above their thresholds."""
         return jump_relu(pre, self.threshold, self.config.bandwidth)
 
-    def penalties(self, pre: Codes, codes: Codes, batch: Batch) -> Terms:
+    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Terms:
         """The number of active latents."""
         active = jnp.sum(step(pre, self.threshold, self.config.bandwidth), 1)
         return {"l0": self.config.sparsity * batch.penalty * jnp.mean(active)}
 
-    def revival(self, pre: Codes, codes: Codes, batch: Batch) -> Float[Array, ""]:
+    def revival(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Float[Array, ""]:
         """What dead latents lack to their thresholds, in units of their decoder rows."""
         missing = jax.nn.relu(self.threshold - pre) * batch.dead * self.norms
         return self.config.pre_activation * jnp.mean(jnp.sum(missing, 1))
@@ -161,11 +161,11 @@ class BatchTopK(Autoencoder):
         n_states = len(pre) * (1 if axis is None else lax.axis_size(axis))
         return jax.nn.relu(pre) * (scaled >= kth_largest(scaled, self.config.k * n_states, axis))
 
-    def penalties(self, pre: Codes, codes: Codes, batch: Batch) -> Terms:
+    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Terms:
         """None."""
         return {}
 
-    def revival(self, pre: Codes, codes: Codes, batch: Batch) -> Float[Array, ""]:
+    def revival(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Float[Array, ""]:
         """AuxK, see `aux_loss`."""
         residual = batch.y - self.decode(codes)
         return self.config.aux * aux_loss(pre, residual, batch.dead, self.W_dec[...], self.norms)
@@ -187,7 +187,7 @@ class Matryoshka(BatchTopK):
 class TopK(BatchTopK):
     """The k largest codes of each state (arXiv:2406.04093), with sparse gradients."""
 
-    def losses(self, batch: Batch, *, revive: bool = True, axis: str | None = None) -> Observed:
+    def losses(self, batch: SaeBatch, *, revive: bool = True, axis: str | None = None) -> Observed:
         """See Autoencoder."""
         config, n = self.config, self.config.n_latents
         encoder, bias, norms = self.W_enc[...], self.b_enc[...], lax.stop_gradient(self.norms)

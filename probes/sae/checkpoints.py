@@ -37,7 +37,7 @@ class Progress:
     begin with, and a batch is determined by its number."""
 
 
-def write(path: Path, key: str, progress: Progress) -> None:
+def write_checkpoint(path: Path, key: str, progress: Progress) -> None:
     """Write a checkpoint atomically. Raises StorageError."""
     tensors: dict[str, Tensor] = {}
     for number, state in enumerate(progress.states):
@@ -50,7 +50,7 @@ def write(path: Path, key: str, progress: Progress) -> None:
     write_tensors(path, canonical(note), tensors)
 
 
-def read(path: Path, key: str, states: Sequence[TrainState]) -> Progress | None:
+def read_checkpoint(path: Path, key: str, states: Sequence[TrainState]) -> Progress | None:
     """The progress of a training that began with `states`, or None without a checkpoint of it.
 
     One that is damaged counts as none, as the log says. Raises StorageError for one that cannot be read.

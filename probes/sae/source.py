@@ -76,7 +76,7 @@ def usual_states(batch: StreamBatch, statistics: dict[Site, SiteStatistics]) -> 
     return {site: batch.x(site)[items] for site in statistics} if bool(out.any()) else dict(batch.states)
 
 
-def batches(
+def usual_batches(
     stream: ActivationStream, statistics: dict[Site, SiteStatistics], start: int
 ) -> Iterator[dict[Site, Float[Tensor, "item d"]]]:
     """The usual states of batch `start` and all that follow, without end."""

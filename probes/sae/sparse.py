@@ -38,7 +38,7 @@ def topk_codes(
 
 def _codes(x: Any, center: Any, encoder: Any, bias: Any, scale: Any, k: int, precision: str) -> tuple[Any, Any, Any]:
     centred = x - center
-    pre = encode(centred, encoder, bias, precision)  # [batch, latent]
+    pre = pre_activations(centred, encoder, bias, precision)  # [batch, latent]
     index = lax.top_k(pre * scale, k)[1]
     return jax.nn.relu(jnp.take_along_axis(pre, index, 1)), index, centred
 
@@ -60,7 +60,7 @@ def _codes_backward(k: int, precision: str, kept: Any, slopes: Any) -> tuple[Any
 topk_codes.defvjp(_codes_forward, _codes_backward)
 
 
-def encode(x: Float[Array, "batch d"], encoder: Rows, bias: Float[Array, "latent"], precision: str) -> Array:
+def pre_activations(x: Float[Array, "batch d"], encoder: Rows, bias: Float[Array, "latent"], precision: str) -> Array:
     """x encoder^T + bias [batch, latent] in float32, with factors of the given precision."""
     factors = x.astype(precision), encoder.astype(precision)
     return jnp.einsum("bd,nd->bn", *factors, preferred_element_type=jnp.float32) + bias

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from probes.sae.architectures import ARCHITECTURES, Autoencoder, Batch, Observed
+from probes.sae.architectures import ARCHITECTURES, Autoencoder, Observed, SaeBatch
 from probes.sae.config import DictionaryConfig
 from probes.sae.devices import AXIS
 
@@ -70,7 +70,7 @@ def make_step(config: DictionaryConfig, module: Autoencoder, mesh: Mesh | None =
     """
     graph, adam = nnx.graphdef(module), optimizer(config)
 
-    def gradient(params: Any, batch: Batch, revive: bool, axis: str | None) -> tuple[Any, Observed]:
+    def gradient(params: Any, batch: SaeBatch, revive: bool, axis: str | None) -> tuple[Any, Observed]:
         def loss(params: Any) -> tuple[Array, Observed]:
             seen = nnx.merge(graph, params).losses(batch, revive=revive, axis=axis)
             return jnp.sum(jnp.stack(list(seen.terms.values()))), seen
@@ -80,7 +80,7 @@ def make_step(config: DictionaryConfig, module: Autoencoder, mesh: Mesh | None =
 
     def shared(revive: bool) -> Callable[..., tuple[Any, Observed]]:
         def call(params: Any, *batch: Array) -> tuple[Any, Observed]:
-            return gradient(params, Batch(*batch), revive, None if mesh is None else AXIS)
+            return gradient(params, SaeBatch(*batch), revive, None if mesh is None else AXIS)
 
         if mesh is None:
             return call

@@ -13,13 +13,12 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.sae import checkpoints
 from probes.sae.architectures import Autoencoder
-from probes.sae.checkpoints import Progress
+from probes.sae.checkpoints import Progress, read_checkpoint, write_checkpoint
 from probes.sae.config import DictionaryConfig
 from probes.sae.devices import AXIS, mesh_of, start_xla
 from probes.sae.fold import Scales, fold
-from probes.sae.source import SiteStatistics, batches, measure, stream_of
+from probes.sae.source import SiteStatistics, measure, stream_of, usual_batches
 from probes.sae.step import Step, TrainState, begin, build, make_step
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -98,7 +97,7 @@ def train_dictionaries(
     modules = [_module(config, statistics) for config in configs]
     states = [begin(config, module) for config, module in zip(configs, modules, strict=True)]
     path = None if running.folder is None else running.folder / f"{key[:24]}.safetensors"
-    found = None if path is None else checkpoints.read(path, key, states)
+    found = None if path is None else read_checkpoint(path, key, states)
     at = found or Progress(states, [[] for _ in configs], statistics)
     steps = [make_step(config, module, mesh) for config, module in zip(configs, modules, strict=True)]
     _replay(at, on_log)
@@ -121,7 +120,7 @@ def _run(
     """Take `at` to the end of all trainings."""
     last = max(config.n_steps for config in configs)
     with progress_bar("training dictionaries", total=last, initial=at.done, unit="step") as bar:
-        for batch in batches(stream, at.statistics, at.done):
+        for batch in usual_batches(stream, at.statistics, at.done):
             if at.done == last:
                 break
             for number, (config, step) in enumerate(zip(configs, steps, strict=True)):
@@ -136,7 +135,7 @@ def _run(
             at.done += 1
             bar.update()
             if checkpoint and (at.done % running.checkpoint_every == 0 or at.done == last):
-                checkpoints.write(*checkpoint, at)
+                write_checkpoint(*checkpoint, at)
 
 
 def _log(number: int, at: Progress, values: dict[str, float], on_log: Logged | None) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import UNREADABLE, ArtifactError
-from workbench.exchange.sae_weights import SaeWeights, entry, uncentred
+from workbench.exchange.sae_weights import SaeWeights, bias_before_centering, config_entry
 from workbench.models.sites import Site
 from workbench.runs.errors import StorageError
 from workbench.runs.files import read_json, write_bytes, write_json
@@ -50,8 +50,8 @@ def read_dictionary_learning(folder: Path | str, site: Site | None = None) -> Sp
         config, state = read_json(folder / CONFIG), _state(folder / WEIGHTS)
     except (*UNREADABLE, StorageError) as error:
         raise ArtifactError(f"{folder} cannot be read as a folder of dictionary_learning: {error}") from error
-    trainer = entry(config, "trainer", dict, folder)
-    kind = entry(trainer, "dict_class", str, folder)
+    trainer = config_entry(config, "trainer", dict, folder)
+    kind = config_entry(trainer, "dict_class", str, folder)
     if kind not in CLASSES:
         raise ArtifactError(f"{folder} is a {kind}; known are {', '.join(CLASSES)}")
     k, threshold = state.pop("k", None), state.get("threshold")
@@ -64,7 +64,7 @@ def read_dictionary_learning(folder: Path | str, site: Site | None = None) -> Sp
         arrays.pop("threshold", None)
     if exact and (k is None or k.ndim):
         raise ArtifactError(f"{folder} holds no k")
-    where = site or Site(entry(trainer, "layer", int, folder))
+    where = site or Site(config_entry(trainer, "layer", int, folder))
     weights = SaeWeights(folder, arrays, where, centred=CLASSES[kind], k=int(k) if exact and k is not None else None)
     made = weights.make("dictionary_learning", config, str(trainer.get("lm_name", "unknown")), folder / WEIGHTS)
     return made if made.k else made.with_unit_rows()
@@ -94,7 +94,7 @@ def write_dictionary_learning(dictionary: SparseAutoencoder, folder: Path | str)
     else:
         kind, state = "AutoEncoder", {"bias": arrays["b_dec"]}
     if state is not arrays:
-        state |= {"encoder.weight": arrays["W_enc"].T.contiguous(), "encoder.bias": uncentred(dictionary),
+        state |= {"encoder.weight": arrays["W_enc"].T.contiguous(), "encoder.bias": bias_before_centering(dictionary),
                   "decoder.weight": arrays["W_dec"].T.contiguous()}  # fmt: skip
     trainer = {
         "dict_class": kind,

@@ -25,7 +25,8 @@ def read_gemma_scope(path: Path | str, site: Site | None = None) -> SparseAutoen
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves a file open that it cannot read, if it is given a path
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {re.sub("^w_", "W_", name): torch.from_numpy(file[name]) for name in file.files}
     except (*UNREADABLE, BadZipFile, EOFError) as error:
         raise ArtifactError(f"{path} cannot be read as a file of Gemma Scope: {error}") from error

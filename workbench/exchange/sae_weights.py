@@ -86,7 +86,7 @@ def site_of(name: object, path: Path) -> Site:
         raise ArtifactError(f"{path}: {error}; give the `site` yourself") from error
 
 
-def entry(config: Any, name: str, kind: type, path: Path) -> Any:
+def config_entry(config: Any, name: str, kind: type, path: Path) -> Any:
     """An entry of a file's configuration. Raises ArtifactError if it is absent or of another type."""
     value = config.get(name) if isinstance(config, dict) else None
     if type(value) is not kind:
@@ -101,7 +101,7 @@ def refuse(path: Path, config: Mapping[str, Any], plain: Mapping[str, tuple[obje
             raise ArtifactError(f"{path} has {name} {config[name]!r}, which cannot be read; only {values[0]!r} can")
 
 
-def uncentred(dictionary: SparseAutoencoder) -> Tensor:
+def bias_before_centering(dictionary: SparseAutoencoder) -> Tensor:
     """The encoder's bias for a project that subtracts the decoder's bias from what it reads."""
     bias = dictionary.b_enc.double() + dictionary.b_dec.double() @ dictionary.W_enc.double()
     return bias.float()

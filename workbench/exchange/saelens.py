@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save
 
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import UNREADABLE, ArtifactError
-from workbench.exchange.sae_weights import SaeWeights, entry, refuse, site_of
+from workbench.exchange.sae_weights import SaeWeights, config_entry, refuse, site_of
 from workbench.models.sites import Site
 from workbench.runs.errors import StorageError
 from workbench.runs.files import read_json, write_bytes, write_json
@@ -66,7 +66,7 @@ def read_saelens(folder: Path | str, site: Site | None = None) -> SparseAutoenco
         arrays,
         site or site_of(about.get("hook_name"), folder),
         centred=config.get("apply_b_dec_to_input", True) is True,
-        k=entry(config, "k", int, folder) if kind == "topk" else None,
+        k=config_entry(config, "k", int, folder) if kind == "topk" else None,
         by_norm=config.get("rescale_acts_by_decoder_norm", False) is True,
         target=site_of(about.get("hook_name_out"), folder) if "transcoder" in kind else None,
     )

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save
 
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import UNREADABLE, ArtifactError
-from workbench.exchange.sae_weights import SaeWeights, entry, refuse, uncentred
+from workbench.exchange.sae_weights import SaeWeights, bias_before_centering, config_entry, refuse
 from workbench.models.sites import Site
 from workbench.runs.errors import StorageError
 from workbench.runs.files import read_json, write_bytes, write_json
@@ -29,7 +29,7 @@ def read_sparsify(folder: Path | str, site: Site | None = None, target: Site | N
         config, tensors = read_json(folder / CONFIG), load_file(folder / WEIGHTS)
     except (*UNREADABLE, StorageError) as error:
         raise ArtifactError(f"{folder} cannot be read as a folder of sparsify: {error}") from error
-    k = entry(config, "k", int, folder)
+    k = config_entry(config, "k", int, folder)
     refuse(folder, config, _PLAIN)
     if unknown := tensors.keys() - _NAMES.keys():
         raise ArtifactError(f"{folder} holds {min(unknown)}, which no autoencoder of sparsify has")
@@ -63,7 +63,7 @@ def write_sparsify(dictionary: SparseAutoencoder, folder: Path | str) -> Path:
     }
     tensors = {
         "encoder.weight": dictionary.W_enc.float().mT.contiguous(),
-        "encoder.bias": dictionary.b_enc.float() if transcoder else uncentred(dictionary),
+        "encoder.bias": dictionary.b_enc.float() if transcoder else bias_before_centering(dictionary),
         "W_dec": dictionary.W_dec.float().contiguous(),
         "b_dec": dictionary.b_dec.float(),
     }

@@ -218,5 +218,5 @@ def test_what_cannot_be_trained_is_refused() -> None:
         train_dictionary(short(target=Site(2)), x)
     with pytest.raises(ValueError, match="3 devices are wanted"):
         train_dictionary(short(), x, running=Running(n_devices=3))
-    with pytest.raises(ValueError, match="diverged: its loss is (nan|inf)"):
+    with pytest.raises(ValueError, match=r"diverged: its loss is (nan|inf)"):
         train_dictionary(short(learning_rate=1e30), x, running=Running(log_every=1))
