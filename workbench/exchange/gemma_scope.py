@@ -44,7 +44,7 @@ def write_gemma_scope(dictionary: SparseAutoencoder, path: Path | str) -> Path:
     """Write a params.npz. Raises ArtifactError for TopK and transcoders, which this format does not have."""
     if dictionary.k or dictionary.target:
         raise ArtifactError(f"the dictionary at {dictionary.site} is no JumpReLU autoencoder, as Gemma Scope's are")
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: array.float().numpy() for name, array in dictionary.tensors().items()})
+    buffer, w = io.BytesIO(), {name: array.float().numpy() for name, array in dictionary.tensors().items()}
+    np.savez(buffer, W_enc=w["W_enc"], b_enc=w["b_enc"], W_dec=w["W_dec"], b_dec=w["b_dec"], threshold=w["threshold"])
     write_bytes(Path(path), buffer.getvalue())
     return Path(path)

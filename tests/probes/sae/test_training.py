@@ -80,7 +80,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("at", [4, 7])
 def test_a_training_that_is_killed_continues_with_equal_bits(at: int, tmp_path: Path) -> None:
-    x, configs = planted(640)[0], [short(), short("batchtopk", seed=1)]
+    x, configs = planted(640)[0], [short(n_latents=200), short("batchtopk", seed=1)]
     running = Running(folder=tmp_path, checkpoint_every=3, log_every=1, batch_size=64)
     whole_log: list[tuple[int, int, dict[str, float]]] = []
     whole = train_dictionaries(
@@ -98,7 +98,7 @@ def test_a_training_that_is_killed_continues_with_equal_bits(at: int, tmp_path: 
     for one, other in zip(whole, resumed, strict=True):
         assert one.content_digest == other.content_digest
     assert log == whole_log
-    assert whole_log[-1][2]["dead_share"] > 0  # the loss of dead latents has been at work
+    assert whole_log[-2][2]["revival"] > 0  # the loss of dead latents has been at work
     (path,) = tmp_path.iterdir()
     train_dictionaries([short(learning_rate=1e-2)], x, running=running)
     assert len(list(tmp_path.iterdir())) == 2  # other settings never find this checkpoint
