@@ -86,8 +86,8 @@ def dense(config: DictionaryConfig, x: np.ndarray, batch: int) -> Callable[[], f
 def saelens(python: str, config: DictionaryConfig, x: np.ndarray, batch: int, folder: Path) -> "Iterator[_Turns]":
     """SAELens' trainer in a process of its own, which takes a step for each line and answers with loss and seconds."""
     module = build(config, x.shape[1], x.shape[1])
-    weights = {str(name): np.array(value[...]) for name, value in nnx.state(module, nnx.Param).items()}
-    np.savez(folder / "peer.npz", x=x, **weights)
+    w = {str(name): np.array(value[...]) for name, value in nnx.state(module, nnx.Param).items()}
+    np.savez(folder / "peer.npz", x=x, W_enc=w["W_enc"], b_enc=w["b_enc"], W_dec=w["W_dec"], b_dec=w["b_dec"])
     settings = json.dumps({"k": config.k, "lr": config.learning_rate, "batch": batch})
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [python, str(PEER), str(folder / "peer.npz"), settings]
@@ -126,13 +126,16 @@ def profile(config: DictionaryConfig, x: np.ndarray, rounds: int, cpu: bool) -> 
     values, index = lax.top_k(pre, config.k)
     adam, params = optimizer(config), nnx.state(module, nnx.Param)
     moments = adam.init(params)
-    slope = jax.jit(lambda v, w: jax.vjp(lambda v: decode_rows(v, index, w), v)[1](some)[0])
+
+    def slope(values: jax.Array, decoder: jax.Array) -> jax.Array:
+        return jax.vjp(lambda v: decode_rows(v, index, decoder), values)[1](some)[0]
+
     parts: dict[str, Callable[[], object]] = {
-        "encoder": _compiled(lambda: pre_activations(some, encoder, bias, "float32")),
+        "encoder": _compiled(lambda *w: pre_activations(*w, "float32"), some, encoder, bias),
         "top_k": _compiled(lambda p: lax.top_k(p, config.k), pre),
-        "decode (gather)": _compiled(lambda: decode_rows(values, index, decoder)),
-        "slope of codes (gather)": lambda: jax.block_until_ready(slope(values, decoder)),
-        "scatter, of two": _compiled(lambda: scatter_rows(values, index, some, config.n_latents)),
+        "decode (gather)": _compiled(decode_rows, values, index, decoder),
+        "slope of codes (gather)": _compiled(slope, values, decoder),
+        "scatter, one of two": _compiled(lambda *w: scatter_rows(*w, config.n_latents), values, index, some),
         "clipping and Adam": _compiled(lambda p, m: adam.update(p, m, p), params, moments),
     }
     times = race(parts, rounds, cpu=cpu)
