@@ -5,6 +5,7 @@ import torch
 from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.attention import AttentionReadout
+from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.artifacts.conditional import ConditionalVector
@@ -48,6 +49,9 @@ def examples() -> dict[str, Artifact]:
         ClassifierHead(ORIGIN, SITE, *head),
         BagOfWordsWeights(ORIGIN, ("sea", "land"), double(2), 0.5),
         Prompt(ORIGIN, "Write about the sea."),
+        SparseAutoencoder(
+            ORIGIN, SITE, normal(4, 6), normal(6), normal(6, 3), normal(3), normal(6).abs(), 2, Site(1, "mlp_out")
+        ),
         FunctionVector(ORIGIN, SITE, normal(4), normal(2), (Site(1, "z").head(2), Site(0, "z").head(3))),
         LayerVectors(ORIGIN, (Vector(ORIGIN, SITE, normal(4), 0.5, 2.0), Vector(ORIGIN, Site(0), normal(3)))),
         PositionVectors(ORIGIN, SITE, normal(3, 4), 5.0),

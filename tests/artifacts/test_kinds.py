@@ -166,6 +166,7 @@ def bad_tensors(header: dict[str, Any], tensors: dict[str, Tensor]) -> Iterator[
         ("dictionary", "units", 0, "units is torch.float64"),
         ("eraser", "mean", 0, "left is torch.float64"),
         ("lexicon", "weights", 0, "2 words of 'sea' have 1 weights"),
+        ("sparse_autoencoder", "b_enc", 0, "b_enc is torch.float32"),
         ("adapter", "parts.1.down", 0, "up is torch.float32"),
     ],
 )

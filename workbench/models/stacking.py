@@ -51,8 +51,13 @@ def _kind(edit: Edit) -> Hashable:
     numbers = numbers_of(edit)
     settings = [getattr(edit, item.name) for item in fields(edit) if item.name not in (*numbers, *CHOICES)]
     part, gate = _one_choice(edit, "part"), _one_choice(edit, "gate")
-    shape = part.encoder.shape[-2:] if isinstance(part, Latents) else part and (part.kind, len(part.numbers))
+    shape = _latents(part) if isinstance(part, Latents) else part and (part.kind, len(part.numbers))
     return (type(edit), *settings, shape, gate and gate.site, *(_one_row(edit, name).shape for name in numbers))
+
+
+def _latents(part: Latents) -> Hashable:
+    """What latents that can be rows of one edit share."""
+    return (*part.encoder.shape[-2:], part.threshold is None, id(part.rivals))
 
 
 def _tuple(values: list[Any]) -> Any:

@@ -1,0 +1,86 @@
+"""What a dictionary is and how it is trained."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from workbench.models.sites import Site
+from workbench.runs.fields import above, at_least, check_fields
+
+Architecture = Literal["standard", "topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated"]
+COMPETING = ("topk", "batchtopk", "matryoshka_batchtopk")
+"""Architectures that fix how many latents are active; the others have a penalty."""
+
+
+@dataclass(frozen=True)
+class DictionaryConfig:
+    """One dictionary. Coefficients are for states scaled to a mean length of sqrt(d), see `normalise`.
+
+    Raises ValueError for values outside their limits, and for prefixes that do not fit the architecture.
+    """
+
+    architecture: Architecture = "topk"
+    n_latents: int = 4608
+    k: int = 32
+    """TopK and BatchTopK: how many latents of a state are active, exactly or on average."""
+    prefixes: tuple[int, ...] = ()
+    """Matryoshka: the numbers of latents that must each reconstruct by themselves, ascending; `n_latents` is added."""
+    sparsity: float = 1.0
+    """The penalty's coefficient: on the L1 norm (standard, gated) or the number (jumprelu) of active latents."""
+    sparsity_warmup: int = 0
+    """Steps over which the penalty grows from 0."""
+    bandwidth: float = 0.05
+    """JumpReLU: how far from the threshold codes still move it."""
+    threshold: float = 0.01
+    """JumpReLU: the thresholds to begin with."""
+    dead_after: int = 1000
+    """A latent that was not active in so many steps is dead."""
+    aux: float = 1.0
+    """TopK, BatchTopK: the coefficient of AuxK, which revives dead latents."""
+    pre_activation: float = 3e-6
+    """JumpReLU: the coefficient of the pre-activation loss, which revives dead latents."""
+    site: Site | None = None
+    """Where states are read; by default the stream's first site."""
+    target: Site | None = None
+    """The site whose states a transcoder predicts; an autoencoder reconstructs those it reads."""
+    normalise: bool = True
+    """Scale states to a mean length of sqrt(d) in training; the scale is folded into the finished dictionary."""
+    decoder_norm: float = 0.1
+    """The length of the decoder's rows to begin with."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the encoder's matrix product; all else is float32."""
+    n_steps: int = 1000
+    learning_rate: float = 3e-4
+    warmup_steps: int = 0
+    """Steps over which the learning rate grows from 0."""
+    decay_steps: int = 0
+    """Last steps, over which the learning rate falls to 0."""
+    clip_norm: float = 1.0
+    """The longest gradient that is used as it is."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        coefficients = dict.fromkeys(("sparsity", "aux", "pre_activation"), at_least(0.0))
+        steps = dict.fromkeys(("sparsity_warmup", "warmup_steps", "decay_steps", "seed"), at_least(0))
+        sizes = dict.fromkeys(("n_latents", "k", "dead_after", "n_steps", "prefixes"), at_least(1))
+        scales = dict.fromkeys(("bandwidth", "threshold", "decoder_norm", "learning_rate", "clip_norm"), above(0.0))
+        check_fields(self, **coefficients, **steps, **sizes, **scales)
+        if self.architecture in COMPETING and self.k > self.n_latents:
+            raise ValueError(f"k is {self.k}, more than the {self.n_latents} latents")
+        widths = self.widths
+        if (len(widths) > 1) != (self.architecture == "matryoshka_batchtopk"):
+            raise ValueError(f"prefixes are {self.prefixes}; matryoshka_batchtopk needs some, {self.architecture} none")
+        if any(one >= other for one, other in pairwise(widths)):
+            raise ValueError(f"prefixes are {self.prefixes}; expected ascending numbers below {self.n_latents}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The prefixes, and all latents."""
+        return self.prefixes if self.n_latents in self.prefixes else (*self.prefixes, self.n_latents)
+
+    @property
+    def places(self) -> tuple[Site, Site]:
+        """Where states are read, and where they are predicted. Raises ValueError without a site."""
+        if self.site is None:
+            raise ValueError("say at which `site` the dictionary reads; only a stream has a first one")
+        return self.site, self.target or self.site

@@ -1,0 +1,189 @@
+"""How good a dictionary is: on states it has not seen, and in the model that runs on its reconstructions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from workbench.artifacts.autoencoder import SparseAutoencoder
+from workbench.data.dataset import Dataset
+from workbench.models.edits import Edit, Replace
+from workbench.models.model import Model
+from workbench.models.positions import CONTENT, Positions
+
+BATCH = 2048
+"""States whose codes are in memory together."""
+TEXTS = 8
+"""Texts whose logits are in memory together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A dictionary on held-out states. Shares are of 1."""
+
+    n_states: int
+    l0: float
+    """Active latents of a state, on average."""
+    explained_variance: float
+    """1 - sum ||y - reconstruction||^2 / sum ||y - mean||^2 over all states."""
+    explained_variance_per_state: float
+    """The mean over states of 1 - ||y - reconstruction||^2 / ||y - mean of its batch||^2, which others report."""
+    cosine: float
+    """Of a state with its reconstruction, on average."""
+    norm_ratio: float
+    """Of the reconstruction's length to the state's, on average."""
+    density: Float[Tensor, "latent"]
+    """The share of states in which each latent is active."""
+    largest: Float[Tensor, "latent"]
+    """The largest code of each latent."""
+
+    @property
+    def dead_share(self) -> float:
+        """The share of latents that are never active."""
+        return float((self.density == 0).float().mean())
+
+    def dense_share(self, above: float = 0.1) -> float:
+        """The share of latents that are active in more than this share of states."""
+        return float((self.density > above).float().mean())
+
+
+def evaluate_dictionary(
+    dictionary: SparseAutoencoder, x: Float[Tensor, "item d"], y: Float[Tensor, "item d_out"] | None = None
+) -> Reconstruction:
+    """On states `x`, or of a transcoder, on what it is to predict from them. Raises ValueError for no states."""
+    if not len(x):
+        raise ValueError("a dictionary cannot be evaluated on no states")
+    y = x if y is None else y
+    n, fired = len(x), torch.zeros(dictionary.n_latents, dtype=torch.float64)
+    largest, per_state = torch.zeros(dictionary.n_latents), torch.zeros(3, dtype=torch.float64)
+    residual = squares = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros(y.shape[1], dtype=torch.float64)
+    for some, wanted in zip(x.split(BATCH), y.float().split(BATCH), strict=True):
+        codes = dictionary.encode(some)
+        made = dictionary.decode(codes)
+        fired += (codes > 0).sum(0).cpu()
+        largest = torch.maximum(largest, codes.amax(0).cpu())
+        errors = (made - wanted).double().square().sum(1)
+        spread = (wanted - wanted.mean(0)).double().square().sum(1)
+        cosine = torch.nn.functional.cosine_similarity(made, wanted, dim=1)
+        ratio = made.norm(dim=1) / wanted.norm(dim=1)
+        per_state += torch.stack([(1 - errors / spread).sum(), cosine.double().sum(), ratio.double().sum()]).cpu()
+        residual, squares = residual + errors.sum(), squares + wanted.double().square().sum()
+        total += wanted.double().sum(0)
+    variance = float(squares - total.square().sum() / n)
+    legacy, cosine, ratio = (per_state / n).tolist()
+    l0 = float(fired.sum() / n)
+    return Reconstruction(n, l0, 1 - float(residual) / variance, legacy, cosine, ratio, (fired / n).float(), largest)
+
+
+@dataclass(frozen=True, eq=False)
+class ReplacementLoss:
+    """What a model loses when it runs on reconstructions: sums over the predicted tokens of each text, in nats."""
+
+    clean: Float[Tensor, "text"]
+    replaced: Float[Tensor, "text"]
+    ablated: Float[Tensor, "text"]
+    """With states of 0 in place of the reconstructions."""
+    kl: Float[Tensor, "text"]
+    """KL divergence of the predictions under replacement from the clean ones."""
+    kl_ablated: Float[Tensor, "text"]
+    n_tokens: Int[Tensor, "text"]
+
+    @property
+    def recovered(self) -> float:
+        """(ablated - replaced) / (ablated - clean) of the cross-entropies: 1 where nothing is lost, 0 where all is."""
+        lost = self.ablated.sum() - self.clean.sum()
+        return float((self.ablated.sum() - self.replaced.sum()) / lost)
+
+    @property
+    def kl_per_token(self) -> float:
+        """Mean KL divergence, in nats."""
+        return float(self.kl.sum() / self.n_tokens.sum())
+
+
+@torch.no_grad()
+def replacement_loss(
+    dictionary: SparseAutoencoder,
+    model: Model,
+    texts: Dataset | Sequence[str],
+    *,
+    positions: Positions | str = CONTENT,
+) -> ReplacementLoss:
+    """Cross-entropy and KL of the next token at the chosen positions, where states are put in place.
+
+    By default what stands first, BOS or the attention sink, keeps its own state. Raises as `latents` of the dictionary,
+    and as the model for one of another model.
+    """
+    where = Positions.parse(positions)
+    tokens = model.encode(texts.conversations) if isinstance(texts, Dataset) else model.tokenize(texts)
+    zero = Replace(site=dictionary.site, positions=where, value=torch.zeros(dictionary.d_in))
+    kinds: dict[str, Edit] = {"replaced": dictionary.replacement(positions=where), "ablated": zero}
+    sums = _Sums(len(tokens))
+    for begin in range(0, len(tokens), TEXTS):
+        rows = list(range(begin, min(begin + TEXTS, len(tokens))))
+        some = tokens[rows]
+        clean = [logits.float().log_softmax(-1) for logits in model.logits(some)]
+        changed = {}
+        for name, edit in kinds.items():
+            with model.edited(edit):
+                changed[name] = [logits.float().log_softmax(-1) for logits in model.logits(some)]
+        for row, ids in enumerate(one.ids for one in some):
+            sums.add(rows[row], torch.tensor(ids), clean[row], {name: logits[row] for name, logits in changed.items()})
+    return ReplacementLoss(**sums.values, n_tokens=sums.n_tokens)
+
+
+@dataclass(eq=False)
+class _Sums:
+    n_texts: int
+    values: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = ("clean", "replaced", "ablated", "kl", "kl_ablated")
+        self.values = {name: torch.zeros(self.n_texts) for name in names}
+        self.n_tokens = torch.zeros(self.n_texts, dtype=torch.long)
+
+    def add(self, row: int, ids: Tensor, clean: Tensor, changed: dict[str, Tensor]) -> None:
+        """The sums of one text, from log-probabilities [pos, vocab]."""
+        target = ids[1:, None].to(clean.device)
+        self.n_tokens[row] = len(target)
+        for name, log_p in {"clean": clean, **changed}.items():
+            self.values[name][row] = -log_p[:-1].gather(1, target).sum()
+        for name, kind in (("kl", "replaced"), ("kl_ablated", "ablated")):
+            self.values[name][row] = (clean[:-1].exp() * (clean[:-1] - changed[kind][:-1])).sum()
+
+
+def nearest_cosine(dictionary: SparseAutoencoder) -> Float[Tensor, "latent"]:
+    """The largest cosine of each latent's decoder row with another's: near 1 for latents that are there twice."""
+    rows = torch.nn.functional.normalize(dictionary.W_dec.float(), dim=1)
+    return (rows @ rows.T).fill_diagonal_(-1.0).amax(1)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of two dictionaries whose latents are paired one to one (arXiv:2501.16615)."""
+
+    cosine: float
+    """Mean cosine of the decoder rows of a pair."""
+    shared: float
+    """The share of latents whose pair has a cosine above 0.7."""
+
+
+def agreement(
+    one: SparseAutoencoder, other: SparseAutoencoder, *, pairing: Literal["one_to_one", "nearest"] = "one_to_one"
+) -> Agreement:
+    """How much of a dictionary is found again in another one, for example of another seed.
+
+    `nearest` lets several latents have one pair: an upper bound, and much faster for wide dictionaries.
+    """
+    rows = [torch.nn.functional.normalize(each.W_dec.float(), dim=1) for each in (one, other)]
+    cosines = rows[0] @ rows[1].T  # [latent, latent]
+    if pairing == "nearest":
+        paired = cosines.amax(1)
+    else:
+        first, second = linear_sum_assignment(cosines.numpy(), maximize=True)
+        paired = cosines[torch.from_numpy(first), torch.from_numpy(second)]
+    return Agreement(float(paired.mean()), float((paired > 0.7).float().mean()))

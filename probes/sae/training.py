@@ -1,0 +1,201 @@
+"""Training dictionaries, one or several from one pass over the states."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.sae.architectures import Autoencoder
+from probes.sae.checkpoints import Progress, read_checkpoint, write_checkpoint
+from probes.sae.config import DictionaryConfig
+from probes.sae.devices import AXIS, mesh_of, start_xla
+from probes.sae.fold import Scales, fold
+from probes.sae.source import SiteStatistics, measure, stream_of, usual_batches
+from probes.sae.step import Step, TrainState, begin, build, make_step
+from workbench.artifacts.artifact import Origin
+from workbench.artifacts.autoencoder import SparseAutoencoder
+from workbench.data.stream import ActivationStream
+from workbench.models.model import Model
+from workbench.models.sites import Site
+from workbench.runs.environment import code_version
+from workbench.runs.files import canonical, digest
+from workbench.runs.progress import progress as progress_bar
+
+VERSION = 1
+"""Raised when the same settings come to train something else."""
+
+States = Float[Tensor, "item d"] | Float[np.ndarray, "item d"]
+Logged = Callable[[int, int, dict[str, float]], None]
+"""Is told the dictionary's number, the steps done, and its loss, L0, explained variance and share of dead latents."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a training runs; nothing here changes what comes out, but for `outlier` and `batch_size`."""
+
+    folder: Path | None = None
+    """Where checkpoints lie; without one, none are written."""
+    checkpoint_every: int = 500
+    log_every: int = 50
+    n_devices: int = 1
+    """Devices that share each batch."""
+    outlier: float = 10.0
+    """States longer than this many times the median are left out."""
+    batch_size: int = 2048
+    """Of states that come as an array; a stream has its own."""
+
+
+def train_dictionary(
+    config: DictionaryConfig,
+    source: ActivationStream | States,
+    *,
+    model: Model | None = None,
+    data: str = "unknown",
+    running: Running | None = None,
+    on_log: Logged | None = None,
+) -> SparseAutoencoder:
+    """See `train_dictionaries`."""
+    return train_dictionaries([config], source, model=model, data=data, running=running, on_log=on_log)[0]
+
+
+def train_dictionaries(
+    configs: Sequence[DictionaryConfig],
+    source: ActivationStream | States,
+    *,
+    model: Model | None = None,
+    data: str = "unknown",
+    running: Running | None = None,
+    on_log: Logged | None = None,
+) -> list[SparseAutoencoder]:
+    """Train dictionaries of several widths, architectures, sites or seeds on the same batches, each read once.
+
+    `source` is a stream, or states at the configs' one `site`. `model` is the one they come from, and `data` names or
+    digests the texts; both go into the artifacts' origin, and with the settings into the name of the checkpoint, so
+    that a training that was killed continues with equal bits, and another one begins anew. What was logged before
+    comes to `on_log` again. Raises ValueError for a site that the source does not have, a training that diverges, and
+    batches that the devices cannot share evenly; and as the stream does.
+    """
+    start_xla()
+    running = running or Running()
+    stream = source if isinstance(source, ActivationStream) else _stream(configs, source, running)
+    mesh = mesh_of(running.n_devices)
+    if stream.batch_size % running.n_devices:
+        raise ValueError(f"{running.n_devices} devices cannot share batches of {stream.batch_size} evenly")
+    configs = _with_sites(configs, stream)
+    sites = tuple(dict.fromkeys(site for config in configs for site in config.places))
+    key = digest([VERSION, [asdict(config) for config in configs], _identity(stream), running.outlier, data,
+                  None if model is None else model.identity])  # fmt: skip
+    statistics = measure(stream, sites, running.outlier)
+    modules = [_module(config, statistics) for config in configs]
+    states = [begin(config, module) for config, module in zip(configs, modules, strict=True)]
+    path = None if running.folder is None else running.folder / f"{key[:24]}.safetensors"
+    found = None if path is None else read_checkpoint(path, key, states)
+    at = found or Progress(states, [[] for _ in configs], statistics)
+    steps = [make_step(config, nnx.graphdef(module), mesh) for config, module in zip(configs, modules, strict=True)]
+    _replay(at, on_log)
+    _run(configs, steps, stream, at, mesh, running, None if path is None else (path, key), on_log)
+    origin = Origin("", "", None, "unknown" if model is None else model.name,
+                    "unknown" if model is None else model.digest, data, 0, code_version())  # fmt: skip
+    return [_folded(config, state, at.statistics, origin) for config, state in zip(configs, at.states, strict=True)]
+
+
+def _run(
+    configs: Sequence[DictionaryConfig],
+    steps: Sequence[Step],
+    stream: ActivationStream,
+    at: Progress,
+    mesh: Mesh | None,
+    running: Running,
+    checkpoint: tuple[Path, str] | None,
+    on_log: Logged | None,
+) -> None:
+    """Take `at` to the end of all trainings."""
+    last = max(config.n_steps for config in configs)
+    with progress_bar("training dictionaries", total=last, initial=at.done, unit="step") as bar:
+        for batch in usual_batches(stream, at.statistics, at.done):
+            if at.done == last:
+                break
+            for number, (config, step) in enumerate(zip(configs, steps, strict=True)):
+                if at.done >= config.n_steps:
+                    continue
+                x, y = (_scaled(config, batch[site], at.statistics[site], mesh) for site in config.places)
+                at.states[number], seen = step(at.states[number], x, y)
+                if (at.done + 1) % running.log_every == 0 or at.done + 1 == config.n_steps:
+                    values = {name: float(value) for name, value in seen.items()}
+                    _log(number, at, values, on_log)
+                    bar.set_postfix_str(f"loss {values['loss']:.3g}, L0 {values['l0']:.1f}")
+            at.done += 1
+            bar.update()
+            if checkpoint and (at.done % running.checkpoint_every == 0 or at.done == last):
+                write_checkpoint(*checkpoint, at)
+
+
+def _log(number: int, at: Progress, values: dict[str, float], on_log: Logged | None) -> None:
+    if not math.isfinite(values["loss"]):
+        raise ValueError(
+            f"dictionary {number} diverged: its loss is {values['loss']} after {at.done + 1} steps; lower its learning "
+            "rate"
+        )
+    at.curves[number].append({"step": at.done + 1, **values})
+    if on_log:
+        on_log(number, at.done + 1, values)
+
+
+def _replay(at: Progress, on_log: Logged | None) -> None:
+    entries = [(int(entry["step"]), number, entry) for number, curve in enumerate(at.curves) for entry in curve]
+    for step, number, entry in sorted(entries, key=lambda one: one[:2]):
+        if on_log:
+            on_log(number, step, {name: value for name, value in entry.items() if name != "step"})
+
+
+def _stream(configs: Sequence[DictionaryConfig], x: States, running: Running) -> ActivationStream:
+    sites = {site for config in configs for site in config.places}
+    if len(sites) > 1:
+        raise ValueError(f"states that come as an array are of one site; the dictionaries want {len(sites)}")
+    return stream_of(x, sites.pop(), batch_size=min(running.batch_size, len(x)))
+
+
+def _with_sites(configs: Sequence[DictionaryConfig], stream: ActivationStream) -> list[DictionaryConfig]:
+    """Configs that all say their site, which the stream has."""
+    have = next(stream.batches()).states
+    complete = [config if config.site else replace(config, site=next(iter(have))) for config in configs]
+    for site in (site for config in complete for site in config.places):
+        if site not in have:
+            raise ValueError(f"the states do not have {site}; they have {', '.join(map(str, have))}")
+    return complete
+
+
+def _identity(stream: ActivationStream) -> list[object]:
+    return [stream.counts.tolist(), stream.batch_size, stream.buffer_batches, stream.seed]
+
+
+def _module(config: DictionaryConfig, statistics: dict[Site, SiteStatistics]) -> Autoencoder:
+    site, target = config.places
+    module = build(config, len(statistics[site].mean), len(statistics[target].mean))
+    scale = statistics[target].scale if config.normalise else 1.0
+    module.b_dec[...] = jnp.asarray(statistics[target].mean.numpy() * scale)
+    return module
+
+
+def _scaled(config: DictionaryConfig, x: Tensor, statistics: SiteStatistics, mesh: Mesh | None) -> jax.Array:
+    array = (x * statistics.scale if config.normalise else x).numpy()
+    return jnp.asarray(array) if mesh is None else jax.device_put(array, NamedSharding(mesh, P(AXIS)))
+
+
+def _folded(
+    config: DictionaryConfig, state: TrainState, statistics: dict[Site, SiteStatistics], origin: Origin
+) -> SparseAutoencoder:
+    site, target = config.places
+    scales = Scales(*(statistics[place].scale if config.normalise else 1.0 for place in (site, target)))
+    weights = {name: np.array(value[...]) for name, value in state.params.items()}
+    about = replace(origin, method=config.architecture, settings=canonical(asdict(config)), seed=config.seed)
+    return fold(config, weights, float(state.threshold), scales, about, site)

@@ -1,0 +1,67 @@
+"""Dictionaries from wherever they are: our own file, a folder or file of another project, the hub."""
+
+import re
+from pathlib import Path
+
+from workbench.artifacts.autoencoder import SparseAutoencoder
+from workbench.artifacts.file import ArtifactError
+from workbench.exchange import dictionary_learning, gemma_scope, saelens, sparsify
+from workbench.exchange.sae_weights import of_model
+from workbench.models.model import Model
+from workbench.models.sites import Site
+
+_HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:/(.+))?")
+
+
+def load_dictionary(
+    path: Path | str, model: Model | None = None, *, site: Site | str | None = None, target: Site | str | None = None
+) -> SparseAutoencoder:
+    """A dictionary by its file, its folder, or `owner/repository/folder` on the Hugging Face hub.
+
+    Knows this workbench's `.safetensors`, and what SAELens, Gemma Scope, sparsify and dictionary_learning write.
+    `model` says that it is a dictionary of this model, which alone takes its edits; else see `adopt`. `site` and
+    `target` stand where a file does not say where it reads and writes.
+
+    Raises ArtifactError for what is none of these or damaged, and for a model of another width.
+    """
+    found = _read(_local(path), Site.parse(site) if site else None, Site.parse(target) if target else None)
+    if model is None:
+        return found
+    if found.d_in != model.d_model and found.site.stream.startswith("resid"):
+        raise ArtifactError(f"{path} reads states of {found.d_in} numbers, and those of {model.name} have "
+                            f"{model.d_model}")  # fmt: skip
+    return of_model(found, model.name, model.digest)
+
+
+def _read(path: Path, site: Site | None, target: Site | None) -> SparseAutoencoder:
+    if path.suffix == ".safetensors":
+        return SparseAutoencoder.load(path)
+    if path.suffix == ".npz":
+        return gemma_scope.read_gemma_scope(path, site)
+    if (path / gemma_scope.PARAMS).exists():
+        return gemma_scope.read_gemma_scope(path / gemma_scope.PARAMS, site)
+    if (path / saelens.WEIGHTS).exists():
+        return saelens.read_saelens(path, site)
+    if (path / sparsify.WEIGHTS).exists():
+        return sparsify.read_sparsify(path, site, target)
+    if (path / dictionary_learning.WEIGHTS).exists():
+        return dictionary_learning.read_dictionary_learning(path, site)
+    files = [gemma_scope.PARAMS, saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS]
+    raise ArtifactError(f"{path} holds no dictionary; expected a .safetensors or .npz file, or a folder with one of "
+                        f"{', '.join(files)}")  # fmt: skip
+
+
+def _local(path: Path | str) -> Path:
+    """Where it lies on this machine, downloaded if it is a name on the hub."""
+    place = Path(path)
+    name = _HUB.fullmatch(str(path))
+    if place.exists() or place.suffix in (".safetensors", ".npz") or name is None:
+        return place
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        root = Path(snapshot_download(name[1], allow_patterns=[f"{name[2]}/*"] if name[2] else None))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ArtifactError(f"{path} is no file or folder here, and could not be had from the hub: {error}") from error
+    return root / (name[2] or "")
