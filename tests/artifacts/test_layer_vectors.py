@@ -78,10 +78,6 @@ def test_what_cannot_be_is_refused() -> None:
         _ = at(0)["blocks.7.hook_resid_post"]
     with pytest.raises(ArtifactError, match="fitted on tiny and on other cannot be joined; `adopt`"):
         _ = at(0) + at(1).adopt("other", "1")
-    with pytest.raises(
-        ArtifactError, match=r"the vector at blocks\.0.* was fitted on other, those for 'sea' on tiny; `adopt`"
-    ):
-        LayerVectors(ORIGIN, (at(0)[Site(0)].adopt("other", "1"),))
     with pytest.raises(ArtifactError, match="nothing to join"):
         LayerVectors.join(())
 

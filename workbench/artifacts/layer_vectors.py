@@ -22,8 +22,7 @@ Conflict = Literal["error", "add", "first"]
 class LayerVectors(Artifact):
     """A Vector at each of several sites, in the order of the sites; strength 1 adds one unit of each.
 
-    The vectors take over the origin of the whole. Raises ArtifactError for no vector, a site that has two, and a vector
-    of another model.
+    The vectors take over the origin of the whole. Raises ArtifactError for no vector, and for a site that has two.
     """
 
     kind: ClassVar[str] = "layer_vectors"
@@ -36,12 +35,6 @@ class LayerVectors(Artifact):
                 f"the vectors for {self.origin.label!r} are at {', '.join(map(str, sites)) or 'no site'}; expected one "
                 "at each of one or more sites"
             )
-        for vector in self.vectors:
-            if vector.origin.model_digest != self.origin.model_digest:
-                raise ArtifactError(
-                    f"the vector at {vector.site} was fitted on {vector.origin.model}, those for {self.origin.label!r} "
-                    f"on {self.origin.model}; `adopt` it if the models share their representation"
-                )
         mine = (replace(vector, origin=self.origin) for vector in self.vectors)
         object.__setattr__(self, "vectors", tuple(sorted(mine, key=lambda vector: vector.site)))
 
@@ -96,8 +89,7 @@ class LayerVectors(Artifact):
 
     def adopt(self, model_name: str, model_digest: str) -> "LayerVectors":
         """The same vectors for another model: says that you know that the two share their representation."""
-        origin = replace(self.origin, model=model_name, model_digest=model_digest)
-        return LayerVectors(origin, tuple(vector.adopt(model_name, model_digest) for vector in self.vectors))
+        return replace(self, origin=replace(self.origin, model=model_name, model_digest=model_digest))
 
     def __add__(self, other: "LayerVectors") -> "LayerVectors":
         return self.join((self, other), "add")
