@@ -71,5 +71,5 @@ def answers(read: Mapping[int, Any], logits: np.ndarray, trained: Mapping[int, A
 if __name__ == "__main__":
     place, (name, tokens, strength) = Path(sys.argv[1]), json.loads(sys.argv[2])
     found = {"repeng": repeng, "steering-vectors": steering_vectors}[name](place, tokens, strength)
-    np.savez(place / "answers.npz", **found)
+    np.savez(place / "answers.npz", **dict[str, Any](found))
     print(version(name))

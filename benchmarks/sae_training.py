@@ -131,11 +131,13 @@ def profile(config: DictionaryConfig, x: np.ndarray, rounds: int, cpu: bool) -> 
         return jax.vjp(lambda v: decode_rows(v, index, decoder), values)[1](some)[0]
 
     parts: dict[str, Callable[[], object]] = {
-        "encoder": _compiled(lambda *w: pre_activations(*w, "float32"), some, encoder, bias),
+        "encoder": _compiled(lambda x, rows, b: pre_activations(x, rows, b, "float32"), some, encoder, bias),
         "top_k": _compiled(lambda p: lax.top_k(p, config.k), pre),
         "decode (gather)": _compiled(decode_rows, values, index, decoder),
         "slope of codes (gather)": _compiled(slope, values, decoder),
-        "scatter, one of two": _compiled(lambda *w: scatter_rows(*w, config.n_latents), values, index, some),
+        "scatter, one of two": _compiled(
+            lambda v, at, x: scatter_rows(v, at, x, config.n_latents), values, index, some
+        ),
         "clipping and Adam": _compiled(lambda p, m: adam.update(p, m, p), params, moments),
     }
     times = race(parts, rounds, cpu=cpu)
