@@ -87,6 +87,8 @@ class Engine:
         self._taken: list[_Live] = []
         """Out of a queue, and not yet anywhere else."""
         self._counts = Counts()
+        self._alive = 0
+        """Rows that have not ended; guarded too."""
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
     def __enter__(self) -> Self:
@@ -102,8 +104,8 @@ class Engine:
     @property
     def counts(self) -> Counts:
         """A snapshot."""
-        waiting = len(self._prompts) + len(self._passes)
-        return replace(self._counts, rows_running=len(self._running), rows_waiting=waiting)
+        running = len(self._running)
+        return replace(self._counts, rows_running=running, rows_waiting=max(0, self._alive - running))
 
     def check(self, task: Task) -> None:
         """Raises ValueError for a task that cannot be done, alone or among others."""
@@ -128,6 +130,7 @@ class Engine:
             if waiting + len(tasks) > self.waiting:
                 raise QueueFull(f"{waiting} rows are waiting already, and at most {self.waiting} may; try again later")
             self._tickets += 1
+            self._alive += len(tasks)
             for number, task in enumerate(tasks):
                 stream = TextStream(self.model.tokenizer, task.sampling.stop if task.sampling else ())
                 queue = self._passes if task.score_prompt else self._prompts
@@ -171,11 +174,16 @@ class Engine:
             self._fail(row, reason)
 
     def _fail(self, row: _Live, reason: str) -> None:
-        self._count(rows_failed=1)
+        self._leave(rows_failed=1)
         row.listener(Failed(row.number, reason))
 
     def _count(self, **more: int) -> None:
         self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
+
+    def _leave(self, **rows: int) -> None:
+        self._count(**rows)
+        with self._change:
+            self._alive -= sum(rows.values())
 
     def _drop_cancelled(self) -> None:
         with self._change:
@@ -191,7 +199,7 @@ class Engine:
         for number in leaving:
             self._decoder.finish(number)
             del self._running[number]
-        self._count(rows_cancelled=dropped + len(leaving))
+        self._leave(rows_cancelled=dropped + len(leaving))
 
     def _begin(self) -> None:
         """Run the prompts of rows that wait, in the order in which they came, as far as there is room."""
@@ -314,7 +322,7 @@ class Engine:
             self._end(row, ended)
 
     def _end(self, row: _Live, event: Event) -> None:
-        self._count(rows_ended=1)
+        self._leave(rows_ended=1)
         row.listener(event)
 
 

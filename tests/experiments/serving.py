@@ -31,6 +31,7 @@ class Served:
     """A server that listens."""
 
     model: Model
+    folder: Path
     vectors: dict[str, Vector]
     url: str
     engine: Engine
@@ -38,9 +39,9 @@ class Served:
     def client(self, **options: Any) -> Any:
         return openai.OpenAI(**{"base_url": f"{self.url}/v1", "api_key": "none", "max_retries": 0, **options})
 
-    def alone(self, prompt: Any, n_tokens: int, edits: Any = (), **sampling: Any) -> str:
-        """The text that `generate` gives for a prompt by itself."""
-        (generation,) = self.model.generate([prompt], edits=edits, sampling=Sampling(n_tokens, **sampling))
+    def alone(self, question: str, sampling: Sampling, edits: Any = ()) -> str:
+        """The text that `generate` gives for a question by itself."""
+        (generation,) = self.model.generate([question], edits=edits, sampling=sampling)
         return generation.text
 
     def settle(self) -> None:
@@ -89,7 +90,7 @@ def serving(folder: Path, model: Model | None = None, **settings: Any) -> Iterat
         try:
             while not server.http.started:
                 time.sleep(0.01)
-            yield Served(model, vectors, url, server.engine)
+            yield Served(model, folder, vectors, url, server.engine)
         finally:
             server.http.should_exit = True
             thread.join()

@@ -58,13 +58,12 @@ def test_both_sides_go_on_from_their_own_answers(tmp_path: Path) -> None:
         session.run(iter([f"/vector {file}", "hello", "/strength -2", "again", f"/save {saved}", "/quit", "never"]))
     told = json.loads(saved.read_text())["exchanges"]
     assert [(each["question"], each["strength"]) for each in told] == [("hello", 4.0), ("again", -2.0)]
-    for side, strengths in (("unsteered", (None, None)), ("steered", (4.0, -2.0))):
+    for side, strengths in (("unsteered", (0.0, 0.0)), ("steered", (4.0, -2.0))):
         turns: list[Turn] = []
         for at, each in enumerate(told):
             turns.append(Turn("user", each["question"]))
-            edits = () if strengths[at] is None else vector.edit(strengths[at])
             sampling = Sampling(12, CONFIG.temperature, CONFIG.top_p, CONFIG.seed + at)
-            (alone,) = model.generate([Conversation(tuple(turns))], edits=edits, sampling=sampling)
+            (alone,) = model.generate([Conversation(tuple(turns))], edits=vector.edit(strengths[at]), sampling=sampling)
             assert each[side] == alone.text
             turns.append(Turn("assistant", alone.text))
     assert told[0]["steered"] != told[0]["unsteered"]

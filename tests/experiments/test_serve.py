@@ -29,18 +29,14 @@ def client(served: Served) -> Any:
 def test_a_chat_gets_the_text_that_generate_gives(served: Served, client: Any) -> None:
     reply = client.chat.completions.create(model=NAME, messages=HELLO, max_tokens=20, seed=3, n=2)
     sampling = {"temperature": 1.0, "seed": 3}
-    expected = [one.text for one in served.model.generate([QUESTION] * 2, sampling=_sampling(20, **sampling))]
+    expected = [one.text for one in served.model.generate([QUESTION] * 2, sampling=Sampling(20, **sampling))]
     assert [choice.message.content for choice in reply.choices] == expected
     assert expected[0] != expected[1]
     assert {choice.finish_reason for choice in reply.choices} <= {"stop", "length"}
     assert reply.usage
     assert reply.usage.prompt_tokens == served.model.tokenize([QUESTION], chat=True).lengths[0]
     again = client.chat.completions.create(model=NAME, messages=HELLO, max_tokens=20, seed=3, n=2, temperature=0)
-    assert again.choices[0].message.content == again.choices[1].message.content == served.alone(QUESTION, 20)
-
-
-def _sampling(n: int, **options):
-    return Sampling(n, **options)
+    assert again.choices[0].message.content == again.choices[1].message.content == served.alone(QUESTION, Sampling(20))
 
 
 def test_a_stream_has_the_same_text_in_pieces(served: Served, client: Any) -> None:
@@ -62,7 +58,7 @@ def test_logprobs_are_the_models(served: Served, client: Any) -> None:
         model=NAME, messages=HELLO, max_tokens=6, temperature=0, logprobs=True, top_logprobs=3
     )
     tokens = served.model.tokenize([QUESTION], chat=True)
-    (written,) = served.model.generate(tokens, sampling=_sampling(6))
+    (written,) = served.model.generate(tokens, sampling=Sampling(6))
     for entry, token in zip(reply.choices[0].logprobs.content, written.ids, strict=True):
         logprobs = served.model.next_logits(tokens).log_softmax(-1)[0]
         assert entry.logprob == pytest.approx(float(logprobs[token]), abs=1e-5)
@@ -103,7 +99,7 @@ def test_echo_tells_the_log_probability_of_each_token_of_the_prompt(served: Serv
 
 
 def test_a_stop_text_ends_the_answer_in_front_of_it(served: Served, client: Any) -> None:
-    text = served.alone(QUESTION, 40)
+    text = served.alone(QUESTION, Sampling(40))
     stop = text[11:14]
     asked = {"model": NAME, "messages": HELLO, "max_tokens": 40, "temperature": 0, "stop": [stop, "never"]}
     reply = client.chat.completions.create(**asked).choices[0]
@@ -115,7 +111,7 @@ def test_a_stop_text_ends_the_answer_in_front_of_it(served: Served, client: Any)
 
 def test_steering_is_the_edit_of_the_vector(served: Served, client: Any) -> None:
     text, mine = QUESTION, served.vectors["layer/v1"]
-    plain = served.alone(text, 20)
+    plain = served.alone(text, Sampling(20))
     for steering, edits in [
         ({"strength": 4.0}, mine.edit(4.0)),
         ({"strength": 4.0, "positions": "prompt[-1]"}, mine.edit(4.0, "prompt[-1]")),
@@ -125,9 +121,9 @@ def test_steering_is_the_edit_of_the_vector(served: Served, client: Any) -> None
         reply = client.chat.completions.create(
             model=NAME, messages=HELLO, max_tokens=20, temperature=0, extra_body=body
         )
-        assert reply.choices[0].message.content == served.alone(text, 20, edits) != plain
+        assert reply.choices[0].message.content == served.alone(text, Sampling(20), edits) != plain
     named = client.chat.completions.create(model=f"{NAME}+layer/v1@4.0", messages=HELLO, max_tokens=20, temperature=0)
-    assert named.choices[0].message.content == served.alone(text, 20, mine.edit(4.0))
+    assert named.choices[0].message.content == served.alone(text, Sampling(20), mine.edit(4.0))
 
 
 def test_what_vectors_read_in_the_answer_is_told_in_their_units(served: Served, client: Any) -> None:
@@ -137,7 +133,7 @@ def test_what_vectors_read_in_the_answer_is_told_in_their_units(served: Served, 
     readings = choice.model_extra["readings"]
     assert "".join(readings["tokens"]) == choice.message.content
     tokens = served.model.tokenize([QUESTION], chat=True)
-    (written,) = served.model.generate(tokens, edits=served.vectors["layer/v2"].edit(3.0), sampling=_sampling(12))
+    (written,) = served.model.generate(tokens, edits=served.vectors["layer/v2"].edit(3.0), sampling=Sampling(12))
     (row,) = tokens
     whole = Tokens((Row((*row.ids, *written.ids), row.prefix, len(row.ids)),))
     for name, values in readings["values"].items():
