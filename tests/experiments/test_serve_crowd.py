@@ -37,7 +37,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def question(draw: random.Random) -> dict[str, Any]:
     """A request that is answered."""
     n = draw.randrange(4)
-    steering = {"vector": f"layer/v{n}", "strength": draw.choice([2.0, 6.0]), "positions": draw.choice(["all", "response"])}
+    steering = {
+        "vector": f"layer/v{n}",
+        "strength": draw.choice([2.0, 6.0]),
+        "positions": draw.choice(["all", "response"]),
+    }
     return {
         "model": NAME,
         "messages": [{"role": "user", "content": draw.choice(TEXTS)}],
@@ -69,7 +73,9 @@ def alone(served: Served, asked: dict[str, Any]) -> list[str]:
         served.vectors[each["vector"]].edit(each["strength"], each["positions"])
         for each in asked["extra_body"]["steering"]
     ]
-    how = Sampling(asked["max_tokens"], asked["temperature"], asked["top_p"], asked["seed"], stop=tuple(asked["stop"] or ()))
+    how = Sampling(
+        asked["max_tokens"], asked["temperature"], asked["top_p"], asked["seed"], stop=tuple(asked["stop"] or ())
+    )
     text = asked["messages"][0]["content"]
     return [served.alone(text, how.with_seeds([seed]), steering) for seed in how.seeds(asked["n"])]
 
