@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -205,13 +206,13 @@ def build_app(engine: Engine, translator: Translator, metrics: Metrics) -> FastA
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> Response:
-        tasks = translator.chat(body)
+        tasks = await run_in_threadpool(translator.chat, body)
         reply = Reply("chat.completion", body.model, fingerprint, model.tokenizer, tasks, body.read)
         return await service.answer(reply, body, request)
 
     @app.post("/v1/completions")
     async def completions(body: CompletionRequest, request: Request) -> Response:
-        tasks = translator.completion(body)
+        tasks = await run_in_threadpool(translator.completion, body)
         texts = [
             prompt if isinstance(prompt, str) else model.tokenizer.decode(list(prompt))
             for prompt in prompts_of(body)

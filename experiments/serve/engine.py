@@ -108,13 +108,12 @@ class Engine:
         return replace(self._counts, rows_running=running, rows_waiting=max(0, self._alive - running))
 
     def check(self, task: Task) -> None:
-        """Raises ValueError for a task that cannot be done, alone or among others."""
+        """Raises ValueError for a text that does not fit, and for edits at positions that a growing text has not."""
         tokens = Tokens((task.prompt,))
         self.model.checked(tokens, task.sampling.max_new_tokens if task.sampling else 0)
         layout = Layout.of(tokens, [0], growing=True)
-        with self.model.edited(task.edits):
-            for edit in task.edits:
-                edit.looks_at(layout)
+        for edit in task.edits:
+            edit.looks_at(layout)
 
     def submit(self, tasks: Sequence[Task], listener: Listener) -> int:
         """Take rows in; the ticket that they are cancelled by. Events name a row by its place among the tasks.

@@ -38,7 +38,7 @@ class TextStream:
     def _decoded(self, ids: Sequence[int]) -> str:
         text = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         self._starts += [self._length] * (len(ids) - len(self._starts))
-        self._length = len(text)
+        self._length = len(text.rstrip(_UNFINISHED))
         return text
 
     def _next(self, text: str, end: int, n_tokens: int) -> tuple[str, int]:

@@ -103,5 +103,5 @@ def test_a_vector_is_read_again_when_its_file_has_changed(tmp_path: Path) -> Non
 def test_a_vector_of_another_model_is_refused(tmp_path: Path) -> None:
     model = tiny_double()
     vector(model, 0).adopt("other", "0" * 64).save(tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="'other' cannot be used: .* fit on another model"):
+    with pytest.raises(ValueError, match=r"'other' cannot be used: .* fit on another model"):
         VectorFolder(tmp_path, model).load("other")
