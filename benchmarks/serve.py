@@ -113,7 +113,7 @@ def compare(model: Model, n_requests: int, n_tokens: int, rounds: int, *, cpu: b
 
 def main() -> None:
     chosen = arguments(__doc__ or "")
-    n_requests, n_tokens = (2, 2) if chosen.smoke else (16, 48)
+    n_requests, n_tokens = (2, 2) if chosen.smoke else (16, 32)
     for dtype in chosen.dtype:
         compare(load(dtype=dtype), n_requests, n_tokens, chosen.rounds, cpu=chosen.cpu)
 

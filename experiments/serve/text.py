@@ -49,9 +49,9 @@ class TextStream:
 
 def _uncertain(text: str, stop: Sequence[str]) -> int:
     """How many of the last characters may still change or be cut off."""
-    partial = len(text) - len(text.rstrip(_UNFINISHED))
-    begun = (size for word in stop for size in range(len(word) - 1, 0, -1) if text.endswith(word[:size]))
-    return max(partial, max(begun, default=0))
+    whole = text.rstrip(_UNFINISHED)
+    begun = (size for word in stop for size in range(len(word) - 1, 0, -1) if whole.endswith(word[:size]))
+    return len(text) - len(whole) + max(begun, default=0)
 
 
 def token_bytes(tokenizer: Any, token: int) -> bytes | None:
