@@ -12,7 +12,7 @@ _NARROWEST = 16
 _WORD = re.compile(r"\s+|\S+")
 
 
-class Columns:
+class GrowingColumns:
     """Prints texts of one width each beside one another; the last line is rewritten as it grows if `live`."""
 
     def __init__(self, heads: Sequence[str], out: TextIO, width: int, *, live: bool) -> None:
@@ -20,7 +20,7 @@ class Columns:
         self._width = max(_NARROWEST, (width - 1 - len(BETWEEN) * (n - 1)) // n)
         self._texts, self._ended, self._printed = [""] * n, [False] * n, 0
         if n > 1:
-            self._print([cut(visible(head), self._width) for head in heads])
+            self._print([fitting(visible(head), self._width) for head in heads])
             self._print(["─" * self._width] * n)
 
     def write(self, column: int, text: str) -> None:
@@ -34,7 +34,7 @@ class Columns:
         self._refresh()
 
     def _refresh(self) -> None:
-        columns = [wrap(text, self._width) for text in self._texts]
+        columns = [wrapped(text, self._width) for text in self._texts]
         whole = all(self._ended)
         growing = [len(lines) - 1 for lines, ended in zip(columns, self._ended, strict=True) if not ended]
         ready = max(map(len, columns)) if whole else min(growing)
@@ -68,7 +68,7 @@ def _cell(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def cut(text: str, width: int) -> str:
+def fitting(text: str, width: int) -> str:
     """The beginning of a text that fits."""
     kept = ""
     for character in text:
@@ -78,7 +78,7 @@ def cut(text: str, width: int) -> str:
     return kept
 
 
-def wrap(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
     """A text as lines that fit, at least one; all but the last stay as they are when the text goes on."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
@@ -89,7 +89,7 @@ def wrap(text: str, width: int) -> list[str]:
                 line = ""
             rest = word.lstrip() if lines and not line else word
             while cells(rest.rstrip()) > width:
-                lines.append(cut(rest, width))
+                lines.append(fitting(rest, width))
                 rest = rest[len(lines[-1]) :]
             line += rest
         lines.append(line.rstrip())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from experiments.chat.columns import Columns
+from experiments.chat.columns import GrowingColumns
 from experiments.chat.config import Config
 from experiments.serve.engine import Engine
 from experiments.serve.tasks import Ended, Event, Failed, Task, Written
@@ -121,7 +121,7 @@ class Session:
         events: queue.Queue[Event] = queue.Queue()
         tasks = [self._task(question, is_steered) for is_steered in (False, True)[: 1 + steered]]
         ticket = self.engine.submit(tasks, events.put)
-        columns = Columns(["unsteered", self._steering()][: len(tasks)], self.out, _width(), live=self.is_live)
+        columns = GrowingColumns(["unsteered", self._steering()][: len(tasks)], self.out, _width(), live=self.is_live)
         try:
             texts = self._texts(events, columns, len(tasks))
         finally:
@@ -141,7 +141,7 @@ class Session:
         edits = [vector.edit(config.strength, config.positions) for vector in self.vectors.values() if is_steered]
         return Task(prompt, sampling, tuple(edits), is_streamed=True)
 
-    def _texts(self, events: "queue.Queue[Event]", columns: Columns, n: int) -> list[str]:
+    def _texts(self, events: "queue.Queue[Event]", columns: GrowingColumns, n: int) -> list[str]:
         """Show the answers as they come, until all have ended or Ctrl-C; their texts."""
         texts, left = [""] * n, n
         try:

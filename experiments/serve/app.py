@@ -27,7 +27,7 @@ from experiments.serve.protocol import (
     problem,
     prompts_of,
 )
-from experiments.serve.replies import DONE, JSON, Reply, error_body, sse
+from experiments.serve.replies import DONE, JSON, ReplyWriter, error_body, sse
 from experiments.serve.tasks import Ended, Event, Failed, PromptScored, QueueFull, Task, Token, Written
 
 PAGE = Path(__file__).parent / "page"
@@ -46,7 +46,7 @@ HEADERS = {
 }
 
 
-class Rows:
+class RequestRows:
     """The rows of one request, in the engine, and the events that tell of them."""
 
     def __init__(self, engine: Engine, tasks: Sequence[Task]) -> None:
@@ -69,7 +69,7 @@ class Rows:
 class EventStream(StreamingResponse):
     """A stream whose rows end when the client leaves, even before it has begun."""
 
-    def __init__(self, rows: Rows, content: AsyncIterator[str]) -> None:
+    def __init__(self, rows: RequestRows, content: AsyncIterator[str]) -> None:
         super().__init__(content, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
         self._rows = rows
 
@@ -89,11 +89,11 @@ class Service:
     translator: Translator
     metrics: Metrics
 
-    async def answer(self, reply: Reply, options: SamplingOptions, request: Request) -> Response:
+    async def answer(self, reply: ReplyWriter, options: SamplingOptions, request: Request) -> Response:
         """The reply, whole or in a stream. Raises RequestError, also where there is no room."""
         start = time.perf_counter()
         try:
-            rows = Rows(self.engine, reply.tasks)
+            rows = RequestRows(self.engine, reply.tasks)
         except QueueFull as error:
             raise RequestError(str(error), 429, "queue_full") from error
         except ValueError as error:
@@ -106,7 +106,7 @@ class Service:
         finally:
             rows.cancel()
 
-    async def _timed(self, rows: Rows, start: float) -> AsyncIterator[Event]:
+    async def _timed(self, rows: RequestRows, start: float) -> AsyncIterator[Event]:
         first = True
         async for event in rows:
             if first:
@@ -115,7 +115,7 @@ class Service:
             yield event
 
 
-async def _whole(reply: Reply, events: AsyncIterator[Event]) -> Response:
+async def _whole(reply: ReplyWriter, events: AsyncIterator[Event]) -> Response:
     ended: dict[int, Ended] = {}
     prompts: list[Sequence[Token]] = [()] * len(reply.tasks)
     async for event in events:
@@ -129,7 +129,7 @@ async def _whole(reply: Reply, events: AsyncIterator[Event]) -> Response:
     return JSONResponse(reply.whole([ended[row] for row in sorted(ended)], prompts))
 
 
-async def _streamed(reply: Reply, events: AsyncIterator[Event], include_usage: bool) -> AsyncIterator[str]:
+async def _streamed(reply: ReplyWriter, events: AsyncIterator[Event], include_usage: bool) -> AsyncIterator[str]:
     ended: list[Ended] = []
     for row, task in enumerate(reply.tasks):
         if not task.score_prompt and (chunk := reply.begin(row, ())):
@@ -207,7 +207,7 @@ def build_app(engine: Engine, translator: Translator, metrics: Metrics) -> FastA
     @app.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> Response:
         tasks = await run_in_threadpool(translator.chat, body)
-        reply = Reply("chat.completion", body.model, fingerprint, model.tokenizer, tasks, body.read)
+        reply = ReplyWriter("chat.completion", body.model, fingerprint, model.tokenizer, tasks, body.read)
         return await service.answer(reply, body, request)
 
     @app.post("/v1/completions")
@@ -219,7 +219,7 @@ def build_app(engine: Engine, translator: Translator, metrics: Metrics) -> FastA
             for _ in range(body.n)
         ]
         echoes = texts if body.echo else ()
-        reply = Reply("text_completion", body.model, fingerprint, model.tokenizer, tasks, body.read, echoes)
+        reply = ReplyWriter("text_completion", body.model, fingerprint, model.tokenizer, tasks, body.read, echoes)
         return await service.answer(reply, body, request)
 
     for path, (file, kind) in FILES.items():

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt, StrictStr, ValidationError, model_validator
 
-from experiments.serve.steering import SteeringOptions, Strict, edits_of
+from experiments.serve.steering import SteeringOptions, Strict, steering_edits
 from experiments.serve.tasks import Task
 from experiments.serve.vectors import VectorFolder
 from workbench.models.conversation import ASSISTANT, Conversation
@@ -209,7 +209,7 @@ class Translator:
             steering = (*steering_in(request.model, self.model.name), *request.steering)
             if max(len(steering), len(request.read)) > self.limits.vectors:
                 raise RequestError(f"at most {self.limits.vectors} vectors may steer or read", param="steering")
-            edits = edits_of(steering, self.vectors.load)
+            edits = steering_edits(steering, self.vectors.load)
             readers = tuple(self.vectors.load(name) for name in request.read)
         except ValueError as error:
             raise RequestError(str(error), param="steering") from error

@@ -25,7 +25,7 @@ def sse(value: JSON) -> str:
 
 
 @dataclass(frozen=True)
-class Reply:
+class ReplyWriter:
     """The answer to one request, whole or in chunks."""
 
     kind: str

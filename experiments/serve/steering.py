@@ -54,7 +54,7 @@ Find = Callable[[str], Vector]
 """The vector of a name; raises ValueError for one that there is not."""
 
 
-def edits_of(options: Sequence[SteeringOptions], find: Find) -> tuple[Edit, ...]:
+def steering_edits(options: Sequence[SteeringOptions], find: Find) -> tuple[Edit, ...]:
     """What a request is steered with, in order. Raises ValueError for what contradicts itself or is not there."""
     return tuple(_edit(each, find(each.vector), find) for each in options)
 

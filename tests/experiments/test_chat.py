@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.chat.columns import Columns, cells, wrap
+from experiments.chat.columns import GrowingColumns, cells, wrapped
 from experiments.chat.config import Config
 from experiments.chat.session import Session
 from experiments.serve.engine import Engine
@@ -25,16 +25,16 @@ CONFIG = Config(max_tokens=12, strength=4.0, seed=2)
 
 @given(st.text(alphabet="ab c\n日e\u0301", max_size=60), st.integers(4, 12), st.integers(0, 60))
 def test_lines_fit_and_only_the_last_one_changes_as_the_text_goes_on(text: str, width: int, seen: int) -> None:
-    lines = wrap(text, width)
+    lines = wrapped(text, width)
     assert all(cells(line) <= width for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "").replace("\n", "")
-    before = wrap(text[:seen], width)
+    before = wrapped(text[:seen], width)
     assert lines[: len(before) - 1] == before[:-1]
 
 
 def test_columns_stand_side_by_side_in_what_is_printed() -> None:
     out = io.StringIO()
-    columns = Columns(["unsteered", "the sea"], out, 44, live=False)
+    columns = GrowingColumns(["unsteered", "the sea"], out, 44, live=False)
     for piece in ("one two three ", "four five six ", "seven"):
         columns.write(0, piece)
         columns.write(1, "\x1b[2J" + piece.upper())
