@@ -139,7 +139,7 @@ def test_with_a_token_nobody_else_is_answered(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("WORKBENCH_TOKEN", SECRET)
     with serving(tmp_path) as served:
         for key in ("none", SECRET[:-1], SECRET + "x", "ö"):
-            reply = httpx.get(f"{served.url}/v1/models", headers={"authorization": f"Bearer {key}".encode()})
+            reply = httpx.get(f"{served.url}/v1/models", headers={b"authorization": f"Bearer {key}".encode()})
             assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
         with pytest.raises(openai.AuthenticationError):
             served.client().models.list()

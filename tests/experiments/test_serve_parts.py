@@ -64,7 +64,7 @@ def test_a_cap_or_floor_bounds_what_the_vector_reads(bound: str) -> None:
 
     plain = readings()
     limit = float(plain.median())
-    (edit,) = steering_edits([SteeringOptions(vector="v", **{bound: limit})], lambda _: mine)
+    (edit,) = steering_edits([SteeringOptions.model_validate({"vector": "v", bound: limit})], lambda _: mine)
     assert isinstance(edit, Clamp)
     expected = plain.clamp(max=limit) if bound == "cap" else plain.clamp(min=limit)
     assert torch.allclose(readings([edit]), expected, atol=1e-5)
