@@ -132,7 +132,7 @@ async def _whole(reply: ReplyWriter, events: AsyncIterator[Event]) -> Response:
 async def _streamed(reply: ReplyWriter, events: AsyncIterator[Event], include_usage: bool) -> AsyncIterator[str]:
     ended: list[Ended] = []
     for row, task in enumerate(reply.tasks):
-        if not task.score_prompt and (chunk := reply.begin(row, ())):
+        if not task.score_prompt and (chunk := reply.begin(row)):
             yield sse(chunk)
     async for event in events:
         match event:
@@ -140,7 +140,7 @@ async def _streamed(reply: ReplyWriter, events: AsyncIterator[Event], include_us
                 yield sse(error_body(reason, "server_error", "row_failed"))
                 return
             case PromptScored(row, tokens):
-                yield sse(reply.begin(row, tokens) or reply.piece(row, "", tokens))
+                yield sse(reply.piece(row, reply.echo(row), tokens))
             case Written(row, text, tokens):
                 yield sse(reply.piece(row, text, tokens))
             case Ended():

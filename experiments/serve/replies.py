@@ -51,11 +51,11 @@ class ReplyWriter:
         choices = [self._choice(end, prompt) for end, prompt in zip(ended, prompts, strict=True)]
         return {**self._head(self.kind), "choices": choices, "usage": self.usage(ended)}
 
-    def begin(self, row: int, prompt: Sequence[Token]) -> JSON | None:
-        """The first chunk of a row, if it says anything."""
+    def begin(self, row: int) -> JSON | None:
+        """The first chunk of a row whose prompt is not scored, if it says anything."""
         if self.is_chat:
             return self._chunk(row, {"role": "assistant", "content": ""}, None)
-        return self.piece(row, self._echo(row), prompt) if self.echoes else None
+        return self.piece(row, self.echo(row), ()) if self.echoes else None
 
     def piece(self, row: int, text: str, tokens: Sequence[Token]) -> JSON:
         """A chunk of a row's text."""
@@ -83,7 +83,8 @@ class ReplyWriter:
         head = {"id": self.id, "object": kind, "created": self.created, "model": self.model}
         return {**head, "system_fingerprint": self.fingerprint}
 
-    def _echo(self, row: int) -> str:
+    def echo(self, row: int) -> str:
+        """What stands in front of a row's text: its prompt, if that was asked for."""
         return self.echoes[row] if self.echoes else ""
 
     def _choice(self, end: Ended, prompt: Sequence[Token]) -> JSON:
@@ -95,7 +96,7 @@ class ReplyWriter:
                 "message": {"role": "assistant", "content": end.text, "refusal": None},
                 "logprobs": logprobs,
             }
-        return {**shared, "text": self._echo(end.row) + end.text, "logprobs": logprobs}
+        return {**shared, "text": self.echo(end.row) + end.text, "logprobs": logprobs}
 
     def _chunk(
         self, row: int, delta: JSON, logprobs: JSON | None, reason: str | None = None, more: JSON | None = None

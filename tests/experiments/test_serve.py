@@ -98,6 +98,16 @@ def test_echo_tells_the_log_probability_of_each_token_of_the_prompt(served: Serv
     assert only.usage.completion_tokens == 0
 
 
+def test_an_echo_is_streamed_too(client: Any) -> None:
+    asked = {"model": NAME, "prompt": "the sea", "max_tokens": 5, "temperature": 0, "echo": True}
+    for logprobs in (None, 1):
+        whole = client.completions.create(**asked, logprobs=logprobs).choices[0]
+        chunks = [chunk.choices[0] for chunk in client.completions.create(**asked, logprobs=logprobs, stream=True)]
+        assert "".join(chunk.text for chunk in chunks) == whole.text
+        told = [token for chunk in chunks if chunk.logprobs for token in chunk.logprobs.tokens]
+        assert told == ([] if logprobs is None else whole.logprobs.tokens)
+
+
 def test_a_stop_text_ends_the_answer_in_front_of_it(served: Served, client: Any) -> None:
     text = served.alone(QUESTION, Sampling(40))
     stop = text[11:14]
