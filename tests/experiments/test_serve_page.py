@@ -26,10 +26,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def test_both_answers_stream_side_by_side_and_are_shaded(served: Served, tmp_path: Path) -> None:
     with chromium(tmp_path) as browser:
-        wait = WebDriverWait(browser, 60)
+        wait = WebDriverWait(browser, 240)
 
         def find(selector: str) -> list[Any]:
             return browser.find_elements("css selector", selector)
+
+        def answered() -> list[Any]:
+            assert [each.text for each in find("#problem:not([hidden])")] == []
+            return find("#key:not([hidden])") and find("#send:not(:disabled)")
 
         browser.get(served.url)
         wait.until(lambda _: find("#vectors select"))
@@ -40,8 +44,7 @@ def test_both_answers_stream_side_by_side_and_are_shaded(served: Served, tmp_pat
         browser.execute_script("document.getElementById('max_tokens').value = 24")
         for question in (HOSTILE, "again"):
             find("#question")[0].send_keys(question, "\n")
-            wait.until(lambda _: find("#key:not([hidden])") and find("#send:not(:disabled)"))
-            wait.until(lambda _: not find(".writing"))
+            wait.until(lambda _: answered())
         assert [each.text for each in find(".question")] == [HOSTILE, "again"]
         assert [each.text for each in find(".who")] == ["as it is", f"{HOSTILE} × 5"] * 2
         plain, steered, *more = find(".text")
