@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from experiments.options import ConceptOptions, LayerOptions, ModelOptions
 
-__all__ = ["EXPERIMENTS", "ConceptOptions", "Experiment", "LayerOptions", "ModelOptions"]
+__all__ = ["EXPERIMENTS", "TOOLS", "ConceptOptions", "Experiment", "LayerOptions", "ModelOptions"]
 
 EXPERIMENTS = {
     "axbench": Entry("experiments.axbench:EXPERIMENT"),
@@ -20,6 +20,12 @@ EXPERIMENTS = {
     "function_vectors": Entry("experiments.function_vectors:EXPERIMENT"),
 }
 """Registered name to Experiment; `python -m experiments` lists them."""
+
+TOOLS = {
+    "chat": Entry("experiments.chat:TOOL"),
+    "serve": Entry("experiments.serve:TOOL"),
+}
+"""Registered name to Tool: programs beside the experiments, which `python -m experiments` lists too."""
 
 _OPTIONS = ("ConceptOptions", "LayerOptions", "ModelOptions")
 __getattr__ = lazy(

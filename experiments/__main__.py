@@ -1,11 +1,11 @@
-"""`python -m experiments` lists the experiments, a line each."""
+"""`python -m experiments` lists the experiments and tools, a line each."""
 
-from experiments import EXPERIMENTS
+from experiments import EXPERIMENTS, TOOLS
 
 
 def main() -> None:
     """Print the command of each experiment with what it finds out."""
-    experiments = [entry.resolve() for entry in EXPERIMENTS.values()]
+    experiments = [entry.resolve() for entry in (EXPERIMENTS | TOOLS).values()]
     width = max(len(experiment.program) for experiment in experiments)
     for experiment in experiments:
         print(f"{experiment.program:{width}}  {experiment.summary}")

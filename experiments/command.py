@@ -55,16 +55,31 @@ def parse_command(
     first.add_argument("--root", type=Path, default=Path("runs"))
     first.add_argument("-v", "--verbose", action="store_true")
     known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    # tyro frames what a constructor refuses; made without its checks first, the configuration itself can say it
-    unchecked: Any = type(config.__name__, (config,), {"__post_init__": lambda _: None, "__doc__": config.__doc__})
-    groups = {"settings": unchecked, "execution": options}
-    flags = make_dataclass("Flags", [(name, tyro.conf.OmitArgPrefixes[group]) for name, group in groups.items()])
     with ends_in_one_line():
         settings = presets[known.preset] if known.config is None else read_config(config, known.config)
-        default = flags(unchecked(**vars(settings)), options())
+        groups = {"settings": _unchecked(config), "execution": options}
+        flags = make_dataclass("Flags", [(name, tyro.conf.OmitArgPrefixes[group]) for name, group in groups.items()])
+        default = flags(groups["settings"](**vars(settings)), options())
         parsed = tyro.cli(flags, prog=program, default=default, args=rest, description=about)
         values = vars(parsed.settings)
         if follow is not None:
             names = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in rest}
             values = {**values, **follow({name: value for name, value in values.items() if name in names})}
         return Command(config(**values), known.root, parsed.execution, known.verbose)
+
+
+def parse_settings(program: str, config: type[C], about: str, arguments: Sequence[str] | None = None) -> C:
+    """The settings that a command line asks for, of a program that is no experiment: it has no presets and no runs.
+
+    Ends the program as `parse_command`.
+    """
+    import tyro
+
+    with ends_in_one_line():
+        unchecked = _unchecked(config)
+        return config(**vars(tyro.cli(unchecked, prog=program, args=arguments, description=about)))
+
+
+def _unchecked(config: type) -> Any:
+    """The class without its checks: tyro frames what a constructor refuses, the configuration itself can say it."""
+    return type(config.__name__, (config,), {"__post_init__": lambda _: None, "__doc__": config.__doc__})

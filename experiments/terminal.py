@@ -16,10 +16,10 @@ HUSHED = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "WANDB_SILENT": "true"}
 
 
 @contextmanager
-def ends_in_one_line() -> Iterator[None]:
+def ends_in_one_line(stopped: str = "stopped; the same command goes on from here") -> Iterator[None]:
     """What the user can mend, Ctrl-C and SIGTERM end the program with status 1 and one line on standard error.
 
-    A run that is open notes how it ended; its log.txt has the traceback.
+    `stopped` is the line for the last two. A run that is open notes how it ended; its log.txt has the traceback.
     """
     with ExitStack() as undo:
         if threading.current_thread() is threading.main_thread():
@@ -28,7 +28,7 @@ def ends_in_one_line() -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            sys.exit("stopped; the same command goes on from here")
+            sys.exit(stopped)
         except expected() as error:
             sys.exit(f"error: {_said(error)}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import EXPERIMENTS, axbench
+from experiments import EXPERIMENTS, TOOLS, axbench
 from experiments.__main__ import main
 from experiments.experiment import Experiment
 from workbench.runs.run import Run
@@ -16,14 +16,15 @@ from workbench.runs.run import Run
 def test_the_list_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     main()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[2] for line in lines] == [f"experiments.{name}" for name in EXPERIMENTS]
+    assert [line.split()[2] for line in lines] == [f"experiments.{name}" for name in (*EXPERIMENTS, *TOOLS)]
     assert all(len(line.split()) > 8 for line in lines)
 
 
 def test_every_package_has_an_entry() -> None:
     folders = [path.parent.name for path in Path(axbench.__file__).parents[1].glob("*/__main__.py")]
-    assert set(folders) == set(EXPERIMENTS)
-    assert [entry.resolve().name for entry in EXPERIMENTS.values()] == list(EXPERIMENTS)
+    assert set(folders) == {*EXPERIMENTS, *TOOLS}
+    for registry in (EXPERIMENTS, TOOLS):
+        assert [entry.resolve().name for entry in registry.values()] == list(registry)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

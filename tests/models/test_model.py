@@ -1,7 +1,7 @@
 import copy
 import threading
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from workbench.models.model import wrap
 from workbench.models.positions import Positions
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site, SiteError
+from workbench.models.training import run_from_layer
 
 TEXTS = ["hello world", "a", "a text much longer than its neighbours"]
 STREAMS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
@@ -311,6 +312,16 @@ def test_threads_share_a_model_and_not_their_edits(model: Any) -> None:
         torch.testing.assert_close(states, expected, atol=1e-6, rtol=1e-6)
         assert written == text
     assert len({text for _, written in together for text in written}) > 2
+
+
+def test_a_thread_puts_no_hook_on_what_stands_in_for_a_block_in_another(llama: Any) -> None:
+    tokens, site = llama.tokenize(["why does it rain?"]), Site(0)
+    expected = llama.read(tokens, site).arrays[site]
+    with ThreadPoolExecutor(1) as pool:
+        with run_from_layer(llama, 1, torch.zeros(1, 1, 32)):
+            reading = pool.submit(llama.read, tokens, site)
+            wait([reading], 0.3)
+        assert torch.equal(reading.result().arrays[site], expected)
 
 
 def test_edits_can_rest_while_others_are_in_force(model: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.models.core import Core
@@ -106,6 +106,18 @@ class Decoder:
             self._join(new, rows)
         self._rows, self._count = self._rows + rows, self._count + len(rows)
         return [row.number for row in rows]
+
+    @torch.no_grad()
+    def logits(self) -> Float[Tensor, "row vocab"]:
+        """What the next `step` chooses from, a row for each one that is running, in their order.
+
+        Raises RuntimeError where no row is running.
+        """
+        if self._batch is None:
+            raise RuntimeError("no row is running, so nothing has logits; `add` prompts first")
+        self._batch = self._advance(self._batch)
+        assert self._batch.logits is not None
+        return self._batch.logits
 
     @torch.no_grad()
     def step(self) -> dict[int, Generation]:

@@ -144,10 +144,12 @@ class HuggingFaceBackend:
     @contextmanager
     def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> Iterator[None]:
         """See `Backend.hooked`. Raises SiteError for what lies inside a module, as attention patterns do."""
-        for point, hook in hooks:
-            if isinstance(point, Site) and isinstance(hook, InputOutputHook):
-                self.linear_map(point)
-        with hooked([(self.locate(point), hook) for point, hook in hooks]):
+        with self._whole:  # or they might be put on what stands in for a block in another thread
+            for point, hook in hooks:
+                if isinstance(point, Site) and isinstance(hook, InputOutputHook):
+                    self.linear_map(point)
+            placed = [(self.locate(point), hook) for point, hook in hooks]
+        with hooked(placed):
             yield
 
     def locate(self, point: Point) -> tuple[nn.Module, Side]:

@@ -1,0 +1,110 @@
+"""How a request says what it is steered with, and the edits that this means."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from workbench.artifacts.vector import Vector
+from workbench.models.edits import Clamp, Edit
+from workbench.models.gates import Gate
+from workbench.models.pooling import Pool
+from workbench.models.positions import ALL, Positions
+
+Phase = Literal["prompt", "answer", "thinking", "tool"]
+"""A part of a conversation: what stands before the answer, the answer, and what the template marks inside of it."""
+REGIONS: dict[Phase, str] = {"prompt": "prompt", "answer": "response"}
+"""The phases that every model has, as Positions call them."""
+
+
+class Strict(BaseModel):
+    """Numbers are finite, and nothing is passed over in silence."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class GateOptions(Strict):
+    """Steer only a row whose states read more (or less) of a vector than a threshold."""
+
+    vector: str = Field(max_length=200)
+    threshold: float
+    """In the vector's units, its bias counted."""
+    positions: str = Field(default="prompt", max_length=200)
+    pool: Pool = "mean"
+    below: bool = False
+
+
+class SteeringOptions(Strict):
+    """One vector and how it steers: its addition, or a cap or floor of what it reads."""
+
+    vector: str = Field(max_length=200)
+    strength: float = 1.0
+    """How much is added, in the vector's units; of a cap or floor the share of the way that is gone."""
+    cap: float | None = None
+    floor: float | None = None
+    """In the vector's units, its bias not counted."""
+    positions: str | None = Field(default=None, max_length=200)
+    phases: tuple[Phase, ...] | None = Field(default=None, min_length=1, max_length=4)
+    gate: GateOptions | None = None
+    keep_norm: bool = False
+
+
+Find = Callable[[str], Vector]
+"""The vector of a name; raises ValueError for one that there is not."""
+
+
+def steering_edits(options: Sequence[SteeringOptions], find: Find) -> tuple[Edit, ...]:
+    """What a request is steered with, in order. Raises ValueError for what contradicts itself or is not there."""
+    return tuple(_edit(each, find(each.vector), find) for each in options)
+
+
+def _edit(options: SteeringOptions, vector: Vector, find: Find) -> Edit:
+    shared: dict[str, Any] = {
+        "positions": _positions(options),
+        "gate": None if options.gate is None else _gate(options.gate, find(options.gate.vector)),
+        "keep_norm": options.keep_norm,
+    }
+    if options.cap is None and options.floor is None:
+        return replace(vector.edit(options.strength), **shared)
+    if options.cap is not None and options.floor is not None:
+        raise ValueError("a vector has a cap or a floor; for both name it twice")
+    bound, limit = ("at_most", options.cap) if options.floor is None else ("at_least", options.floor)
+    length = float(vector.direction.norm())  # what it reads is its length times the component that is clamped
+    return Clamp(
+        site=vector.site,
+        direction=vector.direction,
+        target=_projection(vector, limit) / length,
+        bound=bound,
+        strength=options.strength,
+        model=vector.origin.model_digest,
+        **shared,
+    )
+
+
+def _projection(vector: Vector, reading: float | None) -> float:
+    """The projection on the direction at which a vector reads so many units."""
+    assert reading is not None
+    return reading * vector.unit - vector.bias
+
+
+def _gate(options: GateOptions, vector: Vector) -> Gate:
+    return Gate(
+        site=vector.site,
+        direction=vector.direction.float(),
+        threshold=_projection(vector, options.threshold),
+        positions=Positions.parse(options.positions),
+        pool=options.pool,
+        below=options.below,
+    )
+
+
+def _positions(options: SteeringOptions) -> Positions:
+    if options.phases is None:
+        return ALL if options.positions is None else Positions.parse(options.positions)
+    if options.positions is not None:
+        raise ValueError("a vector acts at positions or in phases; give one of them")
+    for phase in options.phases:
+        if phase not in REGIONS:
+            raise ValueError(f"the phase {phase!r} is not told apart here; phases are {', '.join(REGIONS)}")
+    return Positions.parse("+".join(dict.fromkeys(REGIONS[phase] for phase in options.phases)))

@@ -1,0 +1,115 @@
+"""The vectors that may be asked for: those of one folder, by name."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.artifacts.artifact import Artifact
+from workbench.artifacts.attention import AttentionReadout
+from workbench.artifacts.function_vector import FunctionVector
+from workbench.artifacts.vector import Vector
+from workbench.models.model import Model
+from workbench.models.tokens import Row, Tokens
+from workbench.text import did_you_mean
+
+SUFFIX = ".safetensors"
+
+
+def load_vector(path: Path) -> Vector:
+    """The vector that a file holds, or that belongs to what it holds. Raises ArtifactError as `Artifact.load`."""
+    artifact = Artifact.load(path)
+    if isinstance(artifact, FunctionVector | AttentionReadout):
+        return artifact.vector
+    if isinstance(artifact, Vector):
+        return artifact
+    raise ValueError(f"{path.name} holds a {type(artifact).__name__}, which is no vector and has none")
+
+
+def check_vector(vector: Vector, model: Model) -> None:
+    """Raises ValueError (SiteError is one) for a vector that this model cannot be read or steered with."""
+    with model.edited(vector.edit()):
+        pass
+    states = model.read(Tokens((Row((0,)),)), vector.site, positions="all")
+    width = states.arrays[vector.site].shape[1]
+    if len(vector.direction) != width:
+        raise ValueError(f"the vector has width {len(vector.direction)}, the state at {vector.site} {width}")
+
+
+@dataclass(frozen=True)
+class VectorFolder:
+    """The vectors in a folder and in those below it, as `layer18/diffmean/cooking`; without a folder there are none.
+
+    A name is looked up among the files that there are and never made into a path; links that lead out of the folder
+    are none of its files.
+    """
+
+    folder: Path | None
+    model: Model
+    _loaded: dict[str, "_Loaded"] = field(default_factory=dict, init=False, repr=False)
+
+    def names(self) -> list[str]:
+        """All names, in order."""
+        return sorted(self._files())
+
+    def described(self) -> list[dict[str, Any]]:
+        """What is known of each vector; `problem` says why one cannot be used."""
+        return [self._described(name) for name in self.names()]
+
+    def _described(self, name: str) -> dict[str, Any]:
+        try:
+            vector = self.load(name)
+        except ValueError as error:
+            return {"id": name, "object": "vector", "problem": str(error)}
+        origin = vector.origin
+        facts = {"concept": origin.label, "method": origin.method, "site": str(vector.site), "unit": vector.unit}
+        return {"id": name, "object": "vector", **facts}
+
+    def load(self, name: str) -> Vector:
+        """The vector of a name, read again if its file has changed.
+
+        Raises ValueError for a name that there is not, and for what is no vector of this model.
+        """
+        loaded = self._loaded.get(name)
+        if loaded is None or not loaded.is_current():
+            loaded = self._loaded[name] = self._read(name)
+        return loaded.vector
+
+    def _read(self, name: str) -> "_Loaded":
+        path = self._files().get(name)
+        if path is None:
+            near = did_you_mean(name, self.names())
+            raise ValueError(f"there is no vector {name!r}{near}; GET /v1/vectors lists those that there are")
+        try:
+            loaded = _Loaded(path, _state(path), load_vector(path))
+            check_vector(loaded.vector, self.model)
+        except ValueError as error:
+            raise ValueError(f"the vector {name!r} cannot be used: {error}".replace(str(path), path.name)) from error
+        return loaded
+
+    def _files(self) -> dict[str, Path]:
+        if self.folder is None:
+            return {}
+        root = self.folder.resolve()
+        files = {path: path.resolve() for path in root.rglob(f"*{SUFFIX}")}
+        return {
+            path.relative_to(root).as_posix().removesuffix(SUFFIX): real
+            for path, real in files.items()
+            if real.is_relative_to(root) and real.is_file()
+        }
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A vector, and the file that it was read from as that was then."""
+
+    path: Path
+    state: tuple[int, int]
+    vector: Vector
+
+    def is_current(self) -> bool:
+        return self.path.is_file() and _state(self.path) == self.state
+
+
+def _state(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,154 @@
+"""The server by OpenAI's own client, on a tiny model: what it answers, and what it refuses."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from tests.experiments.serving import NAME, Served, serving
+from workbench.models.sampling import Sampling
+from workbench.models.tokens import Row, Tokens
+
+QUESTION = "why does it rain?"
+HELLO = [{"role": "user", "content": QUESTION}]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("vectors")) as made:
+        yield made
+
+
+@pytest.fixture
+def client(served: Served) -> Any:
+    return served.client()
+
+
+def test_a_chat_gets_the_text_that_generate_gives(served: Served, client: Any) -> None:
+    reply = client.chat.completions.create(model=NAME, messages=HELLO, max_tokens=20, seed=3, n=2)
+    sampling = {"temperature": 1.0, "seed": 3}
+    expected = [one.text for one in served.model.generate([QUESTION] * 2, sampling=Sampling(20, **sampling))]
+    assert [choice.message.content for choice in reply.choices] == expected
+    assert expected[0] != expected[1]
+    assert {choice.finish_reason for choice in reply.choices} <= {"stop", "length"}
+    assert reply.usage
+    assert reply.usage.prompt_tokens == served.model.tokenize([QUESTION], chat=True).lengths[0]
+    again = client.chat.completions.create(model=NAME, messages=HELLO, max_tokens=20, seed=3, n=2, temperature=0)
+    assert again.choices[0].message.content == again.choices[1].message.content == served.alone(QUESTION, Sampling(20))
+
+
+def test_a_stream_has_the_same_text_in_pieces(served: Served, client: Any) -> None:
+    asked = {"model": NAME, "messages": HELLO, "max_tokens": 30, "seed": 5, "logprobs": True, "top_logprobs": 2}
+    whole = client.chat.completions.create(**asked).choices[0]
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    deltas = [chunk.choices[0] for chunk in chunks[:-1]]
+    assert deltas[0].delta.role == "assistant"
+    assert "".join(delta.delta.content or "" for delta in deltas) == whole.message.content
+    assert len([delta for delta in deltas if delta.delta.content]) > 5
+    assert deltas[-1].finish_reason == whole.finish_reason
+    assert chunks[-1].usage.completion_tokens == len(whole.logprobs.content) == 30
+    told = [entry for delta in deltas if delta.logprobs for entry in delta.logprobs.content]
+    assert told == whole.logprobs.content
+
+
+def test_logprobs_are_the_models(served: Served, client: Any) -> None:
+    reply = client.chat.completions.create(
+        model=NAME, messages=HELLO, max_tokens=6, temperature=0, logprobs=True, top_logprobs=3
+    )
+    tokens = served.model.tokenize([QUESTION], chat=True)
+    (written,) = served.model.generate(tokens, sampling=Sampling(6))
+    for entry, token in zip(reply.choices[0].logprobs.content, written.ids, strict=True):
+        logprobs = served.model.next_logits(tokens).log_softmax(-1)[0]
+        assert entry.logprob == pytest.approx(float(logprobs[token]), abs=1e-5)
+        top = logprobs.topk(3)
+        assert [each.logprob for each in entry.top_logprobs] == pytest.approx(top.values.tolist(), abs=1e-5)
+        assert entry.bytes == entry.top_logprobs[0].bytes
+        tokens = _longer(tokens, token)
+
+
+def _longer(tokens, token: int):
+    (row,) = tokens
+    return Tokens((Row((*row.ids, token), row.prefix, row.response),))
+
+
+def test_echo_tells_the_log_probability_of_each_token_of_the_prompt(served: Served, client: Any) -> None:
+    texts = ["the sea", "a longer prompt about an old harbour"]
+    rows = served.model.tokenize(texts, chat=False)
+    by_text = client.completions.create(model=NAME, prompt=texts, max_tokens=1, echo=True, logprobs=2, temperature=0)
+    by_ids = client.completions.create(
+        model=NAME, prompt=[list(row.ids) for row in rows], max_tokens=1, echo=True, logprobs=2, temperature=0
+    )
+    scored = served.model.score(rows)
+    for at, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        told = by_text.choices[at].logprobs
+        assert told == by_ids.choices[at].logprobs
+        assert by_text.choices[at].text.startswith(text)
+        assert len(told.tokens) == len(row.ids) + 1
+        assert "".join(told.tokens[1:-1]) == text
+        assert told.token_logprobs[0] is None
+        assert sum(told.token_logprobs[1:-1]) == pytest.approx(-float(scored.nll[at]), abs=1e-4)
+        greedy = served.model.logits(rows)[at].argmax(-1)
+        assert [
+            max(top, key=top.get) == token for top, token in zip(told.top_logprobs[1:], told.tokens[1:], strict=True)
+        ][:-1] == (greedy[:-1] == torch.tensor(row.ids[1:])).tolist()
+    only = client.completions.create(model=NAME, prompt=texts[0], max_tokens=0, echo=True, logprobs=0)
+    assert only.choices[0].text == texts[0]
+    assert only.usage.completion_tokens == 0
+
+
+def test_an_echo_is_streamed_too(client: Any) -> None:
+    asked = {"model": NAME, "prompt": "the sea", "max_tokens": 5, "temperature": 0, "echo": True}
+    for logprobs in (None, 1):
+        whole = client.completions.create(**asked, logprobs=logprobs).choices[0]
+        chunks = [chunk.choices[0] for chunk in client.completions.create(**asked, logprobs=logprobs, stream=True)]
+        assert "".join(chunk.text for chunk in chunks) == whole.text
+        told = [token for chunk in chunks if chunk.logprobs for token in chunk.logprobs.tokens]
+        assert told == ([] if logprobs is None else whole.logprobs.tokens)
+
+
+def test_a_stop_text_ends_the_answer_in_front_of_it(served: Served, client: Any) -> None:
+    text = served.alone(QUESTION, Sampling(40))
+    stop = text[11:14]
+    asked = {"model": NAME, "messages": HELLO, "max_tokens": 40, "temperature": 0, "stop": [stop, "never"]}
+    reply = client.chat.completions.create(**asked).choices[0]
+    assert reply.message.content == text[: text.index(stop)]
+    assert reply.finish_reason == "stop"
+    pieces = [chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**asked, stream=True)]
+    assert "".join(pieces) == reply.message.content
+
+
+def test_steering_is_the_edit_of_the_vector(served: Served, client: Any) -> None:
+    text, mine = QUESTION, served.vectors["layer/v1"]
+    plain = served.alone(text, Sampling(20))
+    for steering, edits in [
+        ({"strength": 4.0}, mine.edit(4.0)),
+        ({"strength": 4.0, "positions": "prompt[-1]"}, mine.edit(4.0, "prompt[-1]")),
+        ({"strength": 4.0, "phases": ["answer"]}, mine.edit(4.0, "response")),
+    ]:
+        body = {"steering": [{"vector": "layer/v1", **steering}]}
+        reply = client.chat.completions.create(
+            model=NAME, messages=HELLO, max_tokens=20, temperature=0, extra_body=body
+        )
+        assert reply.choices[0].message.content == served.alone(text, Sampling(20), edits) != plain
+    named = client.chat.completions.create(model=f"{NAME}+layer/v1@4.0", messages=HELLO, max_tokens=20, temperature=0)
+    assert named.choices[0].message.content == served.alone(text, Sampling(20), mine.edit(4.0))
+
+
+def test_what_vectors_read_in_the_answer_is_told_in_their_units(served: Served, client: Any) -> None:
+    asked = {"model": NAME, "messages": HELLO, "max_tokens": 12, "temperature": 0}
+    asked["extra_body"] = {"read": ["layer/v1", "layer/v2"], "steering": [{"vector": "layer/v2", "strength": 3}]}
+    choice = client.chat.completions.create(**asked).choices[0]
+    readings = choice.model_extra["readings"]
+    assert "".join(readings["tokens"]) == choice.message.content
+    tokens = served.model.tokenize([QUESTION], chat=True)
+    (written,) = served.model.generate(tokens, edits=served.vectors["layer/v2"].edit(3.0), sampling=Sampling(12))
+    (row,) = tokens
+    whole = Tokens((Row((*row.ids, *written.ids), row.prefix, len(row.ids)),))
+    for name, values in readings["values"].items():
+        vector = served.vectors[name]
+        states = served.model.read(whole, vector.site, positions="response")
+        expected = vector.detect(states.arrays[vector.site]) / vector.unit
+        assert values == pytest.approx(expected.tolist(), abs=1e-3)
+        assert all(math.isfinite(value) for value in values)

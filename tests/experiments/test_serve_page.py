@@ -1,0 +1,65 @@
+"""The server's page in a real browser."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from tests.experiments.serving import Served, serving, vector
+from tests.report.chrome import chromium
+from tests.report.test_document_browser import complaints
+
+HOSTILE = "<img src=x onerror=window.pwned=1>"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("vectors")
+    with serving(folder) as made:
+        hostile = vector(made.model, 7)
+        replace(hostile, origin=replace(hostile.origin, concept=HOSTILE)).save(folder / "hostile.safetensors")
+        yield made
+
+
+def test_both_answers_stream_side_by_side_and_are_shaded(served: Served, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        wait = WebDriverWait(browser, 240)
+
+        def find(selector: str) -> list[Any]:
+            return browser.find_elements("css selector", selector)
+
+        def answered() -> list[Any]:
+            assert [each.text for each in find("#problem:not([hidden])")] == []
+            return find("#key:not([hidden])") and find("#send:not(:disabled)")
+
+        browser.get(served.url)
+        wait.until(lambda _: find("#vectors select"))
+        Select(find("#vectors select")[0]).select_by_value("hostile")
+        (strength,) = find("#vectors input[type=number]")
+        strength.clear()
+        strength.send_keys("5")
+        browser.execute_script("document.getElementById('max_tokens').value = 24")
+        for question in (HOSTILE, "again"):
+            find("#question")[0].send_keys(question, "\n")
+            wait.until(lambda _: answered())
+        assert [each.text for each in find(".question")] == [HOSTILE, "again"]
+        assert [each.text for each in find(".who")] == ["as it is", f"{HOSTILE} × 5"] * 2
+        plain, steered, *more = find(".text")
+        assert len(more) == 2
+        assert plain.text != steered.text
+        assert len(find(".text span")) > 60
+        assert {each.get_attribute("class") for each in find(".text span")} > {"s0"}
+        reads = max(find(".text span"), key=lambda each: each.get_attribute("class"))
+        reads.click()
+        assert reads.get_attribute("title") in find("#reading")[0].text
+        assert browser.execute_script("return window.pwned") is None
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+        )
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+        assert complaints(browser) == []
+    served.settle()
+    assert served.engine.counts.rows_ended == 4

@@ -1,0 +1,107 @@
+"""The parts of the server by themselves: text in pieces, and what steering means."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.serve.steering import SteeringOptions, steering_edits
+from experiments.serve.text import TextStream, pieces, token_text
+from experiments.serve.vectors import VectorFolder
+from tests.experiments.serving import save_vectors, tiny_double, vector
+from tests.tiny import tiny_tokenizer
+from workbench.models.edits import Clamp
+
+TOKENIZER = tiny_tokenizer()
+LETTERS = st.text(alphabet="abé日\n", max_size=12)
+
+
+@given(LETTERS, st.lists(st.text(alphabet="abé", min_size=1, max_size=3), max_size=2))
+def test_pieces_are_the_text_up_to_the_stop_and_each_token_comes_once(text: str, stop: list[str]) -> None:
+    ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    stream, shown, told = TextStream(TOKENIZER, stop), "", 0
+    cut, n_seen = len(text), len(ids)
+    for n in range(1, len(ids) + 1):
+        places = [TOKENIZER.decode(ids[:n]).find(word) for word in stop]
+        if any(place >= 0 for place in places):  # what the decoder does
+            cut, n_seen = min(place for place in places if place >= 0), n
+            break
+        piece, n_tokens = stream.grow(ids[:n])
+        shown, told = shown + piece, told + n_tokens
+        assert text.startswith(shown)
+        assert shown in ("", TOKENIZER.decode(ids[:n])) or stop or "\ufffd" in TOKENIZER.decode(ids[:n])
+    piece, n_tokens = stream.end(ids[:n_seen], text[:cut])
+    assert shown + piece == text[:cut]
+    if cut == len(text):
+        assert told + n_tokens == len(ids)
+    else:
+        assert len(text[:cut].encode()) == told + n_tokens
+
+
+@given(LETTERS)
+def test_the_pieces_of_all_tokens_are_the_text(text: str) -> None:
+    ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    assert "".join(pieces(TOKENIZER, [0, *ids, 1])) == text
+
+
+def test_each_token_is_spelled_in_its_own_way() -> None:
+    spelled = [token_text(TOKENIZER, token) for token in range(262)]
+    assert len({*spelled}) == 262
+    assert token_text(TOKENIZER, TOKENIZER("é", add_special_tokens=False)["input_ids"][0]) == "bytes:\\xc3"
+
+
+@pytest.mark.parametrize("bound", ["cap", "floor"])
+def test_a_cap_or_floor_bounds_what_the_vector_reads(bound: str) -> None:
+    model = tiny_double()
+    mine = vector(model, 1)
+    tokens = model.tokenize(["why does it rain on the sea?"])
+
+    def readings(edits=()) -> torch.Tensor:
+        with model.edited(edits):
+            return mine.detect(model.read(tokens, mine.site, positions="all").arrays[mine.site]) / mine.unit
+
+    plain = readings()
+    limit = float(plain.median())
+    (edit,) = steering_edits([SteeringOptions.model_validate({"vector": "v", bound: limit})], lambda _: mine)
+    assert isinstance(edit, Clamp)
+    expected = plain.clamp(max=limit) if bound == "cap" else plain.clamp(min=limit)
+    assert torch.allclose(readings([edit]), expected, atol=1e-5)
+    assert not torch.allclose(plain, expected, atol=1e-2)
+
+
+def test_a_gate_opens_above_its_threshold_in_the_vectors_units() -> None:
+    model = tiny_double()
+    gated, acts = vector(model, 1, layer=0), vector(model, 2)
+    tokens = model.tokenize(["why does it rain on the sea?"])
+    read = gated.detect(model.read(tokens, gated.site, positions="prompt", pool="mean").arrays[gated.site]) / gated.unit
+    before, (site, layer) = model.next_logits(tokens), (acts.site, float(read))
+    assert site.layer == 1
+    for threshold, opens in ((layer - 0.01, True), (layer + 0.01, False)):
+        gate = {"vector": "gate", "threshold": threshold}
+        options = SteeringOptions.model_validate({"vector": "acts", "strength": 3.0, "gate": gate})
+        edits = steering_edits([options], {"gate": gated, "acts": acts}.__getitem__)
+        with model.edited(edits):
+            assert torch.equal(model.next_logits(tokens), before) != opens
+
+
+def test_a_vector_is_read_again_when_its_file_has_changed(tmp_path: Path) -> None:
+    model = tiny_double()
+    save_vectors(model, tmp_path, 1)
+    folder = VectorFolder(tmp_path, model)
+    first = folder.load("layer/v0")
+    assert folder.load("layer/v0") is first
+    other = vector(model, 9)
+    other.save(tmp_path / "layer" / "v0.safetensors")
+    assert folder.load("layer/v0").digest == other.digest
+    (tmp_path / "layer" / "v0.safetensors").unlink()
+    with pytest.raises(ValueError, match="there is no vector"):
+        folder.load("layer/v0")
+
+
+def test_a_vector_of_another_model_is_refused(tmp_path: Path) -> None:
+    model = tiny_double()
+    vector(model, 0).adopt("other", "0" * 64).save(tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"'other' cannot be used: .* fit on another model"):
+        VectorFolder(tmp_path, model).load("other")
