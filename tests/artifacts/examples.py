@@ -11,6 +11,7 @@ from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.artifacts.function_vector import FunctionVector
 from workbench.artifacts.linear_readout import LinearReadout
+from workbench.artifacts.optimised_vectors import Injection, OptimisedVectors
 from workbench.artifacts.prompt import Prompt
 from workbench.artifacts.vector import Vector
 from workbench.models.positions import Positions
@@ -46,5 +47,13 @@ def examples() -> dict[str, Artifact]:
         BagOfWordsWeights(ORIGIN, ("sea", "land"), double(2), 0.5),
         Prompt(ORIGIN, "Write about the sea."),
         FunctionVector(ORIGIN, SITE, normal(4), normal(2), (Site(1, "z").head(2), Site(0, "z").head(3))),
+        OptimisedVectors(
+            ORIGIN,
+            Injection(SITE, (0, 5, 5), "first", 2),
+            normal(3, 2, 4),
+            ("sea", "boat", "tide"),
+            (3, 4, 4),
+            (True, False, True),
+        ),
     )
     return {artifact.kind: artifact for artifact in made}

@@ -13,5 +13,6 @@ ARTIFACTS = {
     "lexicon": Entry("workbench.artifacts.bag_of_words:BagOfWordsWeights"),
     "prompt": Entry("workbench.artifacts.prompt:Prompt"),
     "function_vector": Entry("workbench.artifacts.function_vector:FunctionVector"),
+    "optimised_vectors": Entry("workbench.artifacts.optimised_vectors:OptimisedVectors"),
 }
 """The `kind` in a file's header to the class. A new class of artifacts adds its line here."""
