@@ -237,7 +237,7 @@ def _capacity(results: SentenceResults) -> list[Block]:
         Table(
             name="longest",
             title="The longest texts that are held",
-            caption="Of the lengths that were tried, the largest whose tokens are right to 99 % on average; 0 for none.",
+            caption="Of the lengths that were tried, the largest whose tokens are right to 99 % on average, else 0.",
             corner="Site",
             columns=headings(kind[0].upper() + kind[1:] for kind in TEXT_KINDS),
             rows=held,

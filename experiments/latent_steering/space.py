@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -87,7 +87,7 @@ def rank_correlation(a: Float[np.ndarray, " item"], b: Float[np.ndarray, " item"
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
-    return float(spearmanr(a, b)[0])
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def mix(study: SentenceStudy) -> list[Mixture]:
