@@ -148,7 +148,7 @@ def test_rank_correlation_is_scipys_also_of_a_draw() -> None:
     drawn = np.array([0, 1, 1, 3])
     counts = np.array([np.ones(5), np.bincount(drawn, minlength=5), [5, 0, 0, 0, 0]])
     found = statistic(counts)
-    assert found[:2] == pytest.approx([spearmanr(a, b).statistic, spearmanr(a[drawn], b[drawn]).statistic])
+    assert found[:2] == pytest.approx([spearmanr(a, b)[0], spearmanr(a[drawn], b[drawn])[0]])
     assert np.isnan(found[2])
 
 
