@@ -14,6 +14,7 @@ from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.artifacts.function_vector import FunctionVector
 from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.linear_readout import LinearReadout
+from workbench.artifacts.optimised_vectors import Injection, OptimisedVectors
 from workbench.artifacts.position_vectors import PositionVectors
 from workbench.artifacts.prompt import Prompt
 from workbench.artifacts.vector import Vector
@@ -56,5 +57,13 @@ def examples() -> dict[str, Artifact]:
         LayerVectors(ORIGIN, (Vector(ORIGIN, SITE, normal(4), 0.5, 2.0), Vector(ORIGIN, Site(0), normal(3)))),
         PositionVectors(ORIGIN, SITE, normal(3, 4), 5.0),
         ConditionalVector(ORIGIN, Vector(ORIGIN, SITE, normal(4), 0.5, 2.0), Site(0), normal(3), 0.25),
+        OptimisedVectors(
+            ORIGIN,
+            Injection(SITE, (0, 5, 5), "first", 2),
+            normal(3, 2, 4),
+            ("sea", "boat", "tide"),
+            (3, 4, 4),
+            (True, False, True),
+        ),
     )
     return {artifact.kind: artifact for artifact in made}

@@ -22,7 +22,7 @@ from workbench.text import OneLineError
 FORMAT = "representation-workbench/1"
 _KEY = "workbench"
 
-J = TypeVar("J", str, dict)
+J = TypeVar("J", str, int, bool, dict)
 
 UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 """What safetensors, and torch for types and shapes that it does not know, raise on a damaged file."""
@@ -146,7 +146,10 @@ def _array_fields(owner: type) -> dict[str, type[AbstractArray]]:
 
 
 def _named(*types: type) -> str:
-    names = {str: "text", dict: "an object", list: "a list", int: "a whole number", float: "a number", NoneType: "null"}
+    names = {str: "text", dict: "an object", list: "a list", int: "a whole number", float: "a number"} | {
+        bool: "true or false",
+        NoneType: "null",
+    }
     return " or ".join(names[kind] for kind in types)
 
 

@@ -17,5 +17,6 @@ ARTIFACTS = {
     "layer_vectors": Entry("workbench.artifacts.layer_vectors:LayerVectors"),
     "position_vectors": Entry("workbench.artifacts.position_vectors:PositionVectors"),
     "conditional": Entry("workbench.artifacts.conditional:ConditionalVector"),
+    "optimised_vectors": Entry("workbench.artifacts.optimised_vectors:OptimisedVectors"),
 }
 """The `kind` in a file's header to the class. A new class of artifacts adds its line here."""
