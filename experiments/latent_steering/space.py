@@ -188,7 +188,7 @@ def _changed(study: SentenceStudy, vectors: OptimisedVectors, encoder: SentenceE
     return {"transfers": transfers, "accuracy": accuracy}
 
 
-def compare(study: SentenceStudy, encoder: SentenceEncoder) -> Similarity:
+def compare_similarity(study: SentenceStudy, encoder: SentenceEncoder) -> Similarity:
     """Angles between the vectors of graded pairs, beside those of the model's pooled states at the same site."""
     pairs, place = study.texts.pairs, study.place(MAIN)
     sides = tuple(dict.fromkeys(text for pair in pairs for text in (pair.first, pair.second)))

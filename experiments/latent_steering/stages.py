@@ -7,7 +7,7 @@ from experiments.latent_steering.config import Config
 from experiments.latent_steering.report import build_report
 from experiments.latent_steering.results import SentenceResults
 from experiments.latent_steering.sites import decode_sites
-from experiments.latent_steering.space import change_sentiment, compare, mix
+from experiments.latent_steering.space import change_sentiment, compare_similarity, mix
 from experiments.latent_steering.study import SentenceStudy
 from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.report.render import write_report
@@ -20,7 +20,7 @@ def stages(config: Config, run: Run) -> list[Path]:
     decoded = decode_sites(study)
     mixtures = mix(study)
     encoder = SentenceEncoder.load()
-    sentiment, similarity = change_sentiment(study, encoder), compare(study, encoder)
+    sentiment, similarity = change_sentiment(study, encoder), compare_similarity(study, encoder)
     results = SentenceResults(study, decoded, mixtures, sentiment, similarity, fill_sites(study))
     run.record(results.rows())
     run.settle()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probes.sae import DictionaryConfig, Running, stream_of, train_dictionaries, train_dictionary
+from probes.sae.config import COMPETING
 from probes.sae.source import SiteStatistics, usual_states
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.data.stream import ActivationStream, StreamBatch
@@ -64,7 +65,8 @@ def test_planted_features_are_found(name: str) -> None:
     assert recovered(found, features) > 0.85
     assert explained > 0.9
     assert 2 < active < (12 if name in ("standard", "gated") else 4)
-    assert logged[-1]["loss"] < 0.5 * logged[0]["loss"]
+    if name in COMPETING:  # the others' penalty grows
+        assert logged[-1]["loss"] < 0.5 * logged[0]["loss"]
 
 
 SHORT = dict(n_steps=12, n_latents=16, site=SITE, dead_after=3)
