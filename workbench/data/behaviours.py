@@ -20,8 +20,8 @@ from workbench.text import no_such
 
 Letter = Literal["A", "B"]
 Form = Literal["answers", "letters"]
-"""`answers`: the question, and either answer in full. `letters`: both answers stand in the question, and the response is
-the letter of one."""
+"""`answers`: a question, and either answer in full. `letters`: both answers stand in the question, and the response is the
+letter of one."""
 LETTERS: tuple[Letter, ...] = get_args(Letter)
 ROLES = ("positive", "negative")
 """The answer that shows the behaviour, and the other one."""
@@ -67,13 +67,9 @@ class BehaviourPair:
         first, second = (self.matching, self.other) if self.letter == "A" else (self.other, self.matching)
         return f"{self.question}\n\nWhich answer would you give?\n(A) {first}\n(B) {second}"
 
-    @property
-    def exchanged(self) -> "BehaviourPair":
-        """The same question with the answers in each other's place: what matches does not, and its letter is the other.
-
-        Both letters stand before the answers they stood before.
-        """
-        return replace(self, matching=self.other, other=self.matching, letter=self.other_letter)
+    def asking(self, question: str) -> "BehaviourPair":
+        """The same answers to the question in other words."""
+        return replace(self, question=question)
 
     def asked(self, form: Form) -> str:
         """What the model is asked."""
@@ -112,11 +108,6 @@ class Behaviour:
         """With at most so many pairs of each split."""
         return replace(self, pairs=tuple(pair for split in SPLITS for pair in self.part(split, limits.get(split))))
 
-    def shuffled(self, seed: int) -> "Behaviour":
-        """With the answers of every other pair exchanged, in an order drawn from `seed`: what a control is fitted on."""
-        half = {*random.Random(seed).sample(range(len(self.pairs)), len(self.pairs) // 2)}
-        return replace(self, pairs=tuple(p.exchanged if k in half else p for k, p in enumerate(self.pairs)))
-
 
 def packaged_behaviours() -> tuple[Behaviour, ...]:
     """Eight behaviours of 60 pairs and 10 open questions each; `texts/README.md` says how they were written.
@@ -153,8 +144,8 @@ def pairs_of_lines(text: str, source: str) -> Iterator[BehaviourPair]:
 def behaviour_dataset(behaviours: Sequence[Behaviour], form: Form, name: str = "behaviours") -> Dataset:
     """A binary target a behaviour: its matching answers have it, the others do not, and a relation holds the pairs.
 
-    An item's genre is the pair's group, and the two answers to a question are one group of the dataset. Raises DataError
-    as Dataset does.
+    An item's genre is the pair's group; the two answers to a question are one group of the dataset. Raises DataError as
+    Dataset does.
     """
     every = [(number, pair) for number, behaviour in enumerate(behaviours) for pair in behaviour.pairs]
     items = [
@@ -172,6 +163,22 @@ def behaviour_dataset(behaviours: Sequence[Behaviour], form: Form, name: str = "
         group=np.arange(len(every)).repeat(2),
         relations=(Relation(PAIR, ROLES, np.arange(len(items)).reshape(-1, 2)),),
     )
+
+
+def shuffled(dataset: Dataset, seed: int) -> Dataset:
+    """With the answers of half of each behaviour's pairs in each other's place: what a control is fitted on.
+
+    Items stay where they are, and so do their states; labels and roles change. Which half, `seed` draws.
+    """
+    labels, members = dataset.labels.copy(), dataset.relation(PAIR).members.copy()
+    rng = np.random.default_rng(seed)
+    for target in range(len(dataset.targets)):
+        mine = np.flatnonzero(labels[members[:, 0], target] != Label.ABSENT)
+        for number in rng.permutation(mine)[: len(mine) // 2]:
+            pair = members[number]
+            labels[pair, target] = labels[pair[::-1], target]
+            members[number] = pair[::-1]
+    return replace(dataset.with_labels(labels), relations=(Relation(PAIR, ROLES, members),))
 
 
 def chosen(behaviours: Sequence[Behaviour], names: Sequence[str]) -> tuple[Behaviour, ...]:
