@@ -1,4 +1,4 @@
-"""Which ways of steering with pairs of answers move a model towards a behaviour, and by how much beyond controls?
+"""Which ways of steering with pairs of answers move a model towards a behaviour, and how far beyond controls?
 
 Vectors are fitted on pairs of answers to one question (contrastive activation addition, arXiv:2312.06681, and its
 relatives), their layer and strength are chosen on other pairs, and further pairs say what they do: to the probability

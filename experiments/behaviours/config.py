@@ -7,12 +7,12 @@ from workbench.runs.fields import above, at_least, some
 
 NAME = "behaviours"
 CONTROLS = ("random", "shuffled")
-"""Always there: a random direction of equal length, and the first method fitted on pairs of which half are exchanged."""
+"""Always there: a random direction of equal length, and the first method on pairs of which half are exchanged."""
 
 
 @dataclass(frozen=True)
 class Config(ModelOptions):
-    """Which ways of steering with pairs of answers move a model towards a behaviour, and by how much beyond controls?"""
+    """Which ways of steering with pairs of answers move a model towards a behaviour, and how far beyond controls?"""
 
     source: str = "packaged"
     """`packaged`, or a published file of questions with two answers: see workbench.data.behaviour_files."""
@@ -21,20 +21,20 @@ class Config(ModelOptions):
     methods: tuple[str, ...] = ("diffmean", "diffmean/letters", "pca")
     """Registered names. A method is fitted on answers in full, or, with `/letters` behind its name, on letters."""
     layers: tuple[int, ...] = ()
-    """Blocks whose output is steered; none means four from 0.3 to 0.75 of the depth."""
+    """Blocks whose output is steered; none means those at 0.3, 0.5 and 0.7 of the depth."""
     strengths: tuple[float, ...] = (0.25, 0.5, 1.0)
     """In units of the vector, tried at every layer."""
     positions: str = "prompt[-1]+response"
     """Tokens that are steered: by default all that follow the question."""
-    train: int = 30
+    train: int = 20
     """Pairs of each behaviour that vectors are fitted on."""
-    validation: int = 6
+    validation: int = 4
     """Pairs that the layer and the strength are chosen on."""
     test: int = 12
     """Pairs that count."""
     levels: tuple[float, ...] = (0.1,)
     """Side effects at which all methods are compared too: KL on neutral text, in nats a token."""
-    neutral: int = 3
+    neutral: int = 2
     """Neutral texts that the side effect is measured on."""
     questions: int = 2
     """Open questions of each behaviour that are answered in words and rated; 0 leaves it out."""
@@ -52,7 +52,7 @@ class Config(ModelOptions):
             layers=at_least(0),
             strengths=some(above(0)),
             positions=some(),
-            levels=above(0),
+            levels=some(above(0)),
             questions=at_least(0),
             seed=at_least(0),
             **{name: at_least(1) for name in ("train", "validation", "test", "neutral", "tokens")},
@@ -84,6 +84,7 @@ PRESETS = {
         questions=0,
     ),
     "paper": Config(
+        train=30,
         layers=tuple(range(3, 28, 2)),
         strengths=(0.125, 0.25, 0.5, 1.0, 2.0),
         validation=12,

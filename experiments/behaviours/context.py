@@ -20,7 +20,7 @@ from workbench.runs.files import JSON, digest, plain
 from workbench.runs.run import Run
 from workbench.text import no_such
 
-DEPTHS = (0.3, 0.45, 0.6, 0.75)
+DEPTHS = (0.3, 0.5, 0.7)
 """Of the layers that are tried where none are named."""
 READ = "response"
 """What methods read that have no tokens of their own: all of the answer."""

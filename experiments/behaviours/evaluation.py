@@ -1,4 +1,4 @@
-"""What every way does to the pairs that count, at its chosen layer: chosen strength, its reverse, and equal side effect."""
+"""What every way does to the pairs that count: at its chosen strength, the reverse of it, and at equal side effect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ from jaxtyping import Float
 
 from experiments.behaviours.context import BehaviourContext, pairs_digest
 from experiments.behaviours.fitting import Vectors
-from experiments.behaviours.preferences import Trials, preferences_of
+from experiments.behaviours.preferences import preferences_of
 from experiments.behaviours.side_effects import Choices, SideEffects
 from workbench.data.behaviours import Behaviour
 from workbench.runs.progress import progress
 
 CHOSEN, REVERSED = "chosen", "reversed"
+REWORDED = 6
+"""Pairs of each behaviour that are asked in other words, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +69,10 @@ def _evaluated(
         }
         chosen = [edit for (_, setting), edit in edits.items() if setting == CHOSEN]
         pairs = behaviour.part("evaluation")
+        others = [pair.asking(pair.reworded) for pair in behaviour.part("evaluation", REWORDED) if pair.reworded]
         return {
-            "plain": preferences_of(context.model, Trials([(), *edits.values()]), pairs),
-            "reworded": preferences_of(context.model, Trials([(), *chosen]), pairs, reworded=True),
+            "plain": preferences_of(context.model, [(), *edits.values()], pairs),
+            "reworded": preferences_of(context.model, [(), *chosen], others),
         }
 
     found = context.run.unit(f"evaluation/{behaviour.name}", inputs, measure)

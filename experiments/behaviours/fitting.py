@@ -57,12 +57,11 @@ class PairStates:
     @cached_property
     def datasets(self) -> dict[tuple[Form, bool], Dataset]:
         """The pairs in every form, as they are and shuffled."""
-        plain = {form: self.context.dataset(form) for form in self.context.forms}
-        return {
-            (form, mixed): shuffled(data, self.context.config.seed) if mixed else data
-            for form, data in plain.items()
-            for mixed in (False, True)
-        }
+        found: dict[tuple[Form, bool], Dataset] = {}
+        for form in self.context.forms:
+            found[form, False] = self.context.dataset(form)
+            found[form, True] = shuffled(found[form, False], self.context.config.seed)
+        return found
 
     @cached_property
     def _read(self) -> dict[Form, States]:

@@ -22,15 +22,15 @@ SHORT = {"answers": "Answers (nats a token)", "letters": "Letters (probability)"
 NOT_REACHED = Missing("no strength has this side effect")
 NOTES = (
     "Every pair is a question with an answer that shows the behaviour and one that does not. The measure of answers is "
-    "the mean log-probability of a token of the matching answer less that of the other one, behind the question alone. "
+    "the mean log-probability of a token of the matching answer less that of the other, behind the question alone. "
     "The measure of letters shows the model both answers under (A) and (B) and compares the probabilities of the two "
-    "letters; as often as not the matching answer stands under (A). A shift is the measure less that of the unsteered model "
-    "on the same pair.",
-    "Vectors are fitted on training pairs; validation pairs give their unit and choose, for every way and behaviour, the "
-    "layer and strength of the largest mean shift of answers; the other pairs count. Topics are apart: no topic of the "
-    "packaged pairs is in two of these. The controls choose their layer and strength in the same way.",
-    "At equal side effect the strength at the chosen layer is the one at which the mean KL on neutral text, unsteered to "
-    "steered, is the same for all ways; neutral texts are the packaged ones.",
+    "letters; as often as not the matching answer stands under (A). A shift is the measure less that of the unsteered "
+    "model on the same pair.",
+    "Vectors are fitted on training pairs; validation pairs give their unit and choose, for each way and behaviour, the layer "
+    "and strength of the largest mean shift of answers; the other pairs count. Topics are apart: none of the "
+    "packaged pairs' topics is in two of these. The controls choose their layer and strength in the same way.",
+    "At equal side effect the strength at the chosen layer is the one at which the mean KL on neutral text, "
+    "unsteered to steered, is the same for all ways; neutral texts are the packaged ones.",
     "Intervals are widened 95 % bootstraps: over behaviours in rows of all behaviours, over pairs in those of one. "
     "Behaviours were not drawn at random; the intervals do not say how others would come out.",
 )
@@ -41,8 +41,8 @@ def build_report(results: BehaviourResults) -> Document:
     context, config = results.context, results.context.config
     return Document(
         title="Which ways of steering move behaviours?",
-        lead=f"{len(context.names)} behaviours as pairs of answers, and {len(context.ways)} ways of finding a vector in "
-        f"them, two of which are controls. {context.model.name} is steered at the tokens behind the question.",
+        lead=f"{len(context.names)} behaviours as pairs of answers, and {len(context.ways)} ways of finding a vector "
+        f"in them, two of which are controls. {context.model.name} is steered at the tokens behind the question.",
         command=context.run.command,
         facts=(
             ("Model", context.model.name),
@@ -75,15 +75,15 @@ def _verdict(results: BehaviourResults) -> Iterable[str]:
         shifts = [str(results.shift(way, CHOSEN, measure)) for measure in MEASURES]
         wrong = results.wrong_way(way, CHOSEN, CHOSEN_BY)
         yield (
-            f"{titles[way]}: answers {shifts[0]}, letters {shifts[1]}, at its chosen strengths; {wrong} of the pairs move "
-            f"the wrong way; side effect {results.side_effect(way)} nats a token."
+            f"{titles[way]}: answers {shifts[0]}, letters {shifts[1]}, at its chosen strengths; {wrong} of the pairs "
+            f"move the wrong way; side effect {results.side_effect(way)} nats a token."
         )
     level = at_level(results.context.config.levels[-1]) if results.context.config.levels else CHOSEN
     where = f"at a side effect of {level.removeprefix('kl')} nats" if level != CHOSEN else "at chosen strengths"
     for way in titles:
         if way not in CONTROLS:
-            found = {one: results.beyond(way, one, level, CHOSEN_BY) for one in CONTROLS}
-            yield f"{titles[way]} less {'; less '.join(f'{titles[one]}: {_said(each)}' for one, each in found.items())} (answers, {where})."
+            found = [f"less {titles[one]}: {_said(results.beyond(way, one, level, CHOSEN_BY))}" for one in CONTROLS]
+            yield f"{titles[way]}, answers {where}, {'; '.join(found)}."
 
 
 def _said(found: Difference) -> str:
@@ -236,8 +236,8 @@ def _transfer(results: BehaviourResults) -> list[Block]:
         HeatMap(
             name="transfer",
             title="The vector of one behaviour on the pairs of another",
-            caption=f"{SHORT[CHOSEN_BY]}: mean shift with the vectors of {results.context.ways[0].title}, each at its chosen "
-            "layer and strength. Below 0 is palest.",
+            caption=f"{SHORT[CHOSEN_BY]}: mean shift with the vectors of {results.context.ways[0].title}, each at its "
+            "chosen layer and strength. Below 0 is palest.",
             rows=names,
             columns=names,
             values=tuple(map(tuple, results.transfer.tolist())),

@@ -6,21 +6,21 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from experiments.behaviours.context import BehaviourContext
+from experiments.behaviours.continuations import Continuations, Trial
 from experiments.behaviours.fitting import Vectors
 from experiments.behaviours.sweep import Choice
 from workbench.data.packaged import packaged
 from workbench.evaluation.matching import matched_strengths
-from workbench.evaluation.steering import Neutral, Plan, neutral_texts
+from workbench.evaluation.steering import neutral_texts
 from workbench.evaluation.summary import or_none
-from workbench.models.edits import Edit
+from workbench.models.tokens import Row, Tokens
 from workbench.runs.files import digest
 
 TOKENS = 16
 """Of each neutral text."""
-AT_ONCE = 4
-"""Edits in one forward pass: logits of all their tokens are in memory together."""
 
 Choices = Mapping[tuple[str, str], Choice]
 """By way and behaviour."""
@@ -38,25 +38,29 @@ class SideEffects:
 
 @dataclass(eq=False)
 class NeutralTexts:
-    """Neutral texts, and what the unsteered model expects in them; made when first asked for."""
+    """Neutral texts; they run when first asked for."""
 
     context: BehaviourContext
 
     @cached_property
-    def neutral(self) -> Neutral:
-        """The first of the packaged set."""
-        return Neutral.of(self.context.model, packaged(), self.context.config.neutral, TOKENS)
+    def _texts(self) -> list[Tokens]:
+        model = self.context.model
+        asked, said = zip(*neutral_texts(packaged(), self.context.config.neutral), strict=True)
+        rows = model.tokenize(list(asked), list(said), chat=bool(model.tokenizer.chat_template))
+        return [Tokens((Row(row.ids[: row.response + TOKENS], row.prefix, row.response),)) for row in rows]
 
-    def effects(self, edits: Sequence[tuple[Edit, ...]]) -> Float[np.ndarray, " trial"]:
-        """The mean KL of each, in nats a token."""
-        texts = self.neutral.instructions
-        found = [
-            self.neutral.divergence(
-                self.context.model, [Plan(text, one) for one in edits[start : start + AT_ONCE] for text in texts]
-            )
-            for start in range(0, len(edits), AT_ONCE)
-        ]
-        return np.concatenate(found).reshape(len(edits), len(texts)).mean(1, dtype=np.float64)
+    def effects(self, trials: Sequence[Trial]) -> Float[np.ndarray, " trial"]:
+        """KL(unsteered || steered) of the next token, the mean over texts, in nats a token."""
+        return np.mean([self._effects(tokens, trials) for tokens in self._texts], axis=0)
+
+    def _effects(self, tokens: Tokens, trials: Sequence[Trial]) -> Float[np.ndarray, " trial"]:
+        text = Continuations.of(self.context.model, tokens, trials)
+        expected = text.logits([()]).log_softmax(-1)  # [1, item, vocab]
+
+        def divergence(logits: Float[Tensor, "trial item vocab"]) -> Float[Tensor, "trial"]:
+            return (expected.exp() * (expected - logits.log_softmax(-1))).sum(-1).mean(1)
+
+        return text.measured(trials, divergence)
 
 
 def measure_side_effects(context: BehaviourContext, vectors: Vectors, choices: Choices) -> dict[str, SideEffects]:
@@ -77,7 +81,7 @@ def _measured(
         "items": read,
     }
 
-    def edits(names: Sequence[str], strengths: Sequence[float]) -> list[tuple[Edit, ...]]:
+    def edits(names: Sequence[str], strengths: Sequence[float]) -> list[Trial]:
         pairs = zip(names, strengths, strict=True)
         return [vectors.edit(way, behaviour, mine[way].layer, strength) for way, strength in pairs]
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from experiments.behaviours.context import BehaviourContext, pairs_digest
 from experiments.behaviours.fitting import Vectors
-from experiments.behaviours.preferences import Trials, preferences_of
+from experiments.behaviours.preferences import preferences_of
 from workbench.data.behaviours import Behaviour
 from workbench.runs.progress import progress
 
@@ -64,7 +64,7 @@ def _sweep(context: BehaviourContext, vectors: Vectors, behaviour: Behaviour) ->
 
     def measure() -> dict[str, list[list[float]]]:
         edits = [vectors.edit(way, behaviour.name, layer, strength) for way, layer, strength in grid]
-        return preferences_of(context.model, Trials([(), *edits]), behaviour.part("validation"))
+        return preferences_of(context.model, [(), *edits], behaviour.part("validation"))
 
     found = context.run.unit(f"sweep/{behaviour.name}", inputs, measure)
     values = {name: np.array(rows) for name, rows in found.items()}

@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from experiments.behaviours.context import BehaviourContext, pairs_digest
 from experiments.behaviours.fitting import Vectors
-from experiments.behaviours.preferences import Trials, preferences
+from experiments.behaviours.preferences import preferences
 from experiments.behaviours.side_effects import Choices
 from experiments.behaviours.sweep import CHOSEN_BY
 from workbench.runs.files import digest
@@ -18,7 +18,7 @@ PAIRS = 6
 def measure_transfer(
     context: BehaviourContext, vectors: Vectors, choices: Choices
 ) -> Float[np.ndarray, "vector behaviour"]:
-    """Stage: the mean shift of the measure that chose, with each behaviour's vector of the first way, as it was chosen."""
+    """Stage: the mean shift of the measure that chose, with each behaviour's vector of the first way, as chosen."""
     way, names = context.ways[0].name, context.names
     picked = [choices[way, name] for name in names]
     inputs = context.inputs("positions") | {
@@ -27,9 +27,7 @@ def measure_transfer(
         "choices": [[one.layer, one.strength] for one in picked],
         "pairs": PAIRS,
     }
-    trials = Trials(
-        [(), *(vectors.edit(way, name, one.layer, one.strength) for name, one in zip(names, picked, strict=True))]
-    )
+    trials = [(), *(vectors.edit(way, name, one.layer, one.strength) for name, one in zip(names, picked, strict=True))]
     columns = []
     for behaviour in progress("transfer", context.behaviours, unit="behaviour"):
         pairs = behaviour.part("evaluation", PAIRS)

@@ -29,8 +29,8 @@ def behaviours_of(source: str) -> tuple[Behaviour, ...]:
     Published are lists of objects with `question`, `answer_matching_behavior` and `answer_not_matching_behavior` (the
     answers' letters; arXiv:2312.06681), or `correct` and `incorrect` in their place; with `question`, `decline_answer`
     and `respond_answer`; with `prompt`, `s_completion` and `n_completion`; with `bio`, `agree` and `disagree`; or with
-    `question` and `options`, an object from each answer to 1 where it is right. Pairs without letters get (A) and (B) in
-    turn. Questions that are asked twice are one group, and half of the groups train.
+    `question` and `options`, an object from each answer to 1 where it is right. Pairs without letters get (A) and (B)
+    in turn. Questions that are asked twice are one group, and half of the groups train.
 
     Raises DataError, naming the file and the entry, for anything else.
     """

@@ -20,8 +20,8 @@ from workbench.text import no_such
 
 Letter = Literal["A", "B"]
 Form = Literal["answers", "letters"]
-"""`answers`: a question, and either answer in full. `letters`: both answers stand in the question, and the response is the
-letter of one."""
+"""`answers`: a question, and either answer in full. `letters`: both answers stand in the question, and the response is
+the letter of one."""
 LETTERS: tuple[Letter, ...] = get_args(Letter)
 ROLES = ("positive", "negative")
 """The answer that shows the behaviour, and the other one."""
