@@ -22,7 +22,7 @@ class Config(ModelOptions):
     """Registered names. A method is fitted on answers in full, or, with `/letters` behind its name, on letters."""
     layers: tuple[int, ...] = ()
     """Blocks whose output is steered; none means those at 0.3, 0.5 and 0.7 of the depth."""
-    strengths: tuple[float, ...] = (0.25, 0.5, 1.0)
+    strengths: tuple[float, ...] = (0.5, 1.0)
     """In units of the vector, tried at every layer."""
     positions: str = "prompt[-1]+response"
     """Tokens that are steered: by default all that follow the question."""

@@ -1,5 +1,6 @@
 """What all stages share: the run, the model, the pairs, and the ways of steering."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -85,21 +86,27 @@ class BehaviourContext:
     config: Config
     run: Run
     model: Model
-    behaviours: tuple[Behaviour, ...]
+    every: tuple[Behaviour, ...]
+    """All behaviours of the source."""
     ways: tuple[Way, ...]
     layers: tuple[int, ...]
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "BehaviourContext":
         """Load what the configuration names, the model last. Raises DataError for what is not there."""
-        every = chosen(behaviours_of(config.source), config.behaviours)
         limits = {"train": config.train, "validation": config.validation, "evaluation": config.test}
-        behaviours, ways = tuple(each.limited(**limits) for each in every), ways_of(config.methods)
+        every, ways = tuple(each.limited(**limits) for each in behaviours_of(config.source)), ways_of(config.methods)
+        chosen(every, config.behaviours)
         config.check_layers()
         model = config.load_model()
         note_model(run, model)
         depths = (Site.at_depth(depth, model.n_layers).layer for depth in DEPTHS)
-        return cls(config, run, model, behaviours, ways, tuple(dict.fromkeys(config.layers or depths)))
+        return cls(config, run, model, every, ways, tuple(dict.fromkeys(config.layers or depths)))
+
+    @cached_property
+    def behaviours(self) -> tuple[Behaviour, ...]:
+        """Those that are asked for."""
+        return chosen(self.every, self.config.behaviours)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,9 +118,11 @@ class BehaviourContext:
         """In which some way is fitted."""
         return tuple(dict.fromkeys(way.form for way in self.ways))
 
-    def dataset(self, form: Form) -> Dataset:
-        """Training and validation pairs: no fit sees others."""
-        fitted = [replace(each, pairs=each.part("train") + each.part("validation")) for each in self.behaviours]
+    def dataset(self, form: Form, behaviours: Sequence[Behaviour] = ()) -> Dataset:
+        """Training and validation pairs, by default of those that are asked for: no fit sees others."""
+        fitted = [
+            replace(each, pairs=each.part("train") + each.part("validation")) for each in behaviours or self.behaviours
+        ]
         return behaviour_dataset(fitted, form)
 
     def inputs(self, *settings: str) -> dict[str, JSON]:

@@ -1,4 +1,4 @@
-"""What every way does to the pairs that count: at its chosen strength, the reverse of it, and at equal side effect."""
+"""What every way does to the pairs that count: at its chosen strength, and at equal side effect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from experiments.behaviours.side_effects import Choices, SideEffects
 from workbench.data.behaviours import Behaviour
 from workbench.runs.progress import progress
 
-CHOSEN, REVERSED = "chosen", "reversed"
+CHOSEN = "chosen"
 REWORDED = 6
 """Pairs of each behaviour that are asked in other words, at most."""
 
@@ -23,7 +23,7 @@ class Evaluation:
     """Of one behaviour."""
 
     trials: tuple[tuple[str, str], ...]
-    """Way and setting: `chosen`, `reversed` or `kl` with its level; a level that no strength reaches is left out."""
+    """Way and setting: `chosen`, or `kl` with its level; a level that no strength reaches is left out."""
     unsteered: Mapping[str, Float[np.ndarray, " pair"]]
     """By measure."""
     steered: Mapping[str, Float[np.ndarray, "pair trial"]]
@@ -91,8 +91,7 @@ def _strengths(
 ) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], float] = {}
     for way in (way.name for way in context.ways):
-        chosen = choices[way, behaviour].strength
-        found |= {(way, CHOSEN): chosen, (way, REVERSED): -chosen}
+        found[way, CHOSEN] = choices[way, behaviour].strength
         for level in context.config.levels:
             strength = effects.matched[way][f"{level:g}"]
             if strength is not None:

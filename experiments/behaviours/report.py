@@ -5,12 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from experiments.behaviours.config import CONTROLS
-from experiments.behaviours.evaluation import CHOSEN, REVERSED, at_level
+from experiments.behaviours.evaluation import CHOSEN, at_level
+from experiments.behaviours.open_answers import RATINGS, TRUSTED, UNSTEERED
 from experiments.behaviours.preferences import MEASURES
 from experiments.behaviours.results import BehaviourResults
 from experiments.behaviours.sweep import CHOSEN_BY
 from workbench.evaluation.differences import Difference
-from workbench.report.blocks import Bullets, Column, HeatMap, Missing, Table, headings
+from workbench.report.blocks import Bullets, Card, Cards, Column, HeatMap, Missing, Table, headings
 from workbench.report.document import Block, Document, Section
 from workbench.report.estimate import Estimate
 
@@ -26,8 +27,8 @@ NOTES = (
     "The measure of letters shows the model both answers under (A) and (B) and compares the probabilities of the two "
     "letters; as often as not the matching answer stands under (A). A shift is the measure less that of the unsteered "
     "model on the same pair.",
-    "Vectors are fitted on training pairs; validation pairs give their unit and choose, for each way and behaviour, the layer "
-    "and strength of the largest mean shift of answers; the other pairs count. Topics are apart: none of the "
+    "Vectors are fitted on training pairs; validation pairs give their unit and choose, for each way and behaviour, the "
+    "layer and strength of the largest mean shift of answers; the other pairs count. Topics are apart: none of the "
     "packaged pairs' topics is in two of these. The controls choose their layer and strength in the same way.",
     "At equal side effect the strength at the chosen layer is the one at which the mean KL on neutral text, "
     "unsteered to steered, is the same for all ways; neutral texts are the packaged ones.",
@@ -60,6 +61,7 @@ def build_report(results: BehaviourResults) -> Document:
                 ("By behaviour", _by_behaviour(results)),
                 ("At which layer and strength", _maps(results)),
                 ("Beyond what they were made for", _transfer(results)),
+                ("Open answers", _open(results)),
             )
             if blocks
         ),
@@ -99,7 +101,6 @@ def _ways(results: BehaviourResults) -> list[Block]:
     for measure in MEASURES:
         columns += [
             Column(f"{SHORT[measure]}: shift", f"Steered less unsteered: {SAID[measure]}.", 3, better="higher"),
-            Column("reversed", "The shift at the negative of the strength.", 3, better="lower"),
             Column("moved the wrong way", "Share of pairs.", 2, span=(0.0, 1.0), chance=0.5, better="lower"),
             Column("reworded", "The shift where the questions are put in other words.", 3, better="higher"),
         ]
@@ -109,7 +110,6 @@ def _ways(results: BehaviourResults) -> list[Block]:
         for measure in MEASURES:
             cells += [
                 Estimate.of(results.shift(way.name, CHOSEN, measure)),
-                Estimate.of(results.shift(way.name, REVERSED, measure)),
                 Estimate.of(results.wrong_way(way.name, CHOSEN, measure)),
                 Estimate.of(results.reworded(way.name, measure)),
             ]
@@ -246,4 +246,56 @@ def _transfer(results: BehaviourResults) -> list[Block]:
             rows_label="Vector of",
             columns_label="Pairs of",
         )
+    ]
+
+
+def _open(results: BehaviourResults) -> list[Block]:
+    answers, titles = results.answers, {way.name: way.title for way in results.context.ways}
+    if answers is None:
+        return []
+    trusted = [name for name, share in answers.trust.items() if share >= TRUSTED]
+    labels = {UNSTEERED: "Unsteered model", **titles}
+    columns = (
+        Column("Behaviour", "How much of the behaviour the judge sees.", 2, (0.0, 2.0), better="higher"),
+        Column("Fluency", "", 2, (0.0, 2.0), better="higher"),
+        Column("Overall", "Harmonic mean of behaviour, relevance and fluency.", 2, (0.0, 2.0), better="higher"),
+    )
+    rows = tuple(
+        (label, tuple(Estimate.of(results.rated(way, part)) for part in RATINGS)) for way, label in labels.items()
+    )
+    cards = tuple(
+        Card(
+            method=labels[trial.method],
+            concept=trial.concept,
+            instruction=trial.instruction,
+            text=sample.text,
+            strength=trial.strength,
+            ratings=tuple((part, getattr(answers.ratings[trial], part)) for part in RATINGS),
+        )
+        for trial, sample in answers.samples.items()
+    )
+    shares = tuple((name, (share, "yes" if name in trusted else "no")) for name, share in answers.trust.items())
+    level = f"{results.context.config.levels[-1]:g}"
+    return [
+        Table(
+            name="open",
+            title="Open answers, rated from 0 to 2",
+            caption=f"Greedy answers at a side effect of {level} nats a token where it is reached. Means over the "
+            "behaviours that the judge is trusted with.",
+            corner="Way",
+            columns=columns,
+            rows=rows,
+            references=(labels[UNSTEERED], *_controls(results)),
+        ),
+        Table(
+            name="trust",
+            title="Which behaviours the judge is trusted with",
+            caption="The embedded judge learns behaviours from the training pairs. Of held-out pairs it must rate the "
+            f"matching answer higher in {TRUSTED:.0%}, equal ratings counted half, or the behaviour is not rated.",
+            corner="Behaviour",
+            columns=headings(("Pairs in the right order", "Trusted")),
+            rows=shares,
+            folded=True,
+        ),
+        Cards(name="answers", caption="Answers side by side.", cards=cards, judged=True),
     ]

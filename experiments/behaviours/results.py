@@ -8,12 +8,14 @@ from jaxtyping import Float
 
 from experiments.behaviours.config import CONTROLS, NAME
 from experiments.behaviours.context import BehaviourContext
-from experiments.behaviours.evaluation import CHOSEN, REVERSED, Evaluation, at_level
+from experiments.behaviours.evaluation import CHOSEN, Evaluation, at_level
+from experiments.behaviours.open_answers import RATINGS, UNSTEERED, OpenAnswers
 from experiments.behaviours.preferences import MEASURES
 from experiments.behaviours.side_effects import Choices, SideEffects
 from experiments.behaviours.sweep import CHOSEN_BY, Sweep
 from workbench.evaluation.differences import Difference, paired_difference
 from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.evaluation.judges.base import MAX_RATING
 from workbench.runs.rows import Row, spread
 
 
@@ -27,11 +29,12 @@ class BehaviourResults:
     effects: Mapping[str, SideEffects]
     evaluations: Mapping[str, Evaluation]
     transfer: Float[np.ndarray, "vector behaviour"]
+    answers: OpenAnswers | None
 
     @property
     def settings(self) -> tuple[str, ...]:
         """Of steering."""
-        return (CHOSEN, REVERSED, *map(at_level, self.context.config.levels))
+        return (CHOSEN, *map(at_level, self.context.config.levels))
 
     def unsteered(self, measure: str) -> Interval:
         """Over all pairs of all behaviours."""
@@ -49,10 +52,9 @@ class BehaviourResults:
         return bootstrap(*self.shifts(way, setting, measure))
 
     def wrong_way(self, way: str, setting: str, measure: str) -> Interval:
-        """The share of pairs that move away from the matching answer, or towards it where the strength is reversed."""
+        """The share of pairs that move away from the matching answer."""
         values, groups = self.shifts(way, setting, measure)
-        wrong = values > 0 if setting == REVERSED else values < 0
-        return bootstrap(wrong.astype(float), groups, bounds=(0.0, 1.0))
+        return bootstrap((values < 0).astype(float), groups, bounds=(0.0, 1.0))
 
     def reworded(self, way: str, measure: str) -> Interval:
         """The shift at the chosen strength where the question is put in other words."""
@@ -84,6 +86,11 @@ class BehaviourResults:
         """The mean shift of validation pairs, over behaviours."""
         return float(np.mean([each.at(way, layer, strength, measure).mean() for each in self.sweeps.values()]))
 
+    def rated(self, way: str, part: str) -> Interval:
+        """A rating of open answers, from 0 to 2, over behaviours that the judge is trusted with."""
+        assert self.answers is not None
+        return bootstrap(*self.answers.rated(way, part, self.context.names), bounds=(0.0, MAX_RATING))
+
     def rows(self) -> Iterator[Row]:
         """Tidy; in rows of one behaviour the layer is the chosen one, and so is the strength of `chosen`."""
         for measure in MEASURES:
@@ -101,6 +108,12 @@ class BehaviourResults:
         for way in (way.name for way in self.context.ways):
             yield Row(experiment=NAME, method=way, metric="side_effect", **spread(self.side_effect(way)))
         yield from self._transfer()
+        if self.answers is not None:
+            for name, share in self.answers.trust.items():
+                yield Row(experiment=NAME, method="judge", metric="open.trust", concept=name, value=share)
+            for way in (UNSTEERED, *(way.name for way in self.context.ways)):
+                for part in RATINGS:
+                    yield Row(experiment=NAME, method=way, metric=f"open.{part}", **spread(self.rated(way, part)))
 
     def _of_way(self, way: str, measure: str) -> Iterator[Row]:
         for setting in self.settings:
@@ -140,9 +153,8 @@ class BehaviourResults:
                 )
 
     def _strength(self, way: str, name: str, setting: str) -> float | None:
-        chosen = self.choices[way, name].strength
-        if setting in (CHOSEN, REVERSED):
-            return chosen if setting == CHOSEN else -chosen
+        if setting == CHOSEN:
+            return self.choices[way, name].strength
         return self.effects[name].matched[way][setting.removeprefix("kl")]
 
     def _transfer(self) -> Iterator[Row]:

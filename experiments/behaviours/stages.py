@@ -6,6 +6,7 @@ from experiments.behaviours.config import Config
 from experiments.behaviours.context import BehaviourContext
 from experiments.behaviours.evaluation import evaluate_behaviours
 from experiments.behaviours.fitting import fit_vectors
+from experiments.behaviours.open_answers import answer_questions
 from experiments.behaviours.report import build_report
 from experiments.behaviours.results import BehaviourResults
 from experiments.behaviours.side_effects import measure_side_effects
@@ -24,7 +25,8 @@ def stages(config: Config, run: Run) -> list[Path]:
     effects = measure_side_effects(context, vectors, choices)
     evaluations = evaluate_behaviours(context, vectors, choices, effects)
     transfer = measure_transfer(context, vectors, choices)
-    results = BehaviourResults(context, sweeps, choices, effects, evaluations, transfer)
+    answers = answer_questions(context, vectors, choices, effects)
+    results = BehaviourResults(context, sweeps, choices, effects, evaluations, transfer, answers)
     run.record(results.rows())
     run.settle()
     write_report(run.folder, build_report(results))

@@ -11,7 +11,7 @@ from experiments.behaviours.sweep import CHOSEN_BY
 from workbench.runs.files import digest
 from workbench.runs.progress import progress
 
-PAIRS = 6
+PAIRS = 4
 """Of each behaviour, at most."""
 
 
