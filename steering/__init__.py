@@ -5,39 +5,61 @@ from typing import TYPE_CHECKING
 from workbench.registry import Entry, lazy
 
 if TYPE_CHECKING:
+    from steering.methods.ablation import DirectionalAblation
+    from steering.methods.actadd import ActAdd
+    from steering.methods.caa import CAA
+    from steering.methods.capping import ActivationCapping
+    from steering.methods.conditional import Conditional
+    from steering.methods.control import ControlOperator
     from steering.methods.diffmean import DiffMean
+    from steering.methods.iti import ITI
     from steering.methods.lat import LAT
+    from steering.methods.layerwise import Layerwise
     from steering.methods.lora import LoRA, MapObjective
     from steering.methods.loreft import LoReFT
     from steering.methods.mapped import MappedDiffMean
+    from steering.methods.mean_centring import MeanCentring
+    from steering.methods.paired_pca import PairedPCA
     from steering.methods.pca import PCA
     from steering.methods.prompt import PromptSteering
     from steering.methods.random import RandomDirection
     from steering.methods.reft_r1 import ReFTr1
     from steering.methods.reps import RePS
+    from steering.methods.rotation import Rotation
     from steering.methods.sft import SFT
     from steering.methods.ssv import SupervisedVector
     from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
     from steering.training.trainer import train
 
 __all__ = [
+    "CAA",
+    "ITI",
     "LAT",
     "METHODS",
     "PCA",
     "SFT",
+    "ActAdd",
+    "ActivationCapping",
     "Batch",
+    "Conditional",
+    "ControlOperator",
     "DiffMean",
+    "DirectionalAblation",
     "Forward",
     "Group",
+    "Layerwise",
     "LoRA",
     "LoReFT",
     "MapObjective",
     "MappedDiffMean",
+    "MeanCentring",
     "Objective",
+    "PairedPCA",
     "PromptSteering",
     "RandomDirection",
     "ReFTr1",
     "RePS",
+    "Rotation",
     "SupervisedVector",
     "TrainingConfig",
     "train",
@@ -51,6 +73,25 @@ METHODS = {
     "pca_compat": Entry("steering.methods.pca:PCA", (("sign", "compat"),)),
     "lat": Entry("steering.methods.lat:LAT"),
     "lat_compat": Entry("steering.methods.lat:LAT", (("sign", "compat"),)),
+    "caa": Entry("steering.methods.caa:CAA"),
+    "caa_compat": Entry("steering.methods.caa:CAA", (("letters", "compat"),)),
+    "pca_pairwise": Entry("steering.methods.paired_pca:PairedPCA"),
+    "pca_diff": Entry("steering.methods.paired_pca:PairedPCA", (("form", "differences"),)),
+    "pca_global": Entry("steering.methods.paired_pca:PairedPCA", (("form", "global"),)),
+    "repe": Entry("steering.methods.paired_pca:PairedPCA", (("form", "reading"), ("sign", "vote"))),
+    "control_piecewise": Entry("steering.methods.control:ControlOperator"),
+    "control_projection": Entry("steering.methods.control:ControlOperator", (("operator", "projection"),)),
+    "capping": Entry("steering.methods.capping:ActivationCapping"),
+    "capping_ceiling": Entry("steering.methods.capping:ActivationCapping", (("bound", "at_most"), ("of", "negative"))),
+    "rotation": Entry("steering.methods.rotation:Rotation"),
+    "rotation_rescaled": Entry("steering.methods.rotation:Rotation", (("form", "rescaled"),)),
+    "actadd": Entry("steering.methods.actadd:ActAdd"),
+    "mean_centring": Entry("steering.methods.mean_centring:MeanCentring"),
+    "layerwise": Entry("steering.methods.layerwise:Layerwise"),
+    "ablation": Entry("steering.methods.ablation:DirectionalAblation"),
+    "iti": Entry("steering.methods.iti:ITI"),
+    "iti_probe": Entry("steering.methods.iti:ITI", (("direction", "probe"),)),
+    "cast": Entry("steering.methods.conditional:Conditional"),
     "ssv": Entry("steering.methods.ssv:SupervisedVector"),
     "ssv_compat": Entry("steering.methods.ssv:SupervisedVector", (("form", "compat"),)),
     "reps": Entry("steering.methods.reps:RePS"),

@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tests.tiny import tiny_model
+from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.data.dataset import Dataset
-from workbench.data.items import Item, Target
+from workbench.data.items import Item, Relation, Target
 from workbench.data.labelled import Labelled, ModelAccess
 from workbench.data.states import States
 from workbench.models.activations import Activations
+from workbench.models.model import wrap
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 
@@ -23,8 +24,10 @@ CONCEPT = Target(name="planted", description="a planted concept", genre="text")
 
 @cache
 def through() -> ModelAccess:
-    """A tiny model as wide as the planted states, for methods that are trained through one."""
-    return ModelAccess(tiny_model())
+    """A tiny model as wide as the planted states, for methods that are trained through one or read texts with it."""
+    module = tiny_module("llama")
+    module.config.max_position_embeddings = 1024  # room for the packaged neutral texts, a token a byte
+    return ModelAccess(wrap(module, tiny_tokenizer(), "tiny-llama"))
 
 
 def truth(seed: int = 0) -> Float[Tensor, "d"]:
@@ -36,7 +39,7 @@ def truth(seed: int = 0) -> Float[Tensor, "d"]:
 def planted(seed: int = 0, n_rows: int = 60, shift: float = 3.0, *, held_out: bool = True) -> Labelled:
     """Texts of six tokens of unit noise; the tokens of every second text are shifted along `truth(seed)`.
 
-    Their words tell them apart too, for methods that read words.
+    Their words tell them apart too, for methods that read words. Each shifted text and the one behind it are a pair.
     """
     generator = torch.Generator().manual_seed(seed)
     row = torch.arange(n_rows).repeat_interleave(TOKENS)
@@ -58,6 +61,7 @@ def planted(seed: int = 0, n_rows: int = 60, shift: float = 3.0, *, held_out: bo
         items=items,
         held_out=rest,
         through=through(),
+        relations=(Relation("pair", ("positive", "negative"), np.arange(n_rows).reshape(-1, 2)),),
     )
 
 
@@ -75,6 +79,7 @@ def swapped(data: Labelled) -> Labelled:
         items=data.items,
         held_out=held,
         through=data.through,
+        relations=tuple(Relation(one.name, one.roles[::-1], one.members) for one in data.relations),
     )
 
 
@@ -92,7 +97,12 @@ def concept_set() -> States:
                 splits.append(split)
                 shift = 0 if kind < 0 else 3 * truth(kind)
                 states.append(torch.randn(TOKENS, D, generator=generator) + shift)
-    table = Dataset.of_labels("planted set", items, concepts, np.array(labels, dtype=np.int8), splits)
+    place = np.arange(len(items)).reshape(3, 4, 12)  # split, kind and number of each item; kind 0 has no concept
+    pairs = np.stack([place[:, 1:], np.broadcast_to(place[:, :1], (3, 3, 12))], -1).reshape(-1, 2)
+    relations = (Relation("pair", ("positive", "negative"), pairs),)
+    table = Dataset.of_labels(
+        "planted set", items, concepts, np.array(labels, dtype=np.int8), splits, relations=relations
+    )
     row = torch.arange(len(items)).repeat_interleave(TOKENS)
     read = Activations({Site(1): torch.cat(states)}, row, len(items))
     return States(table, read, ReadSpec((Site(1),)), "tiny", "0", through())

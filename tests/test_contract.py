@@ -31,6 +31,7 @@ from workbench.methods.capabilities import (
     steers,
 )
 from workbench.methods.method import Method
+from workbench.models.edits import Edit
 from workbench.models.positions import Layout
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
@@ -43,7 +44,19 @@ def make(name: str) -> Any:
     return ENTRIES[name].make()
 
 
-FINDERS = ("diffmean", "diffmean_text", "probe", "ridge", "mass_mean", "mass_mean_whitened", "lda", "ccs", "attention")
+PAIRED = ("caa", "caa_compat", "pca_pairwise", "pca_global", "repe")
+FINDERS = (
+    "diffmean",
+    "diffmean_text",
+    *PAIRED,
+    "probe",
+    "ridge",
+    "mass_mean",
+    "mass_mean_whitened",
+    "lda",
+    "ccs",
+    "attention",
+)
 """Those that claim to find a planted mean difference (cosine above 0.9), and its negative from swapped labels."""
 STATES = [name for name in NAMES if isinstance(make(name), ScoresStates)]
 STEERED = [name for name in NAMES if has_strength(make(name))]
@@ -56,6 +69,11 @@ def noise(*shape: int) -> torch.Tensor:
 def layout(batch: int, pos: int) -> Layout:
     tokens = Tokens(tuple(Row(tuple(range(1, pos + 1)), 1, 2) for _ in range(batch)))
     return Layout.of(tokens, list(range(batch)))
+
+
+def edited(edit: Edit, h: torch.Tensor) -> torch.Tensor:
+    """A state under an edit where its gate is open, in a model with four heads."""
+    return replace(edit.with_heads(4), gate=None).apply(h, layout(*h.shape[:2]))
 
 
 def scores(method: Method, artifact: Artifact, data: Labelled) -> np.ndarray:
@@ -136,7 +154,7 @@ def test_strength_zero_is_the_identity(name):
     h = noise(2, 5, D)
     h[0, 0, 0] = -0.0
     for edit in method.edit(artifact, 0.0):
-        after = edit.apply(h, layout(2, 5))
+        after = edited(edit, h)
         assert after.numpy().tobytes() == h.numpy().tobytes()
 
 
@@ -147,12 +165,12 @@ def test_edit_keeps_dtype_and_shape_and_leaves_its_input(name, dtype):
     artifact = method.fit(planted())
     h = noise(2, 5, D).to(dtype)
     before = h.clone()
-    for edit in method.edit(artifact, 1.5):
-        after = edit.apply(h, layout(2, 5))
+    found = [edited(edit, h) for edit in method.edit(artifact, 1.5)]
+    for after in found:
         assert after.dtype == dtype
         assert after.shape == h.shape
         assert after.device == h.device
-        assert not torch.equal(after, h)
+    assert not all(torch.equal(after, h) for after in found)
     assert torch.equal(h, before)
 
 
@@ -185,7 +203,7 @@ def test_saved_and_loaded_is_the_same(name, tmp_path):
     if isinstance(method, Steers):
         for old, new in zip(method.edit(artifact, 0.5), method.edit(loaded, 0.5), strict=True):
             h = noise(1, 3, D)
-            assert torch.equal(old.apply(h, layout(1, 3)), new.apply(h, layout(1, 3)))
+            assert torch.equal(edited(old, h), edited(new, h))
     if isinstance(method, Prompts):
         assert method.instruct(loaded, "Why?") == method.instruct(artifact, "Why?")
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from steering.fit import fit, fit_all
     from workbench.artifacts.artifact import Artifact
     from workbench.artifacts.dictionary import Dictionary
+    from workbench.artifacts.layer_vectors import LayerVectors
     from workbench.artifacts.linear_readout import LinearReadout
     from workbench.artifacts.vector import Vector
     from workbench.data.dataset import Dataset
@@ -61,6 +62,7 @@ NAMES = {
     "Label": "workbench.data.items",
     "Labelled": "workbench.data.labelled",
     "Latents": "workbench.models.parts",
+    "LayerVectors": "workbench.artifacts.layer_vectors",
     "Line": "workbench.report.charts",
     "LineChart": "workbench.report.charts",
     "LinearReadout": "workbench.artifacts.linear_readout",

@@ -7,10 +7,13 @@ from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.attention import AttentionReadout
 from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.artifacts.classifier_head import ClassifierHead
+from workbench.artifacts.conditional import ConditionalVector
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.artifacts.function_vector import FunctionVector
+from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.linear_readout import LinearReadout
+from workbench.artifacts.position_vectors import PositionVectors
 from workbench.artifacts.prompt import Prompt
 from workbench.artifacts.vector import Vector
 from workbench.models.positions import Positions
@@ -46,5 +49,8 @@ def examples() -> dict[str, Artifact]:
         BagOfWordsWeights(ORIGIN, ("sea", "land"), double(2), 0.5),
         Prompt(ORIGIN, "Write about the sea."),
         FunctionVector(ORIGIN, SITE, normal(4), normal(2), (Site(1, "z").head(2), Site(0, "z").head(3))),
+        LayerVectors(ORIGIN, (Vector(ORIGIN, SITE, normal(4), 0.5, 2.0), Vector(ORIGIN, Site(0), normal(3)))),
+        PositionVectors(ORIGIN, SITE, normal(3, 4), 5.0),
+        ConditionalVector(ORIGIN, Vector(ORIGIN, SITE, normal(4), 0.5, 2.0), Site(0), normal(3), 0.25),
     )
     return {artifact.kind: artifact for artifact in made}

@@ -13,5 +13,8 @@ ARTIFACTS = {
     "lexicon": Entry("workbench.artifacts.bag_of_words:BagOfWordsWeights"),
     "prompt": Entry("workbench.artifacts.prompt:Prompt"),
     "function_vector": Entry("workbench.artifacts.function_vector:FunctionVector"),
+    "layer_vectors": Entry("workbench.artifacts.layer_vectors:LayerVectors"),
+    "position_vectors": Entry("workbench.artifacts.position_vectors:PositionVectors"),
+    "conditional": Entry("workbench.artifacts.conditional:ConditionalVector"),
 }
 """The `kind` in a file's header to the class. A new class of artifacts adds its line here."""

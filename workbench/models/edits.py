@@ -199,7 +199,7 @@ class Add(Edit):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Along(Edit):
+class Along(Edit):
     """An edit that uses only the line of its direction, not its length. Raises ValueError for a zero direction."""
 
     direction: Float[Tensor, "*_row d"] = field(metadata={"ndim": 1})
@@ -216,7 +216,7 @@ class _Along(Edit):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ProjectOut(_Along):
+class ProjectOut(Along):
     """h - strength * (h . w) w for the unit vector w along `direction`: strength 1 removes it (arXiv:2406.11717)."""
 
     def delta(self, h: Tensor, layout: Layout) -> Tensor:
@@ -226,7 +226,7 @@ class ProjectOut(_Along):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Clamp(_Along):
+class Clamp(Along):
     """Set the component along the unit vector of `direction` to `target` (one number or [row], activation units).
 
     A floor ("at_least") leaves components that are larger already, a cap ("at_most") those that are smaller. Strength

@@ -1,0 +1,92 @@
+"""CAST: the condition's layer, threshold and side on planted scores; rows of one batch that differ; the cache."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import workbench as wb
+from steering.methods.conditional import Conditional, best_condition
+from tests.planted import through
+from workbench.artifacts.conditional import ConditionalVector
+from workbench.artifacts.file import ArtifactError
+from workbench.data.items import DataError
+from workbench.data.labelled import Labelled
+from workbench.models.tokens import Tokens
+
+SITE = wb.Site(2)
+SEA = [f"Tell me of the sea, the sea and its wave {k}" for k in range(24)]
+SUMS = [f"11 + 22 + {k} + 33 = ?" for k in range(24)]
+
+
+def asked(positive: list[str], negative: list[str]) -> Labelled:
+    """Prompts with equal answers: what tells the sides apart is what was asked."""
+    texts = [(text, label) for label, side in ((1, positive), (0, negative)) for text in side]
+    items = tuple(wb.Item.exchange(text, f"answer {k % 24}") for k, (text, _) in enumerate(texts))
+    labels, split = np.array([label for _, label in texts], dtype=np.int8), (["train"] * 16 + ["validation"] * 8) * 2
+    data = wb.Dataset("asked", items, (wb.Target("sea", "asks for the sea"),), (labels,), np.array(split))
+    return wb.States.read(data, through().model, SITE)["sea"]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> ConditionalVector:
+    return Conditional().fit(asked(SEA, SUMS))
+
+
+def test_the_best_threshold_lies_in_the_widest_gap_on_either_side() -> None:
+    scores, met = torch.tensor([0.0, 1.0, 5.0, 6.0], dtype=torch.float64), torch.tensor([False, False, True, True])
+    best = best_condition(scores, met)
+    assert best is not None
+    assert (best.f1, best.threshold, best.comparator) == (1.0, 3.0, "above")
+    other = best_condition(scores, ~met)
+    assert other is not None
+    assert (other.f1, other.threshold, other.comparator) == (1.0, 3.0, "below")
+    mixed = best_condition(scores, torch.tensor([True, False, True, True]))
+    assert mixed is not None
+    assert mixed.f1 == pytest.approx(6 / 7)  # all but one, or all but the lowest negative
+    assert best_condition(torch.ones(4, dtype=torch.float64), met) is None
+
+
+def test_rows_of_one_batch_differ_and_the_cache_changes_nothing(fitted: ConditionalVector) -> None:
+    model = through().model
+    assert fitted.f1 == 1.0
+    edit = fitted.adopt(model.name, model.digest).edit(3.0)
+    prompts = ["Tell me of the sea and its waves", "44 + 55 = ?", "Tell me of the sea", "66 + 77 + 8 = ?"]
+    sampling = wb.Sampling(max_new_tokens=8)
+    plain, always = (model.generate(prompts, edits=one, sampling=sampling) for one in ((), replace(edit, gate=None)))
+    found = model.generate(prompts, edits=edit, sampling=sampling)
+    assert all(one != other for one, other in zip(plain, always, strict=True))
+    assert found == [always[0], plain[1], always[2], plain[3]]
+    for prompt, text in zip(prompts, found, strict=True):  # each alone, and without a cache
+        assert model.generate([prompt], edits=edit, sampling=sampling) == [text]
+        row = model.tokenize([prompt], chat=True).rows[0]
+        whole = replace(row, ids=(*row.ids, *text.ids))
+        with model.edited(edit):
+            logits = model.logits(Tokens((whole,)))[0][len(row.ids) - 1 : -1]
+        assert logits.argmax(1).tolist()[: len(text.ids)] == list(text.ids)
+
+
+def test_the_comparator_may_be_below(fitted: ConditionalVector) -> None:
+    model = through().model
+    turned = replace(fitted, condition=-fitted.condition, threshold=-fitted.threshold, comparator="below")
+    prompts, sampling = ["Tell me of the sea", "44 + 55 = ?"], wb.Sampling(max_new_tokens=6)
+    found = model.generate(prompts, edits=turned.edit(3.0), sampling=sampling)
+    assert found == model.generate(prompts, edits=fitted.edit(3.0), sampling=sampling)
+
+
+def test_a_vector_from_elsewhere_keeps_its_direction(fitted: ConditionalVector) -> None:
+    other = replace(fitted.vector, direction=torch.eye(32)[3])
+    both = Conditional().conditioned(other, asked(SEA, SUMS))
+    assert torch.equal(both.vector.direction, other.direction)
+    assert torch.equal(both.condition, fitted.condition)
+    assert both.threshold == fitted.threshold
+
+
+def test_what_has_no_condition_is_refused(fitted: ConditionalVector) -> None:
+    with pytest.raises(DataError, match="CAST of 'sea' chooses its threshold on held-out prompts, and there are none"):
+        Conditional().fit(replace(asked(SEA, SUMS), held_out=None))
+    with pytest.raises(ArtifactError, match=r"is read at blocks\.9\.hook_resid_post, above the vector at blocks\.2"):
+        replace(fitted, site=wb.Site(9))
+    with pytest.raises(ArtifactError, match="there is no comparator 'over'; the comparators are above, below"):
+        replace(fitted, comparator="over")
