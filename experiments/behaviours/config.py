@@ -18,7 +18,7 @@ class Config(ModelOptions):
     """`packaged`, or a published file of questions with two answers: see workbench.data.behaviour_files."""
     behaviours: tuple[str, ...] = ()
     """Which of its behaviours; none means all."""
-    methods: tuple[str, ...] = ("diffmean", "diffmean/letters", "pca")
+    methods: tuple[str, ...] = ("diffmean", "caa/letters", "repe")
     """Registered names. A method is fitted on answers in full, or, with `/letters` behind its name, on letters."""
     layers: tuple[int, ...] = ()
     """Blocks whose output is steered; none means those at 0.3, 0.5 and 0.7 of the depth."""
@@ -84,6 +84,10 @@ PRESETS = {
         questions=0,
     ),
     "paper": Config(
+        methods=(
+            *("diffmean", "diffmean/letters", "caa/letters", "mean_centring", "pca", "pca_pairwise", "repe", "actadd"),
+            *("control_piecewise", "capping", "rotation", "layerwise", "ablation", "iti", "cast"),
+        ),
         train=30,
         layers=tuple(range(3, 28, 2)),
         strengths=(0.125, 0.25, 0.5, 1.0, 2.0),

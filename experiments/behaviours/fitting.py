@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from experiments.behaviours.context import BehaviourContext, Way
 from workbench.artifacts.artifact import Artifact
 from workbench.data.behaviours import Form, shuffled
 from workbench.data.dataset import Dataset
-from workbench.data.labelled import Labelled
 from workbench.data.states import States
 from workbench.models.edits import Edit
 from workbench.models.readspec import union
@@ -40,11 +40,9 @@ class Vectors:
 def fit_vectors(context: BehaviourContext) -> Vectors:
     """Stage: every vector, kept in the run and found again; the pairs are read once, if any vector is missing."""
     reading = PairStates(context)
-    keys = [(way, name, layer) for way in context.ways for layer in context.layers for name in context.names]
-    fitted = {
-        (way.name, name, layer): _fit(reading, way, name, layer)
-        for way, name, layer in progress("fit", keys, unit="vector")
-    }
+    fitted: dict[VectorKey, Artifact] = {}
+    for way, layer in progress("fit", [(way, layer) for way in context.ways for layer in context.layers], unit="fit"):
+        fitted |= {(way.name, name, layer): one for name, one in _fit(reading, way, layer).items()}
     return Vectors(context, fitted)
 
 
@@ -71,24 +69,23 @@ class PairStates:
         specs = [way.reads(layer) for way in self.context.ways if way.form == form for layer in self.context.layers]
         return States.read(self.datasets[form, False], self.context.model, union(specs))
 
-    def labelled(self, way: Way, behaviour: str, layer: int) -> Labelled:
-        """What one fit sees."""
-        states = replace(self._read[way.form], dataset=self.datasets[way.form, way.shuffled])
-        return states.at(way.reads(layer))[behaviour]
+    def states(self, way: Way, layer: int) -> States:
+        """What a fit sees."""
+        return replace(self._read[way.form], dataset=self.datasets[way.form, way.shuffled]).at(way.reads(layer))
 
 
-def _fit(reading: PairStates, way: Way, behaviour: str, layer: int) -> Artifact:
-    context = reading.context
-    inputs: dict[str, JSON] = {
-        **context.model.identity,
-        "way": way.identity,
-        "items": reading.datasets[way.form, way.shuffled].digest_of(behaviour),
-        "reads": str(way.reads(layer)),
-    }
-    path = context.run.unit_file(
-        f"fit/{way.name}/{behaviour}/{layer}",
-        inputs,
-        lambda path: way.method.fit(reading.labelled(way, behaviour, layer)).save(path),
-        ".safetensors",
-    )
-    return Artifact.load(path)
+def _fit(reading: PairStates, way: Way, layer: int) -> dict[str, Artifact]:
+    """By behaviour; each a unit, and those that are missing are fitted together."""
+    context, data = reading.context, reading.datasets[way.form, way.shuffled]
+    about: dict[str, JSON] = {**context.model.identity, "way": way.identity, "reads": str(way.reads(layer))}
+    units = {f"fit/{way.name}/{layer}/{name}": name for name in context.names}
+
+    def write(paths: Mapping[str, Path]) -> dict[str, JSON]:
+        chosen = reading.states(way, layer).select([units[unit] for unit in paths])
+        for artifact, path in zip(way.method.fit_all(chosen), paths.values(), strict=True):
+            artifact.save(path)
+        return dict.fromkeys(paths)
+
+    inputs = {unit: about | {"items": data.digest_of(name)} for unit, name in units.items()}
+    files = context.run.units.files(inputs, write, ".safetensors")
+    return {units[unit]: Artifact.load(stored.path) for unit, stored in files.items()}

@@ -27,7 +27,7 @@ NOTES = (
     "The measure of letters shows the model both answers under (A) and (B) and compares the probabilities of the two "
     "letters; as often as not the matching answer stands under (A). A shift is the measure less that of the unsteered "
     "model on the same pair.",
-    "Vectors are fitted on training pairs; validation pairs give their unit and choose, for each way and behaviour, the "
+    "Vectors are fitted on training pairs; validation pairs give units and choose, for each way and behaviour, the "
     "layer and strength of the largest mean shift of answers; the other pairs count. Topics are apart: none of the "
     "packaged pairs' topics is in two of these. The controls choose their layer and strength in the same way.",
     "At equal side effect the strength at the chosen layer is the one at which the mean KL on neutral text, "

@@ -171,10 +171,9 @@ def shuffled(dataset: Dataset, seed: int) -> Dataset:
     Items stay where they are, and so do their states; labels and roles change. Which half, `seed` draws.
     """
     labels, members = dataset.labels.copy(), dataset.relation(PAIR).members.copy()
-    rng = np.random.default_rng(seed)
-    for target in range(len(dataset.targets)):
+    for target, about in enumerate(dataset.targets):
         mine = np.flatnonzero(labels[members[:, 0], target] != Label.ABSENT)
-        for number in rng.permutation(mine)[: len(mine) // 2]:
+        for number in np.random.default_rng([seed, *about.name.encode()]).permutation(mine)[: len(mine) // 2]:
             pair = members[number]
             labels[pair, target] = labels[pair[::-1], target]
             members[number] = pair[::-1]
