@@ -11,10 +11,10 @@ from workbench.data.behaviours import (
     BehaviourPair,
     Letter,
     packaged_behaviours,
-    pairs_of_lines,
+    pair_of,
     split_by_group,
 )
-from workbench.data.cells import filled, read_text
+from workbench.data.cells import filled, json_lines, optional, read_text
 from workbench.data.items import DataError, slug, text_key
 
 _CHOICES = re.compile(r"(?s)(.+?)\s*\n(?:[^\n]*choices:\s*\n)?\(A\)(.+?)\n\s*\(B\)(.+)", re.IGNORECASE)
@@ -25,6 +25,8 @@ _Cells = Mapping[str, Any]
 
 def behaviours_of(source: str) -> tuple[Behaviour, ...]:
     """`packaged`, or a file: .jsonl as the packaged ones are written, or .json as published.
+
+    In a .jsonl file a line may name its `behaviour`, a slug; without it, that is the name of the file.
 
     Published are lists of objects with `question`, `answer_matching_behavior` and `answer_not_matching_behavior` (the
     answers' letters; arXiv:2312.06681), or `correct` and `incorrect` in their place; with `question`, `decline_answer`
@@ -41,11 +43,19 @@ def behaviours_of(source: str) -> tuple[Behaviour, ...]:
         raise DataError(f"{source!r} is neither `packaged` nor a .json or .jsonl file with questions and two answers")
     name, text = slug(path.stem), read_text(path)
     if path.suffix == ".jsonl":
-        return (Behaviour(name, name.replace("-", " "), tuple(pairs_of_lines(text, str(path)))),)
+        return _written_here(text, name, str(path))
     entries = json_list(text, str(path))
     made = [_pair(cells, number, f"{path}, entry {number + 1}") for number, cells in enumerate(entries)]
     different = {(text_key(pair.question), text_key(pair.matching), text_key(pair.other)): pair for pair in made}
     return (Behaviour(name, name.replace("-", " "), split_by_group([*different.values()])),)
+
+
+def _written_here(text: str, name: str, source: str) -> tuple[Behaviour, ...]:
+    found: dict[str, list[BehaviourPair]] = {}
+    for number, cells in json_lines(text, source):
+        where = f"{source}, line {number}"
+        found.setdefault(optional(cells, "behaviour", where) or name, []).append(pair_of(cells, where))
+    return tuple(Behaviour(each, each.replace("-", " "), tuple(pairs)) for each, pairs in found.items())
 
 
 def json_list(text: str, source: str) -> list[_Cells]:
@@ -83,6 +93,7 @@ def _lettered(cells: _Cells, columns: Sequence[str], number: int, where: str) ->
 
 def _written(cells: _Cells, columns: Sequence[str], number: int, where: str) -> BehaviourPair:
     question, matching, other = (filled(cells, column, where).strip() for column in columns)
+    question = question.removeprefix("Human:").removesuffix("AI:").strip()
     letter: Letter = "A" if number % 2 == 0 else "B"
     return BehaviourPair(question, matching, other, letter, text_key(question))
 

@@ -6,7 +6,7 @@ A set comes with the package; `workbench.data.behaviour_files` reads published o
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Literal, get_args
@@ -116,29 +116,23 @@ def packaged_behaviours() -> tuple[Behaviour, ...]:
     """
     folder = files("workbench.data").joinpath("texts", "behaviours")
     about: list[dict[str, Any]] = json.loads(folder.joinpath("behaviours.json").read_text("utf-8"))
-    return tuple(
-        Behaviour(
-            each["name"],
-            each["description"],
-            tuple(pairs_of_lines(folder.joinpath(f"{each['name']}.jsonl").read_text("utf-8"), each["name"])),
-            tuple(each["open"]),
-        )
-        for each in about
-    )
+    found = []
+    for each in about:
+        lines = json_lines(folder.joinpath(f"{each['name']}.jsonl").read_text("utf-8"), each["name"])
+        pairs = tuple(pair_of(cells, f"{each['name']}.jsonl, line {number}") for number, cells in lines)
+        found.append(Behaviour(each["name"], each["description"], pairs, tuple(each["open"])))
+    return tuple(found)
 
 
-def pairs_of_lines(text: str, source: str) -> Iterator[BehaviourPair]:
-    """From JSON lines with topic, question, matching, other, letter and, where there is one, reworded.
+def pair_of(cells: Mapping[str, Any], where: str) -> BehaviourPair:
+    """From topic, question, matching, other, letter and, where there is one, reworded.
 
-    Raises DataError, naming the line, for one that lacks something.
+    Raises DataError, naming where it stands, for what lacks something.
     """
-    for number, cells in json_lines(text, source):
-        where = f"{source}, line {number}"
-        topic = choice(cells, "topic", tuple(TOPICS), where)
-        question, matching, other = (filled(cells, column, where) for column in ("question", "matching", "other"))
-        letter = choice(cells, "letter", LETTERS, where)
-        reworded = optional(cells, "reworded", where)
-        yield BehaviourPair(question, matching, other, letter, topic, TOPICS[topic], reworded)
+    topic = choice(cells, "topic", tuple(TOPICS), where)
+    question, matching, other = (filled(cells, column, where) for column in ("question", "matching", "other"))
+    letter, reworded = choice(cells, "letter", LETTERS, where), optional(cells, "reworded", where)
+    return BehaviourPair(question, matching, other, letter, topic, TOPICS[topic], reworded)
 
 
 def behaviour_dataset(behaviours: Sequence[Behaviour], form: Form, name: str = "behaviours") -> Dataset:
