@@ -14,7 +14,7 @@ from workbench.data.items import DataError
 from workbench.methods.capabilities import Steers, has_strength
 from workbench.methods.method import Method
 from workbench.models.model import Model
-from workbench.models.positions import CONTENT
+from workbench.models.positions import CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.files import JSON, digest, plain
@@ -23,7 +23,7 @@ from workbench.text import no_such
 
 DEPTHS = (0.3, 0.5, 0.7)
 """Of the layers that are tried where none are named."""
-READ = "response"
+READ = Positions("response")
 """What methods read that have no tokens of their own: all of the answer."""
 
 

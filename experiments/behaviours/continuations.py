@@ -45,15 +45,15 @@ class Continuations:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: Model, tokens: Tokens, trials: Sequence[Trial]) -> "Continuations":
-        """Ready for these trials. Wanted are the tokens that predict a response, and the last one of a row without.
+    def of(cls, model: Model, tokens: Tokens, trials: Sequence[Trial], last: bool = False) -> "Continuations":
+        """Ready for these trials. Wanted are the tokens that predict the response, or the `last` one of each row.
 
         Raises ValueError where edits are in force, which would be forgotten.
         """
         if model.edits:
             raise ValueError("continuations start from the unedited model; leave `edited` first")
         whole = Layout.of(tokens, [*range(len(tokens))])
-        wanted = _wanted(whole)
+        wanted = _wanted(whole, last)
         first = min(
             int(wanted.any(0).int().argmax()), first_edited([edit for trial in trials for edit in trial], whole)
         )
@@ -101,11 +101,9 @@ class Continuations:
         return logits.float().unflatten(0, (len(trials), -1))
 
 
-def _wanted(layout: Layout) -> Bool[Tensor, "row pos"]:
-    """The token in front of each of the response, or the last one of a row without a response."""
+def _wanted(layout: Layout, last: bool) -> Bool[Tensor, "row pos"]:
+    """The last token of each row, or the token in front of each of its response."""
+    if last:
+        return layout.index == layout.index.amax(1, keepdim=True)
     label = labels(layout)
-    before = torch.zeros_like(label)
-    before[:, :-1] = label[:, 1:]
-    last = layout.index == layout.index.amax(1, keepdim=True)
-    assert layout.length is not None
-    return torch.where(layout.response == layout.length, last, before)
+    return torch.cat([label[:, 1:], torch.zeros_like(label[:, :1])], 1)

@@ -14,7 +14,7 @@ from workbench.data.behaviours import Behaviour
 from workbench.runs.progress import progress
 
 CHOSEN = "chosen"
-REWORDED = 6
+REWORDED = 4
 """Pairs of each behaviour that are asked in other words, at most."""
 
 

@@ -35,7 +35,7 @@ def letter_probabilities(model: Model, trials: Sequence[Trial], sides: Tokens) -
     def probability(logits: Float[Tensor, "trial 1 vocab"]) -> Float[Tensor, "trial"]:
         return (logits[:, 0, first] - logits[:, 0, second]).double().sigmoid()
 
-    return Continuations.of(model, asked, trials).measured(trials, probability)
+    return Continuations.of(model, asked, trials, last=True).measured(trials, probability)
 
 
 def answer_margins(model: Model, trials: Sequence[Trial], sides: Tokens) -> Float[np.ndarray, " trial"]:

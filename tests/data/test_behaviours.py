@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from workbench.data.behaviours import (
+    LETTERS,
     PAIR,
     ROLES,
     TOPICS,
@@ -19,7 +20,7 @@ from workbench.data.behaviours import (
     shuffled,
     split_by_group,
 )
-from workbench.data.items import SPLITS, DataError, Label, text_key
+from workbench.data.items import SPLITS, DataError, Label, Split, text_key
 from workbench.data.labelled import Labelled
 from workbench.models.sites import Site
 
@@ -29,7 +30,7 @@ each_behaviour = pytest.mark.parametrize("behaviour", PACKAGED, ids=lambda each:
 
 def pairs(n: int, group: str = "") -> tuple[BehaviourPair, ...]:
     return tuple(
-        BehaviourPair(f"question {k}?", f"yes {k}", f"no {k}", "AB"[k % 2], group or f"g{k // 2}", SPLITS[k % 3])
+        BehaviourPair(f"question {k}?", f"yes {k}", f"no {k}", LETTERS[k % 2], group or f"g{k // 2}", SPLITS[k % 3])
         for k in range(n)
     )
 
@@ -111,7 +112,8 @@ def test_a_dataset_holds_the_pairs_as_a_relation(form) -> None:
 
 def test_a_limit_takes_topics_and_letters_in_turn() -> None:
     for behaviour in PACKAGED:
-        for split, limit in (("train", 10), ("validation", 4), ("evaluation", 6)):
+        limits: dict[Split, int] = {"train": 10, "validation": 4, "evaluation": 6}
+        for split, limit in limits.items():
             some = behaviour.part(split, limit)
             assert len({(pair.group, pair.letter) for pair in some}) == len(some) == limit
             assert [pair for pair in behaviour.pairs if pair in some] == [*some]
