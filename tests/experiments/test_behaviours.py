@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,16 +19,18 @@ from experiments.behaviours.preferences import answer_margins, letter_probabilit
 from experiments.behaviours.results import BehaviourResults
 from experiments.behaviours.side_effects import NeutralTexts, measure_side_effects
 from experiments.behaviours.sweep import Choice, Sweep, sweep_behaviours
-from tests.tiny import FAMILIES, Family, tiny_model, tiny_module, tiny_tokenizer
+from tests.tiny import FAMILIES, Family, tiny_folder, tiny_model, tiny_module, tiny_tokenizer
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
-from workbench.data.behaviours import TOPICS, BehaviourPair
+from workbench.data.behaviours import TOPICS, BehaviourPair, packaged_behaviours
 from workbench.data.items import DataError
+from workbench.evaluation.judges.base import JudgedText, Rating
 from workbench.models.edits import Add, Edit
 from workbench.models.gates import Gate
 from workbench.models.model import Model
 from workbench.models.positions import Positions
 from workbench.models.sites import Site
+from workbench.report.blocks import Cards
 from workbench.report.document import Document
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
@@ -327,3 +329,32 @@ def test_what_is_not_there_is_refused_before_the_model_is_loaded(
     monkeypatch.setattr(Config, "load_model", lambda _: pytest.fail("loaded"))
     with pytest.raises(ValueError, match=message):
         EXPERIMENT.run(replace(config, **changed), tmp_path)
+
+
+class KnowsAnswers:
+    """Sees hedging in the packaged matching answers only: a random model writes nothing a real judge could learn."""
+
+    name = "knows"
+    identity: ClassVar[dict[str, str]] = {"judge": "knows"}
+    matching: ClassVar[set[str]] = {
+        pair.matching for each in packaged_behaviours() if each.name == "hedging" for pair in each.pairs
+    }
+
+    def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
+        return [Rating(2.0 if item.text in self.matching else 0.5, 1.0, 1.0) for item in items]
+
+
+def test_open_answers_are_rated_where_the_judge_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.behaviours.open_answers.choose_judge", lambda *_: KnowsAnswers())
+    small = replace(PRESETS["smoke"], model=str(tiny_folder(tmp_path)), layers=(1,), strengths=(0.5,), train=4, test=2)
+    folder = run(replace(small, questions=1, tokens=4), tmp_path / "runs")
+    found = {(row.method, row.metric, row.concept): row for row in read_rows(folder / "results.json")}
+    assert found["judge", "open.trust", "hedging"].value == 1.0
+    assert found["judge", "open.trust", "optimism"].value == 0.5  # it sees no difference there
+    for way in ("none", "diffmean", "random", "shuffled"):
+        assert found[way, "open.concept", None].value == 0.5
+        assert found[way, "open.concept", None].n == 1  # of the two behaviours the one that it is trusted with
+    document = Document.load(folder)
+    (cards,) = (block for section in document.sections for block in section.blocks if isinstance(block, Cards))
+    assert {card.method for card in cards.cards} >= {"Unsteered model", "DiffMean", "Random"}
+    assert len(cards.cards) == 8
