@@ -19,6 +19,7 @@ EXPERIMENTS = {
     "linear_origins": Entry("experiments.linear_origins:EXPERIMENT"),
     "function_vectors": Entry("experiments.function_vectors:EXPERIMENT"),
     "latent_steering": Entry("experiments.latent_steering:EXPERIMENT"),
+    "behaviours": Entry("experiments.behaviours:EXPERIMENT"),
 }
 """Registered name to Experiment; `python -m experiments` lists them."""
 

@@ -146,7 +146,7 @@ def test_length_does_not_tell_the_kinds_apart(data: Dataset, concept: str) -> No
 
 def test_data_folder_holds_nothing_that_is_not_read() -> None:
     found = {entry.name for entry in TEXTS.iterdir()}
-    lists = {"README.md", "concepts.json", "instructions.jsonl", "neutral.jsonl"}
+    lists = {"README.md", "concepts.json", "instructions.jsonl", "neutral.jsonl", "behaviours"}
     assert found == lists | {f"{name}.jsonl" for name in (*TEXT, *CODE, *MATH)}
 
 
