@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from workbench.registry import lazy
 
 if TYPE_CHECKING:
-    from probes.sae.browser.page import browse
     from probes.sae.browser.latent_set import LatentSet
+    from probes.sae.browser.page import browse
     from workbench.report.latent_browser import write_browser
 
 __all__ = ["LatentSet", "browse", "write_browser"]
