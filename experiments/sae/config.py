@@ -44,7 +44,6 @@ class Config(ModelOptions):
     def __post_init__(self) -> None:
         counts = ("passages", "held_out", "latents", "activations", "concepts")
         self.check(
-            layer=at_least(0),
             text=some(),
             k=some(at_least(1)),
             sparsity=some(at_least(0.0)),

@@ -1,6 +1,6 @@
 """The dictionaries of a run: those that are trained, and those that they must beat."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,36 +101,34 @@ def train(source: Source, tracker: Tracker) -> list[Fit]:
         return {name: curves[name] for name in paths}
 
     stored = source.run.units.files(inputs, write, ".safetensors")
+    found = ((SparseAutoencoder.load(stored[name].path), tuple(stored[name].note)) for name in names)
     return [
-        Fit(
-            source,
-            config.architecture,
-            level,
-            seed,
-            SparseAutoencoder.load(stored[name].path),
-            tuple(stored[name].note),
-        )  # fmt: skip
-        for name, (level, seed) in zip(names, cases, strict=True)
+        Fit(source, config.architecture, level, seed, *one) for (level, seed), one in zip(cases, found, strict=True)
     ]
 
 
 def fit_baselines(fits: list[Fit]) -> list[Fit]:
     """Stage: random and principal directions with as many active latents as each first-seed dictionary has."""
-    made = []
-    for fit in fits:
-        source, seeds = fit.source, fit.source.config.seeds
-        if source.random or fit.seed != seeds[0]:
-            continue
-        l0 = max(1, round(evaluate_dictionary(fit.dictionary, source.sample).l0))
-        ways: dict[str, Callable[[], SparseAutoencoder]] = {
-            "random": lambda k=l0: random_dictionary(source.sample, source.site, n_latents=source.config.latents, k=k,
-                                                     origin=source.origin()),
-            "pca": lambda k=l0: pca_dictionary(source.sample, source.site, k=min(k, source.model.d_model),
-                                               origin=source.origin()),
-        }  # fmt: skip
-        for method, way in ways.items():
-            inputs = source.inputs(l0=l0, latents=source.config.latents, version=1)
-            path = source.run.unit_file(f"{method}/{fit.level:g}", inputs, lambda path, way=way: way().save(path),
-                                        ".safetensors")  # fmt: skip
-            made.append(replace(fit, method=method, dictionary=SparseAutoencoder.load(path), curve=()))
-    return made
+    return [
+        _baseline(method, fit)
+        for fit in fits
+        if not fit.source.random and fit.seed == fit.source.config.seeds[0]
+        for method in BASELINES
+    ]
+
+
+def _baseline(method: str, fit: Fit) -> Fit:
+    source = fit.source
+    l0 = max(1, round(evaluate_dictionary(fit.dictionary, source.sample).l0))
+
+    def write(path: Path) -> None:
+        x, site, origin = source.sample, source.site, source.origin()
+        if method == "random":
+            made = random_dictionary(x, site, n_latents=source.config.latents, k=l0, origin=origin)
+        else:
+            made = pca_dictionary(x, site, k=min(l0, x.shape[1]), origin=origin)
+        made.save(path)
+
+    inputs = source.inputs(l0=l0, latents=source.config.latents, version=1)
+    path = source.run.unit_file(f"{method}/{fit.level:g}", inputs, write, ".safetensors")
+    return replace(fit, method=method, dictionary=SparseAutoencoder.load(path), curve=())

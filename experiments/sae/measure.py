@@ -33,6 +33,11 @@ class Quality:
     density: list[float]
     """The share of all latents in each bin of BINS; silent ones are in none."""
 
+    def interval(self, metric: str) -> Interval | None:
+        """A number over held-out passages; None where it was not measured."""
+        found = self.numbers.get(metric)
+        return found if isinstance(found, Interval) else None
+
 
 def measure_quality(fit: Fit) -> Quality:
     """Stage: a dictionary's numbers on held-out passages, and its densities in training states."""

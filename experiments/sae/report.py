@@ -110,8 +110,7 @@ def _pareto(results: Results) -> list[Block]:
 
 
 def _point(one: Quality, metric: str) -> Point | None:
-    l0, value = (Estimate.of(found) if isinstance(found := one.numbers.get(name), Interval) else None
-                 for name in ("l0", metric))  # fmt: skip
+    l0, value = (Estimate.of(one.interval(name)) for name in ("l0", metric))
     return None if l0 is None or value is None else Point(l0.value, value.value, value.low, value.high)
 
 

@@ -1,5 +1,9 @@
 """The report's first sentence: whether the dictionary beats what has learnt nothing."""
 
+from collections.abc import Sequence
+
+from experiments.sae.measure import Quality
+from experiments.sae.probing import COORDINATES
 from experiments.sae.results import Results
 from workbench.report.estimate import Estimate
 from workbench.text import listed, number
@@ -8,42 +12,37 @@ BETTER = {"loss_recovered": "cross-entropy recovered", "explained_variance": "va
 
 
 def verdict(results: Results) -> str:
-    """At the first level, against random and principal directions with as many active latents; and few latents alone."""
+    """At the first level, against random and principal directions with as many active latents; and in probes."""
     level = results.config.levels[0]
-    ours = results.of(results.config.architecture, level)
-    others = {name: results.of(name, level) for name in ("random", "pca")}
-    if ours is None or None in others.values():
+    found = {method: results.of(method, level) for method in (results.config.architecture, *NAMES)}
+    said = [told for metric in BETTER if (told := _compared(list(found.values()), metric))]
+    ours = found[results.config.architecture]
+    if ours is None or not said:
         return ""
-    l0 = Estimate.of(ours.numbers["l0"])
-    said = []
-    for metric, words in BETTER.items():
-        mine = Estimate.of(ours.numbers[metric])
-        theirs = {name: Estimate.of(one.numbers[metric]) for name, one in others.items() if one is not None}
-        if mine is None or None in theirs.values():
-            continue
-        best = max((one for one in theirs.values() if one is not None), key=lambda one: one.value)
-        clear = mine.reach[0] > best.reach[1]
-        numbers = listed(
-            [f"{number(one.value, 2)} of {NAMES[name]}" for name, one in theirs.items() if one is not None]
-        )
-        said.append(
-            f"{words} {number(mine.value, 2)} against {numbers}{'' if clear else ', which is not clearly more'}"
-        )
-    told = _probing(results, level)
+    l0 = Estimate.of(ours.interval("l0"))
     active = "" if l0 is None else f" with {number(l0.value)} of {results.config.latents} latents active"
-    return f"On held-out text the dictionary,{active}, has {'; '.join(said)}.{told}"
+    return f"On held-out text the dictionary,{active}, has {'; '.join(said)}.{_probing(results, ours.fit.title)}"
+
+
+def _compared(found: Sequence[Quality | None], metric: str) -> str:
+    """The dictionary's number, which comes first, beside those of the baselines; empty where one is missing."""
+    numbers = [Estimate.of(one.interval(metric)) for one in found if one is not None]
+    there = [one for one in numbers if one is not None]
+    if len(there) < len(found):
+        return ""
+    ours, *others = there
+    best = max(others, key=lambda one: one.value)
+    theirs = listed([f"{number(one.value, 2)} of {name}" for one, name in zip(others, NAMES.values(), strict=True)])
+    unclear = "" if ours.reach[0] > best.reach[1] else ", which is not clearly more"
+    return f"{BETTER[metric]} {number(ours.value, 2)} against {theirs}{unclear}"
 
 
 NAMES = {"random": "random directions", "pca": "principal components"}
 
 
-def _probing(results: Results, level: float) -> str:
-    ours = results.of(results.config.architecture, level)
-    mine = None if ours is None else results.probes(ours.fit.title)
-    state = results.probes("coordinates of the state")
-    if mine is None or state is None:
-        return ""
-    one, other = mine.interval(1).value, state.interval(1).value
+def _probing(results: Results, title: str) -> str:
+    found = [results.probes(name) for name in (title, COORDINATES)]
+    one, other = (None if each is None else each.interval(1).value for each in found)
     if one is None or other is None:
         return ""
     return (

@@ -122,8 +122,8 @@ def _peak(context: TokenContext) -> int:
 
 def _lead(states: States, activity: Activity) -> str:
     return (
-        f"Contexts are of {activity.n_states} tokens in {len(states.dataset)} texts of {states.dataset.name}; each is of "
-        "another text, shaded by how active the latent is. Words made likelier are those of the direction that the "
+        f"Contexts are of {activity.n_states} tokens in {len(states.dataset)} texts of {states.dataset.name}; each is "
+        "of another text, shaded by how active the latent is. Words made likelier are those of the direction that the "
         "latent writes, through the final norm and the unembedding. Descriptions are made of contexts and words, by no "
         "model."
     )
