@@ -36,13 +36,13 @@ class Config(ModelOptions):
     """Of a dictionary's first weights; with several, the experiment says how much of them agrees."""
     random_model: bool = False
     """Whether the same dictionary is trained on the model with random weights too."""
-    concepts: int = 6
+    probed: int = 6
     """Packaged concepts that few latents are to tell."""
     browsed: int = 40
     """Latents under which the browser shows a generation."""
 
     def __post_init__(self) -> None:
-        counts = ("passages", "held_out", "latents", "activations", "concepts")
+        counts = ("passages", "held_out", "latents", "activations", "probed")
         self.check(
             text=some(),
             k=some(at_least(1)),
@@ -78,7 +78,7 @@ ABOUT = {
 PRESETS = {
     "default": Config(),
     "smoke": Config(
-        passages=80, held_out=8, latents=1024, activations=16_384, batch=1024, concepts=2, browsed=4, k=(32,)
+        passages=80, held_out=8, latents=1024, activations=16_384, batch=1024, probed=2, browsed=4, k=(32,)
     ),
     "paper": Config(
         passages=20_000,
@@ -87,7 +87,7 @@ PRESETS = {
         activations=10_000_000,
         seeds=(0, 1),
         random_model=True,
-        concepts=30,
+        probed=30,
         browsed=100,
     ),
 }

@@ -120,4 +120,4 @@ def split_passages(config: Config) -> tuple[Dataset, Dataset]:
 
 def load_concepts(config: Config) -> Dataset:
     """The packaged concepts that latents are to tell."""
-    return packaged().subset(config.concepts)
+    return packaged().subset(config.probed)

@@ -167,7 +167,7 @@ def _probing(results: Results) -> Section:
             Table(
                 name="probing",
                 title="Logistic probes on few features",
-                caption=f"Mean AUROC over {results.config.concepts} concepts. {COORDINATES.capitalize()} are chosen as "
+                caption=f"Mean AUROC over {results.config.probed} concepts. {COORDINATES.capitalize()} are chosen as "
                 f"latents are; {WHOLE} is a probe on all coordinates.",
                 corner="Features",
                 columns=tuple(Column(label, span=(0.0, 1.0), chance=0.5, better="higher") for label in columns),
