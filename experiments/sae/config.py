@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.options import ModelOptions, check_layers
+from experiments.options import ModelOptions
 from probes.sae.config import COMPETING, Architecture
 from workbench.runs.fields import above, at_least, some
 
@@ -53,7 +53,6 @@ class Config(ModelOptions):
             browsed=at_least(0),
             **{name: at_least(1) for name in counts},
         )
-        check_layers(self.model, () if self.layer is None else (self.layer,))
         if self.architecture in COMPETING and max(self.k) > self.latents:
             raise ValueError(f"k is {max(self.k)}, more than the {self.latents} latents")
 

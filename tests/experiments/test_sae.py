@@ -28,11 +28,11 @@ from workbench.report.document import Document
 from workbench.runs.run import Run
 
 TEXT = "".join(
-    f"This is line {number} of a book about {'the sea' if number % 3 else 'zebras'}.\n" for number in range(900)
+    f"This is line {number} of a book about {'the sea' if number % 3 else 'zebras'}.\n" for number in range(1800)
 )
 SMALL: dict[str, Any] = dict(
-    layer=1, passages=60, held_out=8, latents=48, k=(4, 8), activations=4096, batch=512, probed=2, browsed=2,
-    seeds=(0, 1), random_model=True, dtype="float32",
+    layer=1, passages=60, held_out=8, latents=48, k=(4, 8), activations=20480, batch=512, probed=2, browsed=2,
+    seeds=(0, 1), random_model=True, dtype="float32", learning_rate=1e-2,
 )  # fmt: skip
 
 
@@ -128,7 +128,9 @@ def test_held_out_passages_are_of_other_groups(config: Config) -> None:
     assert not set(train.group.tolist()) & set(held_out.group.tolist())
 
 
-def test_too_little_text_is_refused(config: Config, tmp_path: Path) -> None:
+def test_what_is_not_there_is_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no block 7"):
+        run(replace(config, layer=7), tmp_path)
     (tmp_path / "short.txt").write_text("one line\n")
     with pytest.raises(DataError, match="nothing is left to hold out"):
         split_passages(replace(config, text=str(tmp_path / "short.txt")))
@@ -138,7 +140,6 @@ def test_too_little_text_is_refused(config: Config, tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         (dict(k=(64,)), "k is 64, more than the 48 latents"),
-        (dict(layer=7), "has no block 7"),
         (dict(architecture="dense"), "architecture is 'dense'"),
         (dict(k=()), "k is"),
     ],
