@@ -2,11 +2,11 @@
 
 from dataclasses import asdict
 
-from experiments.sae.fitting import Fit
+from experiments.sae.fitting import FittedDictionary
 from probes.sae.evaluation import Agreement, agreement
 
 
-def measure_agreement(fits: list[Fit]) -> list[tuple[Fit, Fit, Agreement]]:
+def measure_agreement(fits: list[FittedDictionary]) -> list[tuple[FittedDictionary, FittedDictionary, Agreement]]:
     """Stage: dictionaries of two seeds with each other, and the first of them with random directions, as chance has it.
 
     Without a second seed there is nothing to compare.
@@ -18,7 +18,7 @@ def measure_agreement(fits: list[Fit]) -> list[tuple[Fit, Fit, Agreement]]:
     return [(one, other, _agreement(one, other)) for one, other in (*pairs, *chance)]
 
 
-def _agreement(one: Fit, other: Fit) -> Agreement:
+def _agreement(one: FittedDictionary, other: FittedDictionary) -> Agreement:
     inputs = {"one": one.dictionary.content_digest, "other": other.dictionary.content_digest, "version": 1}
     name = f"agreement/{one.title} and {other.title}"
     stored = one.source.run.unit(name, inputs, lambda: asdict(agreement(one.dictionary, other.dictionary)))

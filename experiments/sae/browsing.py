@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from experiments.sae.fitting import Fit
+from experiments.sae.fitting import FittedDictionary
 from experiments.sae.material import OUTLIER
 from probes.sae.browser import LatentSet, browse, write_browser
 from probes.sae.browser.page import VERSION, BrowserOptions
@@ -11,7 +11,7 @@ from workbench.runs.files import copy_file
 PAGE = "latents.html"
 
 
-def write_page(fit: Fit) -> Path:
+def write_page(fit: FittedDictionary) -> Path:
     """Stage: the browser of a dictionary's latents, over the passages that it was trained on."""
     source = fit.source
     options = BrowserOptions(generations=source.config.browsed, outlier=OUTLIER)

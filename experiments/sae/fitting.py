@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.sae.config import Config
-from experiments.sae.material import OUTLIER, Source
+from experiments.sae.material import OUTLIER, StateSource
 from probes.sae.baselines import pca_dictionary, random_dictionary
 from probes.sae.config import COMPETING, DictionaryConfig
 from probes.sae.evaluation import evaluate_dictionary
@@ -21,10 +21,10 @@ Curve = list[dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class FittedDictionary:
     """A dictionary of a run."""
 
-    source: Source
+    source: StateSource
     method: str
     """`topk` or another architecture, `random` or `pca`."""
     level: float
@@ -53,7 +53,7 @@ def level_name(config: Config) -> str:
     return "k" if config.architecture in COMPETING else "penalty"
 
 
-def dictionary_config(config: Config, source: Source, level: float, seed: int) -> DictionaryConfig:
+def dictionary_config(config: Config, source: StateSource, level: float, seed: int) -> DictionaryConfig:
     """How one dictionary is trained. A latent is dead that was silent for an eighth of the training."""
     competing = config.architecture in COMPETING
     n = config.latents
@@ -72,7 +72,7 @@ def dictionary_config(config: Config, source: Source, level: float, seed: int) -
     )
 
 
-def train(source: Source, tracker: Tracker) -> list[Fit]:
+def fit_dictionaries(source: StateSource, tracker: Tracker) -> list[FittedDictionary]:
     """Stage: all dictionaries of a source from one pass over its states; the twin gets one, for comparison."""
     config = source.config
     cases = [(level, seed) for level in config.levels for seed in config.seeds][: 1 if source.random else None]
@@ -103,11 +103,12 @@ def train(source: Source, tracker: Tracker) -> list[Fit]:
     stored = source.run.units.files(inputs, write, ".safetensors")
     found = ((SparseAutoencoder.load(stored[name].path), tuple(stored[name].note)) for name in names)
     return [
-        Fit(source, config.architecture, level, seed, *one) for (level, seed), one in zip(cases, found, strict=True)
+        FittedDictionary(source, config.architecture, level, seed, *one)
+        for (level, seed), one in zip(cases, found, strict=True)
     ]
 
 
-def fit_baselines(fits: list[Fit]) -> list[Fit]:
+def fit_baselines(fits: list[FittedDictionary]) -> list[FittedDictionary]:
     """Stage: random and principal directions with as many active latents as each first-seed dictionary has."""
     return [
         _baseline(method, fit)
@@ -117,7 +118,7 @@ def fit_baselines(fits: list[Fit]) -> list[Fit]:
     ]
 
 
-def _baseline(method: str, fit: Fit) -> Fit:
+def _baseline(method: str, fit: FittedDictionary) -> FittedDictionary:
     source = fit.source
     l0 = max(1, round(evaluate_dictionary(fit.dictionary, source.sample).l0))
 

@@ -35,7 +35,7 @@ HELD_OUT_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class StateSource:
     """A model with its states of all passages."""
 
     run: Run
@@ -93,7 +93,7 @@ class Source:
         return {**self.model.identity, "site": str(self.site), "train": self.train.digest, **more}
 
 
-def load_sources(config: Config, run: Run) -> list[Source]:
+def load_sources(config: Config, run: Run) -> list[StateSource]:
     """The model, and if it is asked for its twin.
 
     Raises DataError for too little text, ValueError for a block that the model does not have.
@@ -103,9 +103,9 @@ def load_sources(config: Config, run: Run) -> list[Source]:
     model = config.load_model()
     note_model(run, model)
     train, held_out = split_passages(config)
-    sources = [Source(run, config, model, train, held_out)]
+    sources = [StateSource(run, config, model, train, held_out)]
     if config.random_model:
-        sources.append(Source(run, config, random_model(model), train, held_out, random=True))
+        sources.append(StateSource(run, config, random_model(model), train, held_out, random=True))
     return sources
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from experiments.sae.fitting import Fit
+from experiments.sae.fitting import FittedDictionary
 from probes.sae.evaluation import evaluate_dictionary, nearest_cosine, replacement_loss
 from workbench.evaluation.intervals import Interval, bootstrap_clusters
 from workbench.runs.files import JSON
@@ -27,7 +27,7 @@ TWICE = 0.9
 class Quality:
     """Numbers of one dictionary."""
 
-    fit: Fit
+    fit: FittedDictionary
     numbers: dict[str, Interval | float | None]
     """By the name of the metric: those over held-out passages with intervals."""
     density: list[float]
@@ -39,7 +39,7 @@ class Quality:
         return found if isinstance(found, Interval) else None
 
 
-def measure_quality(fit: Fit) -> Quality:
+def measure_quality(fit: FittedDictionary) -> Quality:
     """Stage: a dictionary's numbers on held-out passages, and its densities in training states."""
     source = fit.source
     inputs = source.inputs(dictionary=fit.dictionary.content_digest, held_out=source.held_out.digest, version=1)
@@ -48,7 +48,7 @@ def measure_quality(fit: Fit) -> Quality:
     return Quality(fit, _intervals(sums) | stored["numbers"], stored["density"])
 
 
-def _measured(fit: Fit) -> dict[str, JSON | dict[str, Any]]:
+def _measured(fit: FittedDictionary) -> dict[str, JSON | dict[str, Any]]:
     sample = evaluate_dictionary(fit.dictionary, fit.source.sample)
     powers = torch.log10(sample.density[sample.density > 0].double()).numpy()
     counts = np.histogram(powers.clip(BINS[0], BINS[-1] - 1e-9), BINS)[0]
@@ -63,7 +63,7 @@ def _measured(fit: Fit) -> dict[str, JSON | dict[str, Any]]:
     return {"numbers": numbers, "density": density, "sums": {name: one.tolist() for name, one in sums.items()}}
 
 
-def _of_states(fit: Fit) -> Sums:
+def _of_states(fit: FittedDictionary) -> Sums:
     """Of the states of each held-out passage that do not stand out: how many, what is active, residual and spread."""
     states, site = fit.source.held_out_states, fit.source.site
     names = ("n_states", "active", "residual", "spread")
@@ -82,7 +82,7 @@ def _of_states(fit: Fit) -> Sums:
     return sums
 
 
-def _of_model(fit: Fit) -> Sums:
+def _of_model(fit: FittedDictionary) -> Sums:
     found = replacement_loss(fit.dictionary, fit.source.model, fit.source.held_out)
     names = ("clean", "replaced", "ablated", "kl", "n_tokens")
     return {name: getattr(found, name).double().numpy() for name in names}

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.sae.fitting import Fit
-from experiments.sae.material import Source
+from experiments.sae.fitting import FittedDictionary
+from experiments.sae.material import StateSource
 from probes.solvers.paths import balanced, logistic_path
 from workbench.data.dataset import Dataset
 from workbench.data.states import States
@@ -40,7 +40,9 @@ class SparseProbing:
         return bootstrap(np.array(self.aurocs[count]), bounds=(0.0, 1.0))
 
 
-def probe_all(fits: Sequence[Fit], sources: Sequence[Source], concepts: Dataset) -> list[SparseProbing]:
+def probe_all(
+    fits: Sequence[FittedDictionary], sources: Sequence[StateSource], concepts: Dataset
+) -> list[SparseProbing]:
     """Stage: probes on few latents of each dictionary, on few coordinates of the state and on all of them."""
     states = cache(lambda source: source.read(concepts))
     found = [_probed(fit.title, fit.source, concepts, fit.dictionary.content_digest,
@@ -56,7 +58,7 @@ def probe_all(fits: Sequence[Fit], sources: Sequence[Source], concepts: Dataset)
 
 def _probed(
     name: str,
-    source: Source,
+    source: StateSource,
     concepts: Dataset,
     features: str,
     read: Callable[[], Float[Tensor, "text feature"]],

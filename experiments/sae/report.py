@@ -6,7 +6,7 @@ from experiments.sae.fitting import BASELINES, level_name
 from experiments.sae.material import OUTLIER
 from experiments.sae.measure import BINS, Quality
 from experiments.sae.probing import COORDINATES, COUNTS, WHOLE
-from experiments.sae.results import Results
+from experiments.sae.results import DictionaryResults
 from experiments.sae.verdict import verdict
 from experiments.smoke import smoke_banner
 from workbench.evaluation.intervals import Interval
@@ -42,7 +42,7 @@ NOTES = (
 )
 
 
-def build_report(results: Results) -> Document:
+def build_report(results: DictionaryResults) -> Document:
     """Everything on the page."""
     config, source = results.config, results.sources[0]
     return Document(
@@ -65,7 +65,7 @@ def build_report(results: Results) -> Document:
     )
 
 
-def _quality(results: Results) -> Section:
+def _quality(results: DictionaryResults) -> Section:
     rows = tuple((one.fit.title, tuple(_cell(one, metric) for metric in METRICS)) for one in results.quality)
     table = Table(
         name="quality",
@@ -85,7 +85,7 @@ def _cell(one: Quality, metric: str) -> Entry:
     return Estimate.of(value) if isinstance(value, Interval) else value
 
 
-def _pareto(results: Results) -> list[Block]:
+def _pareto(results: DictionaryResults) -> list[Block]:
     """Loss recovered and explained variance over L0, where there are several levels."""
     if len(results.config.levels) < 2:
         return []
@@ -114,7 +114,7 @@ def _point(one: Quality, metric: str) -> Point | None:
     return None if l0 is None or value is None else Point(l0.value, value.value, value.low, value.high)
 
 
-def _training(results: Results) -> Section:
+def _training(results: DictionaryResults) -> Section:
     trained = [one for one in results.quality if one.fit.trained]
     curves = [
         Line(one.fit.title, tuple(Point(entry["step"], entry["explained_variance"]) for entry in one.fit.curve))
@@ -154,7 +154,7 @@ def _training(results: Results) -> Section:
     return Section(title="Training and density", blocks=tuple(blocks))
 
 
-def _probing(results: Results) -> Section:
+def _probing(results: DictionaryResults) -> Section:
     counts = (*COUNTS, 0)
     rows = tuple(
         (one.name, tuple(Estimate.of(one.interval(count)) if count in one.aurocs else None for count in counts))
@@ -178,7 +178,7 @@ def _probing(results: Results) -> Section:
     )
 
 
-def _agreement(results: Results) -> list[Section]:
+def _agreement(results: DictionaryResults) -> list[Section]:
     if not results.agreement:
         return []
     rows = tuple((f"{one.title} and {other.title}", (found.cosine, found.shared))
@@ -195,7 +195,7 @@ def _agreement(results: Results) -> list[Section]:
     return [Section(title="What another seed finds again", blocks=(table,))]
 
 
-def _latents(results: Results) -> Section:
+def _latents(results: DictionaryResults) -> Section:
     return Section(
         title="All latents",
         blocks=(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from experiments.sae.agreeing import Agreement
 from experiments.sae.config import NAME, Config
-from experiments.sae.fitting import Fit
-from experiments.sae.material import Source
+from experiments.sae.fitting import FittedDictionary
+from experiments.sae.material import StateSource
 from experiments.sae.measure import Quality
 from experiments.sae.probing import SparseProbing
 from workbench.runs.rows import Row, spread
@@ -14,15 +14,15 @@ from workbench.runs.run import Run
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class DictionaryResults:
     """The numbers of all dictionaries."""
 
     config: Config
     run: Run
-    sources: list[Source]
+    sources: list[StateSource]
     quality: list[Quality]
     probing: list[SparseProbing]
-    agreement: list[tuple[Fit, Fit, Agreement]]
+    agreement: list[tuple[FittedDictionary, FittedDictionary, Agreement]]
 
     @property
     def layer(self) -> int:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from experiments.sae.measure import Quality
 from experiments.sae.probing import COORDINATES
-from experiments.sae.results import Results
+from experiments.sae.results import DictionaryResults
 from workbench.report.estimate import Estimate
 from workbench.text import listed, number
 
 BETTER = {"loss_recovered": "cross-entropy recovered", "explained_variance": "variance explained"}
 
 
-def verdict(results: Results) -> str:
+def verdict(results: DictionaryResults) -> str:
     """At the first level, against random and principal directions with as many active latents; and in probes."""
     level = results.config.levels[0]
     found = {method: results.of(method, level) for method in (results.config.architecture, *NAMES)}
@@ -40,7 +40,7 @@ def _compared(found: Sequence[Quality | None], metric: str) -> str:
 NAMES = {"random": "random directions", "pca": "principal components"}
 
 
-def _probing(results: Results, title: str) -> str:
+def _probing(results: DictionaryResults, title: str) -> str:
     found = [results.probes(name) for name in (title, COORDINATES)]
     one, other = (None if each is None else each.interval(1).value for each in found)
     if one is None or other is None:

@@ -14,7 +14,7 @@ import torch
 
 from experiments.sae import Config, run
 from experiments.sae.fitting import dictionary_config
-from experiments.sae.material import Source, split_passages
+from experiments.sae.material import StateSource, split_passages
 from experiments.sae.measure import _intervals
 from experiments.sae.probing import best_features, probe
 from tests.artifacts.examples import normal
@@ -86,7 +86,7 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
 @pytest.mark.parametrize("name", ["batchtopk", "matryoshka_batchtopk", "standard", "jumprelu", "gated"])
 def test_every_architecture_can_be_asked_for(name: Any, config: Config) -> None:
     other = replace(config, architecture=name, latents=64, sparsity=(0.5, 2.0))
-    source: Any = Source(Any, other, load(other.model), *split_passages(other))  # pyright: ignore[reportArgumentType]
+    source: Any = StateSource(Any, other, load(other.model), *split_passages(other))  # pyright: ignore[reportArgumentType]
     made = [dictionary_config(other, source, level, 0) for level in other.levels]
     assert [one.architecture for one in made] == [name] * 2
     assert made[0] != made[1]

@@ -20,7 +20,7 @@ BEFORE, AFTER = 15, 8
 
 
 @dataclass(frozen=True, eq=False)
-class Contexts:
+class LatentContexts:
     """For each latent up to n places in different texts; unused places have an activation of 0."""
 
     activation: Float[Tensor, "latent n"]
@@ -40,9 +40,9 @@ class Activity:
     """The share of states in which each is active."""
     mean: Float[Tensor, "latent"]
     """Its mean activation where it is active, 0 for one that never is."""
-    top: Contexts
+    top: LatentContexts
     """The largest activations of all texts, one a text, in descending order."""
-    sample: Contexts
+    sample: LatentContexts
     """Texts drawn at random from those in which it is active, with their largest activation."""
 
 
@@ -78,7 +78,7 @@ def collect(
     return Activity(n_states, (fired / n_states).float(), mean.float(), top.contexts(), sample.contexts())
 
 
-def middle(activity: Activity, n: int) -> Contexts:
+def middle(activity: Activity, n: int) -> LatentContexts:
     """Of the sampled texts the `n` whose activation is nearest to half of the largest, without those at the top."""
     sample, top = activity.sample, activity.top
     twice = (sample.text[:, :, None] == top.text[:, None]) & (top.activation[:, None] > 0)
@@ -87,13 +87,13 @@ def middle(activity: Activity, n: int) -> Contexts:
     order = far.argsort(1)[:, :n]
     chosen = _rows(sample, order)
     lost = far.gather(1, order).isinf()
-    return Contexts(chosen.activation.masked_fill(lost, 0.0), chosen.text, chosen.position, chosen.window)
+    return LatentContexts(chosen.activation.masked_fill(lost, 0.0), chosen.text, chosen.position, chosen.window)
 
 
-def _rows(contexts: Contexts, order: Int[Tensor, "latent n"]) -> Contexts:
+def _rows(contexts: LatentContexts, order: Int[Tensor, "latent n"]) -> LatentContexts:
     arrays = (contexts.activation, contexts.text, contexts.position)
     window = contexts.window.gather(1, order[:, :, None].expand(-1, -1, contexts.window.shape[2]))
-    return Contexts(*(array.gather(1, order) for array in arrays), window)
+    return LatentContexts(*(array.gather(1, order) for array in arrays), window)
 
 
 def _texts(
@@ -160,7 +160,7 @@ class _Kept:
         self.position[latents, slot] = found.position[found.at[latents]]
         self.window[latents, slot] = found.windows(latents)
 
-    def contexts(self) -> Contexts:
+    def contexts(self) -> LatentContexts:
         """In descending order of priority."""
-        kept = Contexts(self.activation, self.text, self.position, self.window)
+        kept = LatentContexts(self.activation, self.text, self.position, self.window)
         return _rows(kept, self.priority.argsort(dim=1, descending=True, stable=True))

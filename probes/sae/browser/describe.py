@@ -10,7 +10,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 N_WORDS = 3
 
 
-def describe(
+def describe_latents(
     peaks: Sequence[Sequence[str]], contexts: Sequence[Sequence[str]], promoted: Sequence[Sequence[str]]
 ) -> list[str]:
     """A line for each latent, "on `import`, near module, path, promotes os, sys", as far as there is something to say.

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import torch
 
-from probes.sae.browser.contexts import AFTER, BEFORE, Activity, Contexts, collect, middle
-from probes.sae.browser.describe import describe
+from probes.sae.browser.contexts import AFTER, BEFORE, Activity, LatentContexts, collect, middle
+from probes.sae.browser.describe import describe_latents
 from probes.sae.browser.effects import LogitEffects, generate_clamped, logit_effects, neighbours
 from probes.sae.browser.latent_set import LatentSet
 from workbench.data.dataset import Dataset
@@ -67,7 +67,7 @@ def browse(
     between = pieces.contexts(middle(activity, options.middle))
     promoted, suppressed = (pieces.words(*pairs) for pairs in _pairs(effects))
     peaks = [[one.tokens[_peak(one)] for one in contexts] for contexts in top]
-    said = describe(peaks, [["".join(one.tokens) for one in contexts] for contexts in top],
+    said = describe_latents(peaks, [["".join(one.tokens) for one in contexts] for contexts in top],
                     [[token for token, _ in one] for one in promoted])  # fmt: skip
     names = latents.names or ("",) * len(latents)
     cards = tuple(
@@ -162,7 +162,7 @@ class _Pieces:
             self._known[number] = self.model.tokenizer.decode([number])
         return self._known[number]
 
-    def contexts(self, found: Contexts) -> list[tuple[TokenContext, ...]]:
+    def contexts(self, found: LatentContexts) -> list[tuple[TokenContext, ...]]:
         """Of each latent those that there are."""
         arrays = (found.activation, found.text, found.position, found.window)
         return [

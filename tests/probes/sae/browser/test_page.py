@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from probes.sae.browser import LatentSet, browse
-from probes.sae.browser.describe import describe
+from probes.sae.browser.describe import describe_latents
 from probes.sae.browser.effects import logit_effects, neighbours
 from probes.sae.browser.page import BrowserOptions
 from tests.artifacts.examples import ORIGIN, normal
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.dictionary import Dictionary
 from workbench.models.model import Model
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 
@@ -41,7 +42,7 @@ def test_a_planted_latent_is_found_where_it_is(llama: Model, dictionary: SparseA
     for context in one.top:
         active = [token for token, value in zip(context.tokens, context.activations, strict=True) if value > 0]
         assert active == ["z"] * len(active) != []
-    assert "".join(one.top[0].tokens).strip("<bos>") in ("quick zebras", "the zoo of Zurich")
+    assert any(word in "".join(one.top[0].tokens) for word in ("quick zebras", "the zoo"))
     assert one.promoted[0][0] == "q"
     assert one.neighbours[0] == (1, pytest.approx(1))
     assert one.description.startswith("on z")
@@ -58,9 +59,10 @@ def test_a_generation_is_that_under_the_clamp(llama: Model, dictionary: SparseAu
     latents = LatentSet.of(dictionary)
     page = browse(latents, llama, TEXTS, options)
     edit = dictionary.clamp(0, 3.0 * page.latents[0].largest)
-    alone = llama.generate([options.prompt], edits=edit, chat=False)
-    shown = next(one.generation for one in page.latents if one.generation is not None)
-    assert alone[0].text.startswith(shown)
+    alone = llama.generate([options.prompt], edits=edit, chat=False, sampling=Sampling(max_new_tokens=6))
+    plain = llama.generate([options.prompt], chat=False, sampling=Sampling(max_new_tokens=6))
+    assert [one.generation for one in page.latents if one.generation is not None] == [alone[0].text]
+    assert alone[0].text != plain[0].text
 
 
 def test_logit_effects_are_those_of_the_final_norm_and_the_unembedding(model: Model) -> None:
@@ -113,7 +115,7 @@ def test_neighbours_are_the_largest_cosines_without_itself(monkeypatch: pytest.M
 
 
 def test_descriptions_prefer_words_of_their_own_contexts() -> None:
-    said = describe(
+    said = describe_latents(
         [[" import", " import"], ["x"]],
         [["import the module os", "import module sys"], ["the cat", "the dog"]],
         [[" os", " sys", " os"], ["\n"]],
