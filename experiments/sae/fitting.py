@@ -55,12 +55,14 @@ def level_name(config: Config) -> str:
 
 def dictionary_config(config: Config, source: StateSource, level: float, seed: int) -> DictionaryConfig:
     """How one dictionary is trained. A latent is dead that was silent for an eighth of the training."""
+    n, base = config.latents, DictionaryConfig()
     competing = config.architecture in COMPETING
-    n = config.latents
     return DictionaryConfig(
         architecture=config.architecture,
         n_latents=n,
-        **({"k": int(level)} if competing else {"sparsity": level, "sparsity_warmup": config.steps // 4}),
+        k=int(level) if competing else base.k,
+        sparsity=base.sparsity if competing else level,
+        sparsity_warmup=0 if competing else config.steps // 4,
         prefixes=(n // 8, n // 4, n // 2) if config.architecture == "matryoshka_batchtopk" else (),
         site=source.site,
         n_steps=config.steps,
@@ -101,10 +103,10 @@ def fit_dictionaries(source: StateSource, tracker: Tracker) -> list[FittedDictio
         return {name: curves[name] for name in paths}
 
     stored = source.run.units.files(inputs, write, ".safetensors")
-    found = ((SparseAutoencoder.load(stored[name].path), tuple(stored[name].note)) for name in names)
+    kept = [stored[name] for name in names]
     return [
-        FittedDictionary(source, config.architecture, level, seed, *one)
-        for (level, seed), one in zip(cases, found, strict=True)
+        FittedDictionary(source, config.architecture, *case, SparseAutoencoder.load(one.path), tuple(one.note))
+        for case, one in zip(cases, kept, strict=True)
     ]
 
 

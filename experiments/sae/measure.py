@@ -1,6 +1,6 @@
 """What a dictionary is worth on held-out passages: in states, and in the model that runs on its reconstructions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from probes.sae.evaluation import evaluate_dictionary, nearest_cosine, replaceme
 from workbench.evaluation.intervals import Interval, bootstrap_clusters
 from workbench.runs.files import JSON
 
-Sums = Mapping[str, Float[np.ndarray, " text"]]
+Sums = dict[str, Float[np.ndarray, " text"]]
 """Sums over the tokens of each held-out passage, by name."""
 
 BINS = np.arange(-5.0, 0.01, 0.25)

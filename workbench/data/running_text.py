@@ -61,7 +61,7 @@ def load_passages(
     if n is not None:
         pairs = [pairs[at] for at in np.random.default_rng(seed).permutation(len(pairs))[:n]]
     texts, groups = zip(*pairs, strict=True)
-    return Dataset(Path(source).stem, tuple(map(Item.bare, texts)), group=groups)
+    return Dataset(Path(source).stem, tuple(map(Item.bare, texts)), group=np.array(groups))
 
 
 def as_passages(texts: Sequence[str], name: str = "texts") -> Dataset:

@@ -91,9 +91,11 @@ def middle(activity: Activity, n: int) -> LatentContexts:
 
 
 def _rows(contexts: LatentContexts, order: Int[Tensor, "latent n"]) -> LatentContexts:
-    arrays = (contexts.activation, contexts.text, contexts.position)
+    activation, text, position = (
+        array.gather(1, order) for array in (contexts.activation, contexts.text, contexts.position)
+    )
     window = contexts.window.gather(1, order[:, :, None].expand(-1, -1, contexts.window.shape[2]))
-    return LatentContexts(*(array.gather(1, order) for array in arrays), window)
+    return LatentContexts(activation, text, position, window)
 
 
 def _texts(
