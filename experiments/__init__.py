@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "function_vectors": Entry("experiments.function_vectors:EXPERIMENT"),
     "latent_steering": Entry("experiments.latent_steering:EXPERIMENT"),
     "behaviours": Entry("experiments.behaviours:EXPERIMENT"),
+    "sae": Entry("experiments.sae:EXPERIMENT"),
 }
 """Registered name to Experiment; `python -m experiments` lists them."""
 

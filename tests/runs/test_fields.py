@@ -16,6 +16,7 @@ import experiments.function_vectors.config
 import experiments.layer_sweep.config
 import experiments.linear_hypothesis.config
 import experiments.linear_origins.config
+import experiments.sae.config
 from probes.methods.attribution import HeadConfig
 from steering.training.objective import TrainingConfig
 from workbench.evaluation.judges.base import JudgeError
@@ -33,6 +34,7 @@ CONFIGS: dict[str, Any] = {
     "layer_sweep": experiments.layer_sweep.config.Config(),
     "linear_hypothesis": experiments.linear_hypothesis.config.Config(),
     "linear_origins": experiments.linear_origins.config.Config(),
+    "sae": experiments.sae.config.Config(),
     "Sampling": Sampling(),
     "TrainingConfig": TrainingConfig(),
     "HeadConfig": HeadConfig(),

@@ -23,7 +23,7 @@ from workbench.report.document import Block, Document
 from workbench.report.drawing import Figure
 from workbench.report.line_chart import draw_lines
 from workbench.report.scatter_plot import draw_dots
-from workbench.report.shading import HEAT_STEPS, heat_css, show_cards
+from workbench.report.shading import HEAT_STEPS, heat_css, show_cards, token_css
 from workbench.report.svg import paint_css
 from workbench.runs.files import write_text
 from workbench.runs.run import Run
@@ -109,8 +109,8 @@ def _write(folder: Path, run: Run, document: Document) -> Path:
     names = {"document": document, "parts": parts, "origin": Origin.of(run)}
     for figure in (block.content for part in parts for block in part.blocks if isinstance(block.content, Figure)):
         write_text(folder / "figures" / f"{figure.name}.svg", figure.standalone())
-    write_text(folder / "report.md", _render("report.md.jinja", **names))
-    write_text(folder / "report.html", _render("report.html.jinja", **names))
+    write_text(folder / "report.md", render("report.md.jinja", **names))
+    write_text(folder / "report.html", render("report.html.jinja", **names))
     return folder / "report.html"
 
 
@@ -119,8 +119,11 @@ def _shown_block(block: Block) -> ShownBlock:
     return ShownBlock(macro, show(block))
 
 
-def _render(template: str, **names: Any) -> str:
-    """A template of this folder with `names`; in HTML everything is escaped, in Markdown what passes through `md`."""
+def render(template: str, *, sheet: str = "style.css", code: str = "script.js", **names: Any) -> str:
+    """A template of this folder with `names`; in HTML everything is escaped, in Markdown what passes through `md`.
+
+    `sheet` and `code` are the files that the page's one style sheet, behind the theme, and its one script are made of.
+    """
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=template.endswith(".html.jinja"),
@@ -132,10 +135,8 @@ def _render(template: str, **names: Any) -> str:
     )
     environment.filters |= {"md": markdown, "tied": tied}
     environment.globals |= {"marks": marks, "markup": Markup, "heat_steps": HEAT_STEPS}
-    theme, layout, script = (
-        (_HERE / name).read_text(encoding="utf-8") for name in ("theme.css", "style.css", "script.js")
-    )
-    style = theme + paint_css() + heat_css() + layout
+    theme, layout, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("theme.css", sheet, code))
+    style = theme + paint_css() + heat_css() + token_css() + layout
     return environment.get_template(template).render(
         policy=policy(style, script), style=Markup(style), script=Markup(script), **names
     )

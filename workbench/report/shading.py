@@ -27,6 +27,14 @@ def heat_css() -> str:
     )
 
 
+def token_css() -> str:
+    """The style rules of the steps of a token's score."""
+    return "".join(
+        f".shade-{step}{{background:rgb(var(--warm) / calc({step} * var(--warm-scale)))}}\n"
+        for step in range(1, _TOKEN_STEPS + 1)
+    )
+
+
 @dataclass(frozen=True)
 class Piece:
     """A stretch of text of one shade: 0 is none, 9 that of a score of 1 or more."""

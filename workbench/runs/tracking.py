@@ -77,6 +77,15 @@ class Tracker:
 
         self._send("log progress", log)
 
+    def log_point(self, axis: str, at: float, values: Mapping[str, float]) -> None:
+        """Log a point of curves over an axis, such as the losses of a training over its steps."""
+
+        def log(_: Any, run: Any) -> None:
+            _define(run, axis, values)
+            run.log({axis: at, **values})
+
+        self._send("log a point of a curve", log)
+
     def log_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[JSON]]) -> None:
         """Log a table. Raises RunError when a row has another length than `columns`."""
         cells = [list(row) for row in rows]

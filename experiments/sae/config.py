@@ -1,0 +1,92 @@
+"""The settings of the experiment, and its presets."""
+
+from dataclasses import dataclass
+
+from experiments.options import ModelOptions
+from probes.sae.config import COMPETING, Architecture
+from workbench.runs.fields import above, at_least, some
+
+NAME = "sae"
+
+
+@dataclass(frozen=True)
+class Config(ModelOptions):
+    """Train a sparse dictionary of a model's states on running text, and measure what it is worth beside baselines."""
+
+    layer: int | None = None
+    """The block after which states are read; none means the one at 0.6 of the depth."""
+    text: str = "standard-library"
+    """`standard-library` (the sources of the running Python), a .jsonl or .csv file with `text`, or a text file."""
+    passages: int = 1500
+    """Passages that are drawn from it for training, of about 150 tokens each."""
+    held_out: int = 48
+    """Passages that dictionaries are measured on, from other modules, rows or chapters."""
+    architecture: Architecture = "topk"
+    latents: int = 4608
+    """Width of the dictionary."""
+    k: tuple[int, ...] = (32,)
+    """How many latents of a state are active, for each of the dictionaries that are trained in one pass; TopK kinds."""
+    sparsity: tuple[float, ...] = (1.0,)
+    """The penalty's coefficient for each of them; kinds with a penalty."""
+    activations: int = 400_000
+    """States that are trained on; more than the passages have go through them again in another order."""
+    batch: int = 2048
+    learning_rate: float = 1e-3
+    seeds: tuple[int, ...] = (0,)
+    """Of a dictionary's first weights; with several, the experiment says how much of them agrees."""
+    random_model: bool = False
+    """Whether the same dictionary is trained on the model with random weights too."""
+    probed: int = 6
+    """Packaged concepts that few latents are to tell."""
+    browsed: int = 40
+    """Latents under which the browser shows a generation."""
+
+    def __post_init__(self) -> None:
+        counts = ("passages", "held_out", "latents", "activations", "probed")
+        self.check(
+            text=some(),
+            k=some(at_least(1)),
+            sparsity=some(at_least(0.0)),
+            batch=at_least(1),
+            learning_rate=above(0.0),
+            seeds=some(at_least(0)),
+            browsed=at_least(0),
+            **{name: at_least(1) for name in counts},
+        )
+        if self.architecture in COMPETING and max(self.k) > self.latents:
+            raise ValueError(f"k is {max(self.k)}, more than the {self.latents} latents")
+
+    @property
+    def steps(self) -> int:
+        """Batches that are trained on."""
+        return max(1, self.activations // self.batch)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """How sparse the dictionaries are: `k`, or `sparsity` for those with a penalty."""
+        return self.k if self.architecture in COMPETING else self.sparsity
+
+
+ABOUT = {
+    "default": "one dictionary of 4608 latents, 400,000 activations; under six minutes on two cores",
+    "smoke": "a small dictionary of few texts, to see that it runs; 45 seconds",
+    "paper": "three numbers of active latents, two seeds and the model with random weights; hours",
+}
+"""What each preset is for and how long it takes."""
+
+PRESETS = {
+    "default": Config(),
+    "smoke": Config(
+        passages=80, held_out=8, latents=1024, activations=16_384, batch=1024, probed=2, browsed=4, k=(32,)
+    ),
+    "paper": Config(
+        passages=20_000,
+        held_out=400,
+        k=(16, 32, 64),
+        activations=10_000_000,
+        seeds=(0, 1),
+        random_model=True,
+        probed=30,
+        browsed=100,
+    ),
+}

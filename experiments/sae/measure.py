@@ -1,0 +1,108 @@
+"""What a dictionary is worth on held-out passages: in states, and in the model that runs on its reconstructions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from experiments.sae.fitting import FittedDictionary
+from probes.sae.evaluation import evaluate_dictionary, nearest_cosine, replacement_loss
+from workbench.evaluation.intervals import Interval, bootstrap_clusters
+from workbench.runs.files import JSON
+
+Sums = dict[str, Float[np.ndarray, " text"]]
+"""Sums over the tokens of each held-out passage, by name."""
+
+BINS = np.arange(-5.0, 0.01, 0.25)
+"""Edges of the histogram of densities, as powers of 10."""
+
+TWICE = 0.9
+"""Latents whose decoder rows have a larger cosine are there twice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """Numbers of one dictionary."""
+
+    fit: FittedDictionary
+    numbers: dict[str, Interval | float | None]
+    """By the name of the metric: those over held-out passages with intervals."""
+    density: list[float]
+    """The share of all latents in each bin of BINS; silent ones are in none."""
+
+    def interval(self, metric: str) -> Interval | None:
+        """A number over held-out passages; None where it was not measured."""
+        found = self.numbers.get(metric)
+        return found if isinstance(found, Interval) else None
+
+
+def measure_quality(fit: FittedDictionary) -> Quality:
+    """Stage: a dictionary's numbers on held-out passages, and its densities in training states."""
+    source = fit.source
+    inputs = source.inputs(dictionary=fit.dictionary.content_digest, held_out=source.held_out.digest, version=1)
+    stored = source.run.unit(f"quality/{fit.title}", inputs, lambda: _measured(fit))
+    sums = {name: np.array(values) for name, values in stored["sums"].items()}
+    return Quality(fit, _intervals(sums) | stored["numbers"], stored["density"])
+
+
+def _measured(fit: FittedDictionary) -> dict[str, JSON | dict[str, Any]]:
+    sample = evaluate_dictionary(fit.dictionary, fit.source.sample)
+    powers = torch.log10(sample.density[sample.density > 0].double()).numpy()
+    counts = np.histogram(powers.clip(BINS[0], BINS[-1] - 1e-9), BINS)[0]
+    twice = (nearest_cosine(fit.dictionary) > TWICE).float().mean()
+    numbers = {
+        "dead_share": sample.dead_share,
+        "dense_share": sample.dense_share(),
+        "twice_share": float(twice),
+    }
+    sums = _of_states(fit) | ({} if fit.source.random else _of_model(fit))
+    density = (counts / fit.dictionary.n_latents).tolist()
+    return {"numbers": numbers, "density": density, "sums": {name: one.tolist() for name, one in sums.items()}}
+
+
+def _of_states(fit: FittedDictionary) -> Sums:
+    """Of the states of each held-out passage that do not stand out: how many, what is active, residual and spread."""
+    states, site = fit.source.held_out_states, fit.source.site
+    names = ("n_states", "active", "residual", "spread")
+    sums = {name: np.zeros(len(states.dataset)) for name in names}
+    usual = [fit.source.usual(part.arrays[site].float()) for part in states.activations.parts]
+    mean = torch.cat(usual).mean(0)
+    for part in states.activations.parts:
+        x = part.arrays[site].float()
+        keep = x.norm(dim=1) <= fit.source.longest
+        x, row = x[keep], part.row[keep].numpy()
+        codes = fit.dictionary.encode(x)
+        residual = (fit.dictionary.decode(codes) - x).double().square().sum(1)
+        spread = (x - mean).double().square().sum(1)
+        for name, values in zip(names, (torch.ones(len(x)), (codes > 0).sum(1), residual, spread), strict=True):
+            np.add.at(sums[name], row, values.double().numpy())
+    return sums
+
+
+def _of_model(fit: FittedDictionary) -> Sums:
+    found = replacement_loss(fit.dictionary, fit.source.model, fit.source.held_out)
+    names = ("clean", "replaced", "ablated", "kl", "n_tokens")
+    return {name: getattr(found, name).double().numpy() for name in names}
+
+
+def _intervals(sums: Sums) -> dict[str, Interval | float | None]:
+    """Ratios of sums over passages, with bootstrap intervals over passages; all see the same draws."""
+
+    def of(statistic: Callable[..., np.ndarray], *names: str) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda count: statistic(*(count @ sums[name] for name in names))
+
+    ratios = {
+        "l0": of(lambda active, n: active / n, "active", "n_states"),
+        "explained_variance": of(lambda left, all_: 1 - left / all_, "residual", "spread"),
+    }
+    if "kl" in sums:
+        ratios |= {
+            "loss_recovered": of(lambda a, r, c: (a - r) / (a - c), "ablated", "replaced", "clean"),
+            "loss_added": of(lambda r, c, n: (r - c) / n, "replaced", "clean", "n_tokens"),
+            "kl": of(lambda kl, n: kl / n, "kl", "n_tokens"),
+        }
+    n_texts = len(next(iter(sums.values())))
+    return dict(zip(ratios, bootstrap_clusters(np.arange(n_texts), *ratios.values()), strict=True))

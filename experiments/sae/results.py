@@ -1,0 +1,55 @@
+"""All that a run has found."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from experiments.sae.agreeing import Agreement
+from experiments.sae.config import NAME, Config
+from experiments.sae.fitting import FittedDictionary
+from experiments.sae.material import StateSource
+from experiments.sae.measure import Quality
+from experiments.sae.probing import SparseProbing
+from workbench.runs.rows import Row, spread
+from workbench.runs.run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class DictionaryResults:
+    """The numbers of all dictionaries."""
+
+    config: Config
+    run: Run
+    sources: list[StateSource]
+    quality: list[Quality]
+    probing: list[SparseProbing]
+    agreement: list[tuple[FittedDictionary, FittedDictionary, Agreement]]
+
+    @property
+    def layer(self) -> int:
+        """The block after which states were read."""
+        return self.sources[0].site.layer
+
+    def of(self, method: str, level: float) -> Quality | None:
+        """A first-seed dictionary of the model itself."""
+        return next((one for one in self.quality if (one.fit.method, one.fit.level) == (method, level)
+                     and not one.fit.source.random and one.fit.seed == self.config.seeds[0]), None)  # fmt: skip
+
+    def probes(self, name: str) -> SparseProbing | None:
+        """What probes on the features of this name found."""
+        return next((one for one in self.probing if one.name == name), None)
+
+    def rows(self) -> Iterator[Row]:
+        """Every number, tidy; the method says whose it is."""
+        for one in self.quality:
+            for metric, value in one.numbers.items():
+                yield self._row(one.fit.title, metric, **spread(value))
+        for one in self.probing:
+            for count in one.aurocs:
+                yield self._row(one.name, f"probing.{count or 'all'}", **spread(one.interval(count)))
+        for one, other, found in self.agreement:
+            for metric in ("cosine", "shared"):
+                yield self._row(f"{one.title} and {other.title}", f"agreement.{metric}", value=getattr(found, metric))
+
+    def _row(self, method: str, metric: str, **values: float | int | str | None) -> Row:
+        fields = {"experiment": NAME, "method": method, "metric": metric, "layer": self.layer, **values}
+        return Row(**fields)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,185 @@
+"""From latents, a model and texts to the page of all latents."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from probes.sae.browser.contexts import AFTER, BEFORE, Activity, LatentContexts, collect, middle
+from probes.sae.browser.describe import describe_latents
+from probes.sae.browser.effects import LogitEffects, generate_clamped, logit_effects, neighbours
+from probes.sae.browser.latent_set import LatentSet
+from workbench.data.dataset import Dataset
+from workbench.data.running_text import as_passages
+from workbench.data.states import States
+from workbench.models.model import Model
+from workbench.models.readspec import ReadSpec
+from workbench.models.tokens import Tokens
+from workbench.report.latent_browser import LatentBrowser, LatentCard, TokenContext
+
+VERSION = 1
+"""Raised when the same latents and texts come to give another page."""
+
+
+@dataclass(frozen=True)
+class BrowserOptions:
+    """What a page holds."""
+
+    top: int = 5
+    """Contexts of the largest activations of a latent."""
+    middle: int = 3
+    """Contexts of activations about half as large."""
+    words: int = 8
+    """Tokens that a latent makes likelier, and as many that it makes less likely."""
+    neighbours: int = 6
+    generations: int = 0
+    """Latents under which a text is written: those with the largest mean activation that are not active everywhere."""
+    prompt: str = "The"
+    """What those texts begin with."""
+    n_tokens: int = 24
+    """Their length."""
+    factor: float = 1.0
+    """What a latent is held at: so many times its largest activation."""
+    dense: float = 0.05
+    """Active in a larger share of tokens than this, a latent counts as active everywhere."""
+    outlier: float = 10.0
+    """States longer than this many times the median length, such as attention sinks, count as silent."""
+
+
+def browse(
+    latents: LatentSet, model: Model, texts: States | Dataset | Sequence[str], options: BrowserOptions | None = None
+) -> LatentBrowser:
+    """The page of all latents. Texts are read once, unless they come as States that have been read.
+
+    Raises ValueError as `collect` and `Model.generate`, SiteError as `logit_effects`.
+    """
+    options = options or BrowserOptions()
+    states = texts if isinstance(texts, States) else _read(texts, model, latents)
+    longest = _longest(states, latents, options.outlier)
+    activity = collect(latents.encode, states.activations, latents.site, longest, n_latents=len(latents),
+                       n_top=options.top)  # fmt: skip
+    pieces = _Pieces(model, model.encode(states.dataset.conversations))
+    effects = logit_effects(latents.directions, model, options.words)
+    cosines, nearest = neighbours(latents.directions, options.neighbours)
+    generations = _generations(latents, model, activity, options)
+    top = pieces.contexts(activity.top)
+    between = pieces.contexts(middle(activity, options.middle))
+    promoted, suppressed = (pieces.words(*pairs) for pairs in _pairs(effects))
+    peaks = [[one.tokens[_peak(one)] for one in contexts] for contexts in top]
+    said = describe_latents(peaks, [["".join(one.tokens) for one in contexts] for contexts in top],
+                    [[token for token, _ in one] for one in promoted])  # fmt: skip
+    names = latents.names or ("",) * len(latents)
+    cards = tuple(
+        LatentCard(
+            names[number],
+            said[number],
+            float(activity.density[number]),
+            float(activity.top.activation[number, 0]),
+            float(activity.mean[number]),
+            top[number],
+            between[number],
+            promoted[number],
+            suppressed[number],
+            tuple(zip(nearest[number].tolist(), cosines[number].tolist(), strict=True)),
+            generations.get(number),
+        )
+        for number in range(len(latents))
+    )
+    return LatentBrowser(latents.title, _lead(states, activity), _facts(activity), cards, _how(options))
+
+
+def _read(texts: Dataset | Sequence[str], model: Model, latents: LatentSet) -> States:
+    data = texts if isinstance(texts, Dataset) else as_passages(texts)
+    return States.read(data, model, ReadSpec((latents.site,)))
+
+
+def _longest(states: States, latents: LatentSet, outlier: float) -> float:
+    """The length above which a state stands out."""
+    lengths = torch.cat([part.arrays[latents.site].float().norm(dim=1) for part in states.activations.parts])
+    return outlier * float(lengths.median())
+
+
+def _generations(latents: LatentSet, model: Model, activity: Activity, options: BrowserOptions) -> dict[int, str]:
+    """Texts by latent, of those that are chosen; none of a transcoder, which does not describe the state it reads."""
+    if not options.generations or latents.target is not None:
+        return {}
+    mean = torch.where(activity.density <= options.dense, activity.mean, 0.0)
+    order = mean.argsort(dim=0, descending=True, stable=True)[: options.generations]
+    numbers = [number for number in order.tolist() if float(mean[number]) > 0]
+    values = [options.factor * float(activity.top.activation[number, 0]) for number in numbers]
+    written = generate_clamped(latents, numbers, values, model, options.prompt, options.n_tokens) if numbers else []
+    return dict(zip(numbers, written, strict=True))
+
+
+def _pairs(effects: LogitEffects) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    return (effects.promoted, effects.raised), (effects.suppressed, effects.lowered)
+
+
+def _peak(context: TokenContext) -> int:
+    return max(range(len(context.tokens)), key=lambda at: context.activations[at])
+
+
+def _lead(states: States, activity: Activity) -> str:
+    return (
+        f"Contexts are of {activity.n_states} tokens in {len(states.dataset)} texts of {states.dataset.name}; each is "
+        "of another text, shaded by how active the latent is. Words made likelier are those of the direction that the "
+        "latent writes, through the final norm and the unembedding. Descriptions are made of contexts and words, by no "
+        "model."
+    )
+
+
+def _facts(activity: Activity) -> tuple[tuple[str, str], ...]:
+    silent = int((activity.density == 0).sum())
+    dense = int((activity.density > 0.1).sum())
+    return (
+        ("Latents", str(len(activity.density))),
+        ("Silent in these texts", str(silent)),
+        ("Active at more than 10 % of tokens", str(dense)),
+    )
+
+
+def _how(options: BrowserOptions) -> str:
+    return (
+        f"{options.n_tokens} tokens after {options.prompt!r}, the likeliest each time, with the latent held at "
+        f"{options.factor:g} times its largest activation."
+    )
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """Tokens as text."""
+
+    model: Model
+    tokens: Tokens
+
+    @cached_property
+    def _known(self) -> dict[int, str]:
+        return {}
+
+    def token(self, number: int) -> str:
+        if number not in self._known:
+            self._known[number] = self.model.tokenizer.decode([number])
+        return self._known[number]
+
+    def contexts(self, found: LatentContexts) -> list[tuple[TokenContext, ...]]:
+        """Of each latent those that there are."""
+        arrays = (found.activation, found.text, found.position, found.window)
+        return [
+            tuple(self._context(*place) for place in zip(*rows, strict=True) if place[0] > 0)
+            for rows in zip(*(array.tolist() for array in arrays), strict=True)
+        ]
+
+    def _context(self, _: float, text: int, position: int, window: list[float]) -> TokenContext:
+        ids = self.tokens.rows[text].ids
+        begin, end = max(position - BEFORE, 0), min(position + AFTER + 1, len(ids))
+        skipped = begin - (position - BEFORE)
+        shown = window[skipped : skipped + end - begin]
+        return TokenContext(tuple(map(self.token, ids[begin:end])), tuple(shown))
+
+    def words(self, numbers: torch.Tensor, values: torch.Tensor) -> list[tuple[tuple[str, float], ...]]:
+        """Tokens with their logits, for each latent."""
+        return [
+            tuple((self.token(number), value) for number, value in zip(ids, row, strict=True))
+            for ids, row in zip(numbers.tolist(), values.tolist(), strict=True)
+        ]

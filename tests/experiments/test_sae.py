@@ -1,0 +1,189 @@
+"""The experiment: whole on a tiny model, killed and continued, and its parts on planted data."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.sae import Config, run
+from experiments.sae.fitting import dictionary_config
+from experiments.sae.material import StateSource, split_passages
+from experiments.sae.measure import _intervals
+from experiments.sae.probing import best_features, probe
+from tests.artifacts.examples import normal
+from tests.tiny import tiny_folder
+from workbench.artifacts.autoencoder import SparseAutoencoder
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, Item, Target
+from workbench.evaluation.intervals import Interval
+from workbench.models.load import load
+from workbench.report.document import Document
+from workbench.runs.run import Run
+
+TEXT = "".join(
+    f"This is line {number} of a book about {'the sea' if number % 3 else 'zebras'}.\n" for number in range(1800)
+)
+SMALL: dict[str, Any] = dict(
+    layer=1, passages=60, held_out=8, latents=48, k=(4, 8), activations=20480, batch=512, probed=2, browsed=2,
+    seeds=(0, 1), random_model=True, dtype="float32", learning_rate=1e-2,
+)  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (tmp_path / "book.txt").write_text(TEXT)
+    return Config(model=str(tiny_folder(tmp_path)), text=str(tmp_path / "book.txt"), **SMALL)
+
+
+def test_everything_is_measured_and_a_second_call_does_nothing(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(config, tmp_path)
+    rows = {(row.method, row.metric): row for row in Run.load(folder).rows()}
+    for k in (4, 8):
+        ours, random = (rows[f"{name}, k {k}", "explained_variance"] for name in ("topk", "random"))
+        assert (ours.low or 0) <= (ours.value or 0) <= (ours.high or 0)
+        assert (ours.n, random.n) == (8, 8)
+        assert (ours.value or 0) > (random.value or 0)
+        assert rows[f"topk, k {k}", "l0"].value == pytest.approx(k, abs=1)
+        assert rows[f"pca, k {k}", "l0"].value == pytest.approx(rows[f"topk, k {k}", "l0"].value, abs=1)
+        assert rows[f"topk, k {k}", "loss_recovered"].value is not None
+    assert ("random weights, topk, k 4", "explained_variance") in rows
+    assert ("random weights, topk, k 4", "loss_recovered") not in rows
+    assert ("random weights, topk, k 8", "l0") not in rows  # one for comparison is enough
+    again, chance = (rows[f"topk, k 4 and {name}", "agreement.cosine"].value or 0
+                     for name in ("topk, k 4, seed 1", "random, k 4"))  # fmt: skip
+    assert again > chance
+    for name in ("topk, k 4", "random, k 4", "coordinates of the state"):
+        for count in (1, 2, 5):
+            assert rows[name, f"probing.{count}"].n == 2
+    assert rows["the whole state", "probing.all"].value is not None
+    found = Document.load(folder)
+    assert found.verdict.startswith("On held-out text the dictionary, with ")
+    names = {getattr(block, "name", "") for section in found.sections for block in section.blocks}
+    assert {"quality", "pareto-loss-recovered", "density", "curve", "probing", "agreement"} <= names
+    page = (folder / "latents.html").read_text()
+    assert page.count('"') > 1000
+    kept = SparseAutoencoder.load(folder / "artifacts" / "topk-k-4.safetensors")
+    assert (kept.n_latents, kept.k, kept.site.layer) == (48, 4, 1)
+    monkeypatch.setattr("experiments.sae.fitting.train_dictionaries", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("experiments.sae.browsing.browse", lambda *_: pytest.fail("browsed again"))
+    before = {path: path.read_bytes() for path in folder.glob("*.*ml")}
+    assert run(config, tmp_path) == folder
+    assert {path: path.read_bytes() for path in folder.glob("latents.html")} == {
+        path: data for path, data in before.items() if path.name == "latents.html"
+    }
+
+
+@pytest.mark.parametrize("name", ["batchtopk", "matryoshka_batchtopk", "standard", "jumprelu", "gated"])
+def test_every_architecture_can_be_asked_for(name: Any, config: Config) -> None:
+    other = replace(config, architecture=name, latents=64, sparsity=(0.5, 2.0))
+    source: Any = StateSource(Any, other, load(other.model), *split_passages(other))  # pyright: ignore[reportArgumentType]
+    made = [dictionary_config(other, source, level, 0) for level in other.levels]
+    assert [one.architecture for one in made] == [name] * 2
+    assert made[0] != made[1]
+
+
+KILLED = """
+import sys
+from experiments.sae import Config, run
+import probes.sae.training as training
+write, settings = training.write_checkpoint, __import__("json").loads(sys.argv[1])
+def killed(path, key, progress):
+    write(path, key, progress)
+    if progress.done == 4:
+        __import__("os")._exit(9)
+training.write_checkpoint = killed
+from pathlib import Path
+run(Config(**settings), Path(sys.argv[2]))
+"""
+
+
+def test_a_run_that_is_killed_in_its_training_ends_as_one_that_is_not(config: Config, tmp_path: Path) -> None:
+    settings = vars(replace(config, k=(4,), seeds=(0,), random_model=False))
+    killed = [sys.executable, "-c", KILLED, json.dumps(settings), str(tmp_path / "killed")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(killed, check=False, env=environment).returncode == 9
+    (left,) = (tmp_path / "killed").iterdir()
+    assert list((left / "training").glob("*.safetensors"))
+    assert not (left / "report.html").exists()
+    calm = Config(**settings)
+    one, other = run(calm, tmp_path / "killed"), run(calm, tmp_path / "whole")
+    assert one == left
+    for name in ("latents.html", "results.json", "artifacts/topk-k-4.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_held_out_passages_are_of_other_groups(config: Config) -> None:
+    train, held_out = split_passages(config)
+    assert (len(train), len(held_out)) == (60, 8)
+    assert not set(train.group.tolist()) & set(held_out.group.tolist())
+
+
+def test_what_is_not_there_is_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no block 7"):
+        run(replace(config, layer=7), tmp_path)
+    (tmp_path / "short.txt").write_text("one line\n")
+    with pytest.raises(DataError, match="nothing is left to hold out"):
+        split_passages(replace(config, text=str(tmp_path / "short.txt")))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(k=(64,)), "k is 64, more than the 48 latents"),
+        (dict(architecture="dense"), "architecture is 'dense'"),
+        (dict(k=()), "k is"),
+    ],
+)
+def test_wrong_settings_are_refused(config: Config, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(config, **wrong)
+
+
+def test_intervals_are_ratios_of_sums_over_passages() -> None:
+    sums = {
+        "n_states": np.array([1.0, 3.0]),
+        "active": np.array([4.0, 4.0]),
+        "residual": np.array([1.0, 2.0]),
+        "spread": np.array([2.0, 10.0]),
+    }
+    found = _intervals(sums)
+    assert set(found) == {"l0", "explained_variance"}
+    l0, explained = found["l0"], found["explained_variance"]
+    assert isinstance(l0, Interval)
+    assert isinstance(explained, Interval)
+    assert (l0.value, explained.value) == (2, 0.75)  # not the means over passages, 2.67 and 0.65
+
+
+def planted_concepts(n: int = 400) -> tuple[Dataset, torch.Tensor]:
+    """Two targets of which feature 3 tells the first, and 5 and 6 together the second; others are noise."""
+    label = np.random.default_rng(0).integers(0, 2, size=(n, 2)).astype(np.int8)
+    x = normal(n, 20)
+    x[:, 3] += torch.from_numpy(6.0 * label[:, 0]).float()
+    x[:, 5] += torch.from_numpy(1.5 * label[:, 1]).float()
+    x[:, 6] -= torch.from_numpy(1.2 * label[:, 1]).float()
+    items = [Item.bare(f"text {number}") for number in range(n)]
+    split = np.array(["train"] * (n // 2) + ["validation"] * (n // 4) + ["evaluation"] * (n // 4))
+    return Dataset.of_labels("planted", items, [Target("one", ""), Target("two", "")], label, split), x
+
+
+def test_the_planted_features_are_chosen_and_tell_the_concept() -> None:
+    data, x = planted_concepts()
+    fitted = torch.from_numpy(data.split != "evaluation")
+    y = torch.from_numpy(data.labels[:, 1].copy()).float()
+    assert set(best_features(x[fitted], y[fitted], 2).tolist()) == {5, 6}
+    assert probe(x, data, 0, 1) > 0.99
+    assert 0.75 < probe(x, data, 1, 1) < probe(x, data, 1, 2) < 0.99
+    spoiled = x.clone()
+    spoiled[~fitted] = spoiled[~fitted].flip(0)  # states of other texts
+    assert abs(probe(spoiled, data, 0, 1) - 0.5) < 0.2
+    assert probe(torch.zeros_like(x), data, 0, 2) == 0.5
