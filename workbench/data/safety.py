@@ -42,8 +42,8 @@ TRIPLES, ALLOWED = "triples", "allowed"
 """The relations of a dataset of triples."""
 
 _POLICY = files("workbench.data").joinpath("policy")
-_TURNS: tuple[Split, ...] = ("train",) * 12 + ("validation",) * 3 + ("evaluation",) * 5
-"""The split of a line of the stand-in, by its number."""
+_DEALT: tuple[tuple[Split, int], ...] = (("train", 12), ("validation", 3), ("evaluation", 5))
+"""How many lines of the stand-in go to each split, in turn."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,9 @@ class Triple:
 def stand_in() -> tuple[Request, ...]:
     """The packaged policy that forbids something harmless: 240 requests, then 120 look-alikes; `policy/README.md`."""
     refusals = json.loads(_POLICY.joinpath("refusals.json").read_text(encoding="utf-8"))
+    turns: list[Split] = [split for split, count in _DEALT for _ in range(count)]
     found = [
-        Request(row["prompt"], allowed, _TURNS[k % len(_TURNS)], row["answer"], refusals[k % len(refusals)], "stand-in")
+        Request(row["prompt"], allowed, turns[k % len(turns)], row["answer"], refusals[k % len(refusals)], "stand-in")
         for name, allowed in (("requests.jsonl", False), ("look_alikes.jsonl", True))
         for k, row in enumerate(_rows(name))
     ]
