@@ -18,6 +18,7 @@ EXPERIMENTS = {
     "linear_hypothesis": Entry("experiments.linear_hypothesis:EXPERIMENT"),
     "linear_origins": Entry("experiments.linear_origins:EXPERIMENT"),
     "function_vectors": Entry("experiments.function_vectors:EXPERIMENT"),
+    "grace": Entry("experiments.grace:EXPERIMENT"),
 }
 """Registered name to Experiment; `python -m experiments` lists them."""
 

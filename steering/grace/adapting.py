@@ -7,10 +7,11 @@ import torch
 from steering.methods.lora import MapObjective
 from steering.training.trainer import Trained, train
 from workbench.artifacts.adapter import Adapter, AdapterPart
-from workbench.artifacts.artifact import Origin, code_version
+from workbench.artifacts.artifact import Origin
 from workbench.data.dataset import Dataset
 from workbench.data.labelled import ModelAccess
 from workbench.models.model import Model, wrap
+from workbench.runs.environment import code_version
 from workbench.runs.errors import RunError
 from workbench.runs.files import canonical
 
