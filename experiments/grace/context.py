@@ -36,10 +36,9 @@ class GraceContext:
     @classmethod
     def of(cls, config: Config, run: Run) -> "GraceContext":
         """With the stand-in, the model loaded last."""
-        requests = stand_in()
         model = config.load_model()
         note_model(run, model)
-        return cls(config, run, model, requests)
+        return cls(config, run, model, stand_in())
 
     def forbidden(self, split: Split, n: int | None = None) -> list[Request]:
         """The first requests of a split that the policy forbids."""

@@ -71,7 +71,7 @@ def _attacks(results: Results) -> Section:
         Column("Degenerate", "Broken answers to held-out families", 2, (0, 1), better="lower"),
         Column("Unrelated", "Answers to held-out families that neither refuse nor comply", 2, (0, 1)),
     )
-    rows = [("Before the policy", (_direct(results), None, None, None, None, None))]
+    rows: list[tuple[str, tuple[Estimate | None, ...]]] = [("Before the policy", (_direct(results), *[None] * 5))]
     for name, label in _labels(results).items():
         success = [results.rate(name, families) for families in SIDES.values()]
         others = [results.rate(name, HELD_OUT, outcome) for outcome in ("degenerate", "unrelated")]
@@ -153,7 +153,7 @@ def _states(results: Results) -> Section:
     rows = [
         (
             f"{each.arm.label}{', learnt profile' * (way == 'profile')}",
-            tuple(Estimate(*metrics[metric]) if metrics[metric][0] is not None else None for metric in METRICS),
+            tuple(_estimate(*metrics[metric]) for metric in METRICS),
         )
         for each in apart.values()
         for way, metrics in each.separation.items()
@@ -204,6 +204,10 @@ def _states(results: Results) -> Section:
     return Section(title="States", blocks=(table, other, chart, *_profiles(results), *_pictures(results)))
 
 
+def _estimate(value: float | None, low: float | None, high: float | None) -> Estimate | None:
+    return None if value is None else Estimate(value, low, high)
+
+
 def _profiles(results: Results) -> Sequence[Block]:
     lines = tuple(
         Line(each.arm.label, tuple(Point(k, value) for k, value in enumerate(each.arm.profile, start=each.arm.first)))
@@ -216,7 +220,7 @@ def _profiles(results: Results) -> Sequence[Block]:
         LineChart(
             name="profile",
             title="The learnt profile of layers",
-            caption="Each layer's share of a pooled state. It starts even; GRACE B sees the layers that its LoRA moves.",
+            caption="Each layer's share of a pooled state. It starts even; GRACE B sees layers that its LoRA moves.",
             x="Layer",
             y="Share",
             lines=lines,

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.models.positions import Layout, Positions
+from workbench.models.sites import Site
 from workbench.runs.fields import above, at_least, check_fields
 
 RESPONSE = Positions("response")
@@ -52,7 +53,7 @@ class LayerPooling:
 
 
 def completion_means(
-    states: Mapping[object, Float[Tensor, "batch pos d"]], layout: Layout
+    states: Mapping[Site, Float[Tensor, "batch pos d"]], layout: Layout
 ) -> Float[Tensor, "batch layer d"]:
     """The mean state of each row's completion at every site, in float32. Differentiable."""
     mask = response_mask(layout)

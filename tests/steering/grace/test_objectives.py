@@ -27,6 +27,7 @@ from steering.training.trainer import train
 from tests.steering.grace.planted import RECIPE, SITES, on, triples
 from tests.tiny import FAMILIES, Family, tiny_model
 from workbench.data.labelled import ModelAccess
+from workbench.models.conversation import Conversation
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.runs.errors import RunError
@@ -48,21 +49,28 @@ def build(name: str, model: Model, recipe: TrainingConfig = SHORT) -> TripleObje
     return on(kind, model, recipe, **settings)
 
 
+def read_roles(model: Model, sites: tuple[Site, ...] = SITES) -> list[torch.Tensor]:
+    """Pooled states [item, layer, d] of safe, unsafe, jailbreak and allowed texts."""
+    return [pooled_states(model, model.encode(each), sites) for each in by_role()]
+
+
+def by_role() -> list[list[Conversation]]:
+    data = triples()
+    rows = [*data.relation("triples").members.T, data.relation("allowed").role("answer")]
+    return [[data.items[row].conversation for row in each] for each in rows]
+
+
 def nlls(model: Model) -> list[float]:
     """Mean nll of a token of safe, unsafe, jailbreak and allowed texts."""
-    data = triples()
-    members = data.relation("triples").members
-    rows = [*members.T, data.relation("allowed").role("answer")]
-    return [float(model.loss(model.encode(data.take(each).conversations)).mean()) for each in rows]
+    return [float(model.loss(model.encode(each)).mean()) for each in by_role()]
 
 
-def apart(model: Model) -> tuple[float, float]:
+def apart(model: Model) -> list[float]:
     """Mean distances of pooled states, safe to unsafe and unsafe to jailbreak, over all of their spread."""
-    data = triples()
-    pooled = pooled_states(model, model.encode(data.conversations), SITES)
-    safe, unsafe, jailbreak = (pooled[torch.from_numpy(rows)].flatten(1) for rows in data.relation("triples").members.T)
-    spread = (pooled.flatten(1) - pooled.flatten(1).mean(0)).norm(dim=1).mean()
-    return tuple(float((a - b).norm(dim=1).mean() / spread) for a, b in ((safe, unsafe), (unsafe, jailbreak)))
+    safe, unsafe, jailbreak = (each.flatten(1) for each in read_roles(model)[:3])
+    every = torch.cat([safe, unsafe, jailbreak])
+    spread = (every - every.mean(0)).norm(dim=1).mean()
+    return [float((a - b).norm(dim=1).mean() / spread) for a, b in ((safe, unsafe), (unsafe, jailbreak))]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -131,14 +139,10 @@ def test_refusals_become_likely_and_allowed_answers_too() -> None:
 
 def test_circuit_breakers_turn_complying_states_and_leave_the_others() -> None:
     model, data = tiny_model(), triples()
-    rows = [*data.relation("triples").members.T, data.relation("allowed").role("answer")]
     recipe = TrainingConfig(20, 4, learning_rate=0.01)
     _, adapter = train_on_triples(on(CircuitBreakerObjective, model, recipe), data, ModelAccess(model))
     broken = merged(model, adapter, "broken")
-    states = [
-        [pooled_states(one, one.encode(data.take(each).conversations), SITES) for each in rows]
-        for one in (model, broken)
-    ]
+    states = [read_roles(one) for one in (model, broken)]
     alike = [float(torch.cosine_similarity(a, b, dim=-1).mean()) for a, b in zip(*states, strict=True)]
     assert max(alike[1], alike[2]) < min(alike[0], alike[3]) - 0.2
 
@@ -160,7 +164,6 @@ def test_the_published_pooler_separates_without_touching_the_model() -> None:
     found = train(objective, [data], ModelAccess(model))[0]
     assert found.losses[-1] < found.losses[0]
     assert {*found.parameters} == {"profile", "head.weight", "head.bias"}
-    assert objective.hooks is not None
     again = replace(objective, pooling=LayerPooling(heads=2), margins=PUBLISHED)
     assert "projection" in train(again, [data], ModelAccess(model))[0].parameters
 
@@ -172,7 +175,7 @@ def test_a_loss_that_is_not_finite_ends_with_the_step_named(monkeypatch: pytest.
         return forward.nll.unflatten(0, (-1, 4))[:, 0] * (torch.nan if float(batch.progress[0]) > 0.2 else 1.0)
 
     monkeypatch.setattr(GraceObjective, "of_items", broken)
-    with pytest.raises(RunError, match=r"GraceObjective on 'tiny': diverged at step 6 of 20: loss nan"):
+    with pytest.raises(RunError, match=r"GraceObjective on 'tiny': diverged at step 5 of 20: loss nan"):
         train_on_triples(on(GraceObjective, model), data, ModelAccess(model))
 
 
