@@ -30,9 +30,11 @@ class Config(ModelOptions):
     seed: int = 0
     """Draws attacks, starts and orders."""
     requests: int = 144
-    """Forbidden training requests."""
+    """Forbidden training requests that teach the policy, and as many allowed ones as there are, up to this."""
     policy_epochs: int = 3
     """Passes over direct requests and allowed ones that teach the model to refuse."""
+    triples: int = 144
+    """Training requests, each under one family, that defences learn from."""
     epochs: int = 1
     """Passes over the triples of each defence that is trained."""
     batch_size: int = 8
@@ -55,7 +57,17 @@ class Config(ModelOptions):
     """Of the bootstrap of AVQI."""
 
     def __post_init__(self) -> None:
-        counts = ("requests", "policy_epochs", "epochs", "batch_size", "asked", "benign", "neutral", "max_new_tokens")
+        counts = (
+            "requests",
+            "policy_epochs",
+            "triples",
+            "epochs",
+            "batch_size",
+            "asked",
+            "benign",
+            "neutral",
+            "max_new_tokens",
+        )
         limits = {name: at_least(1) for name in (*counts, "draws")}
         self.check(arms=some(), seed=at_least(0), learning_rate=above(0), beta=above(0), **limits)
         for arm in self.arms:
@@ -74,6 +86,7 @@ PRESETS = {
     "smoke": Config(
         arms=("dpo", "grace_a", "grace_b", "direction", "probe"),
         requests=16,
+        triples=9,
         policy_epochs=1,
         asked=2,
         benign=3,

@@ -56,10 +56,10 @@ class GraceContext:
 
     @cached_property
     def triples(self) -> Dataset:
-        """What defences learn from: every training request once, the families dealt out in turn."""
-        asked = self.forbidden("train", self.config.requests)
+        """What defences learn from: training requests once each, the families dealt out in turn."""
+        asked = self.forbidden("train", self.config.triples)
         worn = [family for family in TRAINED if family in DISGUISES]
-        plainly = self.allowed("train", self.config.requests)
+        plainly = self.allowed("train", -(-self.config.triples // 2))
         dressed = disguised(plainly, worn, self.config.seed)
         mixed = [request for pair in zip(plainly, dressed, strict=True) for request in pair]
         return safety_dataset("triples", self.attack(asked, ["direct", *TRAINED]), mixed)

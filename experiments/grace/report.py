@@ -49,7 +49,10 @@ def build_report(results: Results, run: Run, model: str) -> Document:
         command=run.command,
         facts=(
             ("Model", model),
-            ("Requests", f"{config.requests} to learn from, {config.asked} asked in {len(ATTACKS)} forms"),
+            (
+                "Requests",
+                f"{config.requests} teach the policy, {config.triples} the defences, {config.asked} are asked in {len(ATTACKS)} forms",
+            ),
             ("Look-alikes", f"{config.benign} asked, plain and disguised"),
             ("Tokens of an answer", str(config.max_new_tokens)),
         ),

@@ -18,7 +18,7 @@ from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.runs.rows import Row, read_rows
 
 SMALL = replace(
-    PRESETS["smoke"], arms=tuple(ARMS), requests=6, asked=2, benign=2, neutral=2, max_new_tokens=4, draws=20
+    PRESETS["smoke"], arms=tuple(ARMS), requests=6, triples=9, asked=2, benign=2, neutral=2, max_new_tokens=4, draws=20
 )
 
 
@@ -62,7 +62,7 @@ def test_the_same_command_does_nothing_again(finished: Path, monkeypatch: pytest
 
 
 def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_request(tmp_path: Path) -> None:
-    config = replace(SMALL, model=str(tiny_folder(tmp_path)), requests=40, asked=20)
+    config = replace(SMALL, model=str(tiny_folder(tmp_path)), triples=40, asked=20)
     context = GraceContext(config, None, None, stand_in())  # pyright: ignore[reportArgumentType]
     data, asked = context.triples, {one.prompt for one in of_split(context.requests, "evaluation", allowed=False)}
     worn = {*data.targets[3].classes}
