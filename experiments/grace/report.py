@@ -51,7 +51,7 @@ def build_report(results: Results, run: Run, model: str) -> Document:
             ("Model", model),
             (
                 "Requests",
-                f"{config.requests} teach the policy, {config.triples} the defences, {config.asked} are asked in {len(ATTACKS)} forms",
+                f"{config.requests} teach the policy, {config.triples} the defences; {config.asked} are asked",
             ),
             ("Look-alikes", f"{config.benign} asked, plain and disguised"),
             ("Tokens of an answer", str(config.max_new_tokens)),

@@ -37,6 +37,8 @@ LORA = LoRA(
     recipe=TrainingConfig(epochs=1, batch_size=8, learning_rate=2e-3),
 )
 """What all defences train by default: six output projections of attention from a quarter of the depth on."""
+START = 0.1
+"""How far the B of a LoRA that must not start at 0 is from it."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,19 @@ class CircuitBreakerObjective(TripleObjective):
     At the observed sites and the tokens of completions: relu(cos(h, h0)) for unsafe and jailbreak texts, and for safe
     and allowed ones |h - h0|, here over the mean |h0| (so that no model's scale matters; published without). h0 is the
     model's without the LoRA. The first has the weight alpha (1 - p), the second alpha p, with p half the progress:
-    published code divides 150 steps by 300. No likelihood is trained: `keep` is 0.
+    published code divides 150 steps by 300. No likelihood is trained: `keep` is 0. The LoRA's B starts a little off 0
+    (ours): at h = h0 the cosine is largest, and has no gradient.
     """
 
     alpha: float = 10.0
     keep: float = 0.0
+
+    def start(self, data: Dataset) -> dict[str, Tensor]:
+        """As every LoRA, but for B, uniform within START / sqrt(d_out)."""
+        found, generator = super().start(data), torch.Generator().manual_seed(self.recipe.seed + 1)
+        for k, (_, d_out) in enumerate(self.shapes):
+            found[f"up.{k}"] = START * uniform((self.rank, d_out), d_out, generator)
+        return found
 
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
         """h0 of each text's completion, [text, site, token, d], padded behind."""

@@ -124,7 +124,7 @@ def test_grace_separates_safe_from_adversarial_states_and_keeps_what_is_allowed(
     found, adapter = train_on_triples(on(GraceObjective, model), data, ModelAccess(model))
     grace = merged(model, adapter, "grace")
     after = apart(grace)
-    assert after[0] / after[1] > 1.5 * before[0] / before[1]
+    assert after[0] / after[1] > 1.3 * before[0] / before[1]
     assert nlls(grace)[3] < 1.05 * kept
     assert found.parameters["profile"].abs().max() > 0.01
 
