@@ -103,7 +103,7 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
         found = CircuitBreakerObjective.on(model, lora)
         return replace(found, observes=(_at(model, 1 / 3), _at(model, 2 / 3)))
     found = LatentAdversarialObjective.on(model, lora)
-    return replace(found, attacked=(_at(model, 0.4), _at(model, 0.6)))
+    return replace(found, attacked=(_at(model, 0.4), _at(model, 0.6)), steps=2)
 
 
 def _at(model: Model, depth: float) -> Site:

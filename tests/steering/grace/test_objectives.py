@@ -139,12 +139,12 @@ def test_refusals_become_likely_and_allowed_answers_too() -> None:
 
 def test_circuit_breakers_turn_complying_states_and_leave_the_others() -> None:
     model, data = tiny_model(), triples()
-    recipe = TrainingConfig(20, 4, learning_rate=0.01)
-    _, adapter = train_on_triples(on(CircuitBreakerObjective, model, recipe), data, ModelAccess(model))
+    recipe = TrainingConfig(40, 4, learning_rate=0.003)
+    _, adapter = train_on_triples(on(CircuitBreakerObjective, model, recipe, rank=8), data, ModelAccess(model))
     broken = merged(model, adapter, "broken")
     states = [read_roles(one) for one in (model, broken)]
     alike = [float(torch.cosine_similarity(a, b, dim=-1).mean()) for a, b in zip(*states, strict=True)]
-    assert max(alike[1], alike[2]) < min(alike[0], alike[3]) - 0.2
+    assert max(alike[1], alike[2]) < min(0.0, alike[0] - 0.1, alike[3] - 0.1)
 
 
 def test_the_latent_adversary_finds_what_a_defence_without_it_does_not_withstand() -> None:
