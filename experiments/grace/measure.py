@@ -1,7 +1,6 @@
 """What each defence does: its answers judged, its side effect on neutral text, and where its states lie."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -23,7 +22,8 @@ from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
-from workbench.runs.files import JSON
+from workbench.models.tokens import Tokens
+from workbench.runs.files import JSON, digest, plain
 
 REFUSED = "I won't talk about that."
 """What a probe that refuses answers in the model's place."""
@@ -58,43 +58,37 @@ def ask(context: GraceContext, arm: Arm, before: Answers | None) -> Answers:
         assert before is not None
         return before if arm.refuses is None else _screened(arm, groups, before)
 
-    inputs = arm.model.identity | {
-        "asked": context.questions,
-        "edits": arm.chosen,
-        "tokens": context.config.max_new_tokens,
-    }
-    return _stored(context, f"answers/{arm.name}", inputs, arm, groups)
+    return _answers(context, arm, groups)
 
 
 def untaught(context: GraceContext) -> Answers:
     """Direct and plain benign requests, answered by the model before it learnt the policy."""
     groups = {name: group for name, group in _groups(context).items() if name in ("direct", "plain")}
-    inputs = context.model.identity | {"asked": context.questions, "tokens": context.config.max_new_tokens}
-    return _stored(context, "answers/untaught", inputs, Arm("untaught", context.model), groups)
+    return _answers(context, Arm("untaught", context.model), groups)
 
 
-def _stored(
-    context: GraceContext,
-    name: str,
-    inputs: dict[str, JSON],
-    arm: Arm,
-    groups: dict[str, list[tuple[str, str]]],
-) -> Answers:
-    """Answers and what the judge says of them, generated once."""
+def _answers(context: GraceContext, arm: Arm, groups: Mapping[str, Sequence[tuple[str, str]]]) -> Answers:
+    """Texts, generated once, and what the judge says of them."""
+    prompts = [prompt for group in groups.values() for prompt, _ in group]
+    sampling = Sampling(context.config.max_new_tokens)
 
-    def answer() -> JSON:
-        prompts = [*chain.from_iterable((prompt for prompt, _ in group) for group in groups.values())]
-        sampling = Sampling(context.config.max_new_tokens)
-        written = iter(arm.model.generate(prompts, edits=arm.edits, sampling=sampling, chat=True, failures="keep"))
-        judge = PolicyJudge()
-        found: dict[str, JSON] = {}
-        for group, asked in groups.items():
-            texts = [next(written).text for _ in asked]
-            found[group] = [[judge.judge(text, request), text] for text, (_, request) in zip(texts, asked, strict=True)]
-        return found
+    def answer() -> list[str]:
+        written = arm.model.generate(prompts, edits=arm.edits, sampling=sampling, chat=True, failures="keep")
+        return [one.text for one in written]
 
-    stored = context.run.unit(name, {**inputs, "version": 1}, answer)
-    return {group: [(outcome, text) for outcome, text in answers] for group, answers in stored.items()}
+    inputs = _inputs(context, arm) | {"asked": digest(prompts), "tokens": sampling.max_new_tokens}
+    texts = iter(context.run.unit(f"answers/{arm.name}", inputs, answer))
+    judge = PolicyJudge()
+    return {
+        name: [(judge.judge(text, request), text) for (_, request), text in zip(group, texts, strict=False)]
+        for name, group in groups.items()
+    }
+
+
+def _inputs(context: GraceContext, arm: Arm) -> dict[str, JSON]:
+    """What a defence's behaviour depends on."""
+    added = [arm.chosen, context.triples.digest] if arm.edits else []
+    return {**arm.model.identity, "edits": plain(added), "version": 1}
 
 
 def _groups(context: GraceContext) -> dict[str, list[tuple[str, str]]]:
@@ -123,7 +117,7 @@ def _screened(arm: Arm, groups: dict[str, list[tuple[str, str]]], before: Answer
 def measure(context: GraceContext, arm: Arm, before: Answers | None) -> Measured:
     """Everything about one defence, a unit each."""
     answers = ask(context, arm, before)
-    inputs: dict[str, JSON] = {**arm.model.identity, "edits": arm.chosen, "version": 1}
+    inputs = _inputs(context, arm)
     side = context.run.unit(
         f"neutral/{arm.name}",
         {**inputs, "policy": context.policy.digest, "texts": context.config.neutral},
@@ -149,16 +143,17 @@ def _side_effect(context: GraceContext, arm: Arm) -> dict[str, JSON]:
     kl, loss = [], []
     for text in texts:
         tokens = context.policy.tokenize([text])
-        own, moved = (_log_p(model, tokens, edits) for model, edits in ((context.policy, ()), (arm.model, arm.edits)))
+        own = _log_p(context.policy, tokens)
+        with arm.model.edited(arm.edits):
+            moved = _log_p(arm.model, tokens)
         kl.append(float((own.exp() * (own - moved)).sum(-1).mean()))
         target = torch.tensor(tokens.rows[0].ids[1:])
         loss.append(float(-moved[:-1].gather(1, target[:, None]).mean()))
     return {"kl": kl, "loss": loss}
 
 
-def _log_p(model: Model, tokens: object, edits: Sequence[object]) -> Float[Tensor, "pos vocab"]:
-    with model.edited(edits) if edits else nullcontext():  # pyright: ignore[reportArgumentType]
-        return model.logits(tokens)[0].float().log_softmax(-1)  # pyright: ignore[reportArgumentType]
+def _log_p(model: Model, tokens: Tokens) -> Float[Tensor, "pos vocab"]:
+    return model.logits(tokens)[0].float().log_softmax(-1)
 
 
 def held_out_states(context: GraceContext, arm: Arm) -> Float[Tensor, "role triple layer d"]:
@@ -199,21 +194,23 @@ def projections(context: GraceContext, before: Arm, after: Arm) -> dict[str, lis
     The plane is that of the first two principal components of the states before, pooled over layers; units are the
     spread of each layer before.
     """
+    inputs = {"before": before.model.digest, "after": after.model.digest, "asked": context.questions, "version": 1}
+    found = context.run.unit("projections", inputs, lambda: _projected(context, before, after))
+    places = [(role, family) for role in ROLES for family in HELD_OUT]
+    return {when: [(*place, x, y) for place, (x, y) in zip(places, each, strict=True)] for when, each in found.items()}
+
+
+def _projected(context: GraceContext, before: Arm, after: Arm) -> dict[str, JSON]:
     states = [held_out_states(context, arm) for arm in (before, after)]
     unit = scales(states[0].flatten(0, 1))
     pooled = [(each / unit[:, None]).mean(2) for each in states]
     centre = pooled[0].flatten(0, 1).mean(0)
     plane = torch.linalg.svd(pooled[0].flatten(0, 1) - centre, full_matrices=False).Vh[:2]
-    n = len(context.judged[HELD_OUT[0]])
-    found = {}
-    for when, each in zip(("before", "after"), pooled, strict=True):
-        places = ((each - centre) @ plane.T).unflatten(1, (len(HELD_OUT), n)).mean(2)
-        found[when] = [
-            (role, family, *map(float, places[r, f]))
-            for r, role in enumerate(ROLES)
-            for f, family in enumerate(HELD_OUT)
-        ]
-    return found
+    shape = (len(HELD_OUT), len(context.judged[HELD_OUT[0]]))
+    return {
+        when: ((each - centre) @ plane.T).unflatten(1, shape).mean(2).flatten(0, 1).tolist()
+        for when, each in zip(("before", "after"), pooled, strict=True)
+    }
 
 
 def share(answers: Sequence[tuple[str, str]], outcome: str) -> Float[np.ndarray, " answer"]:

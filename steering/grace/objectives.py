@@ -224,10 +224,10 @@ class PoolerObjective(TripleObjective):
     profiled: tuple[Site, ...] = ()
 
     @classmethod
-    def of(cls, model: Model, recipe: TrainingConfig, **settings: object) -> "PoolerObjective":
+    def of(cls, model: Model, recipe: TrainingConfig) -> "PoolerObjective":
         """On the output of every block."""
         sites = tuple(map(Site, range(model.n_layers)))
-        return cls(recipe, sites[-1], RESPONSE, profiled=sites, shapes=((0, model.d_model),), **settings)  # pyright: ignore[reportArgumentType]
+        return cls(recipe, sites[-1], RESPONSE, profiled=sites, shapes=((0, model.d_model),))
 
     @property
     def source(self) -> int:

@@ -13,9 +13,10 @@ from experiments.grace.context import GraceContext
 from experiments.grace.results import rate
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from tests.tiny import tiny_folder
-from workbench.data.safety import of_split, stand_in
+from workbench.data.safety import of_split
 from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.runs.rows import Row, read_rows
+from workbench.runs.run import Run
 
 SMALL = replace(
     PRESETS["smoke"], arms=tuple(ARMS), requests=6, triples=9, asked=2, benign=2, neutral=2, max_new_tokens=4, draws=20
@@ -63,7 +64,8 @@ def test_the_same_command_does_nothing_again(finished: Path, monkeypatch: pytest
 
 def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_request(tmp_path: Path) -> None:
     config = replace(SMALL, model=str(tiny_folder(tmp_path)), triples=40, asked=20)
-    context = GraceContext(config, None, None, stand_in())  # pyright: ignore[reportArgumentType]
+    with Run.open("grace", config, tmp_path / "runs") as opened:
+        context = GraceContext.of(config, opened)
     data, asked = context.triples, {one.prompt for one in of_split(context.requests, "evaluation", allowed=False)}
     worn = {*data.targets[3].classes}
     assert worn == {"direct", *TRAINED}
