@@ -101,13 +101,14 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
         return replace(found, beta=beta, observes=profiled_sites(found, model.n_layers))
     if name == "circuit_breakers":
         found = CircuitBreakerObjective.on(model, lora)
-        return replace(found, observes=(_at(model, 1 / 3), _at(model, 2 / 3)))
+        return replace(found, observes=_at(model, 1 / 3, 2 / 3))
     found = LatentAdversarialObjective.on(model, lora)
-    return replace(found, attacked=(_at(model, 0.4), _at(model, 0.6)), steps=2)
+    return replace(found, attacked=_at(model, 0.4, 0.6), steps=2)
 
 
-def _at(model: Model, depth: float) -> Site:
-    return Site.at_depth(depth, model.n_layers, "resid_post")
+def _at(model: Model, *depths: float) -> tuple[Site, ...]:
+    """The outputs of the blocks at these shares of the depth, each once."""
+    return tuple(dict.fromkeys(Site.at_depth(depth, model.n_layers) for depth in depths))
 
 
 def _trained(context: GraceContext, name: str) -> Arm:
@@ -192,7 +193,7 @@ def _sides(context: GraceContext) -> tuple[list[str], list[str]]:
 
 def _direction(context: GraceContext) -> Arm:
     """The difference in means of forbidden and allowed prompts, added everywhere: layer and strength are chosen."""
-    model, sites = context.policy, [_at(context.policy, depth) for depth in DEPTHS]
+    model, sites = context.policy, _at(context.policy, *DEPTHS)
     start = time.process_time()
     forbidden, allowed = (prompt_states(model, side, sites) for side in _sides(context))
     directions = [a.mean(0) - b.mean(0) for a, b in zip(forbidden, allowed, strict=True)]
@@ -236,7 +237,7 @@ def _refusals(model: Model, added: Add, prompts: Sequence[str]) -> float:
 
 def _probe(context: GraceContext) -> Arm:
     """Logistic regression on the prompt's last state: what it calls forbidden is refused, and no model is asked."""
-    model, sites = context.policy, [_at(context.policy, depth) for depth in DEPTHS]
+    model, sites = context.policy, _at(context.policy, *DEPTHS)
     start = time.process_time()
     train_sides, held_sides = (
         [prompt_states(model, side, sites) for side in sides] for sides in (_sides(context), context.choosing)

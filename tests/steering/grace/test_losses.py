@@ -37,11 +37,11 @@ def test_separation_pushes_safe_and_unsafe_apart_until_the_margin_is_met() -> No
 
 def test_cohesion_draws_together_until_they_are_near() -> None:
     unsafe, jailbreak = torch.tensor([[0.0, 0.0]], requires_grad=True), torch.tensor([[3.0, 0.0]])
-    assert float(cohesion(unsafe, jailbreak, 1.0)) == pytest.approx(2.0)
+    assert float(cohesion(unsafe.detach(), jailbreak, 1.0)) == pytest.approx(2.0)
     cohesion(unsafe, jailbreak, 1.0).sum().backward()
     assert unsafe.grad is not None
     assert unsafe.grad[0].tolist() == pytest.approx([-1, 0])  # a step against it goes towards the jailbreak
-    assert float(cohesion(unsafe, jailbreak, 3.5)) == 0
+    assert float(cohesion(unsafe.detach(), jailbreak, 3.5)) == 0
 
 
 def test_a_distance_of_zero_has_a_gradient_of_zero() -> None:
