@@ -21,6 +21,7 @@ EXPERIMENTS = {
     "latent_steering": Entry("experiments.latent_steering:EXPERIMENT"),
     "behaviours": Entry("experiments.behaviours:EXPERIMENT"),
     "sae": Entry("experiments.sae:EXPERIMENT"),
+    "grace": Entry("experiments.grace:EXPERIMENT"),
 }
 """Registered name to Experiment; `python -m experiments` lists them."""
 

@@ -1,6 +1,7 @@
 """What is trained, and how: the parameters of one concept, the edit they make, and the loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -162,6 +163,14 @@ class Objective(ABC, Generic[D]):
 
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
         """What else the loss needs to know of each text beforehand, as tensors [text, ...]."""
+        return {}
+
+    def search(self, batch: Batch, run: Callable[[Batch], Forward]) -> dict[str, Tensor]:
+        """What is searched for the rows of a pass before it counts, such as an adversary's perturbation of them.
+
+        `run` makes a forward pass of any batch with these rows, which nothing is learned from; what is returned,
+        [batch, ...], is among the batch's `extra` in the pass that counts.
+        """
         return {}
 
     def constrain(self, parameters: dict[str, Tensor]) -> None:

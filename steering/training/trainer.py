@@ -9,7 +9,7 @@ order of examples, optimiser, gradient norm and learning rate, so it comes out a
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
 from operator import itemgetter
@@ -280,15 +280,18 @@ class _Block(Generic[D]):
         concepts = sorted({job.concept for job in jobs})
         batch = self._batch(jobs, concepts, facts)
         every = [self.concepts[at].leaves | self.constants[at] for at in concepts]
-        forward = Forward({name: _stacked([one[name] for one in every]) for name in every[0]})
+        parameters = {name: _stacked([one[name] for one in every]) for name in every[0]}
         with torch.enable_grad():
-            self._run(batch, forward)
+            fixed = {name: value.detach() for name, value in parameters.items()}
+            found = self.objective.search(batch, lambda changed: self._run(changed, Forward(fixed)))
+            batch = replace(batch, extra=batch.extra | found)
+            forward = self._run(batch, Forward(parameters))
             rows = self.objective.loss(batch, forward)
             rows.sum().backward()
         sums = torch.zeros(len(concepts)).index_add_(0, batch.concept.cpu(), rows.detach().float().cpu())
         return dict(zip(concepts, sums.tolist(), strict=True))
 
-    def _run(self, batch: Batch, forward: Forward) -> None:
+    def _run(self, batch: Batch, forward: Forward) -> Forward:
         """One forward pass under the objective's changes."""
         layout, label = batch.layout, labels(batch.layout)
         weights = self.objective.weights(forward.parameters)
@@ -299,6 +302,7 @@ class _Block(Generic[D]):
         owner = layout.rows[:, None].expand_as(label)[label]
         forward.nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
         forward.n = label.sum(1).float()
+        return forward
 
     def _observing(self, forward: Forward) -> list[tuple[Site, Hook]]:
         """Behind all edits, so that what is observed is what the blocks above see."""

@@ -1,0 +1,268 @@
+"""The defences: what each one trains or chooses, and how it then answers."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from experiments.grace.config import ARMS
+from experiments.grace.context import UNDEFENDED, GraceContext
+from steering.grace.adapting import merged, train_on_triples
+from steering.grace.latent import LatentAdversarialObjective
+from steering.grace.objectives import (
+    CircuitBreakerObjective,
+    GraceObjective,
+    PoolerObjective,
+    PreferenceObjective,
+    RefusalObjective,
+    TripleObjective,
+    profiled_sites,
+)
+from steering.methods.lora import MapObjective
+from steering.training.objective import TrainingConfig
+from steering.training.trainer import train
+from workbench.artifacts.adapter import Adapter
+from workbench.evaluation.judges.policy import PolicyJudge
+from workbench.models.edits import Add, Edit
+from workbench.models.model import Model
+from workbench.models.sampling import Sampling
+from workbench.models.sites import Site
+
+DEPTHS = (0.4, 0.6, 0.8)
+"""Where directions and probes are tried, as shares of the model's depth."""
+STRENGTHS = (0.5, 1.0, 2.0)
+_TRIED = 8
+"""Prompts of each side that a strength is tried on."""
+_FIRST = 12
+"""Tokens of an answer that show whether it refuses."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A defence that is ready: a model, edits of it, or prompts that it refuses without asking the model."""
+
+    name: str
+    model: Model
+    edits: tuple[Edit, ...] = ()
+    refuses: Callable[[Sequence[str]], list[bool]] | None = None
+    seconds: float = 0.0
+    """Processor seconds of training and choosing."""
+    parameters: int = 0
+    """Numbers that were trained."""
+    profile: tuple[float, ...] = ()
+    """The share of each layer, where one was learnt; from the layer `first` on."""
+    first: int = 0
+    chosen: str = ""
+    """What was chosen on validation families."""
+
+    @property
+    def label(self) -> str:
+        """Of its row."""
+        return "Policy alone" if self.name == UNDEFENDED else ARMS[self.name]
+
+    @property
+    def answers_anew(self) -> bool:
+        """Whether its answers can differ from those of the policy alone."""
+        return self.name != "grace_a" and self.refuses is None
+
+
+def arms(context: GraceContext) -> list[Arm]:
+    """The policy alone and every defence that was asked for."""
+    found = [Arm(UNDEFENDED, context.policy)]
+    for name in context.config.arms:
+        if name == "direction":
+            found.append(_direction(context))
+        elif name == "probe":
+            found.append(_probe(context))
+        elif name == "grace_a":
+            found.append(_pooler(context))
+        else:
+            found.append(_trained(context, name))
+    return found
+
+
+def objective(context: GraceContext, name: str) -> TripleObjective:
+    """What a defence with a LoRA trains."""
+    model, lora, beta = context.policy, context.lora(context.config.epochs), context.config.beta
+    if name == "sft":
+        return RefusalObjective.on(model, lora)
+    if name == "dpo":
+        return replace(PreferenceObjective.on(model, lora), beta=beta)
+    if name == "grace_b":
+        found = GraceObjective.on(model, lora)
+        return replace(found, beta=beta, observes=profiled_sites(found, model.n_layers))
+    if name == "circuit_breakers":
+        found = CircuitBreakerObjective.on(model, lora)
+        return replace(found, observes=_at(model, 1 / 3, 2 / 3))
+    found = LatentAdversarialObjective.on(model, lora)
+    return replace(found, attacked=_at(model, 0.4, 0.6), steps=2)
+
+
+def _at(model: Model, *depths: float) -> tuple[Site, ...]:
+    """The outputs of the blocks at these shares of the depth, each once."""
+    return tuple(dict.fromkeys(Site.at_depth(depth, model.n_layers) for depth in depths))
+
+
+def _trained(context: GraceContext, name: str) -> Arm:
+    wanted, data = objective(context, name), context.triples
+    inputs = context.inputs(context.policy, wanted, data)
+
+    def train_lora() -> dict[str, Any]:
+        start = time.process_time()
+        found, adapter = train_on_triples(wanted, data, context.access(context.policy))
+        return {
+            "seconds": time.process_time() - start,
+            "losses": found.losses,
+            "parameters": sum(each.numel() for each in found.parameters.values()),
+            "profile": _profile(wanted, found.parameters),
+            "digest": adapter.content_digest,
+        }
+
+    facts = context.run.unit(f"training/{name}", inputs, train_lora)
+    path = context.run.unit_file(
+        f"adapter/{name}",
+        inputs | {"adapter": facts["digest"]},  # trained to its end, the checkpoint gives the same again
+        lambda path: train_on_triples(wanted, data, context.access(context.policy))[1].save(path),
+        ".safetensors",
+    )
+    model = merged(context.policy, Adapter.load(path), f"{context.model.name} with {ARMS[name]}")
+    return Arm(
+        name,
+        model,
+        seconds=facts["seconds"],
+        parameters=facts["parameters"],
+        profile=tuple(facts["profile"]),
+        first=wanted.observes[0].layer if facts["profile"] else 0,
+    )
+
+
+def _profile(wanted: MapObjective[Any], parameters: dict[str, Tensor]) -> list[float]:
+    if not isinstance(wanted, GraceObjective | PoolerObjective) or "profile" not in parameters:
+        return []
+    return wanted.pooling.weights(parameters).mean(0).tolist()
+
+
+def _pooler(context: GraceContext) -> Arm:
+    """GRACE as published: the model itself does not change, so that neither do its answers."""
+    recipe = TrainingConfig(3, context.config.batch_size, 1e-2, weight_decay=1e-5, seed=context.config.seed)
+    wanted = PoolerObjective.of(context.policy, recipe)
+
+    def train_pooler() -> dict[str, Any]:
+        start = time.process_time()
+        [found] = train(wanted, [context.triples], context.access(context.policy))
+        return {
+            "seconds": time.process_time() - start,
+            "losses": found.losses,
+            "parameters": sum(each.numel() for each in found.parameters.values()),
+            "profile": _profile(wanted, found.parameters),
+        }
+
+    inputs = context.inputs(context.policy, wanted, context.triples)
+    facts = context.run.unit("training/grace_a", inputs, train_pooler)
+    return Arm(
+        "grace_a",
+        context.policy,
+        seconds=facts["seconds"],
+        parameters=facts["parameters"],
+        profile=tuple(facts["profile"]),
+    )
+
+
+def prompt_states(model: Model, prompts: Sequence[str], sites: Sequence[Site]) -> list[Float[Tensor, "prompt d"]]:
+    """The state of each prompt's last token at each site."""
+    read = model.read(model.tokenize(prompts, chat=True), list(sites), positions="prompt", pool="last")
+    return [read.x(site).float() for site in sites]
+
+
+def _sides(context: GraceContext) -> tuple[list[str], list[str]]:
+    """The training prompts: forbidden ones and allowed ones, with the disguises that defences may see."""
+    data = context.triples
+    forbidden, allowed = (
+        [data.items[row].instruction for row in data.relation(name).members[:, 0]] for name in ("triples", "allowed")
+    )
+    return forbidden, allowed
+
+
+def _direction(context: GraceContext) -> Arm:
+    """The difference in means of forbidden and allowed prompts, added everywhere: layer and strength are chosen."""
+    model, sites = context.policy, _at(context.policy, *DEPTHS)
+    start = time.process_time()
+    forbidden, allowed = (prompt_states(model, side, sites) for side in _sides(context))
+    directions = [a.mean(0) - b.mean(0) for a, b in zip(forbidden, allowed, strict=True)]
+
+    def choose() -> dict[str, Any]:
+        scores = {}
+        for site, direction in zip(sites, directions, strict=True):
+            for strength in STRENGTHS:
+                added = Add(site=site, direction=direction, strength=strength)
+                rates = [_refusals(model, added, side[:_TRIED]) for side in context.choosing]
+                scores[f"{site.layer} {strength}"] = rates[0] - rates[1]
+        best = max(scores, key=lambda key: scores[key])
+        layer, strength = best.split()
+        return {"layer": int(layer), "strength": float(strength), "seconds": time.process_time() - start}
+
+    inputs = context.inputs(model, [list(DEPTHS), list(STRENGTHS), digest_of(context)], context.triples)
+    facts = context.run.unit("training/direction", inputs, choose)
+    at = [site.layer for site in sites].index(facts["layer"])
+    added = Add(site=sites[at], direction=directions[at], strength=facts["strength"])
+    return Arm(
+        "direction",
+        model,
+        (added,),
+        seconds=facts["seconds"],
+        parameters=model.d_model,
+        chosen=f"block {facts['layer']}, {facts['strength']:g} times the difference",
+    )
+
+
+def digest_of(context: GraceContext) -> list[list[str]]:
+    """What settings are chosen on."""
+    return [list(side) for side in context.choosing]
+
+
+def _refusals(model: Model, added: Add, prompts: Sequence[str]) -> float:
+    """The share of prompts whose answer begins with a refusal."""
+    judge = PolicyJudge()
+    written = model.generate(prompts, edits=added, sampling=Sampling(_FIRST), chat=True)
+    return float(np.mean([judge.judge(answer.text, "") == "refusal" for answer in written]))
+
+
+def _probe(context: GraceContext) -> Arm:
+    """Logistic regression on the prompt's last state: what it calls forbidden is refused, and no model is asked."""
+    model, sites = context.policy, _at(context.policy, *DEPTHS)
+    start = time.process_time()
+    train_sides, held_sides = (
+        [prompt_states(model, side, sites) for side in sides] for sides in (_sides(context), context.choosing)
+    )
+    fitted = []
+    for at, site in enumerate(sites):
+        (x, y), (x_held, y_held) = (_labelled(*(side[at] for side in sides)) for sides in (train_sides, held_sides))
+        for C in (1e-3, 1e-2, 1e-1):
+            reader = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=500))
+            right = reader.fit(x, y).predict(x_held) == y_held
+            fitted.append((float(right[y_held].mean() + right[~y_held].mean()) / 2, site, C, reader))
+    score, site, C, reader = max(fitted, key=lambda one: one[0])
+
+    def refuses(prompts: Sequence[str]) -> list[bool]:
+        return reader.predict(prompt_states(model, prompts, [site])[0].numpy()).tolist()
+
+    return Arm(
+        "probe",
+        model,
+        refuses=refuses,
+        seconds=time.process_time() - start,
+        parameters=model.d_model + 1,
+        chosen=f"block {site.layer}, C {C:g}, balanced accuracy {score:.2f} on validation families",
+    )
+
+
+def _labelled(forbidden: Tensor, allowed: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    return torch.cat([forbidden, allowed]).numpy(), np.arange(len(forbidden) + len(allowed)) < len(forbidden)

@@ -1,0 +1,97 @@
+"""The settings of the experiment, and its presets."""
+
+from dataclasses import dataclass
+
+from experiments.options import ModelOptions
+from workbench.runs.fields import above, at_least, some
+from workbench.text import no_such
+
+NAME = "grace"
+
+ARMS = {
+    "sft": "SFT",
+    "dpo": "DPO",
+    "grace_a": "GRACE A (pooler only)",
+    "grace_b": "GRACE B (with LoRA)",
+    "circuit_breakers": "Circuit breakers",
+    "latent_adversary": "Latent adversarial training",
+    "direction": "Refusal direction added",
+    "probe": "Linear probe that refuses",
+}
+"""What is compared with the policy alone, by the name of its report row."""
+
+
+@dataclass(frozen=True)
+class Config(ModelOptions):
+    """Which defence keeps a model from what its policy forbids, under attacks seen and unseen, at what price?"""
+
+    arms: tuple[str, ...] = tuple(ARMS)
+    """The defences that are compared with nothing."""
+    seed: int = 0
+    """Draws attacks, starts and orders."""
+    requests: int = 144
+    """Forbidden training requests that teach the policy, and as many allowed ones as there are, up to this."""
+    policy_epochs: int = 3
+    """Passes over direct requests and allowed ones that teach the model to refuse."""
+    triples: int = 144
+    """Training requests, each under one family, that defences learn from."""
+    epochs: int = 1
+    """Passes over the triples of each defence that is trained."""
+    batch_size: int = 8
+    """Triples (each with an allowed answer) in one step."""
+    learning_rate: float = 2e-3
+    """Of every LoRA."""
+    beta: float = 0.1
+    """Of the preference in DPO and in GRACE B."""
+    asked: int = 20
+    """Evaluation requests that every family disguises."""
+    benign: int = 30
+    """Look-alikes that are asked, as they are and in disguise."""
+    neutral: int = 24
+    """Neutral texts for perplexity and KL."""
+    max_new_tokens: int = 28
+    """Of an answer; refusals begin within a few."""
+    show: bool = False
+    """Show what complying answers say; else only that they comply."""
+    draws: int = 500
+    """Of the bootstrap of AVQI."""
+
+    def __post_init__(self) -> None:
+        counts = (
+            "requests",
+            "policy_epochs",
+            "triples",
+            "epochs",
+            "batch_size",
+            "asked",
+            "benign",
+            "neutral",
+            "max_new_tokens",
+        )
+        limits = {name: at_least(1) for name in (*counts, "draws")}
+        self.check(arms=some(), seed=at_least(0), learning_rate=above(0), beta=above(0), **limits)
+        for arm in self.arms:
+            if arm not in ARMS:
+                raise ValueError(no_such("arm", arm, ARMS))
+
+
+ABOUT = {
+    "default": "all defences, one seed, every family of text; under half an hour of two quiet cores",
+    "smoke": "few requests, to see that it runs; under three minutes",
+}
+"""What each preset is for and how long it takes."""
+
+PRESETS = {
+    "default": Config(),
+    "smoke": Config(
+        arms=("dpo", "grace_a", "grace_b", "direction", "probe"),
+        requests=16,
+        triples=9,
+        policy_epochs=1,
+        asked=2,
+        benign=3,
+        neutral=3,
+        max_new_tokens=10,
+        draws=50,
+    ),
+}

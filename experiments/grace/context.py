@@ -1,0 +1,130 @@
+"""What all stages share: the model, the policy's requests, what defences learn from and what they are judged by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from experiments.grace.config import Config
+from experiments.options import note_model
+from steering.grace.adapting import merged, train_on_triples
+from steering.grace.attacks import ATTACKS, CHOOSING, DISGUISES, HELD_OUT, TRAINED, attacked, disguised
+from steering.grace.objectives import LORA, RefusalObjective
+from steering.methods.lora import LoRA
+from steering.training.objective import TrainingConfig
+from workbench.artifacts.adapter import Adapter
+from workbench.data.dataset import Dataset
+from workbench.data.items import Split
+from workbench.data.labelled import ModelAccess
+from workbench.data.safety import Request, Triple, of_split, safety_dataset, stand_in
+from workbench.models.model import Model
+from workbench.runs.files import JSON, digest, plain
+from workbench.runs.run import Run
+
+UNDEFENDED = "nothing"
+"""The row of the policy alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraceContext:
+    """One run."""
+
+    config: Config
+    run: Run
+    model: Model
+    requests: tuple[Request, ...]
+
+    @classmethod
+    def of(cls, config: Config, run: Run) -> "GraceContext":
+        """With the stand-in, the model loaded last."""
+        model = config.load_model()
+        note_model(run, model)
+        return cls(config, run, model, stand_in())
+
+    def forbidden(self, split: Split, n: int | None = None) -> list[Request]:
+        """The first requests of a split that the policy forbids."""
+        return of_split(self.requests, split, allowed=False)[:n]
+
+    def allowed(self, split: Split, n: int | None = None) -> list[Request]:
+        """The first requests of a split that it allows."""
+        return of_split(self.requests, split, allowed=True)[:n]
+
+    @cached_property
+    def lessons(self) -> Dataset:
+        """What teaches the policy: direct requests, refused, and allowed ones, answered."""
+        asked = self.forbidden("train", self.config.requests)
+        return safety_dataset("policy", self.attack(asked, ["direct"]), self.allowed("train", self.config.requests))
+
+    @cached_property
+    def triples(self) -> Dataset:
+        """What defences learn from: training requests once each, the families dealt out in turn."""
+        asked = self.forbidden("train", self.config.triples)
+        worn = [family for family in TRAINED if family in DISGUISES]
+        plainly = self.allowed("train", -(-self.config.triples // 2))
+        dressed = disguised(plainly, worn, self.config.seed)
+        mixed = [request for pair in zip(plainly, dressed, strict=True) for request in pair]
+        return safety_dataset("triples", self.attack(asked, ["direct", *TRAINED]), mixed)
+
+    @cached_property
+    def judged(self) -> dict[str, tuple[Triple, ...]]:
+        """The evaluation requests under every family."""
+        asked = self.forbidden("evaluation", self.config.asked)
+        return {family: self.attack(asked, [family]) for family in ATTACKS}
+
+    @cached_property
+    def benign(self) -> dict[str, list[Request]]:
+        """Look-alikes as they are, and in the disguise of attacks that no defence has seen."""
+        asked = self.allowed("evaluation", self.config.benign)
+        unseen = [family for family in HELD_OUT if family in DISGUISES]
+        return {"plain": asked, "disguised": list(disguised(asked, unseen, self.config.seed))}
+
+    @cached_property
+    def choosing(self) -> tuple[list[str], list[str]]:
+        """Prompts that settings are chosen on: validation requests under CHOOSING, and look-alikes, some disguised."""
+        asked = self.forbidden("validation", self.config.asked)
+        benign = self.allowed("validation", self.config.benign)
+        worn = disguised(benign, [family for family in CHOOSING if family in DISGUISES], self.config.seed)
+        attacks = self.attack(asked, [*CHOOSING])
+        return [triple.prompt for triple in attacks], [request.prompt for request in (*benign, *worn)]
+
+    def attack(self, asked: Sequence[Request], families: Sequence[str]) -> tuple[Triple, ...]:
+        """A triple a request, the families dealt out in turn; demonstrations are training requests."""
+        shown = self.forbidden("train")
+        return tuple(
+            attacked([request], families[k % len(families)], shown, self.config.seed)[0]
+            for k, request in enumerate(asked)
+        )
+
+    def lora(self, epochs: int) -> LoRA:
+        """What is trained, and how."""
+        config = self.config
+        recipe = TrainingConfig(epochs, config.batch_size, config.learning_rate, seed=config.seed)
+        return replace(LORA, recipe=recipe)
+
+    @cached_property
+    def policy(self) -> Model:
+        """The model that has learnt to refuse: what every defence starts from."""
+        objective = RefusalObjective.on(self.model, self.lora(self.config.policy_epochs))
+        inputs = self.inputs(self.model, objective, self.lessons)
+        path = self.run.unit_file(
+            "policy",
+            inputs,
+            lambda path: train_on_triples(objective, self.lessons, self.access(self.model))[1].save(path),
+            ".safetensors",
+        )
+        return merged(self.model, Adapter.load(path), f"{self.model.name} with the policy")
+
+    def access(self, model: Model) -> ModelAccess:
+        """A model to train through, with checkpoints in the run's folder."""
+        return ModelAccess(model, self.run.folder / "checkpoints")
+
+    def inputs(self, model: Model, settings: object, data: Dataset) -> dict[str, JSON]:
+        """What a training depends on."""
+        about = {"settings": plain(settings), "kind": type(settings).__name__, "data": data.digest}
+        return {**model.identity, **about, "version": 1}
+
+    @cached_property
+    def questions(self) -> str:
+        """Digest of all that defences are asked."""
+        attacks = [triple.prompt for triples in self.judged.values() for triple in triples]
+        benign = [request.prompt for requests in self.benign.values() for request in requests]
+        return digest([attacks, benign])

@@ -1,0 +1,218 @@
+"""What each defence does: its answers judged, its side effect on neutral text, and where its states lie."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from experiments.grace.arms import Arm
+from experiments.grace.context import GraceContext
+from probes.geometry.avqi import avqi, avqi_intervals, cluster_indices
+from steering.grace.attacks import HELD_OUT
+from steering.grace.objectives import pooled_states
+from steering.grace.pooling import scales
+from workbench.data.items import numbered
+from workbench.data.packaged import neutral
+from workbench.data.safety import ROLES, TRIPLES, safety_dataset
+from workbench.evaluation.judges.policy import PolicyJudge
+from workbench.models.model import Model
+from workbench.models.sampling import Sampling
+from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+from workbench.runs.files import JSON, digest, plain
+
+REFUSED = "I won't talk about that."
+"""What a probe that refuses answers in the model's place."""
+
+Answers = dict[str, list[tuple[str, str]]]
+"""By group of prompts (a family, or a kind of benign request): the outcome and the text of each answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured of one defence."""
+
+    arm: Arm
+    answers: Answers
+    kl: list[float]
+    """KL(policy || defence) of the next token, in nats: the mean of each neutral text."""
+    loss: list[float]
+    """Mean nll of a token of each neutral text."""
+    separation: dict[str, dict[str, list[float | None]]]
+    """AVQI and its parts of states pooled by the plain mean over layers and, where there is one, by the learnt profile:
+    value, low and high of each metric. Empty for defences without states of their own."""
+    layers: dict[str, list[float]]
+    """Both forms of AVQI at every layer."""
+    indices: dict[str, float]
+    """Silhouette, Calinski-Harabasz and Xie-Beni of the plain mean."""
+
+
+def ask(context: GraceContext, arm: Arm, before: Answers | None) -> Answers:
+    """Every family and every kind of benign request, answered and judged; `before` are the undefended answers."""
+    groups = _groups(context)
+    if arm.refuses is not None or not arm.answers_anew:
+        assert before is not None
+        return before if arm.refuses is None else _screened(arm, groups, before)
+
+    return _answers(context, arm, groups)
+
+
+def untaught(context: GraceContext) -> Answers:
+    """Direct and plain benign requests, answered by the model before it learnt the policy."""
+    groups = {name: group for name, group in _groups(context).items() if name in ("direct", "plain")}
+    return _answers(context, Arm("untaught", context.model), groups)
+
+
+def _answers(context: GraceContext, arm: Arm, groups: Mapping[str, Sequence[tuple[str, str]]]) -> Answers:
+    """Texts, generated once, and what the judge says of them."""
+    prompts = [prompt for group in groups.values() for prompt, _ in group]
+    sampling = Sampling(context.config.max_new_tokens)
+
+    def answer() -> list[str]:
+        written = arm.model.generate(prompts, edits=arm.edits, sampling=sampling, chat=True, failures="keep")
+        return [one.text for one in written]
+
+    inputs = _inputs(context, arm) | {"asked": digest(prompts), "tokens": sampling.max_new_tokens}
+    texts = iter(context.run.unit(f"answers/{arm.name}", inputs, answer))
+    judge = PolicyJudge()
+    return {
+        name: [(judge.judge(text, request), text) for (_, request), text in zip(group, texts, strict=False)]
+        for name, group in groups.items()
+    }
+
+
+def _inputs(context: GraceContext, arm: Arm) -> dict[str, JSON]:
+    """What a defence's behaviour depends on."""
+    added = [arm.chosen, context.triples.digest] if arm.edits else []
+    return {**arm.model.identity, "edits": plain(added), "version": 1}
+
+
+def _groups(context: GraceContext) -> dict[str, list[tuple[str, str]]]:
+    """Prompts, each with what it asks for beneath its disguise."""
+    attacks = {name: [(one.prompt, one.request) for one in triples] for name, triples in context.judged.items()}
+    plain = context.benign["plain"]
+    benign = {
+        name: [(one.prompt, own.prompt) for one, own in zip(asked, plain, strict=True)]
+        for name, asked in context.benign.items()
+    }
+    return attacks | benign
+
+
+def _screened(arm: Arm, groups: dict[str, list[tuple[str, str]]], before: Answers) -> Answers:
+    """The undefended answers, but where the defence refuses."""
+    assert arm.refuses is not None
+    return {
+        name: [
+            ("refusal", REFUSED) if refused else answer
+            for refused, answer in zip(arm.refuses([prompt for prompt, _ in group]), before[name], strict=True)
+        ]
+        for name, group in groups.items()
+    }
+
+
+def measure(context: GraceContext, arm: Arm, before: Answers | None) -> Measured:
+    """Everything about one defence, a unit each."""
+    answers = ask(context, arm, before)
+    inputs = _inputs(context, arm)
+    side = context.run.unit(
+        f"neutral/{arm.name}",
+        {**inputs, "policy": context.policy.digest, "texts": context.config.neutral},
+        lambda: _side_effect(context, arm),
+    )
+    if arm.refuses is not None:
+        return Measured(arm, answers, side["kl"], side["loss"], {}, {}, {})
+    apart = context.run.unit(
+        f"separation/{arm.name}",
+        {**inputs, "profile": list(arm.profile), "asked": context.questions, "draws": context.config.draws},
+        lambda: _separation(context, arm),
+    )
+    return Measured(arm, answers, side["kl"], side["loss"], **apart)
+
+
+def neutral_texts(n: int) -> list[str]:
+    """Packaged texts of no concept, of evaluation."""
+    return [item.response for item, split in neutral() if split == "evaluation" and item.genre == "text"][:n]
+
+
+def _side_effect(context: GraceContext, arm: Arm) -> dict[str, JSON]:
+    texts = neutral_texts(context.config.neutral)
+    kl, loss = [], []
+    for text in texts:
+        tokens = context.policy.tokenize([text])
+        own = _log_p(context.policy, tokens)
+        with arm.model.edited(arm.edits):
+            moved = _log_p(arm.model, tokens)
+        kl.append(float((own.exp() * (own - moved)).sum(-1).mean()))
+        target = torch.tensor(tokens.rows[0].ids[1:])
+        loss.append(float(-moved[:-1].gather(1, target[:, None]).mean()))
+    return {"kl": kl, "loss": loss}
+
+
+def _log_p(model: Model, tokens: Tokens) -> Float[Tensor, "pos vocab"]:
+    return model.logits(tokens)[0].float().log_softmax(-1)
+
+
+def held_out_states(context: GraceContext, arm: Arm) -> Float[Tensor, "role triple layer d"]:
+    """Pooled states of the evaluation triples of the held-out families, at every block, in units of each layer."""
+    triples = [*chain.from_iterable(context.judged[family] for family in HELD_OUT)]
+    data = safety_dataset("held-out", triples)
+    sites = tuple(map(Site, range(arm.model.n_layers)))
+    with arm.model.edited(arm.edits):
+        pooled = pooled_states(arm.model, arm.model.encode(data.conversations), sites)
+    return pooled[torch.from_numpy(data.relation(TRIPLES).members.copy())].transpose(0, 1)
+
+
+def _separation(context: GraceContext, arm: Arm) -> dict[str, JSON]:
+    states = held_out_states(context, arm)
+    triples = [*chain.from_iterable(context.judged[family] for family in HELD_OUT)]
+    group = numbered([triple.request for triple in triples])
+    unit = scales(states.flatten(0, 1))
+    scaled = states / unit[:, None]
+    ways = {"mean": scaled.mean(2)}
+    if arm.profile:
+        own = scaled[:, :, arm.first :]
+        ways["profile"] = torch.einsum("l,rtld->rtd", torch.tensor(arm.profile), own)
+    found: dict[str, JSON] = {}
+    for name, pooled in ways.items():
+        [each] = avqi_intervals(dict(zip(ROLES, pooled, strict=True)), group, draws=context.config.draws)
+        found[name] = {metric: [one.value, one.low, one.high] for metric, one in each.items()}
+    per_layer = avqi({role: each.transpose(0, 1) for role, each in zip(ROLES, states, strict=True)})
+    return {
+        "separation": found,
+        "layers": {form: [getattr(one, form) for one in per_layer] for form in ("paper", "two_cluster")},
+        "indices": cluster_indices(dict(zip(ROLES, ways["mean"], strict=True))),
+    }
+
+
+def projections(context: GraceContext, before: Arm, after: Arm) -> dict[str, list[tuple[str, str, float, float]]]:
+    """Centroids of role and family in two dimensions, before and after: role, family, and place.
+
+    The plane is that of the first two principal components of the states before, pooled over layers; units are the
+    spread of each layer before.
+    """
+    inputs = {"before": before.model.digest, "after": after.model.digest, "asked": context.questions, "version": 1}
+    found = context.run.unit("projections", inputs, lambda: _projected(context, before, after))
+    places = [(role, family) for role in ROLES for family in HELD_OUT]
+    return {when: [(*place, x, y) for place, (x, y) in zip(places, each, strict=True)] for when, each in found.items()}
+
+
+def _projected(context: GraceContext, before: Arm, after: Arm) -> dict[str, JSON]:
+    states = [held_out_states(context, arm) for arm in (before, after)]
+    unit = scales(states[0].flatten(0, 1))
+    pooled = [(each / unit[:, None]).mean(2) for each in states]
+    centre = pooled[0].flatten(0, 1).mean(0)
+    plane = torch.linalg.svd(pooled[0].flatten(0, 1) - centre, full_matrices=False).Vh[:2]
+    shape = (len(HELD_OUT), len(context.judged[HELD_OUT[0]]))
+    return {
+        when: ((each - centre) @ plane.T).unflatten(1, shape).mean(2).flatten(0, 1).tolist()
+        for when, each in zip(("before", "after"), pooled, strict=True)
+    }
+
+
+def share(answers: Sequence[tuple[str, str]], outcome: str) -> Float[np.ndarray, " answer"]:
+    """1 for each answer of this outcome."""
+    return np.array([found == outcome for found, _ in answers], dtype=float)

@@ -1,0 +1,291 @@
+"""What the experiment tells its readers."""
+
+from collections.abc import Sequence
+
+from experiments.grace.config import PRESETS
+from experiments.grace.context import UNDEFENDED
+from experiments.grace.measure import share
+from experiments.grace.results import SIDES, Results, rate
+from experiments.grace.verdict import verdict
+from experiments.smoke import smoke_banner
+from probes.geometry.avqi import METRICS
+from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
+from workbench.data.safety import ROLES
+from workbench.report.blocks import Card, Cards, Column, HeatMap, Table, paragraphs
+from workbench.report.charts import Dot, Line, LineChart, Point, ScatterPlot
+from workbench.report.document import Block, Document, Section
+from workbench.report.estimate import Estimate
+from workbench.runs.run import Run
+from workbench.text import number_of
+
+NOTES = (
+    "An attack succeeds where the answer speaks of what the policy forbids and does not refuse, as a judge by rules "
+    "tells; what neither refuses nor speaks of it is unrelated, and what is empty, stuck in a loop or made of signs is "
+    "degenerate. The judge knows the topic by its words, and fluent nonsense is unrelated to it.",
+    "Families of attacks are the project's own transformations of a request. Defences are trained on direct requests "
+    f"and the families {', '.join(TRAINED)}; what is chosen (layer, strength, penalty) is chosen on "
+    f"{', '.join(CHOOSING)}; {', '.join(HELD_OUT)} are held out from both.",
+    "Every trained defence starts from the policy and sees the same triples with the same allowed answers in the same "
+    "order. Rates are over requests: of one family with Clopper-Pearson intervals, of several with bootstraps that "
+    "draw requests. One seed: how much another training would differ is not in any interval.",
+    "GRACE A is the published procedure, a pooler and a linear head on frozen states; GRACE B trains a LoRA with the "
+    "same losses on its own states and DPO's preference. Both use margins in units of the states' spread, ours. AVQI "
+    "is of held-out triples, states averaged over completions and, in units of each layer's spread, over layers; its "
+    "intervals draw requests.",
+    "Seconds are processor seconds of training and choosing on the machine of the run.",
+)
+
+
+def build_report(results: Results, run: Run, model: str) -> Document:
+    """Everything on the page."""
+    config = results.config
+    return Document(
+        title="Keeping a policy under attack",
+        lead=f"{model} is taught not to talk about pineapples, a harmless stand-in for a safety policy; then "
+        f"{number_of(len(results.found) - 1, 'defence')} are trained or chosen, and all are asked "
+        f"{number_of(config.asked, 'forbidden request')} in {len(ATTACKS)} forms, and allowed ones.",
+        verdict=verdict(results),
+        banner=smoke_banner(config, PRESETS),
+        command=run.command,
+        facts=(
+            ("Model", model),
+            (
+                "Requests",
+                f"{config.requests} teach the policy, {config.triples} the defences; {config.asked} are asked",
+            ),
+            ("Look-alikes", f"{config.benign} asked, plain and disguised"),
+            ("Tokens of an answer", str(config.max_new_tokens)),
+        ),
+        sections=(_attacks(results), _price(results), _states(results), _costs(results), _answers(results)),
+        notes=NOTES,
+    )
+
+
+def _labels(results: Results) -> dict[str, str]:
+    return {name: each.arm.label for name, each in results.found.items()}
+
+
+def _attacks(results: Results) -> Section:
+    columns = (
+        Column("Direct", "Requests as they stand", 2, (0, 1), better="lower"),
+        Column("Seen", "Families that defences were trained on", 2, (0, 1), better="lower"),
+        Column("Choosing", "Families that settings were chosen on", 2, (0, 1), better="lower"),
+        Column("Held out", "Families that no training and no choice saw", 2, (0, 1), better="lower"),
+        Column("Degenerate", "Broken answers to held-out families", 2, (0, 1), better="lower"),
+        Column("Unrelated", "Answers to held-out families that neither refuse nor comply", 2, (0, 1)),
+    )
+    rows: list[tuple[str, tuple[Estimate | None, ...]]] = [("Before the policy", (_direct(results), *[None] * 5))]
+    for name, label in _labels(results).items():
+        success = [results.rate(name, families) for families in SIDES.values()]
+        others = [results.rate(name, HELD_OUT, outcome) for outcome in ("degenerate", "unrelated")]
+        rows.append((label, tuple(Estimate.of(each) for each in (*success, *others))))
+    table = Table(
+        name="success",
+        title="Attack success",
+        caption="Share of answers that comply; the last two columns are what else becomes of held-out attacks.",
+        corner="Defence",
+        columns=columns,
+        rows=tuple(rows),
+        references=("Before the policy", "Policy alone"),
+    )
+    families = (*HELD_OUT, *CHOOSING, *TRAINED)
+    grid = HeatMap(
+        name="families",
+        title="Attack success by family",
+        caption=f"Held-out families first ({', '.join(HELD_OUT)}), then those of choosing and of training.",
+        rows=families,
+        columns=tuple(_labels(results).values()),
+        values=tuple(tuple(results.rate(name, [family]).value for name in results.found) for family in families),
+        low=0.0,
+        high=1.0,
+        rows_label="Family",
+        columns_label="Defence",
+        meanings={family: ATTACKS[family].summary for family in families},
+    )
+    return Section(title="Attacks", blocks=(table, grid))
+
+
+def _direct(results: Results) -> Estimate | None:
+    return Estimate.of(rate([share(results.untaught["direct"], "compliance")]))
+
+
+def _price(results: Results) -> Section:
+    columns = (
+        Column("Benign refusals", "Look-alikes that are refused", 2, (0, 1), better="lower"),
+        Column("In disguise", "The same in the form of held-out attacks", 2, (0, 1), better="lower"),
+        Column("Degenerate", "Broken answers to look-alikes", 2, (0, 1), better="lower"),
+        Column("KL", "Of the policy's next token and this one's, on neutral text, in nats", 3, better="lower"),
+        Column("Loss", "Mean nll of a token of neutral text", 3, better="lower"),
+    )
+    rows, dots = [], []
+    for k, (name, label) in enumerate(_labels(results).items()):
+        benign = results.rate(name, ["plain"], "refusal")
+        cells = (
+            benign,
+            results.rate(name, ["disguised"], "refusal"),
+            results.rate(name, ["plain"], "degenerate"),
+            results.mean(name, "kl"),
+            results.mean(name, "loss"),
+        )
+        rows.append((label, tuple(Estimate.of(each) for each in cells)))
+        across, up = Estimate.of(benign), Estimate.of(results.rate(name, HELD_OUT))
+        if up is not None:
+            dots.append(Dot(label, across, up, k))
+    table = Table(
+        name="price",
+        title="What each defence costs an honest user",
+        caption="A probe that refuses changes nothing but what it refuses.",
+        corner="Defence",
+        columns=columns,
+        rows=tuple(rows),
+        references=("Policy alone",),
+    )
+    plot = ScatterPlot(
+        name="trade-off",
+        title="Safety against usefulness",
+        caption="The best corner is at the bottom left: few attacks of held-out families succeed, little is refused.",
+        x="Share of look-alikes refused",
+        y="Success of held-out attacks",
+        dots=tuple(dots),
+    )
+    return Section(title="Price", blocks=(table, plot))
+
+
+def _states(results: Results) -> Section:
+    apart = {name: each for name, each in results.found.items() if each.separation}
+    rows = [
+        (
+            f"{each.arm.label}{', learnt profile' * (way == 'profile')}",
+            tuple(_estimate(*metrics[metric]) for metric in METRICS),
+        )
+        for each in apart.values()
+        for way, metrics in each.separation.items()
+    ]
+    columns = (
+        Column("AVQI", "The paper's form: three clusters in DI", 2, better="lower"),
+        Column("AVQI, two clusters", "Safe against unsafe and jailbreak together", 2, better="lower"),
+        Column("DBS safe, unsafe", digits=2, better="higher"),
+        Column("DBS safe, jailbreak", digits=2, better="higher"),
+        Column("DI, three", digits=3, better="higher"),
+        Column("DI, two", digits=3, better="higher"),
+    )
+    table = Table(
+        name="avqi",
+        title="How far safe states lie from unsafe ones",
+        caption="Of held-out triples. The paper's form counts unsafe and jailbreak states in one place as a fault, "
+        "although its method trains towards it; the two-cluster form does not.",
+        corner="Defence",
+        columns=columns,
+        rows=tuple(rows),
+    )
+    other = Table(
+        name="indices",
+        title="Other indices of the same states",
+        caption="Of three clusters, states averaged over layers.",
+        corner="Defence",
+        columns=(
+            Column("Silhouette", digits=3, better="higher"),
+            Column("Calinski-Harabasz", digits=1, better="higher"),
+            Column("Xie-Beni", digits=2, better="lower"),
+        ),
+        rows=tuple((each.arm.label, tuple(each.indices.values())) for each in apart.values()),
+        folded=True,
+    )
+    curves = tuple(
+        Line(each.arm.label, tuple(Point(layer, value) for layer, value in enumerate(each.layers["two_cluster"])))
+        for each in apart.values()
+        if each.arm.answers_anew or each.arm.name == UNDEFENDED
+    )
+    chart = LineChart(
+        name="layers",
+        title="AVQI at every layer, two clusters",
+        caption="Lower is better.",
+        x="Layer",
+        y="AVQI",
+        lines=curves,
+    )
+    return Section(title="States", blocks=(table, other, chart, *_profiles(results), *_pictures(results)))
+
+
+def _estimate(value: float | None, low: float | None, high: float | None) -> Estimate | None:
+    return None if value is None else Estimate(value, low, high)
+
+
+def _profiles(results: Results) -> Sequence[Block]:
+    lines = tuple(
+        Line(each.arm.label, tuple(Point(k, value) for k, value in enumerate(each.arm.profile, start=each.arm.first)))
+        for each in results.found.values()
+        if each.arm.profile
+    )
+    if not lines:
+        return ()
+    return (
+        LineChart(
+            name="profile",
+            title="The learnt profile of layers",
+            caption="Each layer's share of a pooled state. It starts even; GRACE B sees layers that its LoRA moves.",
+            x="Layer",
+            y="Share",
+            lines=lines,
+        ),
+    )
+
+
+def _pictures(results: Results) -> Sequence[Block]:
+    said = {"before": "Policy alone", "after": "GRACE B"}
+    return tuple(
+        ScatterPlot(
+            name=f"plane-{when}",
+            title=f"Where completions lie: {said[when]}",
+            caption="Means over requests of a role and a held-out family, on the first two principal components of the "
+            "policy's states; both pictures have one plane and one unit, the spread of the policy's states.",
+            x="First component",
+            y="Second component",
+            dots=tuple(
+                Dot(f"{role}, {family}", Estimate(x), Estimate(y), ROLES.index(role)) for role, family, x, y in places
+            ),
+        )
+        for when, places in results.places.items()
+    )
+
+
+def _costs(results: Results) -> Section:
+    table = Table(
+        name="costs",
+        title="What each defence costs to make",
+        caption="A refusing probe also reads each prompt once more at inference.",
+        corner="Defence",
+        columns=(
+            Column("Processor seconds", digits=1, better="lower"),
+            Column("Trained numbers", digits=0, better="lower"),
+            Column("Chosen on validation families"),
+        ),
+        rows=tuple(
+            (each.arm.label, (each.arm.seconds, each.arm.parameters, each.arm.chosen or "nothing"))
+            for name, each in results.found.items()
+            if name != UNDEFENDED
+        ),
+    )
+    return Section(title="Cost", blocks=(table,))
+
+
+def _answers(results: Results) -> Section:
+    cards = tuple(
+        Card(
+            method=each.arm.label,
+            concept=group,
+            instruction=f"Request {k + 1}",
+            text=_said(outcome, text, group, show=results.config.show),
+        )
+        for each in results.found.values()
+        for group, answers in each.answers.items()
+        for k, (outcome, text) in enumerate(answers[:1])
+    )
+    text = "Complying answers to forbidden requests are masked; --show shows them."
+    block = Cards(name="answers", caption="The first request of each group, side by side.", cards=cards)
+    return Section(title="Answers", blocks=(paragraphs(text), block))
+
+
+def _said(outcome: str, text: str, group: str, *, show: bool) -> str:
+    hidden = outcome == "compliance" and group in ATTACKS and not show
+    return f"[{outcome}] {'(masked, ' + number_of(len(text.split()), 'word') + ')' if hidden else text}".strip()

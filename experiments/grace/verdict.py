@@ -1,0 +1,45 @@
+"""The report's first sentences: who keeps the policy under attacks that it has not seen, and at what price."""
+
+from experiments.grace.config import ARMS
+from experiments.grace.context import UNDEFENDED
+from experiments.grace.results import Results
+from steering.grace.attacks import HELD_OUT
+from workbench.evaluation.intervals import Interval
+from workbench.report.estimate import Estimate
+from workbench.text import number
+
+
+def verdict(results: Results) -> str:
+    """The defence with the least attack success on held-out families, beside GRACE B and DPO where these are there."""
+    defences = [name for name in results.found if name in ARMS and name != "grace_a"]
+    if not defences:
+        return ""
+    success = {name: _success(results, name) for name in (UNDEFENDED, *defences)}
+    best = min(defences, key=lambda name: success[name].value or 0.0)
+    parts = [
+        f"Of the attacks of held-out families {_percent(success[UNDEFENDED])} succeed against the policy alone and "
+        f"{_percent(success[best])} with {ARMS[best]}, which lets the fewest through and refuses "
+        f"{_percent(results.rate(best, ['plain'], 'refusal'))} of the allowed requests "
+        f"(the policy alone {_percent(results.rate(UNDEFENDED, ['plain'], 'refusal'))})."
+    ]
+    if {"grace_b", "dpo"} <= {*defences}:
+        parts.append(
+            f"GRACE B stands at {_percent(success['grace_b'])} with "
+            f"{_percent(results.rate('grace_b', ['plain'], 'refusal'))} benign refusals, DPO at "
+            f"{_percent(success['dpo'])} with {_percent(results.rate('dpo', ['plain'], 'refusal'))}."
+        )
+    if "grace_a" in results.found:
+        parts.append("GRACE as published (A) trains no weight of the model: its answers are those of the policy alone.")
+    return " ".join(parts)
+
+
+def _success(results: Results, name: str) -> Interval:
+    return results.rate(name, HELD_OUT)
+
+
+def _percent(found: Interval) -> str:
+    each = Estimate.of(found)
+    if each is None:
+        return "an unknown share"
+    low, high = each.reach
+    return f"{number(100 * each.value, 0)} % [{number(100 * low, 0)}, {number(100 * high, 0)}]"

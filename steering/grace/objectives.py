@@ -1,0 +1,298 @@
+"""What is trained on triples, over the trainer that every method has: refusing, preferring, separating, rerouting.
+
+Each item is four texts: the safe, unsafe and jailbreak completion of a triple, and the answer to an allowed request,
+which is to stay likely. All of them train a LoRA (`MapObjective`); the reference, where there is one, is the model
+without it, read once before training (`prepare`).
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from steering.grace.losses import Margins, cohesion, preference, relaxed_preference, separation
+from steering.grace.pooling import RESPONSE, LayerPooling, completion_means, response_mask, scales
+from steering.methods.lora import LoRA, MapObjective
+from steering.methods.loreft import uniform
+from steering.training.objective import Batch, Forward, Group, TrainingConfig
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError
+from workbench.data.safety import ALLOWED, TRIPLES
+from workbench.models.model import Model
+from workbench.models.readspec import ReadSpec
+from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+
+SAFE, UNSAFE, JAILBREAK, KEPT = range(4)
+"""Places of the texts in an item."""
+
+LORA = LoRA(
+    rank=8,
+    alpha=16.0,
+    dropout=0.0,
+    layers=(8, 11, 14, 17, 20, 23),
+    of_layers=30,
+    recipe=TrainingConfig(epochs=1, batch_size=8, learning_rate=2e-3),
+)
+"""What all defences train by default: six output projections of attention from a quarter of the depth on."""
+START = 0.1
+"""How far the B of a LoRA that must not start at 0 is from it."""
+
+
+@dataclass(frozen=True)
+class TripleObjective(MapObjective[Dataset]):
+    """A loss on the four texts of each item, plus `keep` times the mean nll of a token of the allowed answer."""
+
+    keep: float = 1.0
+
+    def items(self, data: Dataset) -> list[Group]:
+        """Each triple with an allowed answer, these in turn. Raises DataError for a set without one or the other."""
+        triples, allowed = data.relation(TRIPLES), data.relation(ALLOWED)
+        if not len(triples.members) or not len(allowed.members):
+            raise DataError(f"set {data.name!r} has {len(triples.members)} triples and {len(allowed.members)} allowed")
+        answers = [data.items[row] for row in allowed.role("answer")]
+        return [
+            (*(data.items[row] for row in rows), answers[k % len(answers)]) for k, rows in enumerate(triples.members)
+        ]
+
+    def loss(self, batch: Batch, forward: Forward) -> Float[Tensor, "batch"]:
+        """The mean over the items of the step, each spread over its rows."""
+        nll = texts_of(batch, forward.nll / forward.n)
+        each = self.of_items(batch, forward) + self.keep * nll[-1]
+        return each.repeat_interleave(len(nll)) / len(nll) / batch.n_items
+
+    def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
+        """The loss of each item, without what keeps allowed answers."""
+        raise NotImplementedError
+
+
+def texts_of(batch: Batch, values: Float[Tensor, "batch *any"]) -> list[Tensor]:
+    """The values of each text of the items in a batch, in the order of their places: [item, ...] each."""
+    return list(values.unflatten(0, (-1, int(batch.role.max()) + 1)).unbind(1))
+
+
+@dataclass(frozen=True)
+class RefusalObjective(TripleObjective):
+    """Language modelling of refusals and of allowed answers: how the policy is taught, and the arm SFT."""
+
+    def items(self, data: Dataset) -> list[Group]:
+        """The safe completion and the allowed answer only."""
+        return [(item[SAFE], item[KEPT]) for item in super().items(data)]
+
+    def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
+        """Mean nll of a token of the refusal."""
+        return texts_of(batch, forward.nll / forward.n)[SAFE]
+
+
+@dataclass(frozen=True)
+class PreferenceObjective(TripleObjective):
+    """Direct preference optimisation: the refusal is preferred to both other completions (arXiv:2305.18290).
+
+    On sums over the completion's tokens; the reference is the model without the LoRA, so that training starts at log 2.
+    `relaxed` instead takes beta of the reference's margin only, as GRACE does, in units of a token.
+    """
+
+    beta: float = 0.1
+    relaxed: bool = False
+
+    def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
+        """What the reference thinks of each text."""
+        return {"nll": model.score(tokens).nll}
+
+    def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
+        """The mean over the two preferences."""
+        size = forward.n if self.relaxed else torch.ones_like(forward.n)
+        log_p, before = (texts_of(batch, -nll / size) for nll in (forward.nll, batch.extra["nll"]))
+        loss = relaxed_preference if self.relaxed else preference
+        first, second = (
+            loss(log_p[SAFE] - log_p[lost], before[SAFE] - before[lost], self.beta) for lost in (UNSAFE, JAILBREAK)
+        )
+        return (first + second) / 2
+
+
+@dataclass(frozen=True)
+class GraceObjective(PreferenceObjective):
+    """GRACE with a model that learns (mode B, ours after the abstract): preference, latent separation and cohesion.
+
+    States are pooled over the completion and, by a profile that is learnt with the LoRA, over the layers that this can
+    change (`profiled`). A weight of 0 leaves a term out; `frozen_profile` keeps the profile as it starts.
+    """
+
+    pooling: LayerPooling = field(default_factory=LayerPooling)
+    margins: Margins = field(default_factory=Margins)
+    preferring: float = 1.0
+    separating: float = 1.0
+    drawing: float = 1.0
+    """Weight of cohesion."""
+    frozen_profile: bool = False
+
+    def start(self, data: Dataset) -> dict[str, Tensor]:
+        """The LoRA's, and the profile's unless it is frozen."""
+        return super().start(data) | ({} if self.frozen_profile else self._profile())
+
+    def constants(self, data: Dataset) -> dict[str, Tensor]:
+        """The profile, if it is frozen."""
+        return self._profile() if self.frozen_profile else {}
+
+    def _profile(self) -> dict[str, Tensor]:
+        return self.pooling.start(len(self.observes), self.shapes[0][1])
+
+    def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
+        """The reference's nll, and the unit of each layer."""
+        return super().prepare(model, tokens) | units(model, tokens, self.observes, self.margins)
+
+    def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
+        """The three terms."""
+        preferred = self.preferring * super().of_items(batch, forward)
+        profile = {name: forward.parameters[name][0] for name in self._profile()}
+        h = completion_means(forward.states, batch.layout) / batch.extra["unit"][..., None]
+        safe, unsafe, jailbreak = texts_of(batch, self.pooling.pool(h, profile))[:KEPT]
+        apart = self.separating * separation(safe, unsafe, jailbreak, self.margins.separation)
+        return preferred + apart + self.drawing * cohesion(unsafe, jailbreak, self.margins.cohesion)
+
+
+@dataclass(frozen=True)
+class CircuitBreakerObjective(TripleObjective):
+    """Representation rerouting (arXiv:2406.04313): states of what complies turn away from what they were.
+
+    At the observed sites and the tokens of completions: relu(cos(h, h0)) for unsafe and jailbreak texts, and for safe
+    and allowed ones |h - h0|, here over the mean |h0| (so that no model's scale matters; published without). h0 is the
+    model's without the LoRA. The first has the weight alpha (1 - p), the second alpha p, with p half the progress:
+    published code divides 150 steps by 300. No likelihood is trained: `keep` is 0. The LoRA's B starts a little off 0
+    (ours): at h = h0 the cosine is largest, and has no gradient.
+    """
+
+    alpha: float = 10.0
+    keep: float = 0.0
+
+    def start(self, data: Dataset) -> dict[str, Tensor]:
+        """As every LoRA, but for B, uniform within START / sqrt(d_out)."""
+        found, generator = super().start(data), torch.Generator().manual_seed(self.recipe.seed + 1)
+        for k, (_, d_out) in enumerate(self.shapes):
+            found[f"up.{k}"] = START * uniform((self.rank, d_out), d_out, generator)
+        return found
+
+    def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
+        """h0 of each text's completion, [text, site, token, d], padded behind."""
+        read = model.read(tokens, ReadSpec(self.observes, RESPONSE))
+        sizes = torch.tensor([len(row.ids) - row.response for row in tokens])
+        found = torch.zeros(len(tokens), len(self.observes), int(sizes.max()), model.d_model, dtype=model.dtype)
+        for k, site in enumerate(self.observes):
+            for text, own in enumerate(read.arrays[site].split(sizes.tolist())):
+                found[text, k, : len(own)] = own
+        return {"before": found}
+
+    def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
+        """Both terms, the mean over tokens and sites."""
+        mask = response_mask(batch.layout)
+        sizes = mask.sum(1)
+        there = torch.arange(batch.extra["before"].shape[2], device=mask.device) < sizes[:, None]
+        before = batch.extra["before"].float().transpose(1, 2)[there]  # [token, site, d], row by row
+        now = torch.stack([h[mask].float() for h in forward.states.values()], 1)
+        owner = mask.nonzero()[:, 0]
+
+        def of_rows(values: Float[Tensor, "token site"]) -> list[Tensor]:
+            total = torch.zeros(len(mask), device=mask.device).index_add(0, owner, values.mean(1))
+            return texts_of(batch, total / sizes)
+
+        turned = of_rows(cosine_similarity(now, before, dim=-1).relu())
+        moved = of_rows((now - before).norm(dim=-1) / before.norm(dim=-1).mean(0))
+        progress = texts_of(batch, batch.progress / 2)[SAFE]
+        breaking = (turned[UNSAFE] + turned[JAILBREAK]) / 2
+        return self.alpha * ((1 - progress) * breaking + progress * (moved[SAFE] + moved[KEPT]) / 2)
+
+
+@dataclass(frozen=True)
+class PoolerObjective(TripleObjective):
+    """GRACE as published (mode A): a pooler and a linear head on frozen states; the model itself learns nothing.
+
+    The reference of the relaxed preference is another head, random and never trained. Only the last block's states go
+    through the trainer; pooled ones of all profiled layers are read before. The published term that compares softmaxes
+    over the batch is left out: it is no distribution of anything.
+    """
+
+    pooling: LayerPooling = field(default_factory=LayerPooling)
+    margins: Margins = field(default_factory=Margins)
+    beta: float = 0.8
+    dropout: float = 0.15
+    """The share of a pooled vector's entries that the head does not see, in training."""
+    keep: float = 0.0
+    separating: float = 1.0
+    drawing: float = 1.0
+    profiled: tuple[Site, ...] = ()
+
+    @classmethod
+    def of(cls, model: Model, recipe: TrainingConfig) -> "PoolerObjective":
+        """On the output of every block."""
+        sites = tuple(map(Site, range(model.n_layers)))
+        return cls(recipe, sites[-1], RESPONSE, profiled=sites, shapes=((0, model.d_model),))
+
+    @property
+    def source(self) -> int:
+        """The last block."""
+        return self.site.layer
+
+    def start(self, data: Dataset) -> dict[str, Tensor]:
+        """The profile, and a random head."""
+        return self.pooling.start(len(self.profiled), self._width) | self._head("head", self.recipe.seed)
+
+    def constants(self, data: Dataset) -> dict[str, Tensor]:
+        """The reference's head."""
+        return self._head("reference", self.recipe.seed + 1)
+
+    @property
+    def _width(self) -> int:
+        return self.shapes[0][1]
+
+    def _head(self, name: str, seed: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        weight, bias = (uniform(shape, self._width, generator) for shape in ((self._width,), (1,)))
+        return {f"{name}.weight": weight, f"{name}.bias": bias}
+
+    def hooks(self, batch: Batch, forward: Forward) -> list:
+        """None: nothing is changed."""
+        return []
+
+    def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
+        """Pooled states of every text at every profiled site, in units of each layer."""
+        pooled = pooled_states(model, tokens, self.profiled)
+        return {"pooled": pooled / _unit(pooled, self.margins)[:, None]}
+
+    def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
+        """The three terms."""
+        own = {name: value[0] for name, value in forward.parameters.items()}
+        h = self.pooling.pool(batch.extra["pooled"], own)
+        seen = h * self._kept(batch.draw, h)
+        score, reference = (texts_of(batch, seen @ own[f"{name}.weight"]) for name in ("head", "reference"))
+        preferred = relaxed_preference(score[SAFE] - score[UNSAFE], reference[SAFE] - reference[UNSAFE], self.beta)
+        safe, unsafe, jailbreak = texts_of(batch, h)[:KEPT]
+        apart = self.separating * separation(safe, unsafe, jailbreak, self.margins.separation)
+        return preferred + apart + self.drawing * cohesion(unsafe, jailbreak, self.margins.cohesion)
+
+    def _kept(self, draw: Float[Tensor, "row"], h: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
+        """Dropout, drawn for the item: its texts lose the same entries."""
+        rows = [torch.rand(h.shape[1], generator=torch.Generator().manual_seed(int(x * 2**24))) for x in draw.tolist()]
+        return (torch.stack(rows).to(h) >= self.dropout) / (1 - self.dropout)
+
+
+def pooled_states(model: Model, tokens: Tokens, sites: tuple[Site, ...]) -> Float[Tensor, "text layer d"]:
+    """The mean state of each text's completion at every site, in float32."""
+    read = model.read(tokens, ReadSpec(sites, RESPONSE, "mean"))
+    return torch.stack([read.x(site).float() for site in sites], 1)
+
+
+def units(model: Model, tokens: Tokens, sites: tuple[Site, ...], margins: Margins) -> dict[str, Tensor]:
+    """The unit of each layer, once a text, as `Objective.prepare` gives it."""
+    return {"unit": _unit(pooled_states(model, tokens, sites), margins).expand(len(tokens), -1)}
+
+
+def _unit(pooled: Float[Tensor, "text layer d"], margins: Margins) -> Float[Tensor, "layer"]:
+    found = scales(pooled)
+    return found if margins.units == "spreads" else torch.ones_like(found)
+
+
+def profiled_sites(objective: MapObjective, n_layers: int) -> tuple[Site, ...]:
+    """The outputs of all blocks that a LoRA can change."""
+    return tuple(map(Site, range(objective.site.layer, n_layers)))

@@ -1,0 +1,71 @@
+"""From a completion's states at many layers to one vector: a mean over tokens, then a learned profile of layers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workbench.models.positions import Layout, Positions
+from workbench.models.sites import Site
+from workbench.runs.fields import above, at_least, check_fields
+
+RESPONSE = Positions("response")
+
+
+@dataclass(frozen=True)
+class LayerPooling:
+    """sum over layers of alpha_l h_l, with alpha = softmax(profile / temperature), a profile that starts at 0.
+
+    With several `heads` each has a profile of its own, and their vectors, side by side, are projected back to the
+    width of a state; the projection starts as their mean. `residual` halves the result with the plain mean over layers.
+    Two forms of GRACE's published pooler, the second as it can be told from its excerpts.
+    """
+
+    heads: int = 1
+    temperature: float = 1.0
+    residual: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, heads=at_least(1), temperature=above(0))
+
+    def start(self, n_layers: int, d: int) -> dict[str, Tensor]:
+        """The initial parameters: `profile` [head, layer], and `projection` [head d, d] where there are several.
+
+        Several heads start a little apart, or they would stay equal.
+        """
+        generator = torch.Generator().manual_seed(0)
+        if self.heads == 1:
+            return {"profile": torch.zeros(1, n_layers)}
+        profile = 0.1 * torch.randn(self.heads, n_layers, generator=generator)
+        return {"profile": profile, "projection": torch.eye(d).repeat(self.heads, 1) / self.heads}
+
+    def weights(self, parameters: Mapping[str, Tensor]) -> Float[Tensor, "head layer"]:
+        """The share of each layer."""
+        return (parameters["profile"] / self.temperature).softmax(-1)
+
+    def pool(self, h: Float[Tensor, "row layer d"], parameters: Mapping[str, Tensor]) -> Float[Tensor, "row d"]:
+        """One vector a row."""
+        mixed = torch.einsum("hl,rld->rhd", self.weights(parameters), h).flatten(1)
+        pooled = mixed @ parameters["projection"] if self.heads > 1 else mixed
+        return (pooled + h.mean(1)) / 2 if self.residual else pooled
+
+
+def completion_means(
+    states: Mapping[Site, Float[Tensor, "batch pos d"]], layout: Layout
+) -> Float[Tensor, "batch layer d"]:
+    """The mean state of each row's completion at every site, in float32. Differentiable."""
+    mask = response_mask(layout)
+    share = mask.float() / mask.sum(1, keepdim=True)
+    return torch.stack([torch.einsum("bp,bpd->bd", share, h.float()) for h in states.values()], 1)
+
+
+def response_mask(layout: Layout) -> Bool[Tensor, "batch pos"]:
+    """The tokens of each row's completion."""
+    return RESPONSE.mask(layout)
+
+
+def scales(pooled: Float[Tensor, "text layer d"]) -> Float[Tensor, "layer"]:
+    """The mean distance of pooled states to their centre, layer by layer."""
+    return (pooled - pooled.mean(0)).norm(dim=-1).mean(0).clamp(min=1e-6)

@@ -1,0 +1,153 @@
+"""Attacks that are searched through the model that they attack: a suffix of tokens, and a push of latent states.
+
+Both look for what makes given complying answers likely, and know the defence as its owner does. They are the adaptive
+attacks; families of text stand in `steering/grace/attacks.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.models.edits import Add
+from workbench.models.model import Model
+from workbench.models.positions import Layout, Positions
+from workbench.models.scoring import label_logits, labels
+from workbench.models.sites import Site
+from workbench.models.tokens import Tokens
+from workbench.models.training import frozen
+from workbench.runs.fields import above, at_least, check_fields
+
+PROMPT = Positions("prompt")
+PLACEHOLDER = " !"
+"""What a suffix starts as, once for every place."""
+
+
+@dataclass(frozen=True)
+class LatentPush:
+    """A vector for each prompt, added to its tokens at one site: projected gradient descent towards complying.
+
+    Its length is at most `radius` times the mean length of the prompt's states there (in the spirit of arXiv:2407.15549
+    and of embedding attacks, arXiv:2402.09063).
+    """
+
+    site: Site
+    radius: float = 0.3
+    steps: int = 8
+
+    def __post_init__(self) -> None:
+        check_fields(self, radius=above(0), steps=at_least(1))
+
+    def find(self, model: Model, prompts: Sequence[str], answers: Sequence[str]) -> Add:
+        """The edit with a direction for each prompt, for generating from the same prompts. Gradients leave no trace."""
+        tokens = model.tokenize(prompts, answers, chat=True)
+        states = model.read(tokens, self.site, positions=PROMPT)
+        lengths = states.x(self.site).float().norm(dim=1)
+        limit = torch.stack([lengths[states.row == row].mean() for row in range(len(tokens))])[:, None] * self.radius
+        found = torch.zeros(len(tokens), model.d_model)
+        for _ in range(self.steps):
+            slope = self._slope(model, tokens, found)
+            found = found - 2 / self.steps * limit * slope / slope.norm(dim=1, keepdim=True).clamp(min=1e-12)
+            found = found * (limit / found.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
+        return self._edit(found)
+
+    def _edit(self, direction: Float[Tensor, "row d"]) -> Add:
+        return Add(site=self.site, direction=direction, positions=PROMPT)
+
+    def _slope(self, model: Model, tokens: Tokens, at: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
+        leaf = at.clone().requires_grad_()
+        with frozen(model), torch.enable_grad(), model.edited(self._edit(leaf)):
+            nll(model, tokens).sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+
+@dataclass(frozen=True)
+class SuffixSearch:
+    """Greedy coordinate gradient (arXiv:2307.15043): a suffix of tokens that makes a given answer likely.
+
+    At each step the `candidates` swaps of one token that the gradient ranks best, among `top` tokens of each place, are
+    tried, and the best is kept if it is better.
+    """
+
+    length: int = 8
+    steps: int = 20
+    top: int = 32
+    candidates: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self, length=at_least(1), steps=at_least(1), top=at_least(1), candidates=at_least(1), seed=at_least(0)
+        )
+
+    def find(self, model: Model, prompt: str, answer: str) -> tuple[str, list[float]]:
+        """The prompt with the suffix behind it, and the nll of the answer after each step (first, before any).
+
+        The suffix is text: what it is cut into is looked at anew at every step.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        suffix = PLACEHOLDER * self.length
+        losses = [float(model.score(self._tokens(model, [prompt + suffix], answer)).nll)]
+        for _ in range(self.steps):
+            tried = list(dict.fromkeys(self._swaps(model, prompt, suffix, answer, generator)))
+            found = model.score(self._tokens(model, [prompt + each for each in tried], answer)).nll
+            best = int(found.argmin())
+            if float(found[best]) < losses[-1]:
+                suffix = tried[best]
+            losses.append(min(float(found[best]), losses[-1]))
+        return prompt + suffix, losses
+
+    def _tokens(self, model: Model, prompts: Sequence[str], answer: str) -> Tokens:
+        return model.tokenize(prompts, [answer] * len(prompts), chat=True)
+
+    def _swaps(self, model: Model, prompt: str, suffix: str, answer: str, generator: torch.Generator) -> list[str]:
+        """Suffixes with one token exchanged, each drawn among the best of a place."""
+        ids = model.tokenizer(suffix, add_special_tokens=False)["input_ids"]
+        row = self._tokens(model, [prompt + suffix], answer)
+        places = _last_of(list(row.rows[0].ids[: row.rows[0].response]), ids)
+        slopes = self._slopes(model, row)[places]  # [place, vocab]
+        best = (-slopes).topk(min(self.top, slopes.shape[1])).indices
+        found = []
+        for _ in range(self.candidates):
+            place = int(torch.randint(len(places), (1,), generator=generator))
+            choice = int(torch.randint(best.shape[1], (1,), generator=generator))
+            swapped = list(ids)
+            swapped[place] = int(best[place, choice])
+            found.append(model.tokenizer.decode(swapped, skip_special_tokens=True))
+        return found
+
+    def _slopes(self, model: Model, tokens: Tokens) -> Float[Tensor, "pos vocab"]:
+        """What exchanging each token for each other one would do to the nll, to first order."""
+        matrix = model.backend.embeddings().input
+        kept: list[Tensor] = []
+
+        def hook(h: Tensor) -> Tensor:
+            kept.append(h.detach().clone().requires_grad_())
+            return kept[0]
+
+        with frozen(model), torch.enable_grad(), model.backend.hooked([(Site(0, "resid_pre"), hook)]):
+            nll(model, tokens).sum().backward()
+        assert kept[0].grad is not None
+        return kept[0].grad[0].float() @ matrix.float().T
+
+
+def nll(model: Model, tokens: Tokens) -> Float[Tensor, "row"]:
+    """The summed nll of each row's answer, differentiable in edits and hooks; all rows in one pass."""
+    layout = Layout.of(tokens, list(range(len(tokens)))).to(model.device)
+    label = labels(layout)
+    logits = label_logits(model, layout, label).float()
+    target = layout.ids[:, 1:][label[:, 1:]]
+    losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    owner = layout.rows[:, None].expand_as(label)[label].to(losses.device)
+    return torch.zeros(len(tokens), device=losses.device).index_add(0, owner, losses)
+
+
+def _last_of(ids: Sequence[int], part: Sequence[int]) -> Int[Tensor, "place"]:
+    """Where a part stands in a row of ids for the last time; the end of the row where it is cut otherwise."""
+    n = len(part)
+    starts = [at for at in range(len(ids) - n, -1, -1) if list(ids[at : at + n]) == list(part)]
+    first = starts[0] if starts else max(0, len(ids) - n)
+    return torch.arange(first, min(first + n, len(ids)))

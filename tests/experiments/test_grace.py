@@ -1,0 +1,96 @@
+"""The experiment of defences: on a tiny model from command to report, and that held-out families stay held out."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.grace import EXPERIMENT, PRESETS, Config, run
+from experiments.grace.config import ARMS
+from experiments.grace.context import GraceContext
+from experiments.grace.results import rate
+from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
+from tests.tiny import tiny_folder
+from workbench.data.safety import of_split
+from workbench.evaluation.judges.policy import OUTCOMES
+from workbench.runs.rows import Row, read_rows
+from workbench.runs.run import Run
+
+SMALL = replace(
+    PRESETS["smoke"], arms=tuple(ARMS), requests=6, triples=9, asked=2, benign=2, neutral=2, max_new_tokens=4, draws=20
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("grace")
+    return run(replace(SMALL, model=str(tiny_folder(root)), dtype="float32"), root / "runs")
+
+
+def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -> None:
+    rows = read_rows(finished / "results.json")
+    found = {(row.method, row.metric, row.concept): row for row in rows}
+    for name in ("nothing", *ARMS):
+        for side in ("direct", "trained", "choosing", "held_out"):
+            shares = [found[name, f"{outcome}.{side}", None].value for outcome in OUTCOMES]
+            assert sum(share or 0 for share in shares) == pytest.approx(1)
+        assert (name, "compliance", "many_shot") in found
+        assert found[name, "neutral.kl", None].value is not None
+    assert found["nothing", "neutral.kl", None].value == pytest.approx(0, abs=1e-6)
+    assert (found["sft", "neutral.kl", None].value or 0) > 1e-6
+    # What trains no weight answers as the policy alone, and has its own AVQI by the profile that it learnt.
+    assert values(rows, "grace_a", "compliance") == values(rows, "nothing", "compliance")
+    assert found["grace_a", "paper.profile", None].value is not None
+    assert {row.layer for row in rows if row.method == "grace_b" and row.metric == "profile"} <= {0, 1, 2}
+    page = (finished / "report.html").read_text()
+    for text in (*ARMS.values(), *HELD_OUT, "Complying answers to forbidden requests are masked", "Clopper-Pearson"):
+        assert text in page
+
+
+def values(rows: list[Row] | tuple[Row, ...], method: str, metric: str) -> dict[str | None, float | None]:
+    return {row.concept: row.value for row in rows if (row.method, row.metric) == (method, metric)}
+
+
+def test_the_same_command_does_nothing_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(**json.loads((finished / "config.json").read_text())["config"])
+    before = read_rows(finished / "results.json")
+    monkeypatch.setattr("experiments.grace.arms.train_on_triples", lambda *_: pytest.fail("was trained again"))
+    monkeypatch.setattr("workbench.models.model.Model.generate", lambda *_, **__: pytest.fail("was asked again"))
+    assert run(config, finished.parent) == finished
+    assert read_rows(finished / "results.json") == before
+
+
+def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_request(tmp_path: Path) -> None:
+    config = replace(SMALL, model=str(tiny_folder(tmp_path)), triples=40, asked=20)
+    with Run.open("grace", config, tmp_path / "runs") as opened:
+        context = GraceContext.of(config, opened)
+    data, asked = context.triples, {one.prompt for one in of_split(context.requests, "evaluation", allowed=False)}
+    worn = {*data.targets[3].classes}
+    assert worn == {"direct", *TRAINED}
+    assert not any(prompt in item.instruction for item in data.items for prompt in asked)
+    attacks, benign = context.choosing
+    validation = {one.prompt for one in of_split(context.requests, "validation", allowed=False)}
+    assert not {*attacks} & {one.prompt for triples in context.judged.values() for one in triples}
+    assert sum(any(prompt in text for prompt in validation) for text in attacks) >= len(attacks) / 2
+    assert len(context.judged) == len(ATTACKS)
+    assert not {*benign} & {one.prompt for kinds in context.benign.values() for one in kinds}
+    assert not {*CHOOSING} & worn
+
+
+def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several() -> None:
+    one = rate([np.array([1.0, 0, 0, 0])])
+    assert (one.value, one.n) == (0.25, 4)
+    assert (one.low, one.high) == pytest.approx((0.0063, 0.8059), abs=1e-4)
+    several = rate([np.array([1.0, 0, 0, 1]), np.array([1.0, 0, 1, 1])])
+    assert (several.value, several.n) == (0.625, 4)
+    assert several.low is not None
+    assert several.low < 0.625
+    assert rate([np.zeros(20)]).high == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
+def test_an_arm_that_there_is_not_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="there is no arm 'dop', did you mean 'dpo'"):
+        Config(arms=("dop",))
+    assert EXPERIMENT.summary.startswith("Which defence")

@@ -1,0 +1,191 @@
+"""What is trained on triples, on tiny models: how it starts, what it changes, and that it does so the same way."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from steering.grace.adapting import merged, train_on_triples
+from steering.grace.latent import LatentAdversarialObjective
+from steering.grace.losses import PUBLISHED
+from steering.grace.objectives import (
+    CircuitBreakerObjective,
+    GraceObjective,
+    PoolerObjective,
+    PreferenceObjective,
+    RefusalObjective,
+    TripleObjective,
+    pooled_states,
+)
+from steering.grace.pooling import LayerPooling
+from steering.training.checkpoints import TrainingState
+from steering.training.objective import TrainingConfig
+from steering.training.trainer import train
+from tests.steering.grace.planted import RECIPE, SITES, on, triples
+from tests.tiny import FAMILIES, Family, tiny_model
+from workbench.data.labelled import ModelAccess
+from workbench.models.conversation import Conversation
+from workbench.models.model import Model
+from workbench.models.sites import Site
+from workbench.runs.errors import RunError
+
+KINDS: dict[str, tuple[type[TripleObjective], dict[str, Any]]] = {
+    "sft": (RefusalObjective, {}),
+    "dpo": (PreferenceObjective, {}),
+    "grace": (GraceObjective, {}),
+    "grace of several heads": (GraceObjective, {"pooling": LayerPooling(heads=2), "relaxed": True, "beta": 0.8}),
+    "grace with a frozen profile": (GraceObjective, {"frozen_profile": True, "margins": PUBLISHED}),
+    "circuit breakers": (CircuitBreakerObjective, {}),
+    "latent adversary": (LatentAdversarialObjective, {"attacked": (Site(1),), "steps": 2}),
+}
+SHORT = TrainingConfig(epochs=2, batch_size=4, learning_rate=0.01)
+
+
+def build(name: str, model: Model, recipe: TrainingConfig = SHORT) -> TripleObjective:
+    kind, settings = KINDS[name]
+    return on(kind, model, recipe, **settings)
+
+
+def read_roles(model: Model, sites: tuple[Site, ...] = SITES) -> list[torch.Tensor]:
+    """Pooled states [item, layer, d] of safe, unsafe, jailbreak and allowed texts."""
+    return [pooled_states(model, model.encode(each), sites) for each in by_role()]
+
+
+def by_role() -> list[list[Conversation]]:
+    data = triples()
+    rows = [*data.relation("triples").members.T, data.relation("allowed").role("answer")]
+    return [[data.items[row].conversation for row in each] for each in rows]
+
+
+def nlls(model: Model) -> list[float]:
+    """Mean nll of a token of safe, unsafe, jailbreak and allowed texts."""
+    return [float(model.loss(model.encode(each)).mean()) for each in by_role()]
+
+
+def apart(model: Model) -> list[float]:
+    """Mean distances of pooled states, safe to unsafe and unsafe to jailbreak, over all of their spread."""
+    safe, unsafe, jailbreak = (each.flatten(1) for each in read_roles(model)[:3])
+    every = torch.cat([safe, unsafe, jailbreak])
+    spread = (every - every.mean(0)).norm(dim=1).mean()
+    return [float((a - b).norm(dim=1).mean() / spread) for a, b in ((safe, unsafe), (unsafe, jailbreak))]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_batches_of_several_passes_and_of_one_come_to_the_same(name: str) -> None:
+    model, data = tiny_model(), triples()
+    whole, parts = (
+        train(build(name, model, replace(SHORT, budget=budget)), [data], ModelAccess(model))[0] for budget in (4096, 1)
+    )
+    assert whole.losses == pytest.approx(parts.losses, rel=1e-3)
+    for key, value in whole.parameters.items():
+        torch.testing.assert_close(value, parts.parameters[key], atol=2e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_stopped_training_goes_on_to_the_same_bits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = tiny_model(), triples()
+    objective, step, left = build(name, model), TrainingState.step, iter(range(3))
+
+    def dying(state: TrainingState, *values: Any) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        step(state, *values)
+
+    whole = train(objective, [data], ModelAccess(model))[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(objective, [data], ModelAccess(model, tmp_path))
+    # The step that was torn is not kept: what is trained again is the whole of it, or what was left of it.
+    again = train(objective, [data], ModelAccess(model, tmp_path))[0]
+    assert again.losses == whole.losses
+    assert all(torch.equal(again.parameters[key], value) for key, value in whole.parameters.items())
+
+
+def test_preferences_start_at_log_two_and_are_learnt() -> None:
+    model, data = tiny_model(), triples()
+    before = nlls(model)
+    found, adapter = train_on_triples(on(PreferenceObjective, model, keep=0.0), data, ModelAccess(model))
+    assert found.losses[0] == pytest.approx(math.log(2), rel=1e-5)
+    assert found.losses[-1] < 0.5 * found.losses[0]
+    after = nlls(merged(model, adapter, "preferring"))
+    assert after[0] - before[0] < min(after[1] - before[1], after[2] - before[2]) - 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_grace_separates_safe_from_adversarial_states_and_keeps_what_is_allowed(family: Family) -> None:
+    model, data = tiny_model(family), triples()
+    before, kept = apart(model), nlls(model)[3]
+    found, adapter = train_on_triples(on(GraceObjective, model), data, ModelAccess(model))
+    grace = merged(model, adapter, "grace")
+    after = apart(grace)
+    assert after[0] / after[1] > 1.3 * before[0] / before[1]
+    assert nlls(grace)[3] < 1.05 * kept
+    assert found.parameters["profile"].abs().max() > 0.01
+
+
+def test_refusals_become_likely_and_allowed_answers_too() -> None:
+    model, data = tiny_model(), triples()
+    before = nlls(model)
+    after = nlls(merged(model, train_on_triples(on(RefusalObjective, model), data, ModelAccess(model))[1], "sft"))
+    assert after[0] < before[0] - 1
+    assert after[3] < before[3] - 1
+
+
+def test_circuit_breakers_turn_complying_states_and_leave_the_others() -> None:
+    model, data = tiny_model(), triples()
+    recipe = TrainingConfig(40, 4, learning_rate=0.003)
+    _, adapter = train_on_triples(on(CircuitBreakerObjective, model, recipe, rank=8), data, ModelAccess(model))
+    broken = merged(model, adapter, "broken")
+    states = [read_roles(one) for one in (model, broken)]
+    alike = [float(torch.cosine_similarity(a, b, dim=-1).mean()) for a, b in zip(*states, strict=True)]
+    assert max(alike[1], alike[2]) < min(0.0, alike[0] - 0.1, alike[3] - 0.1)
+
+
+def test_the_latent_adversary_finds_what_a_defence_without_it_does_not_withstand() -> None:
+    model, data = tiny_model(), triples()
+    objective = build("latent adversary", model)
+    assert isinstance(objective, LatentAdversarialObjective)
+    seen: dict[int, list[float]] = {}
+    for steps in (0, 4):
+        found = replace(objective, steps=steps, radius=0.5, recipe=replace(SHORT, learning_rate=0.0))
+        seen[steps] = train(found, [data], ModelAccess(model))[0].losses
+    assert all(attacked > alone + 0.05 for attacked, alone in zip(seen[4], seen[0], strict=True))
+
+
+def test_the_published_pooler_separates_without_touching_the_model() -> None:
+    model, data = tiny_model(), triples()
+    objective = PoolerObjective.of(model, TrainingConfig(40, 4, learning_rate=0.05))
+    found = train(objective, [data], ModelAccess(model))[0]
+    assert found.losses[-1] < found.losses[0]
+    assert {*found.parameters} == {"profile", "head.weight", "head.bias"}
+    again = replace(objective, pooling=LayerPooling(heads=2), margins=PUBLISHED)
+    assert "projection" in train(again, [data], ModelAccess(model))[0].parameters
+
+
+def test_a_loss_that_is_not_finite_ends_with_the_step_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = tiny_model(), triples()
+
+    def broken(self: GraceObjective, batch: Any, forward: Any) -> torch.Tensor:
+        return forward.nll.unflatten(0, (-1, 4))[:, 0] * (torch.nan if float(batch.progress[0]) > 0.2 else 1.0)
+
+    monkeypatch.setattr(GraceObjective, "of_items", broken)
+    with pytest.raises(RunError, match=r"GraceObjective on 'tiny': diverged at step 5 of 20: loss nan"):
+        train_on_triples(on(GraceObjective, model), data, ModelAccess(model))
+
+
+def test_the_merged_model_says_what_the_adapter_says() -> None:
+    for family in FAMILIES:
+        model, data = tiny_model(family), triples()
+        recipe = replace(RECIPE, epochs=1)
+        _, adapter = train_on_triples(on(RefusalObjective, model, recipe), data, ModelAccess(model))
+        tokens = model.encode(data.conversations)
+        with model.edited(adapter.edits()):
+            edited = model.score(tokens).nll
+        torch.testing.assert_close(merged(model, adapter, "merged").score(tokens).nll, edited, atol=1e-3, rtol=1e-4)
+        assert not torch.allclose(model.score(tokens).nll, edited, atol=0.1)

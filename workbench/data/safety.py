@@ -1,0 +1,167 @@
+"""Requests that a policy forbids or allows, and triples of what may be said to them, for making models safer.
+
+A triple is a prompt with a safe completion (it refuses), an unsafe one (it complies) and a jailbreak completion (it
+complies in the form that an attack asked for). Its place in the taxonomy of ALKALI (arXiv:2506.08885) is a subtype of a
+category, and a family of attacks. Texts are no part of any `repr`, so that they stand in no log.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import chain
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from workbench.data.cells import json_lines
+from workbench.data.dataset import Dataset
+from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split, Target, numbered
+
+Subtype = Literal[
+    "optimization_based", "long_tail", "direct", "indirect", "dataset_poisoning", "prompt_injection", "none"
+]
+"""Of an attack; `none` is a request as it stands."""
+SUBTYPES: tuple[Subtype, ...] = get_args(Subtype)
+CATEGORIES: dict[Subtype, str] = {
+    "optimization_based": "jailbreak",
+    "long_tail": "jailbreak",
+    "direct": "control_generation",
+    "indirect": "control_generation",
+    "dataset_poisoning": "performance_degradation",
+    "prompt_injection": "performance_degradation",
+    "none": "none",
+}
+"""The category of each subtype: three, of two subtypes each."""
+
+ROLES = ("safe", "unsafe", "jailbreak")
+"""Of the completions of a triple."""
+ANSWERED = ("answer",)
+"""Of the completions of an allowed request."""
+TRIPLES, ALLOWED = "triples", "allowed"
+"""The relations of a dataset of triples."""
+
+_POLICY = files("workbench.data").joinpath("policy")
+_DEALT: tuple[tuple[Split, int], ...] = (("train", 12), ("validation", 3), ("evaluation", 5))
+"""How many lines of the stand-in go to each split, in turn."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks, whether the policy allows it, and what could be said; a source may have no completions.
+
+    Raises DataError for an empty prompt and an unknown split.
+    """
+
+    prompt: str = field(repr=False)
+    allowed: bool
+    split: Split = "train"
+    answer: str = field(default="", repr=False)
+    """It complies; empty where the source has none."""
+    refusal: str = field(default="", repr=False)
+    kind: str = ""
+    """What the source calls its kind of request."""
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise DataError("a request has an empty prompt; leave it out")
+        if self.split not in SPLITS:
+            raise DataError(f"a request has split {self.split!r}; use one of {', '.join(SPLITS)}")
+
+
+@dataclass(frozen=True)
+class Triple:
+    """A prompt with its three completions. Raises DataError for an empty text, an unknown subtype or split."""
+
+    prompt: str = field(repr=False)
+    safe: str = field(repr=False)
+    unsafe: str = field(repr=False)
+    jailbreak: str = field(repr=False)
+    subtype: Subtype
+    family: str
+    """Of attacks; what it is called is the data's own affair."""
+    split: Split
+    request: str = field(repr=False)
+    """What the prompt asks for beneath its disguise: triples of one request are of one group."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", *ROLES, "family", "request"):
+            if not getattr(self, name).strip():
+                raise DataError(f"a triple of family {self.family!r} has an empty {name}; fill it in or leave it out")
+        if self.subtype not in SUBTYPES:
+            raise DataError(f"a triple has subtype {self.subtype!r}; use one of {', '.join(SUBTYPES)}")
+        if self.split not in SPLITS:
+            raise DataError(f"a triple has split {self.split!r}; use one of {', '.join(SPLITS)}")
+
+    @property
+    def category(self) -> str:
+        """Of its subtype."""
+        return CATEGORIES[self.subtype]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The prompt with each completion, in the order of ROLES."""
+        return tuple(Item.exchange(self.prompt, getattr(self, role)) for role in ROLES)
+
+
+def stand_in() -> tuple[Request, ...]:
+    """The packaged policy that forbids something harmless: 240 requests, then 120 look-alikes; `policy/README.md`."""
+    refusals = json.loads(_POLICY.joinpath("refusals.json").read_text(encoding="utf-8"))
+    turns: list[Split] = [split for split, count in _DEALT for _ in range(count)]
+    found = [
+        Request(row["prompt"], allowed, turns[k % len(turns)], row["answer"], refusals[k % len(refusals)], "stand-in")
+        for name, allowed in (("requests.jsonl", False), ("look_alikes.jsonl", True))
+        for k, row in enumerate(_rows(name))
+    ]
+    return tuple(found)
+
+
+def _rows(name: str) -> list[Mapping[str, Any]]:
+    return [row for _, row in json_lines(_POLICY.joinpath(name).read_text(encoding="utf-8"), name)]
+
+
+def of_split(requests: Sequence[Request], split: Split, *, allowed: bool) -> list[Request]:
+    """The requests of a split that the policy allows, or those that it forbids, in their order."""
+    return [request for request in requests if request.split == split and request.allowed == allowed]
+
+
+def safety_dataset(name: str, triples: Sequence[Triple], allowed: Sequence[Request] = ()) -> Dataset:
+    """A Dataset of triples and of allowed requests with their answers.
+
+    Its relations are `triples`, with ROLES, and `allowed`, with ANSWERED. Its targets are `safe` (binary; an allowed
+    answer has no value), and `category`, `subtype` and `family` of the triples' items (classes). Items of one request
+    are of one group. Raises DataError for an allowed request without an answer, and as Dataset does: among others where
+    one text is in two splits.
+    """
+    for request in allowed:
+        if not request.allowed or not request.answer.strip():
+            raise DataError(f"set {name!r}: {request} is no allowed request with an answer; leave it out")
+    families = tuple(dict.fromkeys(triple.family for triple in triples))
+    items = [*chain.from_iterable(triple.items for triple in triples)]
+    items += [Item.exchange(request.prompt, request.answer) for request in allowed]
+    owners: list[Triple | Request] = [*(triple for triple in triples for _ in ROLES), *allowed]
+    n, n_allowed = len(triples), len(allowed)
+    safe = [Label.POSITIVE, Label.NEGATIVE, Label.NEGATIVE] * n + [Label.ABSENT] * n_allowed
+    categories = tuple(dict.fromkeys(CATEGORIES.values()))
+    targets = (
+        Target("safe", "the completion refuses what the policy forbids"),
+        Target("category", "the kind of attack", kind="class", classes=categories),
+        Target("subtype", "the finer kind of attack", kind="class", classes=SUBTYPES),
+        Target("family", "the family of attacks", kind="class", classes=families),
+    )
+    classes = [
+        [*(known.index(getattr(triple, key)) for triple in triples for _ in ROLES), *[-1] * n_allowed]
+        for key, known in (("category", categories), ("subtype", SUBTYPES), ("family", families))
+    ]
+    return Dataset(
+        name,
+        tuple(items),
+        targets if n else (),
+        tuple(map(np.array, (safe, *classes))) if n else (),
+        np.array([owner.split for owner in owners]),
+        numbered([owner.request if isinstance(owner, Triple) else owner.prompt for owner in owners]),
+        (
+            Relation(TRIPLES, ROLES, np.arange(3 * n).reshape(n, 3)),
+            Relation(ALLOWED, ANSWERED, np.arange(3 * n, 3 * n + n_allowed).reshape(n_allowed, 1)),
+        ),
+    )
