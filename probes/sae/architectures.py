@@ -59,15 +59,20 @@ class Autoencoder(nnx.Module):
         self.W_dec = nnx.Param(rows)
         self.b_dec = nnx.Param(jnp.zeros(d_out))
 
-    def losses(self, batch: SaeBatch, *, revive: bool = True, axis: str | None = None) -> Observed:
+    @property
+    def capacities(self) -> tuple[int, ...]:
+        """The numbers of dead latents, ascending, up to which a loss costs less; the last is all of them."""
+        return 0, self.config.n_latents
+
+    def losses(self, batch: SaeBatch, *, revive: int | None = None, axis: str | None = None) -> Observed:
         """The parts of the loss on a batch; `axis` names the devices among which it is shared, if it is.
 
-        Without `revive`, the loss of dead latents is left out: right where no latent is dead.
+        At most `revive` latents are dead, any number by default; without one, their loss is left out.
         """
         pre = self.pre(batch.x)
         codes = self.codes(pre, axis)
         terms = self.fit(codes, batch.y) | self.penalties(pre, codes, batch)
-        terms["revival"] = self.revival(pre, codes, batch) if revive else jnp.float32(0.0)
+        terms["revival"] = self.revival(pre, codes, batch) if revive != 0 else jnp.float32(0.0)
         return observed(terms, codes * self.norms)
 
     @property
@@ -168,7 +173,12 @@ class BatchTopK(Autoencoder):
     def revival(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Float[Array, ""]:
         """AuxK, see `aux_loss`."""
         residual = batch.y - self.decode(codes)
-        return self.config.aux * aux_loss(pre, residual, batch.dead, self.W_dec[...], self.norms)
+        return self.config.aux * aux_loss(pre, residual, batch.dead, self.W_dec[...], self.norms, self.revived)
+
+    @property
+    def revived(self) -> int:
+        """How many dead latents take part in AuxK at once: d / 2."""
+        return min(self.b_dec.shape[0] // 2, self.config.n_latents)
 
 
 class Matryoshka(BatchTopK):
@@ -187,7 +197,13 @@ class Matryoshka(BatchTopK):
 class TopK(BatchTopK):
     """The k largest codes of each state (arXiv:2406.04093), with sparse gradients."""
 
-    def losses(self, batch: SaeBatch, *, revive: bool = True, axis: str | None = None) -> Observed:
+    @property
+    def capacities(self) -> tuple[int, ...]:
+        """See Autoencoder: AuxK reads and writes no more rows than this."""
+        n = self.config.n_latents
+        return (0, *(some for some in (64, 512) if some < n), n)
+
+    def losses(self, batch: SaeBatch, *, revive: int | None = None, axis: str | None = None) -> Observed:
         """See Autoencoder."""
         config, n = self.config, self.config.n_latents
         encoder, bias, norms = self.W_enc[...], self.b_enc[...], lax.stop_gradient(self.norms)
@@ -195,11 +211,18 @@ class TopK(BatchTopK):
         values, index = codes
         error = decode_rows(values, index, self.W_dec[...]) + self.b_dec[...] - batch.y
         terms = {"mse": mean_square(error), "revival": jnp.float32(0.0)}
-        if revive:
-            aux = aux_loss(self.pre(batch.x), -error, batch.dead, self.W_dec[...], norms)
-            terms["revival"] = config.aux * aux
+        if revive != 0:
+            terms["revival"] = config.aux * self._aux_of_few(batch, -error, norms, revive or n)
         fired = jnp.zeros(n).at[index].add(values > 0)
         return Observed(terms, fired, jnp.min(jnp.where(values > 0, values * norms[index], jnp.inf)))
+
+    def _aux_of_few(self, batch: SaeBatch, residual: States, norms: Any, most: int) -> Float[Array, ""]:
+        """`aux_loss` where at most so many latents are dead, by their rows alone."""
+        (numbers,) = jnp.nonzero(batch.dead, size=most, fill_value=0)
+        dead = jnp.arange(most) < jnp.sum(batch.dead)
+        encoder, bias, decoder = (array[...][numbers] for array in (self.W_enc, self.b_enc, self.W_dec))
+        pre = pre_activations(batch.x - self.center, encoder, bias, self.config.precision)
+        return aux_loss(pre, residual, dead, decoder, norms[numbers], self.revived)
 
     def codes(self, pre: Codes, axis: str | None = None) -> Codes:
         """The k largest of each state."""
@@ -209,15 +232,14 @@ class TopK(BatchTopK):
 
 
 def aux_loss(
-    pre: Codes, residual: States, dead: Bool[Array, "latent"], decoder: Float[Array, "latent d"], norms: Any
+    pre: Codes, residual: States, dead: Bool[Array, "latent"], decoder: Float[Array, "latent d"], norms: Any, k: int
 ) -> Float[Array, ""]:
-    """AuxK: how badly the d / 2 largest dead latents reconstruct what the others left over (arXiv:2406.04093, A.2).
+    """AuxK: how badly the k largest dead latents reconstruct what the others left over (arXiv:2406.04093, A.2).
 
-    Without the decoder's bias, which the residual does not have either. It counts less while fewer than d / 2 are dead.
+    Without the decoder's bias, which the residual does not have either. It counts less while fewer than k are dead.
     """
-    k = min(residual.shape[1] // 2, pre.shape[1])
     scaled = jnp.where(dead, lax.stop_gradient(pre * norms), -jnp.inf)
-    least = lax.top_k(scaled, k)[0][:, -1:]
+    least = lax.top_k(scaled, min(k, pre.shape[1]))[0][:, -1:]
     codes = jnp.where((scaled >= least) & dead, pre, 0.0)
     weight = jnp.minimum(jnp.sum(dead) / k, 1.0)
     return weight * mean_square(codes @ decoder - lax.stop_gradient(residual))

@@ -72,7 +72,7 @@ def make_step(config: DictionaryConfig, graph: nnx.GraphDef, mesh: Mesh | None =
     """
     adam = optimizer(config)
 
-    def gradient(params: Any, batch: SaeBatch, revive: bool, axis: str | None) -> tuple[Any, Observed]:
+    def gradient(params: Any, batch: SaeBatch, revive: int, axis: str | None) -> tuple[Any, Observed]:
         def loss(params: Any) -> tuple[Array, Observed]:
             seen = nnx.merge(graph, params).losses(batch, revive=revive, axis=axis)
             return jnp.sum(jnp.stack(list(seen.terms.values()))), seen
@@ -80,7 +80,7 @@ def make_step(config: DictionaryConfig, graph: nnx.GraphDef, mesh: Mesh | None =
         grads, seen = jax.grad(loss, has_aux=True)(params)
         return (grads, seen) if axis is None else _joined(grads, seen, axis)
 
-    def shared(revive: bool) -> Callable[..., tuple[Any, Observed]]:
+    def shared(revive: int) -> Callable[..., tuple[Any, Observed]]:
         def call(params: Any, *batch: Array) -> tuple[Any, Observed]:
             return gradient(params, SaeBatch(*batch), revive, None if mesh is None else AXIS)
 
@@ -92,8 +92,10 @@ def make_step(config: DictionaryConfig, graph: nnx.GraphDef, mesh: Mesh | None =
     def step(state: TrainState, x: Array, y: Array) -> tuple[TrainState, dict[str, Array]]:
         dead = state.idle > config.dead_after
         penalty = jnp.minimum((state.step + 1) / max(config.sparsity_warmup, 1), 1.0)
-        # Without dead latents their loss is 0, and its gradient a product of dense matrices for nothing.
-        grads, seen = lax.cond(jnp.any(dead), shared(True), shared(False), state.params, x, y, dead, penalty)
+        # Few dead latents cost little: their loss, of all latents, would be products of dense matrices for nothing.
+        capacities = nnx.merge(graph, state.params).capacities
+        kind = jnp.searchsorted(jnp.array(capacities), jnp.sum(dead))
+        grads, seen = lax.switch(kind, [shared(most) for most in capacities], state.params, x, y, dead, penalty)
         updates, moments = adam.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         idle = jnp.where(seen.fired > 0, 0, state.idle + 1)

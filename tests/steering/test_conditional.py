@@ -83,6 +83,7 @@ def test_a_vector_from_elsewhere_keeps_its_direction(fitted: ConditionalVector) 
     assert both.threshold == fitted.threshold
 
 
+@pytest.mark.usefixtures("types_unchecked")
 def test_what_has_no_condition_is_refused(fitted: ConditionalVector) -> None:
     with pytest.raises(
         DataError, match="was fitted on other, and the prompts of 'sea' are read by tiny-llama; `adopt`"

@@ -124,7 +124,7 @@ def test_the_loss_of_dead_latents_by_hand() -> None:
     wanted = np.array([0.5, -3.0])[:, None] * np.array([0.6, 0.8])  # its pre-activations, as they are
     expected = 0.25 * np.square(wanted - residual).sum(1).mean()
     np.testing.assert_allclose(module.losses(dead).terms["revival"], expected, rtol=1e-6)
-    assert module.losses(dead, revive=False).terms["revival"] == 0
+    assert module.losses(dead, revive=0).terms["revival"] == 0
     module, batch = by_hand("jumprelu", pre_activation=0.1, threshold=0.6)
     dead = SaeBatch(batch.x, batch.y, jnp.array([False, True, False]), batch.penalty)
     np.testing.assert_allclose(module.losses(dead).terms["revival"], 0.1 * 2 * (0 + 1.6) / 2, rtol=1e-6)
@@ -199,3 +199,20 @@ def test_bfloat16_is_near() -> None:
     x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
     exact = x @ np.asarray(module.W_enc[...]).T
     np.testing.assert_allclose(module.pre(jnp.asarray(x)), exact, rtol=0.02, atol=0.005)
+
+
+@pytest.mark.parametrize("most", [3, 8, 20])
+def test_few_dead_latents_are_revived_by_their_rows_alone(most: int) -> None:
+    """The same loss and gradients, however many rows are looked at."""
+    module = build(DictionaryConfig(architecture="topk", n_latents=20, k=2, site=Site(0)), 6, 6)
+    rngs = jax.random.split(jax.random.key(0), 2)
+    x, dead = jax.random.normal(rngs[0], (9, 6)), jnp.zeros(20, bool).at[jnp.array([4, 7, 19])].set(True)
+    batch = SaeBatch(x, x, dead, jnp.float32(1.0))
+    graph, params = nnx.split(module, nnx.Param)
+
+    def revival(params: nnx.State, most: int | None) -> jax.Array:
+        return nnx.merge(graph, params).losses(batch, revive=most).terms["revival"]
+
+    (few, mine), (every, wanted) = (jax.value_and_grad(revival)(params, number) for number in (most, None))
+    np.testing.assert_allclose(few, every, rtol=1e-6)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7), mine, wanted)
