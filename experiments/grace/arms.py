@@ -19,9 +19,9 @@ from steering.grace.adapting import merged, train_on_triples
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.objectives import (
     CircuitBreakerObjective,
+    DpoObjective,
     GraceObjective,
     PoolerObjective,
-    PreferenceObjective,
     RefusalObjective,
     TripleObjective,
     profiled_sites,
@@ -95,7 +95,7 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
     if name == "sft":
         return RefusalObjective.on(model, lora)
     if name == "dpo":
-        return replace(PreferenceObjective.on(model, lora), beta=beta)
+        return replace(DpoObjective.on(model, lora), beta=beta)
     if name == "grace_b":
         found = GraceObjective.on(model, lora)
         return replace(found, beta=beta, observes=profiled_sites(found, model.n_layers))

@@ -2,14 +2,14 @@
 
 from experiments.grace.config import ARMS
 from experiments.grace.context import UNDEFENDED
-from experiments.grace.results import Results
+from experiments.grace.results import DefenceResults
 from steering.grace.attacks import HELD_OUT
 from workbench.evaluation.intervals import Interval
 from workbench.report.estimate import Estimate
 from workbench.text import number
 
 
-def verdict(results: Results) -> str:
+def verdict(results: DefenceResults) -> str:
     """The defence with the least attack success on held-out families, beside GRACE B and DPO where these are there."""
     defences = [name for name in results.found if name in ARMS and name != "grace_a"]
     if not defences:
@@ -35,7 +35,7 @@ def verdict(results: Results) -> str:
     return " ".join(parts)
 
 
-def _success(results: Results, name: str) -> Interval:
+def _success(results: DefenceResults, name: str) -> Interval:
     return results.rate(name, HELD_OUT)
 
 

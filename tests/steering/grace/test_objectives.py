@@ -13,9 +13,9 @@ from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.losses import PUBLISHED
 from steering.grace.objectives import (
     CircuitBreakerObjective,
+    DpoObjective,
     GraceObjective,
     PoolerObjective,
-    PreferenceObjective,
     RefusalObjective,
     TripleObjective,
     pooled_states,
@@ -34,7 +34,7 @@ from workbench.runs.errors import RunError
 
 KINDS: dict[str, tuple[type[TripleObjective], dict[str, Any]]] = {
     "sft": (RefusalObjective, {}),
-    "dpo": (PreferenceObjective, {}),
+    "dpo": (DpoObjective, {}),
     "grace": (GraceObjective, {}),
     "grace of several heads": (GraceObjective, {"pooling": LayerPooling(heads=2), "relaxed": True, "beta": 0.8}),
     "grace with a frozen profile": (GraceObjective, {"frozen_profile": True, "margins": PUBLISHED}),
@@ -110,7 +110,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 def test_preferences_start_at_log_two_and_are_learnt() -> None:
     model, data = tiny_model(), triples()
     before = nlls(model)
-    found, adapter = train_on_triples(on(PreferenceObjective, model, keep=0.0), data, ModelAccess(model))
+    found, adapter = train_on_triples(on(DpoObjective, model, keep=0.0), data, ModelAccess(model))
     assert found.losses[0] == pytest.approx(math.log(2), rel=1e-5)
     assert found.losses[-1] < 0.5 * found.losses[0]
     after = nlls(merged(model, adapter, "preferring"))
