@@ -15,7 +15,7 @@ from torch import Tensor
 
 from experiments.grace.config import ARMS
 from experiments.grace.context import UNDEFENDED, GraceContext
-from steering.grace.adapting import merged, train_on_triples
+from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.objectives import (
     CircuitBreakerObjective,
@@ -133,7 +133,7 @@ def _trained(context: GraceContext, name: str) -> Arm:
         lambda path: train_on_triples(wanted, data, context.access(context.policy))[1].save(path),
         ".safetensors",
     )
-    model = merged(context.policy, Adapter.load(path), f"{context.model.name} with {ARMS[name]}")
+    model = merge_adapter(context.policy, Adapter.load(path), f"{context.model.name} with {ARMS[name]}")
     return Arm(
         name,
         model,

@@ -37,7 +37,7 @@ def train_on_triples(objective: MapObjective[Dataset], data: Dataset, through: M
     return found, Adapter(origin, tuple(parts), unit=objective.scale)
 
 
-def merged(model: Model, adapter: Adapter, name: str) -> Model:
+def merge_adapter(model: Model, adapter: Adapter, name: str) -> Model:
     """A copy of the model with W + unit * up^T down in the place of each adapted W, rounded to its precision."""
     changes = {}
     for part in adapter.parts:
