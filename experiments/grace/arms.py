@@ -15,13 +15,13 @@ from torch import Tensor
 
 from experiments.grace.config import ARMS
 from experiments.grace.context import UNDEFENDED, GraceContext
-from steering.grace.adapting import merged, train_on_triples
+from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.objectives import (
     CircuitBreakerObjective,
+    DpoObjective,
     GraceObjective,
     PoolerObjective,
-    PreferenceObjective,
     RefusalObjective,
     TripleObjective,
     profiled_sites,
@@ -95,7 +95,7 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
     if name == "sft":
         return RefusalObjective.on(model, lora)
     if name == "dpo":
-        return replace(PreferenceObjective.on(model, lora), beta=beta)
+        return replace(DpoObjective.on(model, lora), beta=beta)
     if name == "grace_b":
         found = GraceObjective.on(model, lora)
         return replace(found, beta=beta, observes=profiled_sites(found, model.n_layers))
@@ -133,7 +133,7 @@ def _trained(context: GraceContext, name: str) -> Arm:
         lambda path: train_on_triples(wanted, data, context.access(context.policy))[1].save(path),
         ".safetensors",
     )
-    model = merged(context.policy, Adapter.load(path), f"{context.model.name} with {ARMS[name]}")
+    model = merge_adapter(context.policy, Adapter.load(path), f"{context.model.name} with {ARMS[name]}")
     return Arm(
         name,
         model,

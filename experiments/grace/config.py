@@ -76,8 +76,8 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "all defences, one seed, every family of text; under half an hour of two quiet cores",
-    "smoke": "few requests, to see that it runs; under three minutes",
+    "default": "all defences, one seed, every family of text; about an hour of one core, by the smoke run's steps",
+    "smoke": "few requests, to see that it runs; a few minutes of one core",
 }
 """What each preset is for and how long it takes."""
 

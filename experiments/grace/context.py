@@ -6,7 +6,7 @@ from functools import cached_property
 
 from experiments.grace.config import Config
 from experiments.options import note_model
-from steering.grace.adapting import merged, train_on_triples
+from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.attacks import ATTACKS, CHOOSING, DISGUISES, HELD_OUT, TRAINED, attacked, disguised
 from steering.grace.objectives import LORA, RefusalObjective
 from steering.methods.lora import LoRA
@@ -111,7 +111,7 @@ class GraceContext:
             lambda path: train_on_triples(objective, self.lessons, self.access(self.model))[1].save(path),
             ".safetensors",
         )
-        return merged(self.model, Adapter.load(path), f"{self.model.name} with the policy")
+        return merge_adapter(self.model, Adapter.load(path), f"{self.model.name} with the policy")
 
     def access(self, model: Model) -> ModelAccess:
         """A model to train through, with checkpoints in the run's folder."""

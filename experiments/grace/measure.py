@@ -33,7 +33,7 @@ Answers = dict[str, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredDefence:
     """What was measured of one defence."""
 
     arm: Arm
@@ -114,7 +114,7 @@ def _screened(arm: Arm, groups: dict[str, list[tuple[str, str]]], before: Answer
     }
 
 
-def measure(context: GraceContext, arm: Arm, before: Answers | None) -> Measured:
+def measure(context: GraceContext, arm: Arm, before: Answers | None) -> MeasuredDefence:
     """Everything about one defence, a unit each."""
     answers = ask(context, arm, before)
     inputs = _inputs(context, arm)
@@ -124,22 +124,22 @@ def measure(context: GraceContext, arm: Arm, before: Answers | None) -> Measured
         lambda: _side_effect(context, arm),
     )
     if arm.refuses is not None:
-        return Measured(arm, answers, side["kl"], side["loss"], {}, {}, {})
+        return MeasuredDefence(arm, answers, side["kl"], side["loss"], {}, {}, {})
     apart = context.run.unit(
         f"separation/{arm.name}",
         {**inputs, "profile": list(arm.profile), "asked": context.questions, "draws": context.config.draws},
         lambda: _separation(context, arm),
     )
-    return Measured(arm, answers, side["kl"], side["loss"], **apart)
+    return MeasuredDefence(arm, answers, side["kl"], side["loss"], **apart)
 
 
-def neutral_texts(n: int) -> list[str]:
+def _neutral_texts(n: int) -> list[str]:
     """Packaged texts of no concept, of evaluation."""
     return [item.response for item, split in neutral() if split == "evaluation" and item.genre == "text"][:n]
 
 
 def _side_effect(context: GraceContext, arm: Arm) -> dict[str, JSON]:
-    texts = neutral_texts(context.config.neutral)
+    texts = _neutral_texts(context.config.neutral)
     kl, loss = [], []
     for text in texts:
         tokens = context.policy.tokenize([text])

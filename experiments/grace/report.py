@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from experiments.grace.config import PRESETS
 from experiments.grace.context import UNDEFENDED
 from experiments.grace.measure import share
-from experiments.grace.results import SIDES, Results, rate
+from experiments.grace.results import SIDES, DefenceResults, outcome_rate
 from experiments.grace.verdict import verdict
 from experiments.smoke import smoke_banner
 from probes.geometry.avqi import METRICS
@@ -36,7 +36,7 @@ NOTES = (
 )
 
 
-def build_report(results: Results, run: Run, model: str) -> Document:
+def build_report(results: DefenceResults, run: Run, model: str) -> Document:
     """Everything on the page."""
     config = results.config
     return Document(
@@ -61,11 +61,11 @@ def build_report(results: Results, run: Run, model: str) -> Document:
     )
 
 
-def _labels(results: Results) -> dict[str, str]:
+def _labels(results: DefenceResults) -> dict[str, str]:
     return {name: each.arm.label for name, each in results.found.items()}
 
 
-def _attacks(results: Results) -> Section:
+def _attacks(results: DefenceResults) -> Section:
     columns = (
         Column("Direct", "Requests as they stand", 2, (0, 1), better="lower"),
         Column("Seen", "Families that defences were trained on", 2, (0, 1), better="lower"),
@@ -105,11 +105,11 @@ def _attacks(results: Results) -> Section:
     return Section(title="Attacks", blocks=(table, grid))
 
 
-def _direct(results: Results) -> Estimate | None:
-    return Estimate.of(rate([share(results.untaught["direct"], "compliance")]))
+def _direct(results: DefenceResults) -> Estimate | None:
+    return Estimate.of(outcome_rate([share(results.untaught["direct"], "compliance")]))
 
 
-def _price(results: Results) -> Section:
+def _price(results: DefenceResults) -> Section:
     columns = (
         Column("Benign refusals", "Look-alikes that are refused", 2, (0, 1), better="lower"),
         Column("In disguise", "The same in the form of held-out attacks", 2, (0, 1), better="lower"),
@@ -151,7 +151,7 @@ def _price(results: Results) -> Section:
     return Section(title="Price", blocks=(table, plot))
 
 
-def _states(results: Results) -> Section:
+def _states(results: DefenceResults) -> Section:
     apart = {name: each for name, each in results.found.items() if each.separation}
     rows = [
         (
@@ -211,7 +211,7 @@ def _estimate(value: float | None, low: float | None, high: float | None) -> Est
     return None if value is None else Estimate(value, low, high)
 
 
-def _profiles(results: Results) -> Sequence[Block]:
+def _profiles(results: DefenceResults) -> Sequence[Block]:
     lines = tuple(
         Line(each.arm.label, tuple(Point(k, value) for k, value in enumerate(each.arm.profile, start=each.arm.first)))
         for each in results.found.values()
@@ -231,7 +231,7 @@ def _profiles(results: Results) -> Sequence[Block]:
     )
 
 
-def _pictures(results: Results) -> Sequence[Block]:
+def _pictures(results: DefenceResults) -> Sequence[Block]:
     said = {"before": "Policy alone", "after": "GRACE B"}
     return tuple(
         ScatterPlot(
@@ -249,7 +249,7 @@ def _pictures(results: Results) -> Sequence[Block]:
     )
 
 
-def _costs(results: Results) -> Section:
+def _costs(results: DefenceResults) -> Section:
     table = Table(
         name="costs",
         title="What each defence costs to make",
@@ -269,7 +269,7 @@ def _costs(results: Results) -> Section:
     return Section(title="Cost", blocks=(table,))
 
 
-def _answers(results: Results) -> Section:
+def _answers(results: DefenceResults) -> Section:
     cards = tuple(
         Card(
             method=each.arm.label,

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from experiments.grace.config import NAME, Config
 from experiments.grace.context import UNDEFENDED
-from experiments.grace.measure import Answers, Measured, share
+from experiments.grace.measure import Answers, MeasuredDefence, share
 from probes.geometry.avqi import METRICS
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
 from workbench.evaluation.intervals import Interval, bootstrap
@@ -25,20 +25,20 @@ SIDES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class DefenceResults:
     """Everything, by defence."""
 
     config: Config
-    found: dict[str, Measured]
+    found: dict[str, MeasuredDefence]
     untaught: Answers
     """Of the model before it learnt the policy, to direct and to plain benign requests."""
     places: dict[str, list[tuple[str, str, float, float]]]
     """Centroids before and after GRACE B, where that was trained."""
 
     def rate(self, arm: str, families: Sequence[str], outcome: str = "compliance") -> Interval:
-        """The share of answers of an outcome, over requests: see `rate`."""
+        """The share of answers of an outcome, over requests: see `outcome_rate`."""
         answers = self.found[arm].answers
-        return rate([share(answers[family], outcome) for family in families])
+        return outcome_rate([share(answers[family], outcome) for family in families])
 
     def mean(self, arm: str, what: str) -> Interval:
         """The mean over neutral texts of `kl` or `loss`."""
@@ -50,7 +50,7 @@ class Results:
             yield from self._of_arm(name)
         for group, answers in self.untaught.items():
             for outcome in OUTCOMES:
-                value = rate([share(answers, outcome)])
+                value = outcome_rate([share(answers, outcome)])
                 yield Row(experiment=NAME, method="untaught", metric=f"{outcome}.{group}", **spread(value))
 
     def _of_arm(self, name: str) -> Iterator[Row]:
@@ -83,7 +83,7 @@ class Results:
             yield Row(experiment=NAME, method=name, metric="parameters", value=measured.arm.parameters)
 
 
-def rate(groups: Sequence[np.ndarray]) -> Interval:
+def outcome_rate(groups: Sequence[np.ndarray]) -> Interval:
     """The mean of zeros and ones, [family][request], with an interval over requests.
 
     One family's is Clopper-Pearson's; of several, requests are resampled with what came of them under each.

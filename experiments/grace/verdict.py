@@ -2,26 +2,28 @@
 
 from experiments.grace.config import ARMS
 from experiments.grace.context import UNDEFENDED
-from experiments.grace.results import Results
+from experiments.grace.results import DefenceResults
 from steering.grace.attacks import HELD_OUT
 from workbench.evaluation.intervals import Interval
 from workbench.report.estimate import Estimate
 from workbench.text import number
 
 
-def verdict(results: Results) -> str:
+def verdict(results: DefenceResults) -> str:
     """The defence with the least attack success on held-out families, beside GRACE B and DPO where these are there."""
     defences = [name for name in results.found if name in ARMS and name != "grace_a"]
     if not defences:
         return ""
     success = {name: _success(results, name) for name in (UNDEFENDED, *defences)}
     best = min(defences, key=lambda name: success[name].value or 0.0)
-    parts = [
-        f"Of the attacks of held-out families {_percent(success[UNDEFENDED])} succeed against the policy alone and "
+    told = (
+        f"of the attacks of held-out families {_percent(success[UNDEFENDED])} succeed against the policy alone and "
         f"{_percent(success[best])} with {ARMS[best]}, which lets the fewest through and refuses "
         f"{_percent(results.rate(best, ['plain'], 'refusal'))} of the allowed requests "
         f"(the policy alone {_percent(results.rate(UNDEFENDED, ['plain'], 'refusal'))})."
-    ]
+    )
+    apart = _reach(success[best])[1] < _reach(success[UNDEFENDED])[0]
+    parts = [told[0].upper() + told[1:] if apart else f"No defence is shown to help: {told}"]
     if {"grace_b", "dpo"} <= {*defences}:
         parts.append(
             f"GRACE B stands at {_percent(success['grace_b'])} with "
@@ -33,8 +35,13 @@ def verdict(results: Results) -> str:
     return " ".join(parts)
 
 
-def _success(results: Results, name: str) -> Interval:
+def _success(results: DefenceResults, name: str) -> Interval:
     return results.rate(name, HELD_OUT)
+
+
+def _reach(found: Interval) -> tuple[float, float]:
+    each = Estimate.of(found)
+    return (0.0, 1.0) if each is None else each.reach
 
 
 def _percent(found: Interval) -> str:

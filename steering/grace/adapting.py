@@ -1,7 +1,5 @@
 """What a training leaves behind: an adapter, and the model with that adapter in its weights."""
 
-import copy
-
 import torch
 
 from steering.methods.lora import MapObjective
@@ -10,7 +8,7 @@ from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Origin
 from workbench.data.dataset import Dataset
 from workbench.data.labelled import ModelAccess
-from workbench.models.model import Model, wrap
+from workbench.models.model import Model, copied_with
 from workbench.runs.environment import code_version
 from workbench.runs.errors import RunError
 from workbench.runs.files import canonical
@@ -39,15 +37,11 @@ def train_on_triples(objective: MapObjective[Dataset], data: Dataset, through: M
     return found, Adapter(origin, tuple(parts), unit=objective.scale)
 
 
-@torch.no_grad()
-def merged(model: Model, adapter: Adapter, name: str) -> Model:
+def merge_adapter(model: Model, adapter: Adapter, name: str) -> Model:
     """A copy of the model with W + unit * up^T down in the place of each adapted W, rounded to its precision."""
-    module = copy.deepcopy(model.module)
-    weights = dict(module.named_parameters())
+    changes = {}
     for part in adapter.parts:
         place = model.backend.linear_map(part.site)
-        weight = weights[f"{place.name}.weight"]
         change = adapter.unit * torch.einsum("ri,ro->oi", part.arrays["down"].float(), part.arrays["up"].float())
-        moved = weight.float() + (change.T if place.transposed else change).to(weight.device)
-        weight.copy_(moved)
-    return wrap(module, model.tokenizer, name)
+        changes[f"{place.name}.weight"] = change.T if place.transposed else change
+    return copied_with(model, changes, name)

@@ -87,7 +87,7 @@ class RefusalObjective(TripleObjective):
 
 
 @dataclass(frozen=True)
-class PreferenceObjective(TripleObjective):
+class DpoObjective(TripleObjective):
     """Direct preference optimisation: the refusal is preferred to both other completions (arXiv:2305.18290).
 
     On sums over the completion's tokens; the reference is the model without the LoRA, so that training starts at log 2.
@@ -113,7 +113,7 @@ class PreferenceObjective(TripleObjective):
 
 
 @dataclass(frozen=True)
-class GraceObjective(PreferenceObjective):
+class GraceObjective(DpoObjective):
     """GRACE with a model that learns (mode B, ours after the abstract): preference, latent separation and cohesion.
 
     States are pooled over the completion and, by a profile that is learnt with the LoRA, over the layers that this can

@@ -10,7 +10,7 @@ import pytest
 from experiments.grace import EXPERIMENT, PRESETS, Config, run
 from experiments.grace.config import ARMS
 from experiments.grace.context import GraceContext
-from experiments.grace.results import rate
+from experiments.grace.results import outcome_rate
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from tests.tiny import tiny_folder
 from workbench.data.safety import of_split
@@ -80,14 +80,14 @@ def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_reque
 
 
 def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several() -> None:
-    one = rate([np.array([1.0, 0, 0, 0])])
+    one = outcome_rate([np.array([1.0, 0, 0, 0])])
     assert (one.value, one.n) == (0.25, 4)
     assert (one.low, one.high) == pytest.approx((0.0063, 0.8059), abs=1e-4)
-    several = rate([np.array([1.0, 0, 0, 1]), np.array([1.0, 0, 1, 1])])
+    several = outcome_rate([np.array([1.0, 0, 0, 1]), np.array([1.0, 0, 1, 1])])
     assert (several.value, several.n) == (0.625, 4)
     assert several.low is not None
     assert several.low < 0.625
-    assert rate([np.zeros(20)]).high == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert outcome_rate([np.zeros(20)]).high == pytest.approx(1 - 0.025 ** (1 / 20))
 
 
 def test_an_arm_that_there_is_not_is_refused_by_name() -> None:

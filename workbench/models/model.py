@@ -1,6 +1,7 @@
 """A language model whose named places can be read and edited: what users call."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -150,3 +151,14 @@ def wrap(module: nn.Module, tokenizer: Any, name: str | None = None) -> Model:
     backend = HuggingFaceBackend(module)
     named = name or backend.module.config.name_or_path or type(module).__name__
     return Model(backend, tokenizer, named, backend.digest())
+
+
+@torch.no_grad()
+def copied_with(model: Model, changes: Mapping[str, Tensor], name: str) -> Model:
+    """A copy of the model in which each named weight is itself plus its change, rounded to the weight's precision."""
+    module = copy.deepcopy(model.module)
+    weights = dict(module.named_parameters())
+    for parameter, change in changes.items():
+        weight = weights[parameter]
+        weight.copy_(weight.float() + change.to(weight.device).float())
+    return wrap(module, model.tokenizer, name)

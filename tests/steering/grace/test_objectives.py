@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from steering.grace.adapting import merged, train_on_triples
+from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.losses import PUBLISHED
 from steering.grace.objectives import (
     CircuitBreakerObjective,
+    DpoObjective,
     GraceObjective,
     PoolerObjective,
-    PreferenceObjective,
     RefusalObjective,
     TripleObjective,
     pooled_states,
@@ -34,7 +34,7 @@ from workbench.runs.errors import RunError
 
 KINDS: dict[str, tuple[type[TripleObjective], dict[str, Any]]] = {
     "sft": (RefusalObjective, {}),
-    "dpo": (PreferenceObjective, {}),
+    "dpo": (DpoObjective, {}),
     "grace": (GraceObjective, {}),
     "grace of several heads": (GraceObjective, {"pooling": LayerPooling(heads=2), "relaxed": True, "beta": 0.8}),
     "grace with a frozen profile": (GraceObjective, {"frozen_profile": True, "margins": PUBLISHED}),
@@ -110,10 +110,10 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 def test_preferences_start_at_log_two_and_are_learnt() -> None:
     model, data = tiny_model(), triples()
     before = nlls(model)
-    found, adapter = train_on_triples(on(PreferenceObjective, model, keep=0.0), data, ModelAccess(model))
+    found, adapter = train_on_triples(on(DpoObjective, model, keep=0.0), data, ModelAccess(model))
     assert found.losses[0] == pytest.approx(math.log(2), rel=1e-5)
     assert found.losses[-1] < 0.5 * found.losses[0]
-    after = nlls(merged(model, adapter, "preferring"))
+    after = nlls(merge_adapter(model, adapter, "preferring"))
     assert after[0] - before[0] < min(after[1] - before[1], after[2] - before[2]) - 1
 
 
@@ -122,7 +122,7 @@ def test_grace_separates_safe_from_adversarial_states_and_keeps_what_is_allowed(
     model, data = tiny_model(family), triples()
     before, kept = apart(model), nlls(model)[3]
     found, adapter = train_on_triples(on(GraceObjective, model), data, ModelAccess(model))
-    grace = merged(model, adapter, "grace")
+    grace = merge_adapter(model, adapter, "grace")
     after = apart(grace)
     assert after[0] / after[1] > 1.3 * before[0] / before[1]
     assert nlls(grace)[3] < 1.05 * kept
@@ -132,7 +132,9 @@ def test_grace_separates_safe_from_adversarial_states_and_keeps_what_is_allowed(
 def test_refusals_become_likely_and_allowed_answers_too() -> None:
     model, data = tiny_model(), triples()
     before = nlls(model)
-    after = nlls(merged(model, train_on_triples(on(RefusalObjective, model), data, ModelAccess(model))[1], "sft"))
+    after = nlls(
+        merge_adapter(model, train_on_triples(on(RefusalObjective, model), data, ModelAccess(model))[1], "sft")
+    )
     assert after[0] < before[0] - 1
     assert after[3] < before[3] - 1
 
@@ -141,7 +143,7 @@ def test_circuit_breakers_turn_complying_states_and_leave_the_others() -> None:
     model, data = tiny_model(), triples()
     recipe = TrainingConfig(40, 4, learning_rate=0.003)
     _, adapter = train_on_triples(on(CircuitBreakerObjective, model, recipe, rank=8), data, ModelAccess(model))
-    broken = merged(model, adapter, "broken")
+    broken = merge_adapter(model, adapter, "broken")
     states = [read_roles(one) for one in (model, broken)]
     alike = [float(torch.cosine_similarity(a, b, dim=-1).mean()) for a, b in zip(*states, strict=True)]
     assert max(alike[1], alike[2]) < min(0.0, alike[0] - 0.1, alike[3] - 0.1)
@@ -187,5 +189,7 @@ def test_the_merged_model_says_what_the_adapter_says() -> None:
         tokens = model.encode(data.conversations)
         with model.edited(adapter.edits()):
             edited = model.score(tokens).nll
-        torch.testing.assert_close(merged(model, adapter, "merged").score(tokens).nll, edited, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(
+            merge_adapter(model, adapter, "merge_adapter").score(tokens).nll, edited, atol=1e-3, rtol=1e-4
+        )
         assert not torch.allclose(model.score(tokens).nll, edited, atol=0.1)
