@@ -44,6 +44,11 @@ class FittedDictionary:
         seed = f", seed {self.seed}" if self.seed else ""
         return f"{self.source.title}{self.method}, {level_name(self.source.config)} {self.level:g}{seed}"
 
+    @property
+    def file_name(self) -> str:
+        """Its own among the artifacts."""
+        return f"{self.title.replace(',', '').replace(' ', '-')}.safetensors"
+
 
 BASELINES = ("random", "pca")
 

@@ -12,7 +12,6 @@ from experiments.sae.probing import probe_all
 from experiments.sae.report import build_report
 from experiments.sae.results import DictionaryResults
 from workbench.report.render import write_report
-from workbench.runs.files import slug
 from workbench.runs.progress import progress
 from workbench.runs.run import Run
 from workbench.runs.tracking import Tracker
@@ -32,7 +31,7 @@ def stages(config: Config, run: Run) -> list[Path]:
         page = write_page(trained[0])
         results = DictionaryResults(config, run, sources, quality, probing, measure_agreement(fits))
         for fit in trained:
-            fit.dictionary.save(run.artifacts / f"{slug(fit.title)}.safetensors")
+            fit.dictionary.save(run.artifacts / fit.file_name)
         run.record(results.rows())
         run.settle()
         write_report(run.folder, build_report(results))

@@ -94,7 +94,9 @@ def test_every_architecture_can_be_asked_for(name: Any, config: Config) -> None:
 
 KILLED = """
 import sys
+import torch
 from experiments.sae import Config, run
+torch.set_num_threads(int(sys.argv[3]))  # as here: with others, sums are rounded in another order
 import probes.sae.training as training
 write, settings = training.write_checkpoint, __import__("json").loads(sys.argv[1])
 def killed(path, key, progress):
@@ -109,7 +111,14 @@ run(Config(**settings), Path(sys.argv[2]))
 
 def test_a_run_that_is_killed_in_its_training_ends_as_one_that_is_not(config: Config, tmp_path: Path) -> None:
     settings = vars(replace(config, k=(4,), seeds=(0,), random_model=False))
-    killed = [sys.executable, "-c", KILLED, json.dumps(settings), str(tmp_path / "killed")]
+    killed = [
+        sys.executable,
+        "-c",
+        KILLED,
+        json.dumps(settings),
+        str(tmp_path / "killed"),
+        str(torch.get_num_threads()),
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run(killed, check=False, env=environment).returncode == 9
     (left,) = (tmp_path / "killed").iterdir()

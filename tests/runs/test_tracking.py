@@ -139,6 +139,15 @@ def test_progress_is_logged_while_the_run_is_at_it_over_its_seconds(run):
     assert found.axes == {"progress/fit (18)": "seconds"}
 
 
+def test_points_of_curves_are_logged_over_their_own_axis(run):
+    with Tracker.start(run) as tracker:
+        for step in (10, 20):
+            tracker.log_point("step", step, {"loss/one": 1 / step, "l0/one": 32.0})
+    found = only(run.folder)
+    assert [(one["step"], one["loss/one"]) for one in found.history] == [(10, 0.1), (20, 0.05)]
+    assert found.axes == {"loss/one": "step", "l0/one": "step"}
+
+
 def test_all_files_lie_in_the_run_folder(run, tmp_path):
     write_text(run.artifacts / "a.bin", "data")
     with Tracker.start(run) as tracker:
