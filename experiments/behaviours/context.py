@@ -8,7 +8,7 @@ from experiments.behaviours.config import CONTROLS, Config
 from experiments.options import note_model
 from steering import METHODS
 from workbench.data.behaviour_files import behaviours_of
-from workbench.data.behaviours import Behaviour, Form, behaviour_dataset, chosen
+from workbench.data.behaviours import Behaviour, Form, behaviour_dataset, chosen_behaviours
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
 from workbench.methods.capabilities import Steers, has_strength
@@ -96,7 +96,7 @@ class BehaviourContext:
         """Load what the configuration names, the model last. Raises DataError for what is not there."""
         limits = {"train": config.train, "validation": config.validation, "evaluation": config.test}
         every, ways = tuple(each.limited(**limits) for each in behaviours_of(config.source)), ways_of(config.methods)
-        chosen(every, config.behaviours)
+        chosen_behaviours(every, config.behaviours)
         config.check_layers()
         model = config.load_model()
         note_model(run, model)
@@ -106,7 +106,7 @@ class BehaviourContext:
     @cached_property
     def behaviours(self) -> tuple[Behaviour, ...]:
         """Those that are asked for."""
-        return chosen(self.every, self.config.behaviours)
+        return chosen_behaviours(self.every, self.config.behaviours)
 
     @property
     def names(self) -> tuple[str, ...]:

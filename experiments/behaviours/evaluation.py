@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.behaviours.context import BehaviourContext, pairs_digest
-from experiments.behaviours.fitting import Vectors
+from experiments.behaviours.fitting import BehaviourVectors
 from experiments.behaviours.preferences import preferences_of
 from experiments.behaviours.side_effects import Choices, SideEffects
 from workbench.data.behaviours import Behaviour
@@ -19,7 +19,7 @@ REWORDED = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class BehaviourEvaluation:
     """Of one behaviour."""
 
     trials: tuple[tuple[str, str], ...]
@@ -43,8 +43,8 @@ def at_level(level: float) -> str:
 
 
 def evaluate_behaviours(
-    context: BehaviourContext, vectors: Vectors, choices: Choices, effects: Mapping[str, SideEffects]
-) -> dict[str, Evaluation]:
+    context: BehaviourContext, vectors: BehaviourVectors, choices: Choices, effects: Mapping[str, SideEffects]
+) -> dict[str, BehaviourEvaluation]:
     """Stage: by behaviour; each a unit."""
     return {
         each.name: _evaluated(context, vectors, choices, effects[each.name], each)
@@ -53,8 +53,8 @@ def evaluate_behaviours(
 
 
 def _evaluated(
-    context: BehaviourContext, vectors: Vectors, choices: Choices, effects: SideEffects, behaviour: Behaviour
-) -> Evaluation:
+    context: BehaviourContext, vectors: BehaviourVectors, choices: Choices, effects: SideEffects, behaviour: Behaviour
+) -> BehaviourEvaluation:
     strengths = _strengths(context, choices, effects, behaviour.name)
     layers = {way.name: choices[way.name, behaviour.name].layer for way in context.ways}
     inputs = context.inputs("positions") | {
@@ -78,7 +78,7 @@ def _evaluated(
     found = context.run.unit(f"evaluation/{behaviour.name}", inputs, measure)
     plain = {name: np.array(rows) for name, rows in found["plain"].items()}
     reworded = {name: np.array(rows).reshape(len(rows), -1) for name, rows in found["reworded"].items()}
-    return Evaluation(
+    return BehaviourEvaluation(
         tuple(strengths),
         {name: rows[:, 0] for name, rows in plain.items()},
         {name: rows[:, 1:] for name, rows in plain.items()},

@@ -20,7 +20,7 @@ VectorKey = tuple[str, str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Vectors:
+class BehaviourVectors:
     """What was fitted."""
 
     context: BehaviourContext
@@ -37,13 +37,13 @@ class Vectors:
         return digest(mine)
 
 
-def fit_vectors(context: BehaviourContext) -> Vectors:
+def fit_vectors(context: BehaviourContext) -> BehaviourVectors:
     """Stage: every vector, kept in the run and found again; the pairs are read once, if any vector is missing."""
     reading = PairStates(context)
     fitted: dict[VectorKey, Artifact] = {}
     for way, layer in progress("fit", [(way, layer) for way in context.ways for layer in context.layers], unit="fit"):
         fitted |= {(way.name, name, layer): one for name, one in _fit(reading, way, layer).items()}
-    return Vectors(context, fitted)
+    return BehaviourVectors(context, fitted)
 
 
 @dataclass(eq=False)

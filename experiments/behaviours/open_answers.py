@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.behaviours.context import BehaviourContext
-from experiments.behaviours.fitting import Vectors
+from experiments.behaviours.fitting import BehaviourVectors
 from experiments.behaviours.side_effects import Choices, SideEffects
 from workbench.data.behaviours import Behaviour
 from workbench.evaluation.judges.base import Judge, JudgedText, Rating
@@ -40,7 +40,7 @@ class OpenAnswers:
 
 
 def answer_questions(
-    context: BehaviourContext, vectors: Vectors, choices: Choices, effects: Mapping[str, SideEffects]
+    context: BehaviourContext, vectors: BehaviourVectors, choices: Choices, effects: Mapping[str, SideEffects]
 ) -> OpenAnswers | None:
     """Stage: greedy answers, unsteered and at the last level of side effect, where it is reached, else as chosen.
 

@@ -8,11 +8,11 @@ from jaxtyping import Float
 
 from experiments.behaviours.config import CONTROLS, NAME
 from experiments.behaviours.context import BehaviourContext
-from experiments.behaviours.evaluation import CHOSEN, Evaluation, at_level
+from experiments.behaviours.evaluation import CHOSEN, BehaviourEvaluation, at_level
 from experiments.behaviours.open_answers import RATINGS, UNSTEERED, OpenAnswers
 from experiments.behaviours.preferences import MEASURES
 from experiments.behaviours.side_effects import Choices, SideEffects
-from experiments.behaviours.sweep import CHOSEN_BY, Sweep
+from experiments.behaviours.sweep import CHOSEN_BY, BehaviourSweep
 from workbench.evaluation.differences import Difference, paired_difference
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.evaluation.judges.base import MAX_RATING
@@ -24,10 +24,10 @@ class BehaviourResults:
     """What the stages found."""
 
     context: BehaviourContext
-    sweeps: Mapping[str, Sweep]
+    sweeps: Mapping[str, BehaviourSweep]
     choices: Choices
     effects: Mapping[str, SideEffects]
-    evaluations: Mapping[str, Evaluation]
+    evaluations: Mapping[str, BehaviourEvaluation]
     transfer: Float[np.ndarray, "vector behaviour"]
     answers: OpenAnswers | None
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.behaviours.context import BehaviourContext
 from experiments.behaviours.continuations import Continuations, Trial
-from experiments.behaviours.fitting import Vectors
+from experiments.behaviours.fitting import BehaviourVectors
 from experiments.behaviours.sweep import Choice
 from workbench.data.packaged import packaged
 from workbench.evaluation.matching import matched_strengths
@@ -63,7 +63,7 @@ class NeutralTexts:
         return text.measured(trials, divergence)
 
 
-def measure_side_effects(context: BehaviourContext, vectors: Vectors, choices: Choices) -> dict[str, SideEffects]:
+def measure_effects(context: BehaviourContext, vectors: BehaviourVectors, choices: Choices) -> dict[str, SideEffects]:
     """Stage: by behaviour; each a unit."""
     neutral = NeutralTexts(context)
     read = digest([neutral_texts(packaged(), context.config.neutral), TOKENS])
@@ -71,7 +71,12 @@ def measure_side_effects(context: BehaviourContext, vectors: Vectors, choices: C
 
 
 def _measured(
-    context: BehaviourContext, vectors: Vectors, choices: Choices, neutral: NeutralTexts, read: str, behaviour: str
+    context: BehaviourContext,
+    vectors: BehaviourVectors,
+    choices: Choices,
+    neutral: NeutralTexts,
+    read: str,
+    behaviour: str,
 ) -> SideEffects:
     ways, levels = [way.name for way in context.ways], context.config.levels
     mine = {way: choices[way, behaviour] for way in ways}

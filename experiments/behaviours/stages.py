@@ -9,7 +9,7 @@ from experiments.behaviours.fitting import fit_vectors
 from experiments.behaviours.open_answers import answer_questions
 from experiments.behaviours.report import build_report
 from experiments.behaviours.results import BehaviourResults
-from experiments.behaviours.side_effects import measure_side_effects
+from experiments.behaviours.side_effects import measure_effects
 from experiments.behaviours.sweep import sweep_behaviours
 from experiments.behaviours.transfer import measure_transfer
 from workbench.report.render import write_report
@@ -22,7 +22,7 @@ def stages(config: Config, run: Run) -> list[Path]:
     vectors = fit_vectors(context)
     sweeps = sweep_behaviours(context, vectors)
     choices = {(way.name, name): sweeps[name].choice(way.name) for way in context.ways for name in context.names}
-    effects = measure_side_effects(context, vectors, choices)
+    effects = measure_effects(context, vectors, choices)
     evaluations = evaluate_behaviours(context, vectors, choices, effects)
     transfer = measure_transfer(context, vectors, choices)
     answers = answer_questions(context, vectors, choices, effects)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.behaviours.context import BehaviourContext, pairs_digest
-from experiments.behaviours.fitting import Vectors
+from experiments.behaviours.fitting import BehaviourVectors
 from experiments.behaviours.preferences import preferences_of
 from workbench.data.behaviours import Behaviour
 from workbench.runs.progress import progress
@@ -26,7 +26,7 @@ class Choice:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class BehaviourSweep:
     """What every way does to one behaviour's validation pairs at every layer and strength."""
 
     grid: tuple[tuple[str, int, float], ...]
@@ -46,14 +46,14 @@ class Sweep:
         return self.shifts[measure][:, self.grid.index((way, layer, strength))]
 
 
-def sweep_behaviours(context: BehaviourContext, vectors: Vectors) -> dict[str, Sweep]:
+def sweep_behaviours(context: BehaviourContext, vectors: BehaviourVectors) -> dict[str, BehaviourSweep]:
     """Stage: by behaviour; each a unit."""
     return {
         each.name: _sweep(context, vectors, each) for each in progress("layers", context.behaviours, unit="behaviour")
     }
 
 
-def _sweep(context: BehaviourContext, vectors: Vectors, behaviour: Behaviour) -> Sweep:
+def _sweep(context: BehaviourContext, vectors: BehaviourVectors, behaviour: Behaviour) -> BehaviourSweep:
     ways = [way.name for way in context.ways]
     grid = tuple(product(ways, context.layers, context.config.strengths))
     inputs = context.inputs("positions") | {
@@ -68,4 +68,4 @@ def _sweep(context: BehaviourContext, vectors: Vectors, behaviour: Behaviour) ->
 
     found = context.run.unit(f"sweep/{behaviour.name}", inputs, measure)
     values = {name: np.array(rows) for name, rows in found.items()}
-    return Sweep(grid, {name: rows[:, 1:] - rows[:, :1] for name, rows in values.items()})
+    return BehaviourSweep(grid, {name: rows[:, 1:] - rows[:, :1] for name, rows in values.items()})

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.behaviours.context import BehaviourContext, pairs_digest
-from experiments.behaviours.fitting import Vectors
+from experiments.behaviours.fitting import BehaviourVectors
 from experiments.behaviours.preferences import preferences
 from experiments.behaviours.side_effects import Choices
 from experiments.behaviours.sweep import CHOSEN_BY
@@ -16,7 +16,7 @@ PAIRS = 4
 
 
 def measure_transfer(
-    context: BehaviourContext, vectors: Vectors, choices: Choices
+    context: BehaviourContext, vectors: BehaviourVectors, choices: Choices
 ) -> Float[np.ndarray, "vector behaviour"]:
     """Stage: the mean shift of the measure that chose, with each behaviour's vector of the first way, as chosen."""
     way, names = context.ways[0].name, context.names

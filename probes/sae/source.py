@@ -54,7 +54,7 @@ class SiteStatistics:
         return cls(usual.mean(0), float(x.shape[1] ** 0.5 / usual.norm(dim=1).mean()), longest)
 
 
-def measure(stream: ActivationStream, sites: tuple[Site, ...], outlier: float) -> dict[Site, SiteStatistics]:
+def site_statistics(stream: ActivationStream, sites: tuple[Site, ...], outlier: float) -> dict[Site, SiteStatistics]:
     """The statistics of the first batches at each site."""
     batches = list(islice(stream.batches(epochs=1), N_MEASURED))
     return {site: SiteStatistics.of(torch.cat([batch.x(site) for batch in batches]), outlier) for site in sites}

@@ -19,7 +19,7 @@ from probes.sae.checkpoints import Progress, read_checkpoint, write_checkpoint
 from probes.sae.config import DictionaryConfig
 from probes.sae.devices import AXIS, mesh_of, start_xla
 from probes.sae.fold import Scales, fold
-from probes.sae.source import SiteStatistics, measure, stream_of, usual_batches
+from probes.sae.source import SiteStatistics, site_statistics, stream_of, usual_batches
 from probes.sae.step import Step, TrainState, begin, build, make_step
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -94,7 +94,7 @@ def train_dictionaries(
     sites = tuple(dict.fromkeys(site for config in configs for site in config.places))
     key = digest([VERSION, [asdict(config) for config in configs], _identity(stream), running.outlier, data,
                   None if model is None else model.identity])  # fmt: skip
-    statistics = measure(stream, sites, running.outlier)
+    statistics = site_statistics(stream, sites, running.outlier)
     modules = [_module(config, statistics) for config in configs]
     states = [begin(config, module) for config, module in zip(configs, modules, strict=True)]
     path = None if running.folder is None else running.folder / f"{key[:24]}.safetensors"

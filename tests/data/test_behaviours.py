@@ -15,7 +15,7 @@ from workbench.data.behaviours import (
     Behaviour,
     BehaviourPair,
     behaviour_dataset,
-    chosen,
+    chosen_behaviours,
     packaged_behaviours,
     shuffled,
     split_by_group,
@@ -168,7 +168,7 @@ def test_groups_are_never_split() -> None:
 
 
 def test_behaviours_are_chosen_by_name() -> None:
-    assert [each.name for each in chosen(PACKAGED, ("optimism", "hedging"))] == ["optimism", "hedging"]
-    assert chosen(PACKAGED, ()) == PACKAGED
+    assert [each.name for each in chosen_behaviours(PACKAGED, ("optimism", "hedging"))] == ["optimism", "hedging"]
+    assert chosen_behaviours(PACKAGED, ()) == PACKAGED
     with pytest.raises(DataError, match=r"no behaviour 'optimist' \(did you mean 'optimism'\?\)"):
-        chosen(PACKAGED, ("optimist",))
+        chosen_behaviours(PACKAGED, ("optimist",))

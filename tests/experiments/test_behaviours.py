@@ -13,12 +13,12 @@ import torch
 from experiments.behaviours import EXPERIMENT, NAME, PRESETS, Config, run
 from experiments.behaviours.context import BehaviourContext, ways_of
 from experiments.behaviours.continuations import Continuations
-from experiments.behaviours.evaluation import CHOSEN, Evaluation, at_level
+from experiments.behaviours.evaluation import CHOSEN, BehaviourEvaluation, at_level
 from experiments.behaviours.fitting import fit_vectors
 from experiments.behaviours.preferences import answer_margins, letter_probabilities, preferences
 from experiments.behaviours.results import BehaviourResults
-from experiments.behaviours.side_effects import NeutralTexts, measure_side_effects
-from experiments.behaviours.sweep import Choice, Sweep, sweep_behaviours
+from experiments.behaviours.side_effects import NeutralTexts, measure_effects
+from experiments.behaviours.sweep import BehaviourSweep, Choice, sweep_behaviours
 from tests.tiny import FAMILIES, Family, tiny_folder, tiny_model, tiny_module, tiny_tokenizer
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.vector import Vector
@@ -171,7 +171,7 @@ def test_evaluation_pairs_choose_nothing(folder: Path, config: Config, tmp_path:
     assert chosen[0] == chosen[1]
     # And validation pairs do count: with the sides in each other's place another strength is chosen.
     sweep = sweeps["up"]
-    turned = Sweep(sweep.grid, {name: -shift for name, shift in sweep.shifts.items()})
+    turned = BehaviourSweep(sweep.grid, {name: -shift for name, shift in sweep.shifts.items()})
     assert turned.choice("diffmean") != sweep.choice("diffmean")
 
 
@@ -187,7 +187,7 @@ def test_fits_and_choices_read_their_own_split(config: Config, tmp_path: Path) -
 def test_the_choice_is_where_the_mean_shift_of_answers_is_largest() -> None:
     grid = (("a", 1, 0.5), ("a", 1, 1.0), ("a", 2, 0.5), ("b", 1, 0.5))
     answers = np.array([[0.0, 3.0, 0.5, 9.0], [0.0, -1.0, 1.5, 9.0]])
-    sweep = Sweep(grid, {"answers": answers, "letters": -answers})
+    sweep = BehaviourSweep(grid, {"answers": answers, "letters": -answers})
     assert sweep.choice("a") == Choice(1, 1.0)  # a tie of means: the lower layer
     assert sweep.choice("b") == Choice(1, 0.5)
     assert sweep.at("a", 2, 0.5, "letters").tolist() == [-0.5, -1.5]
@@ -198,7 +198,7 @@ def test_shares_and_differences_are_those_of_the_shifts() -> None:
     plain = np.array([1.0, 2.0, 3.0, 4.0])
     moved = np.stack([plain + np.array([1, 1, -1, 3]), plain + np.array([0, 0, 0, 1]), plain + 2], 1)
     every = {
-        name: Evaluation(trials, {"answers": plain}, {"answers": moved * sign}, {"answers": np.zeros((0, 2))})
+        name: BehaviourEvaluation(trials, {"answers": plain}, {"answers": moved * sign}, {"answers": np.zeros((0, 2))})
         for name, sign in (("one", 1), ("two", 1))
     }
     results = BehaviourResults(None, {}, {}, {}, every, np.zeros((2, 2)), None)  # type: ignore[arg-type]
@@ -275,7 +275,7 @@ def test_side_effects_are_equal_where_they_are_matched(config: Config, tmp_path:
         context = BehaviourContext.of(config, opened)
         vectors = fit_vectors(context)
         choices = {(way.name, name): Choice(1, 0.25) for way in context.ways for name in SIDES}
-        effects = measure_side_effects(context, vectors, choices)
+        effects = measure_effects(context, vectors, choices)
         neutral, (level,) = NeutralTexts(context), config.levels
         for name in SIDES:
             assert effects[name].chosen["diffmean"] == pytest.approx(

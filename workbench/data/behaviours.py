@@ -174,7 +174,7 @@ def shuffled(dataset: Dataset, seed: int) -> Dataset:
     return replace(dataset.with_labels(labels), relations=(Relation(PAIR, ROLES, members),))
 
 
-def chosen(behaviours: Sequence[Behaviour], names: Sequence[str]) -> tuple[Behaviour, ...]:
+def chosen_behaviours(behaviours: Sequence[Behaviour], names: Sequence[str]) -> tuple[Behaviour, ...]:
     """The behaviours of these names in their order; all for none. Raises DataError for one that is not there."""
     known = {behaviour.name: behaviour for behaviour in behaviours}
     for name in names:
