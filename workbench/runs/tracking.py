@@ -77,7 +77,7 @@ class Tracker:
 
         self._send("log progress", log)
 
-    def log_point(self, axis: str, at: float, values: Mapping[str, float]) -> None:
+    def log_point(self, axis: str, at: float | int, values: Mapping[str, float]) -> None:
         """Log a point of curves over an axis, such as the losses of a training over its steps."""
 
         def log(_: Any, run: Any) -> None:
