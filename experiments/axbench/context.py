@@ -20,10 +20,11 @@ from workbench.evaluation.steering import Neutral, split_instructions
 from workbench.methods.capabilities import ChangesWeights, steers
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
+from workbench.models.load import count_layers
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec, union
 from workbench.models.sampling import Sampling
-from workbench.models.sites import Site
+from workbench.models.sites import DEPTH, Site
 from workbench.models.tokens import Tokens
 from workbench.runs.executors import Context, Executor, Joined, Local, UnitWork
 from workbench.runs.files import digest
@@ -59,6 +60,9 @@ class ComparisonContext(Context):
         for seed in self.config.seeds:
             split_instructions(self.concepts, self.config.instructions, seed)
         check_layers(self.config.model, self.config.layers)
+        layers = self.config.layers or (Site.at_depth(DEPTH, count_layers(self.config.model)).layer,)
+        for method in self.methods.values():
+            method.check_place(self.config.model, layers)
         check_judge(self.config.judge)
         note_model(self.run, self.model)
         if self.config.steered:

@@ -13,6 +13,7 @@ ARTIFACTS = {
     "lexicon": Entry("workbench.artifacts.bag_of_words:BagOfWordsWeights"),
     "prompt": Entry("workbench.artifacts.prompt:Prompt"),
     "sparse_autoencoder": Entry("workbench.artifacts.autoencoder:SparseAutoencoder"),
+    "sparse_latent": Entry("workbench.artifacts.latent:SparseLatent"),
     "function_vector": Entry("workbench.artifacts.function_vector:FunctionVector"),
 }
 """The `kind` in a file's header to the class. A new class of artifacts adds its line here."""
