@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
     "name",
     [
         *("reading", "generation", "startup", "training", "recipes", "training_memory", "grid", "fitting", "probing"),
-        *("attribution", "function_vectors", "device"),
+        *("attribution", "function_vectors", "device", "latent_auroc"),
     ],
 )
 def test_benchmark_runs(name):

@@ -1,7 +1,7 @@
 """What all stages of the comparison share: the model, the concepts, the methods, the judge and the states."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ import torch
 
 from experiments.axbench.config import METHODS, Config
 from experiments.options import check_layers, note_model
+from steering.methods.sae import SAE
 from workbench.data.dataset import Dataset
 from workbench.data.labelled import ModelAccess
 from workbench.data.states import States
@@ -95,7 +96,7 @@ class ComparisonContext(Context):
     @cached_property
     def methods(self) -> dict[str, Method]:
         """The methods by name, in the order of the report. Raises ValueError for those that this cannot compare."""
-        made = {name: METHODS[name].make() for name in self.config.methods}
+        made = {name: self._method(name) for name in self.config.methods}
         for name, method in made.items():
             if isinstance(method, ChangesWeights):
                 raise ValueError(
@@ -104,6 +105,10 @@ class ComparisonContext(Context):
             if name in self.config.steered and not steers(method):
                 raise ValueError(f"{name} only reads and cannot steer: leave it out of --steered")
         return made
+
+    def _method(self, name: str) -> Method:
+        method = METHODS[name].make()
+        return replace(method, dictionary=self.config.dictionary) if isinstance(method, SAE) else method
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
