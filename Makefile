@@ -27,6 +27,7 @@ bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.probing
 	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.function_vectors
+	$(BIN)/python -m benchmarks.latent_auroc
 
 notebooks: .venv/ready-to-test  ## run the notebooks and keep their output
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
