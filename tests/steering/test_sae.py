@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,8 @@ from workbench.models.edits import Add
 from workbench.models.sites import Site
 
 
-def method(**settings: object) -> SAE:
-    return SAE(dictionary=dictionary_file(), **settings)  # pyright: ignore[reportArgumentType]
+def method(**settings: Any) -> SAE:
+    return SAE(dictionary=dictionary_file(), **settings)
 
 
 def states(*shape: int) -> torch.Tensor:

@@ -87,7 +87,7 @@ class SparseLatent(Artifact):
     @classmethod
     def restore(cls, contents: Contents, origin: Origin) -> "SparseLatent":
         """The latent from its file."""
-        alone = SparseAutoencoder(origin, contents.site(), **contents.arrays(SparseAutoencoder))
+        alone = SparseAutoencoder(origin, contents.site(), **contents.arrays(SparseAutoencoder), k=None, target=None)
         number, dictionary = contents.entry("number", int), contents.entry("dictionary", str)
         return cls(origin, number, dictionary, alone, contents.number("unit"))
 
