@@ -49,7 +49,7 @@ def states(n: int, d: int) -> np.ndarray:
 
 def ours(config: DictionaryConfig, x: np.ndarray, batch: int) -> Callable[[], float]:
     module = build(config, x.shape[1], x.shape[1])
-    state, step, batches = [begin(config, module)], make_step(config, module), _batches(x, batch)
+    state, step, batches = [begin(config, module)], make_step(config, nnx.graphdef(module)), _batches(x, batch)
 
     def run() -> float:
         some = jnp.asarray(next(batches))
@@ -142,7 +142,7 @@ def profile(config: DictionaryConfig, x: np.ndarray, rounds: int, cpu: bool) -> 
     print("\nparts of our step, each compiled alone")
     for name, seconds in times.items():
         print(f"  {name:<28} {1e3 * seconds:8.1f} ms")
-    step = make_step(config, module)
+    step = make_step(config, nnx.graphdef(module))
     memory = step.lower(begin(config, module), some, some).compile().memory_analysis()  # pyright: ignore
     needed = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(params)) + some.nbytes
     print(f"  memory: {memory.temp_size_in_bytes / 2**20:.0f} MiB beside the {needed / 2**20:.0f} MiB of parameters, "

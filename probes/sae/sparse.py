@@ -17,6 +17,9 @@ Rows = Float[Array, "latent d"]
 Index = Int[Array, "batch k"]
 Values = Float[Array, "batch k"]
 
+BLOCK = 512
+"""States whose pre-activations are in memory together."""
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def topk_codes(
@@ -38,9 +41,16 @@ def topk_codes(
 
 def _codes(x: Any, center: Any, encoder: Any, bias: Any, scale: Any, k: int, precision: str) -> tuple[Any, Any, Any]:
     centred = x - center
-    pre = pre_activations(centred, encoder, bias, precision)  # [batch, latent]
-    index = lax.top_k(pre * scale, k)[1]
-    return jax.nn.relu(jnp.take_along_axis(pre, index, 1)), index, centred
+    rows, factors = centred.astype(precision), encoder.astype(precision)
+
+    def of_one(row: Float[Array, "d"]) -> tuple[Array, Array]:
+        pre = jnp.matmul(factors, row, preferred_element_type=jnp.float32) + bias  # [latent]
+        index = lax.top_k(pre * scale, k)[1]
+        return jax.nn.relu(pre[index]), index
+
+    # In blocks, pre-activations are still in the cache when the largest are looked for, and are never all there.
+    values, index = lax.map(of_one, rows, batch_size=min(BLOCK, len(x)))
+    return values, index, centred
 
 
 def _codes_forward(*arguments: Any) -> tuple[Any, Any]:

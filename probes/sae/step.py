@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -63,12 +63,14 @@ def begin(config: DictionaryConfig, module: Autoencoder) -> TrainState:
 Step = Callable[[TrainState, Array, Array], tuple[TrainState, dict[str, Array]]]
 
 
-def make_step(config: DictionaryConfig, module: Autoencoder, mesh: Mesh | None = None) -> Step:
+@cache
+def make_step(config: DictionaryConfig, graph: nnx.GraphDef, mesh: Mesh | None = None) -> Step:
     """The compiled step: from a state and a batch to the next state and what is worth a curve. The state is used up.
 
-    With a mesh, its devices share each batch; parameters are on all of them.
+    `graph` is the module without its parameters (`nnx.graphdef`). With a mesh, its devices share each batch; parameters
+    are on all of them. Compiled once a process for equal arguments.
     """
-    graph, adam = nnx.graphdef(module), optimizer(config)
+    adam = optimizer(config)
 
     def gradient(params: Any, batch: SaeBatch, revive: bool, axis: str | None) -> tuple[Any, Observed]:
         def loss(params: Any) -> tuple[Array, Observed]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float
@@ -99,7 +100,7 @@ def train_dictionaries(
     path = None if running.folder is None else running.folder / f"{key[:24]}.safetensors"
     found = None if path is None else read_checkpoint(path, key, states)
     at = found or Progress(states, [[] for _ in configs], statistics)
-    steps = [make_step(config, module, mesh) for config, module in zip(configs, modules, strict=True)]
+    steps = [make_step(config, nnx.graphdef(module), mesh) for config, module in zip(configs, modules, strict=True)]
     _replay(at, on_log)
     _run(configs, steps, stream, at, mesh, running, None if path is None else (path, key), on_log)
     origin = Origin("", "", None, "unknown" if model is None else model.name,

@@ -78,8 +78,7 @@ class Killed(Exception):
     """Stands for the kill of a process, at a step."""
 
 
-@pytest.mark.parametrize("at", [4, 7])
-def test_a_training_that_is_killed_continues_with_equal_bits(at: int, tmp_path: Path) -> None:
+def test_a_training_that_is_killed_continues_with_equal_bits(tmp_path: Path) -> None:
     x, configs = planted(640)[0], [short(n_latents=200), short("batchtopk", seed=1)]
     running = Running(folder=tmp_path, checkpoint_every=3, log_every=1, batch_size=64)
     whole_log: list[tuple[int, int, dict[str, float]]] = []
@@ -88,7 +87,7 @@ def test_a_training_that_is_killed_continues_with_equal_bits(at: int, tmp_path: 
     )
 
     def kill(number: int, step: int, values: dict[str, float]) -> None:
-        if step == at:
+        if step == 7:  # one step behind a checkpoint
             raise Killed
 
     with pytest.raises(Killed):
