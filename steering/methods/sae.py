@@ -81,6 +81,11 @@ class SAE(Method[SparseLatent], ScoresStates[SparseLatent], Steers[SparseLatent]
         return f"{name} ({', '.join(notes)})" if notes else name
 
     @property
+    def cost(self) -> float:
+        """All texts are encoded."""
+        return 5.0
+
+    @property
     def identity(self) -> dict[str, Any]:
         """With digests of the files, which may change."""
         described = {"described": file_digest(Path(self.descriptions))} if self.descriptions else {}
