@@ -30,6 +30,7 @@ bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.optimised_vectors
 	$(BIN)/python -m benchmarks.avqi
+	$(BIN)/python -m benchmarks.latent_auroc
 
 notebooks: .venv/ready-to-test  ## run the notebooks and keep their output
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

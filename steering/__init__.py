@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from steering.methods.refusal_direction import RefusalDirection
     from steering.methods.reps import RePS
     from steering.methods.rotation import Rotation
+    from steering.methods.sae import SAE
     from steering.methods.sft import SFT
     from steering.methods.ssv import SupervisedVector
     from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
@@ -38,6 +39,7 @@ __all__ = [
     "LAT",
     "METHODS",
     "PCA",
+    "SAE",
     "SFT",
     "ActAdd",
     "ActivationCapping",
@@ -102,6 +104,12 @@ METHODS = {
     "reft_r1": Entry("steering.methods.reft_r1:ReFTr1"),
     "reft_r1_compat": Entry("steering.methods.reft_r1:published"),
     "reft_r1_clamp": Entry("steering.methods.reft_r1:ReFTr1", (("writes", "clamp"),)),
+    "sae": Entry("steering.methods.sae:SAE"),
+    "sae_clamp": Entry("steering.methods.sae:SAE", (("writes", "clamp"),)),
+    "sae_min_clamp": Entry("steering.methods.sae:SAE", (("writes", "min_clamp"),)),
+    "sae_output": Entry("steering.methods.sae:SAE", (("candidates", 16),)),
+    "sae_a": Entry("steering.methods.sae:SAE", (("select", "auroc"),)),
+    "sae_a_output": Entry("steering.methods.sae:SAE", (("select", "auroc"), ("candidates", 16))),
     "loreft": Entry("steering.methods.loreft:LoReFT"),
     "lora": Entry("steering.methods.lora:LoRA"),
     "sft": Entry("steering.methods.sft:SFT"),

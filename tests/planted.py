@@ -1,6 +1,8 @@
 """Labelled data with a known truth: what a method must find."""
 
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tests.tiny import tiny_module, tiny_tokenizer
+from workbench.artifacts.artifact import Origin
+from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.data.dataset import Dataset
 from workbench.data.items import Item, Relation, Target
 from workbench.data.labelled import Labelled, ModelAccess
@@ -34,6 +38,17 @@ def truth(seed: int = 0) -> Float[Tensor, "d"]:
     """The planted unit direction."""
     direction = torch.randn(D, generator=torch.Generator().manual_seed(100 + seed))
     return direction / direction.norm()
+
+
+@cache
+def dictionary_file() -> str:
+    """A file with a dictionary that has the planted directions of two seeds, their opposites and 60 others."""
+    others = torch.randn(60, D, generator=torch.Generator().manual_seed(9))
+    rows = torch.cat([torch.stack([truth(0), -truth(0), truth(1), -truth(1)]), others / others.norm(dim=1)[:, None]])
+    origin = Origin("planted", "{}", None, "tiny", "unknown", "0")
+    zeros = torch.zeros(len(rows))
+    dictionary = SparseAutoencoder(origin, Site(1), rows.T.contiguous(), zeros, rows, torch.zeros(D), zeros, k=16)
+    return str(dictionary.save(Path(tempfile.mkdtemp()) / "dictionary.safetensors"))
 
 
 def planted(seed: int = 0, n_rows: int = 60, shift: float = 3.0, *, held_out: bool = True) -> Labelled:

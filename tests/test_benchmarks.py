@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
     "name",
     [
         *("reading", "generation", "startup", "training", "recipes", "training_memory", "grid", "fitting", "probing"),
-        *("attribution", "function_vectors", "optimised_vectors", "device", "serve", "avqi"),
+        *("attribution", "function_vectors", "optimised_vectors", "device", "serve", "avqi", "latent_auroc"),
     ],
 )
 def test_benchmark_runs(name):

@@ -14,7 +14,8 @@ import probes
 import steering
 from steering.methods.diffmean import DiffMean
 from steering.methods.random import RandomDirection
-from tests.planted import CONCEPT, D, concept_set, planted, swapped, truth
+from steering.methods.sae import SAE
+from tests.planted import CONCEPT, D, concept_set, dictionary_file, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
@@ -43,7 +44,9 @@ NAMES = [name for name in ENTRIES if name not in SELECTIVE]
 
 
 def make(name: str) -> Any:
-    return ENTRIES[name].make()
+    """The method; one that needs a dictionary gets that of the planted data."""
+    method = ENTRIES[name].make()
+    return replace(method, dictionary=dictionary_file()) if isinstance(method, SAE) else method
 
 
 PAIRED = ("caa", "caa_compat", "pca_pairwise", "pca_global", "repe")

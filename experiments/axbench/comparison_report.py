@@ -14,6 +14,7 @@ from experiments.axbench.results import MethodNote, Results
 from experiments.axbench.scores import PARTS
 from experiments.smoke import smoke_banner
 from workbench.artifacts.attention import AttentionReadout
+from workbench.artifacts.latent import SparseLatent
 from workbench.artifacts.vector import Vector
 from workbench.evaluation.steering import Trial
 from workbench.exchange.axbench_latent import write_latent
@@ -93,7 +94,7 @@ def _rated(results: LayerResults, found: RatedTrials, seed: int) -> Rated:
 def _unit(comparison: LayerComparison, trial: Trial) -> float | None:
     """Activation units of strength 1, for a method that adds a vector."""
     artifact = comparison.fitted[trial.method][1][comparison.context.concepts.index(trial.concept)]
-    return artifact.unit if isinstance(artifact, Vector | AttentionReadout) else None
+    return artifact.unit if isinstance(artifact, Vector | AttentionReadout | SparseLatent) else None
 
 
 def build_report(results: LayerResults) -> Document:

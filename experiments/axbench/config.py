@@ -25,6 +25,8 @@ MAIN = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe", "bag_o
 FORMS = ("diffmean_text", "pca_compat", "lat_compat", "ssv_compat", "reps_compat")
 """Forms of methods as published, and DiffMean of whole texts."""
 NAME = "axbench"
+DICTIONARY = "smollm2-135m-instruct"
+"""The one that is shipped, of the default model at its default layer."""
 UNSTEERED = "unsteered"
 """The method of the rows that say what the model does when nobody steers it."""
 
@@ -38,6 +40,8 @@ class Config(ConceptOptions):
     methods: tuple[str, ...] = MAIN
     """Which methods are fitted and compared on detection. `--preset paper` takes all of AxBench's tables, in the forms
     as published too (`_compat`); more can be named."""
+    dictionary: str = DICTIONARY
+    """What the SAE methods take latents from: a name, file, folder or hub id; see workbench.exchange.dictionaries."""
     steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt")
     """Which of them also steer; where `--methods` is given without it, all that can."""
     strengths: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.4)
@@ -77,6 +81,7 @@ class Config(ConceptOptions):
         self.check(
             layers=at_least(0),
             methods=some(),
+            dictionary=some(),
             strengths=some(at_least(0)),
             seeds=some(at_least(0)),
             instructions=at_least(2),

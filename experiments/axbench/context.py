@@ -1,7 +1,7 @@
 """What all stages of the comparison share: the model, the concepts, the methods, the judge and the states."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ import torch
 
 from experiments.axbench.config import METHODS, Config
 from experiments.options import check_layers, note_model
+from steering.methods.sae import SAE
 from steering.pairs import PairedMethod
 from workbench.data.dataset import Dataset
 from workbench.data.labelled import ModelAccess
@@ -21,10 +22,11 @@ from workbench.evaluation.steering import Neutral, split_instructions
 from workbench.methods.capabilities import ChangesWeights, steers
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
+from workbench.models.load import count_layers
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec, union
 from workbench.models.sampling import Sampling
-from workbench.models.sites import Site
+from workbench.models.sites import DEPTH, Site
 from workbench.models.tokens import Tokens
 from workbench.runs.executors import Context, Executor, Joined, Local, UnitWork
 from workbench.runs.files import digest
@@ -60,6 +62,9 @@ class ComparisonContext(Context):
         for seed in self.config.seeds:
             split_instructions(self.concepts, self.config.instructions, seed)
         check_layers(self.config.model, self.config.layers)
+        layers = self.config.layers or (Site.at_depth(DEPTH, count_layers(self.config.model)).layer,)
+        for method in self.methods.values():
+            method.check_place(self.config.model, layers)
         check_judge(self.config.judge)
         note_model(self.run, self.model)
         if self.config.steered:
@@ -92,7 +97,7 @@ class ComparisonContext(Context):
     @cached_property
     def methods(self) -> dict[str, Method]:
         """The methods by name, in the order of the report. Raises ValueError for those that this cannot compare."""
-        made = {name: METHODS[name].make() for name in self.config.methods}
+        made = {name: self._method(name) for name in self.config.methods}
         related = {relation.name for relation in self.concepts.relations}
         for name, method in made.items():
             if isinstance(method, ChangesWeights):
@@ -107,6 +112,10 @@ class ComparisonContext(Context):
             if name in self.config.steered and not steers(method):
                 raise ValueError(f"{name} only reads and cannot steer: leave it out of --steered")
         return made
+
+    def _method(self, name: str) -> Method:
+        method = METHODS[name].make()
+        return replace(method, dictionary=self.config.dictionary) if isinstance(method, SAE) else method
 
     @cached_property
     def layers(self) -> tuple[int, ...]:

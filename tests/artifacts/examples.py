@@ -12,6 +12,7 @@ from workbench.artifacts.conditional import ConditionalVector
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.artifacts.function_vector import FunctionVector
+from workbench.artifacts.latent import SparseLatent
 from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.linear_readout import LinearReadout
 from workbench.artifacts.optimised_vectors import Injection, OptimisedVectors
@@ -52,6 +53,13 @@ def examples() -> dict[str, Artifact]:
         Prompt(ORIGIN, "Write about the sea."),
         SparseAutoencoder(
             ORIGIN, SITE, normal(4, 6), normal(6), normal(6, 3), normal(3), normal(6).abs(), 2, Site(1, "mlp_out")
+        ),
+        SparseLatent(
+            ORIGIN,
+            3,
+            "1",
+            SparseAutoencoder(ORIGIN, SITE, normal(4, 1), normal(1), torch.eye(4)[:1], normal(4), normal(1).abs()),
+            2.0,
         ),
         FunctionVector(ORIGIN, SITE, normal(4), normal(2), (Site(1, "z").head(2), Site(0, "z").head(3))),
         LayerVectors(ORIGIN, (Vector(ORIGIN, SITE, normal(4), 0.5, 2.0), Vector(ORIGIN, Site(0), normal(3)))),

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.axbench import METHODS, PRESETS, WRITERS, Config, context, run
 from tests.experiments.small import ByLength, write_concepts
+from tests.planted import dictionary_file
 from tests.tiny import tiny_folder
 from workbench.evaluation.strengths import Search
 from workbench.runs.rows import read_rows
@@ -21,6 +22,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         PRESETS["paper"],
         model=str(tiny_folder(tmp_path)),
         concepts=str(tmp_path / "concepts.jsonl"),
+        dictionary=dictionary_file(),
         layers=(1,),
         instructions=2,
         max_new_tokens=8,

@@ -17,6 +17,7 @@ from workbench.data.items import Target
 from workbench.html import html_table
 from workbench.models.sites import Site
 from workbench.runs.files import digest
+from workbench.text_index import TextIndex
 
 SHOWN = 12
 """Concepts that a notebook shows."""
@@ -133,9 +134,7 @@ class Dictionary(Artifact):
 
         Nothing is found for a text that shares no part of a word; of equal scores the first comes first.
         """
-        index, rows = self._index
-        scores = np.asarray((rows @ index.transform([text]).T).todense())[:, 0]
-        return [match for match in self._best(scores, k) if match.score > 0]
+        return [match for match in self._best(self._index.scores(text), k) if match.score > 0]
 
     def nearest(self, vector: Vector | Float[Tensor, "d"], k: int = 10) -> list[Match]:
         """The `k` directions with the largest cosine to a vector or a hidden state.
@@ -176,13 +175,10 @@ class Dictionary(Artifact):
         return {name: number for number, name in enumerate(self.names)}
 
     @cached_property
-    def _index(self) -> tuple[Any, Any]:
-        """The vectoriser and the unit rows of the names and descriptions."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        index = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
+    def _index(self) -> TextIndex:
+        """The names and descriptions."""
         texts = [f"{name.replace('-', ' ')} {text}" for name, text in zip(self.names, self.descriptions, strict=True)]
-        return index, index.fit_transform(texts)
+        return TextIndex(texts)
 
     def tensors(self) -> dict[str, Tensor]:
         """Directions, biases and units."""

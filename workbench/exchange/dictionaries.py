@@ -1,22 +1,26 @@
 """Dictionaries from wherever they are: our own file, a folder or file of another project, the hub."""
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import ArtifactError
 from workbench.exchange import dictionary_learning, gemma_scope, saelens, sparsify
 from workbench.exchange.sae_weights import of_model
+from workbench.models.load import DEFAULT
 from workbench.models.model import Model
 from workbench.models.sites import Site
 
+SHIPPED = {DEFAULT: "smollm2-135m-instruct-blocks.18.hook_resid_post.safetensors"}
+"""Dictionaries that come with the workbench, by their model's name; in `probes/sae/shipped`, with their records."""
 _HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:/(.+))?")
 
 
 def load_dictionary(
     path: Path | str, model: Model | None = None, *, site: Site | str | None = None, target: Site | str | None = None
 ) -> SparseAutoencoder:
-    """A dictionary by its file, its folder, or `owner/repository/folder` on the Hugging Face hub.
+    """A dictionary by its file, its folder, `owner/repository/folder` on the Hugging Face hub, or a name in `SHIPPED`.
 
     Knows this workbench's `.safetensors`, and what SAELens, Gemma Scope, sparsify and dictionary_learning write.
     `model` says that it is a dictionary of this model, which alone takes its edits; else see `adopt`. `site` and
@@ -46,13 +50,15 @@ def _read(path: Path, site: Site | None, target: Site | None) -> SparseAutoencod
         return sparsify.read_sparsify(path, site, target)
     if (path / dictionary_learning.WEIGHTS).exists():
         return dictionary_learning.read_dictionary_learning(path, site)
-    files = [gemma_scope.PARAMS, saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS]
+    known = [gemma_scope.PARAMS, saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS]
     raise ArtifactError(f"{path} holds no dictionary; expected a .safetensors or .npz file, or a folder with one of "
-                        f"{', '.join(files)}")  # fmt: skip
+                        f"{', '.join(known)}")  # fmt: skip
 
 
 def _local(path: Path | str) -> Path:
     """Where it lies on this machine, downloaded if it is a name on the hub."""
+    if str(path) in SHIPPED:
+        return Path(str(files("probes.sae") / "shipped" / SHIPPED[str(path)]))
     place = Path(path)
     name = _HUB.fullmatch(str(path))
     if place.exists() or place.suffix in (".safetensors", ".npz") or name is None:

@@ -6,7 +6,7 @@ A method is a frozen dataclass in a file of its own; its fields are its settings
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import getattr_static
@@ -103,6 +103,12 @@ class Method(ABC, Generic[A]):
     def reads(self, site: Site) -> ReadSpec:
         """What is read for a fit at a site: by default every token there but BOS and chat header."""
         return ReadSpec((site,))
+
+    def check_place(self, model: str, layers: Sequence[int]) -> None:
+        """Raise ValueError where the method has nothing for a model, by its name, or a layer: before either is loaded.
+
+        Most methods take any.
+        """
 
     @abstractmethod
     def fit(self, data: Labelled) -> A:

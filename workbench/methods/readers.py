@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.artifacts.attention import AttentionReadout
+from workbench.artifacts.latent import SparseLatent
 from workbench.artifacts.vector import Vector
 from workbench.models.pooling import pool_rows
 
@@ -45,6 +46,17 @@ class LinearReader(Reader):
         """The score of each state."""
         scores = self.vector.detect(x)
         return scores.relu() if self.rectified else scores
+
+
+@dataclass(frozen=True, eq=False)
+class LatentReader(Reader):
+    """The code of a latent, in activation units. A text is its largest token."""
+
+    latent: SparseLatent
+
+    def tokens(self, x: Float[Tensor, "token d"]) -> Float[Tensor, "token"]:
+        """The code of each state."""
+        return self.latent.detect(x)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from workbench.models.encoding import encode, encode_chat, encode_conversations
 from workbench.models.gates import observe
 from workbench.models.identity import template_digest, tokenizer_digest
 from workbench.models.positions import Layout
-from workbench.models.sites import Site
+from workbench.models.sites import DEPTH, Site
 from workbench.models.tokens import Tokens
 
 TOKEN_BUDGET = 1024
@@ -100,7 +100,7 @@ class Core:
     def _tokenizer_digest(self) -> str:
         return tokenizer_digest(self.tokenizer)
 
-    def site(self, depth: float = 0.6, stream: str = "resid_post") -> Site:
+    def site(self, depth: float = DEPTH, stream: str = "resid_post") -> Site:
         """The site at a fraction of this model's depth."""
         return Site.at_depth(depth, self.n_layers, stream)
 

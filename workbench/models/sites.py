@@ -6,6 +6,8 @@ from typing import Literal
 
 from workbench.text import did_you_mean
 
+DEPTH = 0.6
+"""How deep a model is read by default, as a fraction of its blocks."""
 _STREAMS = {
     "resid_pre": "hook_resid_pre",
     "resid_post": "hook_resid_post",
