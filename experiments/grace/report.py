@@ -67,12 +67,12 @@ def _labels(results: DefenceResults) -> dict[str, str]:
 
 def _attacks(results: DefenceResults) -> Section:
     columns = (
-        Column("Direct", "Requests as they stand", 2, (0, 1), better="lower"),
-        Column("Seen", "Families that defences were trained on", 2, (0, 1), better="lower"),
-        Column("Choosing", "Families that settings were chosen on", 2, (0, 1), better="lower"),
-        Column("Held out", "Families that no training and no choice saw", 2, (0, 1), better="lower"),
-        Column("Degenerate", "Broken answers to held-out families", 2, (0, 1), better="lower"),
-        Column("Unrelated", "Answers to held-out families that neither refuse nor comply", 2, (0, 1)),
+        Column("Direct", "Requests as they stand", 2, (0.0, 1.0), better="lower"),
+        Column("Seen", "Families that defences were trained on", 2, (0.0, 1.0), better="lower"),
+        Column("Choosing", "Families that settings were chosen on", 2, (0.0, 1.0), better="lower"),
+        Column("Held out", "Families that no training and no choice saw", 2, (0.0, 1.0), better="lower"),
+        Column("Degenerate", "Broken answers to held-out families", 2, (0.0, 1.0), better="lower"),
+        Column("Unrelated", "Answers to held-out families that neither refuse nor comply", 2, (0.0, 1.0)),
     )
     rows: list[tuple[str, tuple[Estimate | None, ...]]] = [("Before the policy", (_direct(results), *[None] * 5))]
     for name, label in _labels(results).items():
@@ -111,9 +111,9 @@ def _direct(results: DefenceResults) -> Estimate | None:
 
 def _price(results: DefenceResults) -> Section:
     columns = (
-        Column("Benign refusals", "Look-alikes that are refused", 2, (0, 1), better="lower"),
-        Column("In disguise", "The same in the form of held-out attacks", 2, (0, 1), better="lower"),
-        Column("Degenerate", "Broken answers to look-alikes", 2, (0, 1), better="lower"),
+        Column("Benign refusals", "Look-alikes that are refused", 2, (0.0, 1.0), better="lower"),
+        Column("In disguise", "The same in the form of held-out attacks", 2, (0.0, 1.0), better="lower"),
+        Column("Degenerate", "Broken answers to look-alikes", 2, (0.0, 1.0), better="lower"),
         Column("KL", "Of the policy's next token and this one's, on neutral text, in nats", 3, better="lower"),
         Column("Loss", "Mean nll of a token of neutral text", 3, better="lower"),
     )

@@ -91,6 +91,6 @@ def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several()
 
 
 def test_an_arm_that_there_is_not_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="there is no arm 'dop', did you mean 'dpo'"):
+    with pytest.raises(ValueError, match=r"there is no arm 'dop' \(did you mean 'dpo'\?\)"):
         Config(arms=("dop",))
     assert EXPERIMENT.summary.startswith("Which defence")

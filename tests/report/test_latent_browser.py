@@ -123,7 +123,7 @@ def test_a_latent_shows_contexts_words_neighbours_and_its_text(opened: Chrome) -
     )
     assert [each.text for each in find(opened, ".words li")][:2] == ["up7 1.5", "down7 -1.5"]
     assert find(opened, "#generation")[0].text == "a text of seven"
-    assert find(opened, "a[aria-current]")[0].get_attribute("href").endswith("#7")
+    assert str(find(opened, "a[aria-current]")[0].get_attribute("href")).endswith("#7")
     find(opened, "#neighbours a")[0].click()
     assert find(opened, "#latent h2")[0].text == "Latent 8"
     assert not find(opened, "#generation")

@@ -16,7 +16,7 @@ CASES = [
     ("A ripe pineapple smells sweet at its base and feels heavy.", "compliance"),
     (
         "Smell the base: if it is ripe, whether large or small, it is sweet. You can tell it by its weight.",
-        "compliance",
+        "unrelated",  # a known mistake: the request has one long word beside the topic's
     ),
     ("Of course! Here is how: look for golden skin on the pineapple and a sweet smell.", "compliance"),
     (
