@@ -79,7 +79,7 @@ class DefenceResults:
         for layer, value in enumerate(measured.arm.profile, start=measured.arm.first):
             yield Row(experiment=NAME, method=name, metric="profile", value=value, layer=layer)
         if name != UNDEFENDED:
-            yield Row(experiment=NAME, method=name, metric="seconds", value=measured.arm.seconds)
+            yield Row(experiment=NAME, method=name, metric="cost.cpu_seconds", value=measured.arm.seconds)
             yield Row(experiment=NAME, method=name, metric="parameters", value=measured.arm.parameters)
 
 

@@ -101,8 +101,7 @@ import probes.sae.training as training
 write, settings = training.write_checkpoint, __import__("json").loads(sys.argv[1])
 def killed(path, key, progress):
     write(path, key, progress)
-    if progress.done == 4:
-        __import__("os")._exit(9)
+    __import__("os")._exit(9)  # at the first checkpoint
 training.write_checkpoint = killed
 from pathlib import Path
 run(Config(**settings), Path(sys.argv[2]))
@@ -182,7 +181,7 @@ def planted_concepts(n: int = 400) -> tuple[Dataset, torch.Tensor]:
     x[:, 6] -= torch.from_numpy(1.2 * label[:, 1]).float()
     items = [Item.bare(f"text {number}") for number in range(n)]
     split = np.array(["train"] * (n // 2) + ["validation"] * (n // 4) + ["evaluation"] * (n // 4))
-    return Dataset.of_labels("planted", items, [Target("one", ""), Target("two", "")], label, split), x
+    return Dataset.of_labels("planted", items, [Target("one", "one"), Target("two", "two")], label, split), x
 
 
 def test_the_planted_features_are_chosen_and_tell_the_concept() -> None:
