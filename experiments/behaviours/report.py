@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from experiments.behaviours.config import CONTROLS
+from experiments.behaviours.config import CONTROLS, PRESETS
 from experiments.behaviours.evaluation import CHOSEN, at_level
 from experiments.behaviours.open_answers import RATINGS, TRUSTED, UNSTEERED
 from experiments.behaviours.preferences import MEASURES
 from experiments.behaviours.results import BehaviourResults
 from experiments.behaviours.sweep import CHOSEN_BY
+from experiments.smoke import smoke_banner
 from workbench.evaluation.differences import Difference
 from workbench.report.blocks import Bullets, Card, Cards, Column, HeatMap, Missing, Table, headings
 from workbench.report.document import Block, Document, Section
@@ -44,6 +45,7 @@ def build_report(results: BehaviourResults) -> Document:
         title="Which ways of steering move behaviours?",
         lead=f"{len(context.names)} behaviours as pairs of answers, and {len(context.ways)} ways of finding a vector "
         f"in them, two of which are controls. {context.model.name} is steered at the tokens behind the question.",
+        banner=smoke_banner(config, PRESETS),
         command=context.run.command,
         facts=(
             ("Model", context.model.name),

@@ -6,9 +6,11 @@ from statistics import fmean
 import numpy as np
 import torch
 
+from experiments.function_vectors.config import PRESETS
 from experiments.function_vectors.evaluation import CONTROLS, SWEPT, WAYS, summary
 from experiments.function_vectors.fitting import TaskFit
 from experiments.function_vectors.results import METRICS, StudyResults
+from experiments.smoke import smoke_banner
 from steering.function_vectors.effects import strongest
 from workbench.evaluation.intervals import bootstrap
 from workbench.report.blocks import Bullets, Column, HeatMap, Missing, Table, headings, paragraphs
@@ -54,6 +56,7 @@ def build_report(results: StudyResults) -> Document:
         f"demonstrations. The mean output of the {config.heads} heads that bring a task back most is added to "
         "prompts without demonstrations (function vectors, arXiv:2310.15213), beside the mean residual stream "
         "(arXiv:2310.15916) and vectors that should do nothing.",
+        banner=smoke_banner(config, PRESETS),
         command=context.run.command,
         facts=(
             ("Model", context.model.name),

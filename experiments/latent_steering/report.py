@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from experiments.latent_steering.capacity import TEXT_KINDS, longest_held
-from experiments.latent_steering.config import KINDS
+from experiments.latent_steering.config import KINDS, PRESETS
 from experiments.latent_steering.results import GAINS, SentenceResults
 from experiments.latent_steering.sites import METRICS, Decoded
 from experiments.latent_steering.space import MAIN, SHARES
+from experiments.smoke import smoke_banner
 from workbench.evaluation.intervals import bootstrap
 from workbench.models.sites import Site
 from workbench.report.blocks import Bullets, Card, Cards, Column, Table, headings
@@ -42,6 +43,7 @@ def build_report(results: SentenceResults) -> Document:
         lead=f"{number_of(len(study.texts.sentences), 'sentence')}, one set of vectors each, optimised through "
         f"{study.model.name} (latent steering vectors, arXiv:2205.05124; cramming, arXiv:2502.13063), decoded again, "
         "mixed, moved, compared, and filled with longer texts.",
+        banner=smoke_banner(config, PRESETS),
         command=study.run.command,
         facts=(
             ("Model", study.model.name),

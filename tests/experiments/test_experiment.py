@@ -69,3 +69,13 @@ def test_what_the_user_can_mend_is_one_line_and_the_log_has_the_rest(tmp_path: P
     (folder,) = tmp_path.iterdir()
     assert "Traceback" in (folder / "log.txt").read_text()
     assert Run.load(folder).state == "failed: DataError"
+
+
+def test_every_report_warns_of_a_smoke_run() -> None:
+    """Every package that builds a document gives it the warning."""
+    packages = {
+        path.parent for path in Path(axbench.__file__).parents[1].glob("*/*.py") if "Document(" in path.read_text()
+    }
+    assert len(packages) >= 9
+    for package in packages:
+        assert any("banner=smoke_banner(" in path.read_text() for path in package.glob("*.py")), package.name
