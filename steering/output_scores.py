@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.sae.browser.effects import logit_effects
 from workbench.artifacts.latent import SparseLatent
-from workbench.models.edits import Add, Replace
+from workbench.models.edits import Add
 from workbench.models.model import Model
-from workbench.models.sites import Site
 
 NEUTRAL = "From my experience,"
 """A prompt that says nothing of any concept."""
@@ -22,13 +22,12 @@ AMPLIFIED = 10.0
 def output_scores(model: Model, latents: Sequence[SparseLatent]) -> Float[Tensor, "latent"]:
     """(1 - rank / vocabulary) * probability of the likeliest of a latent's tokens when the latent is amplified.
 
-    A latent's tokens are those with the largest logits where its row of the decoder is the last state (the logit lens:
-    final norm and unembedding). The token counts that follows a neutral prompt; rank 0 is the likeliest one of all.
+    A latent's tokens are those that the logit lens of its row of the decoder has first. The token counts that follows a
+    neutral prompt; rank 0 is the likeliest one of all.
     """
     prompts = model.tokenize([NEUTRAL] * len(latents), chat=False)
     rows = torch.stack([latent.direction for latent in latents])  # [latent, d]
-    with model.edited(Replace(site=Site(model.n_layers - 1), value=rows)):
-        tokens = model.next_logits(prompts).topk(N_TOKENS).indices
+    tokens = logit_effects(rows, model, N_TOKENS).promoted
     steps = rows * torch.tensor([[latent.unit] for latent in latents])
     with model.edited(Add(site=latents[0].site, direction=steps, strength=AMPLIFIED)):
         probability = model.next_logits(prompts).softmax(-1)
