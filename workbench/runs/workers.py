@@ -78,7 +78,7 @@ class WorkerServer:
         os.environ["OMP_NUM_THREADS"] = str(self._threads)  # for what is not imported yet
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self._threads)
-        self._context = pickle.loads(self._recipe)()
+        self._context = pickle.loads(self._recipe)()  # a message of the process that made this one, never a file
         return self._context.fingerprint
 
 
