@@ -106,7 +106,7 @@ def _ways(results: BehaviourResults) -> list[Block]:
             Column("moved the wrong way", "Share of pairs.", 2, span=(0.0, 1.0), chance=0.5, better="lower"),
             Column("reworded", "The shift where the questions are put in other words.", 3, better="higher"),
         ]
-    columns.append(Column("Side effect", "KL on neutral text, nats a token.", 3, better="lower"))
+    columns.append(Column("Side effect", "KL on neutral text, nats a token; the geometric mean.", 3, better="lower"))
     for way in results.context.ways:
         cells = []
         for measure in MEASURES:

@@ -16,6 +16,7 @@ from experiments.behaviours.sweep import CHOSEN_BY, BehaviourSweep
 from workbench.evaluation.differences import Difference, paired_difference
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.evaluation.judges.base import MAX_RATING
+from workbench.evaluation.summary import MeanKind, mean_of_kind
 from workbench.runs.rows import Row, spread
 
 
@@ -78,9 +79,9 @@ class BehaviourResults:
         return paired_difference(ours, other)
 
     def side_effect(self, way: str) -> Interval:
-        """KL on neutral text at the chosen strengths, in nats a token, over behaviours."""
+        """KL on neutral text at the chosen strengths, in nats a token: the geometric mean over behaviours."""
         found = [each.chosen[way] for each in self.effects.values()]
-        return bootstrap(np.array([np.nan if kl is None else kl for kl in found]))
+        return mean_of_kind(np.array([np.nan if kl is None else kl for kl in found]), MeanKind(scale="log"))
 
     def validation(self, way: str, layer: int, strength: float, measure: str) -> float:
         """The mean shift of validation pairs, over behaviours."""

@@ -13,6 +13,7 @@ from probes.geometry.avqi import METRICS
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.evaluation.judges.policy import OUTCOMES
+from workbench.evaluation.summary import LINEAR, MeanKind, mean_of_kind
 from workbench.runs.rows import Row, spread
 
 SIDES: dict[str, tuple[str, ...]] = {
@@ -41,8 +42,8 @@ class DefenceResults:
         return outcome_rate([share(answers[family], outcome) for family in families])
 
     def mean(self, arm: str, what: str) -> Interval:
-        """The mean over neutral texts of `kl` or `loss`."""
-        return bootstrap(np.array(getattr(self.found[arm], what)))
+        """The mean over neutral texts of `kl`, a geometric one, or of `loss`."""
+        return mean_of_kind(np.array(getattr(self.found[arm], what)), MeanKind(scale="log") if what == "kl" else LINEAR)
 
     def rows(self) -> Iterator[Row]:
         """Tidy: every rate of every side and family, side effects, separation and costs."""

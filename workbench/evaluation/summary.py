@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from workbench.evaluation import metrics
 from workbench.evaluation.differences import Difference, holm, paired_difference
-from workbench.evaluation.intervals import Bounds, Scale, bootstrap
+from workbench.evaluation.intervals import Bounds, Interval, Scale, bootstrap
 from workbench.runs.rows import Row, spread
 
 
@@ -90,10 +91,14 @@ def rows_of(
 
 
 def _mean_row(shared: Mapping[str, Any], concepts: np.ndarray, kind: MeanKind) -> Row:
-    """The headline; the arithmetic mean, with a note, where a value of 0 has no logarithm."""
-    zeros = kind.scale == "log" and bool((concepts <= 0).any())
-    whole = bootstrap(concepts, scale="linear" if zeros else kind.scale, bounds=kind.bounds)
-    return Row(**shared, **spread(replace(whole, note=f"{ARITHMETIC} {whole.note}".strip()) if zeros else whole))
+    return Row(**shared, **spread(mean_of_kind(concepts, kind)))
+
+
+def mean_of_kind(values: Float[np.ndarray, " value"], kind: MeanKind) -> Interval:
+    """The mean with its interval; the arithmetic one, with a note, where a value of 0 has no logarithm."""
+    zeros = kind.scale == "log" and bool((values <= 0).any())
+    whole = bootstrap(values, scale="linear" if zeros else kind.scale, bounds=kind.bounds)
+    return replace(whole, note=f"{ARITHMETIC} {whole.note}".strip()) if zeros else whole
 
 
 def comparisons(
