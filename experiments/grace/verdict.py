@@ -15,12 +15,17 @@ def verdict(results: DefenceResults) -> str:
     if not defences:
         return ""
     success = {name: _success(results, name) for name in (UNDEFENDED, *defences)}
-    best = min(defences, key=lambda name: success[name].value or 0.0)
+    known = {name: value for name in defences if (value := success[name].value) is not None}
+    if not known:
+        return "No defence was measured under attacks of held-out families."
+    best = min(known, key=lambda name: known[name])
     told = (
         f"of the attacks of held-out families {_percent(success[UNDEFENDED])} succeed against the policy alone and "
         f"{_percent(success[best])} with {ARMS[best]}, which lets the fewest through and refuses "
         f"{_percent(results.rate(best, ['plain'], 'refusal'))} of the allowed requests "
-        f"(the policy alone {_percent(results.rate(UNDEFENDED, ['plain'], 'refusal'))})."
+        f"(the policy alone {_percent(results.rate(UNDEFENDED, ['plain'], 'refusal'))}). Its answers to these attacks "
+        f"neither refuse nor comply in {_percent(results.rate(best, HELD_OUT, 'unrelated'))} of the cases (the policy "
+        f"alone {_percent(results.rate(UNDEFENDED, HELD_OUT, 'unrelated'))})."
     )
     apart = _reach(success[best])[1] < _reach(success[UNDEFENDED])[0]
     parts = [told[0].upper() + told[1:] if apart else f"No defence is shown to help: {told}"]

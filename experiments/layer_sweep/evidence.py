@@ -39,14 +39,14 @@ def transfers(sweep: Sweep) -> list[Section]:
     ]
     text = [
         f"{figure.title}: {_apart(values):.2f} on other datasets on average, "
-        f"{mean(row[at] or 0.0 for at, row in enumerate(values)):.2f} on its own."
+        f"{mean(row[at] for at, row in enumerate(values)):.2f} on its own."
         for figure, (_, _, values) in zip(figures, found, strict=True)
     ]
     return [Section(title="Transfer between datasets", blocks=(paragraphs(*text), *figures))]
 
 
 def _apart(values: Sequence[Sequence[float | None]]) -> float:
-    return mean(value or 0.0 for i, row in enumerate(values) for j, value in enumerate(row) if i != j)
+    return mean(value for i, row in enumerate(values) for j, value in enumerate(row) if i != j)
 
 
 def causal(sweep: Sweep) -> list[Section]:

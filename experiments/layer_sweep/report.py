@@ -123,15 +123,13 @@ def _conclusions(sweep: Sweep, model: str, group: Group, places: Sequence[Place]
     found = []
     for place in places:
         layer, cells = sweep.best(place), sweep.cells(place)
-        accuracy = mean(one.accuracy.value or 0.0 for one in cells[layer])
+        accuracy = mean(one.accuracy.value for one in cells[layer])
         told = f"{place.dataset.name}: validation chooses {_where(layer)}, where balanced accuracy is {accuracy:.2f}"
         if INPUT in cells:
-            told += f" ({mean(one.accuracy.value or 0.0 for one in cells[INPUT]):.2f} at the embeddings"
+            told += f" ({mean(one.accuracy.value for one in cells[INPUT]):.2f} at the embeddings"
             if sweep.config.random_model:
                 twin = Place(Variant(model, random=True), place.dataset, place.position)
-                told += (
-                    f", {mean(one.accuracy.value or 0.0 for one in sweep.cells(twin)[layer]):.2f} with random weights"
-                )
+                told += f", {mean(one.accuracy.value for one in sweep.cells(twin)[layer]):.2f} with random weights"
             told += ")"
         found.append(told + ".")
     return found

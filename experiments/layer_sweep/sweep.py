@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from math import nan
 from typing import Any
 
 import torch
@@ -260,7 +261,7 @@ def _row(method: str, metric: str, value: Interval | float | None, dataset: str,
     return Row(experiment=NAME, method=method, metric=metric, concept=concept, layer=layer, **spread(value))
 
 
-def mean(values: Iterable[float]) -> float:
-    """Of at least one number."""
-    listed = list(values)
-    return sum(listed) / len(listed)
+def mean(values: Iterable[float | None]) -> float:
+    """Of the numbers that there are; NaN of none."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else nan

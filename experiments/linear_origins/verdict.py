@@ -12,7 +12,7 @@ _TABLES = {"unembed.within": "the unembedding", "embed.within": "the embedding"}
 
 def verdict(rows: Sequence[Row]) -> str:
     """In how many settings matched pairs point one way in both tables, among the seeds that converged."""
-    shares = [(row.value or 0.0, row.n or 0) for row in rows if row.metric == "converged"]
+    shares = [(row.value, row.n or 0) for row in rows if row.metric == "converged" and row.value is not None]
     reached, seeds = round(sum(share * n for share, n in shares)), sum(n for _, n in shares)
     cosines = {metric: _by_setting(rows, metric) for metric in _TABLES}
     settings = [name for name in cosines["unembed.within"] if name in cosines["embed.within"]]

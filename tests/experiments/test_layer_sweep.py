@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from experiments.layer_sweep import Config, run
 from experiments.layer_sweep.causal import QUESTIONS, CausalEffect, edits_of, effect, random_like
 from experiments.layer_sweep.cells import ColumnLabels, MeasuredProbe, choose_penalty, measure_probes
-from experiments.layer_sweep.sweep import Place, Sweep, Variant
+from experiments.layer_sweep.sweep import Place, Sweep, Variant, mean
 from experiments.layer_sweep.transfer import centred_states, directions, transfer
 from tests.tiny import tiny_folder, tiny_model
 from workbench.data.dataset import Dataset
@@ -337,3 +338,8 @@ def test_bad_settings_are_refused() -> None:
         Config(data=())
     with pytest.raises(ValueError, match="values of C that rise"):
         Config(grid=(0.1, 0.01))
+
+
+def test_a_mean_is_of_the_numbers_that_there_are() -> None:
+    assert mean([1.0, None, 3.0]) == 2.0
+    assert isnan(mean([None]))
