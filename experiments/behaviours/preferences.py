@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.behaviours.continuations import Continuations, Trial
+from experiments.behaviours.continuations import Continuations
 from workbench.data.behaviours import BehaviourPair, Form
 from workbench.models.model import Model
+from workbench.models.stored_run import Trial
 from workbench.models.tokens import Row, Tokens
 from workbench.models.training import common_beginning
 

@@ -9,13 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.behaviours.context import BehaviourContext
-from experiments.behaviours.continuations import Continuations, Trial
+from experiments.behaviours.continuations import Continuations
 from experiments.behaviours.fitting import BehaviourVectors
 from experiments.behaviours.sweep import Choice
 from workbench.data.packaged import packaged
 from workbench.evaluation.matching import matched_strengths
 from workbench.evaluation.steering import neutral_texts
 from workbench.evaluation.summary import or_none
+from workbench.models.stored_run import Trial
 from workbench.models.tokens import Row, Tokens
 from workbench.runs.files import digest
 
@@ -55,7 +56,7 @@ class NeutralTexts:
 
     def _effects(self, tokens: Tokens, trials: Sequence[Trial]) -> Float[np.ndarray, " trial"]:
         text = Continuations.of(self.context.model, tokens, trials)
-        expected = text.logits([()]).log_softmax(-1)  # [1, item, vocab]
+        expected = text.logits.to(self.context.model.device).log_softmax(-1)  # [item, vocab]
 
         def divergence(logits: Float[Tensor, "trial item vocab"]) -> Float[Tensor, "trial"]:
             return (expected.exp() * (expected - logits.log_softmax(-1))).sum(-1).mean(1)

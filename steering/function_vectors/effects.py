@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.function_vectors.last_token import ROWS_AT_ONCE, LastTokenRun, last_column
+from steering.function_vectors.last_token import ROWS_AT_ONCE, LastTokenRun
 from steering.function_vectors.means import Head, TaskMeans
 from workbench.models.backend import Hook
 from workbench.models.edits import Edit, Replace
@@ -58,7 +58,7 @@ def attributed_effects(run: LastTokenRun, target: int, means: TaskMeans) -> Floa
         torch.enable_grad(),
         model.backend.hooked([(Site(layer, "z"), keep(layer)) for layer in layers]),
     ):
-        logits = logits_at(model, layout, last_column(layout), **run.prefix.options(layout))
+        logits = logits_at(model, layout, run.wanted, **run.prefix.options(layout))
         slopes = torch.autograd.grad(logits[0].float().softmax(0)[target], [found[layer] for layer in layers])
     z, slope = (torch.stack([h[0, -1].detach().float().cpu() for h in each]) for each in (found.values(), slopes))
     missing = means.heads.flatten(1) - z
