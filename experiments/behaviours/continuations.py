@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from workbench.models.model import Model
 from workbench.models.positions import Layout
-from workbench.models.scoring import labels
+from workbench.models.scoring import labels, predicting
 from workbench.models.stored_run import StoredRun, Trial, last_column
 from workbench.models.tokens import Tokens
 
@@ -30,7 +29,7 @@ class Continuations(StoredRun):
         Raises as StoredRun.
         """
         layout = Layout.of(tokens, [*range(len(tokens))])
-        return cls.begin(model, tokens, last_column(layout) if last else _predicting(layout), trials)
+        return cls.begin(model, tokens, last_column(layout) if last else predicting(labels(layout)), trials)
 
     def measured(self, trials: Sequence[Trial], measure: Measure) -> Float[np.ndarray, " trial"]:
         """The measure under each trial."""
@@ -42,9 +41,3 @@ class Continuations(StoredRun):
             logits = self.under([trials[number] for number in some for _ in rows], [*rows] * len(some))
             found[some] = measure(logits.unflatten(0, (len(some), -1))).double().cpu().numpy()
         return found
-
-
-def _predicting(layout: Layout) -> Bool[Tensor, "row pos"]:
-    """The token in front of each of a row's response."""
-    label = labels(layout)
-    return torch.cat([label[:, 1:], torch.zeros_like(label[:, :1])], 1)

@@ -118,14 +118,30 @@ def test_divergence_is_zero_unsteered_and_grows_with_strength(llama):
     assert 0 < effect(0.1) < effect(1.0)
 
 
-def test_divergence_equals_a_sum_by_hand(llama):
-    neutral = Neutral.of(llama, concept_set().dataset, 1, max_tokens=3)
-    edit = Add(site=Site(1), direction=torch.ones(32), strength=0.5)
-    tokens = llama.tokenize([neutral.instructions[0]], [neutral.texts[0]], chat=True)
-    start = tokens.rows[0].response
-    before = llama.logits(tokens)[0][start - 1 : start + 2].log_softmax(-1)
-    with llama.edited(edit):
-        after = llama.logits(tokens)[0][start - 1 : start + 2].log_softmax(-1)
-    by_hand = float((before.exp() * (before - after)).sum(-1).mean())
-    (found,) = neutral.divergence(llama, [Plan(neutral.instructions[0], (edit,))])
-    assert found == pytest.approx(by_hand, rel=1e-4)
+EFFECTS = {
+    "at every token": ("", [Add(site=Site(1), direction=torch.ones(32), strength=0.5)]),
+    "in the first block": ("", [Add(site=Site(0), direction=torch.ones(32), strength=0.5)]),
+    "asked for": ("Talk about the sea. ", []),
+    "asked for and steered": ("Talk about the sea. ", [Add(site=Site(1), direction=torch.ones(32), strength=0.5)]),
+}
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_divergence_equals_sums_by_hand(llama, effect):
+    asked, edits = EFFECTS[effect]
+    neutral = Neutral.of(llama, concept_set().dataset, 2, max_tokens=3)
+
+    def expected(prompt: str, text: str) -> torch.Tensor:
+        tokens = llama.tokenize([prompt], [text], chat=True)
+        start = tokens.rows[0].response
+        return llama.logits(tokens)[0][start - 1 : start + 2].log_softmax(-1)
+
+    by_hand = []
+    for instruction, text in zip(neutral.instructions, neutral.texts, strict=True):
+        before = expected(instruction, text)
+        with llama.edited(edits):
+            after = expected(asked + instruction, text)
+        by_hand.append(float((before.exp() * (before - after)).sum(-1).mean()))
+    plans = [Plan(asked + text, tuple(edits)) for text in neutral.instructions]
+    assert neutral.divergence(llama, plans * 2) == pytest.approx(by_hand * 2, rel=1e-3)
+    assert min(by_hand) > 1e-4

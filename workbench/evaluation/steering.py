@@ -19,8 +19,9 @@ from workbench.models.edits import Edit
 from workbench.models.model import Model
 from workbench.models.positions import Layout
 from workbench.models.sampling import Sampling
-from workbench.models.scoring import label_logits, labels
+from workbench.models.scoring import labels, predicting
 from workbench.models.stacking import per_row
+from workbench.models.stored_run import StoredRun
 from workbench.models.tokens import Row as TokenRow
 from workbench.models.tokens import Tokens
 from workbench.runs.files import JSON, digest, plain
@@ -186,50 +187,42 @@ def neutral_texts(concepts: Dataset, count: int) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, eq=False)
 class Neutral:
-    """Texts that carry no concept, and what the unsteered model expects in them: for the side effect of steering."""
+    """Texts that carry no concept, run unedited: for the side effect of steering."""
 
     instructions: tuple[str, ...]
     texts: tuple[str, ...]
     max_tokens: int
     """Tokens of each text that count."""
-    expected: Float[torch.Tensor, "item vocab"]
-    """Log-probabilities of the next token under the unsteered model, text by text."""
+    run: StoredRun
 
     @classmethod
     def of(cls, model: Model, concepts: Dataset, count: int, max_tokens: int = NEUTRAL_TOKENS) -> "Neutral":
         """From the first `count` neutral texts of a set, see `neutral_texts`."""
         instructions, texts = zip(*neutral_texts(concepts, count), strict=True)
-        expected, _ = _log_probabilities(model, _answers(model, instructions, texts, max_tokens))
-        return cls(instructions, texts, max_tokens, expected)
+        return cls(instructions, texts, max_tokens, _answers(model, instructions, texts, max_tokens))
 
     def divergence(self, model: Model, plans: Sequence[Plan]) -> Float[np.ndarray, "row"]:
         """KL(unsteered || steered) of the next token, in nats, averaged over each text.
 
         One plan a text, or as often as wanted, one after the other: row i is text i % len(texts) under plan i.
         """
-        times = len(plans) // len(self.texts)
-        steered = _answers(model, [plan.prompt for plan in plans], self.texts * times, self.max_tokens)
-        with model.edited(per_row([plan.edits for plan in plans])):
-            log_probabilities, owner = _log_probabilities(model, steered)
-        found = log_probabilities.unflatten(0, (times, len(self.expected)))
-        divergence = (self.expected.exp() * (self.expected - found)).sum(-1).flatten()  # [item]
-        sums = torch.zeros(len(plans)).index_add_(0, owner, divergence.cpu())
-        return (sums / owner.bincount(minlength=len(plans))).numpy()
+        times, prompts = len(plans) // len(self.texts), [plan.prompt for plan in plans]
+        steered, rows = self.run, [*range(len(self.texts))] * times
+        if prompts != [*self.instructions] * times:
+            steered, rows = _answers(model, prompts, self.texts * times, self.max_tokens), [*range(len(plans))]
+        found = steered.under([plan.edits for plan in plans], rows).log_softmax(-1).unflatten(0, (times, -1))
+        expected = self.run.logits.to(found.device).log_softmax(-1)
+        divergence = (expected.exp() * (expected - found)).sum(-1).flatten().cpu()  # [item]
+        counts = self.run.wanted.sum(1).cpu().repeat(times)
+        owner = torch.arange(len(plans)).repeat_interleave(counts)
+        return (torch.zeros(len(plans)).index_add_(0, owner, divergence) / counts).numpy()
 
 
-def _answers(model: Model, instructions: Sequence[str], texts: Sequence[str], max_tokens: int) -> Tokens:
-    """Conversations whose responses end after `max_tokens` tokens."""
-    rows = model.tokenize(list(instructions), list(texts), chat=_chat(model))
-    return Tokens(tuple(TokenRow(row.ids[: row.response + max_tokens], row.prefix, row.response) for row in rows))
-
-
-@torch.no_grad()
-def _log_probabilities(model: Model, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities [item, vocab] of every response token's distribution, and the row of each item."""
-    layout = Layout.of(tokens, list(range(len(tokens)))).to(model.device)
-    label = labels(layout)
-    owner = layout.rows[:, None].expand_as(label)[label].cpu()
-    return label_logits(model, layout, label).float().log_softmax(-1), owner
+def _answers(model: Model, instructions: Sequence[str], texts: Sequence[str], max_tokens: int) -> StoredRun:
+    """Conversations whose responses end after `max_tokens` tokens, ready for any edits."""
+    said = model.tokenize(list(instructions), list(texts), chat=_chat(model))
+    rows = Tokens(tuple(TokenRow(row.ids[: row.response + max_tokens], row.prefix, row.response) for row in said))
+    return StoredRun.begin(model, rows, predicting(labels(Layout.of(rows, [*range(len(rows))]))), trials=None)
 
 
 def _chat(model: Model) -> bool:

@@ -80,7 +80,7 @@ def label_logits(model: Core, layout: Layout, label: Tensor, **options: Any) -> 
 
     `options` go to the forward pass.
     """
-    return logits_at(model, layout, _before(label), **options)
+    return logits_at(model, layout, predicting(label), **options)
 
 
 def logits_at(
@@ -97,11 +97,11 @@ def label_nll(model: Core, layout: Layout, label: Tensor, **options: Any) -> Flo
     Differentiable in the states, not in the unembedding's weights, whose product with a state the logits must be
     (`gives_logits`). `options` go to the forward pass.
     """
-    states, matrices = model.final_states(layout, _before(label), **options), model.backend.embeddings()
+    states, matrices = model.final_states(layout, predicting(label), **options), model.backend.embeddings()
     return _NegativeLogLikelihood.apply(states, matrices.output, matrices.bias, layout.ids[:, 1:][label[:, 1:]])
 
 
-def _before(label: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+def predicting(label: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
     """The token in front of each label: the one that predicts it."""
     before = torch.zeros_like(label)
     before[:, :-1] = label[:, 1:]

@@ -47,16 +47,17 @@ class StoredRun:
     @classmethod
     @torch.no_grad()
     def begin(
-        cls: type[R], model: Core, tokens: Tokens, wanted: Bool[Tensor, "row pos"], trials: Sequence[Trial] = ()
+        cls: type[R], model: Core, tokens: Tokens, wanted: Bool[Tensor, "row pos"], trials: Sequence[Trial] | None = ()
     ) -> R:
         """Run the rows; `wanted` is of their whole layout, padded on the right. Edits of `trials` may look anywhere.
 
+        Without `trials`, none, edits that are not known yet may: nothing is a prefix then.
         Raises ValueError where edits are in force, which would be forgotten.
         """
         if model.edits:
             raise ValueError(f"a {cls.__name__} starts from the unedited model; leave `edited` first")
         whole = Layout.of(tokens, [*range(len(tokens))])
-        looked = first_edited([edit for trial in trials for edit in trial], whole)
+        looked = 0 if trials is None else first_edited([edit for trial in trials for edit in trial], whole)
         prefix = SharedPrefixCache.of(model, tokens, min(int(wanted.any(0).int().argmax()), looked))
         layout, wanted = whole.after(prefix.length).to(model.device), wanted[:, prefix.length :].to(model.device)
         states: dict[int, Tensor] = {}
