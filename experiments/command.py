@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 from experiments.terminal import ends_in_one_line
 
 C = TypeVar("C")
-Follow = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""From settings that were given to the same with those that follow from them."""
+Follow = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
+"""From settings that were given, and all as they are so far, to the given with those that follow from them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def parse_command(
         values = vars(parsed.settings)
         if follow is not None:
             names = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in rest}
-            values = {**values, **follow({name: value for name, value in values.items() if name in names})}
+            given = {name: value for name, value in values.items() if name in names}
+            values = {**values, **follow(given, values)}
         return Command(config(**values), known.root, parsed.execution, known.verbose)
 
 

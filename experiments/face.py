@@ -60,8 +60,9 @@ def compare(
     """
     if methods:
         several(methods, "compare")
-        settings = axbench.follow({"methods": tuple(methods), **settings})
-    config = _config(axbench.PRESETS, preset, settings | {"concepts": _file(source, Path(root))})
+        settings = {"methods": tuple(methods), **settings}
+    start = _config(axbench.PRESETS, preset, {"concepts": _file(source, Path(root))})
+    config = _config(axbench.PRESETS, preset, {"concepts": start.concepts, **axbench.follow(settings, vars(start))})
     return Result(axbench.run(config, Path(root)))
 
 

@@ -20,10 +20,12 @@ WRITERS = (
 """Those of AxBench's tables that steer, and RePS, which followed them."""
 PAPER = (*WRITERS, "integrated_gradients", "input_x_gradient", "prompt_detection", "bag_of_words")
 """Every method of AxBench's tables but SAEs and SFT."""
-MAIN = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt", "probe", "bag_of_words")
+MAIN = ("diffmean", "pca", "lat", "reft_r1", "sae", "sae_a", "random", "prompt", "probe", "bag_of_words")
 """The methods of the main comparison."""
 FORMS = ("diffmean_text", "pca_compat", "lat_compat", "ssv_compat", "reps_compat")
 """Forms of methods as published, and DiffMean of whole texts."""
+OF_DICTIONARY = ("sae", "sae_a")
+"""Those of them that need a dictionary."""
 NAME = "axbench"
 DICTIONARY = "smollm2-135m-instruct"
 """The one that is shipped, of the default model at its default layer."""
@@ -41,8 +43,9 @@ class Config(ConceptOptions):
     """Which methods are fitted and compared on detection. `--preset paper` takes all of AxBench's tables, in the forms
     as published too (`_compat`); more can be named."""
     dictionary: str = DICTIONARY
-    """What the SAE methods take latents from: a name, file, folder or hub id; see workbench.exchange.dictionaries."""
-    steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "random", "prompt")
+    """What the SAE methods take latents from: a name, file, folder or hub id; see workbench.exchange.dictionaries.
+    Where `--model` or `--layers` is given without it, they are left out of the preset's methods."""
+    steered: tuple[str, ...] = ("diffmean", "pca", "lat", "reft_r1", "sae", "sae_a", "random", "prompt")
     """Which of them also steer; where `--methods` is given without it, all that can."""
     strengths: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.4)
     """Steering strengths to choose from, in units of the largest activation on held-out text."""
@@ -113,13 +116,17 @@ class Config(ConceptOptions):
             raise ValueError("--also off_concept needs probe among the methods, which reads the answers")
 
 
-def follow(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with those that follow from them where they are not given.
+def follow(given: Mapping[str, Any], so_far: Mapping[str, Any]) -> dict[str, Any]:
+    """Given settings with those that follow from them where they are not given; `so_far` has all others.
 
-    Steered are those of the methods that can steer, and the baseline is `random`, or the first method that steers.
+    The shipped dictionary is of one layer of one model: elsewhere methods that need one are left out. Steered are those
+    of the methods that can steer, and the baseline is `random`, or the first method that steers.
     """
     settings = dict(given)
-    if "methods" in settings:
+    if {"model", "layers"} & given.keys() and not {"methods", "dictionary"} & given.keys():
+        for setting in ("methods", "steered"):
+            settings.setdefault(setting, tuple(name for name in so_far[setting] if name not in OF_DICTIONARY))
+    elif "methods" in settings:
         from workbench.methods.capabilities import ChangesWeights, steers
 
         made = {name: METHODS[name].make() for name in settings["methods"] if name in METHODS}

@@ -62,7 +62,7 @@ class CAA(PairedMethod):
         if not data.items:
             return []
         kept = data.row.unique().numpy()
-        pairs = named_relation(data.relations, self.relation, f"the data of {data.name!r}").taken(kept, len(data.items))
+        pairs = named_relation(data.relations, self.relation, f"the data of {data.name!r}").taken(kept)
         answers = [[data.items[kept[row]].response for row in pairs.role(role)] for role in ("positive", "negative")]
         positive, negative = ([_letter(answer) for answer in side] for side in answers)
         if len({*positive}) == 1 and positive[0] and positive != negative:

@@ -171,7 +171,7 @@ class Dataset:
             columns=tuple(self.columns[k][rows] for k in targets),
             split=self.split[rows],
             group=self.group[rows],
-            relations=tuple(relation.taken(rows, len(self.items)) for relation in self.relations),
+            relations=tuple(relation.taken(rows) for relation in self.relations),
         )
 
     def part(self, *splits: Split) -> "Dataset":
@@ -226,7 +226,7 @@ class Dataset:
         about, column = self.targets[number], self.columns[number]
         used = present(about, column) & np.isin(self.split, splits)
         rows = np.flatnonzero(used & (column != Label.HARD_NEGATIVE) if about.kind == "binary" else used)
-        relations = [relation.taken(rows, len(self.items)).content for relation in self.relations]
+        relations = [relation.taken(rows).content for relation in self.relations]
         return digest([about, "".join(self._item_digests[rows]), _plain(column[rows]), relations])
 
     @cached_property

@@ -180,9 +180,9 @@ class Relation:
         """Everything about the relation, as JSON: what digests are taken of."""
         return [self.name, list(self.roles), self.members.tolist()]
 
-    def taken(self, kept: Int[np.ndarray, " item"], n_items: int) -> "Relation":
+    def taken(self, kept: Int[np.ndarray, " item"]) -> "Relation":
         """The groups whose members are all among the `kept` items, renumbered as these are."""
-        number = np.full(n_items, -1)
+        number = np.full(1 + max(self.members.max(initial=-1), kept.max(initial=-1)), -1)
         number[kept] = np.arange(len(kept))
         members = number[self.members]
         return Relation(self.name, self.roles, members[(members >= 0).all(1)])

@@ -129,7 +129,7 @@ class Labelled:
         """
         what = f"the data of {self.target.name!r}"
         texts, text = self.row.unique(return_inverse=True)
-        whole = named_relation(self.relations, relation, what).taken(texts.numpy(), len(self.items))
+        whole = named_relation(self.relations, relation, what).taken(texts.numpy())
         if not len(whole.members):
             raise DataError(f"{what} have all texts of no group of relation {relation!r}")
         means = pool_rows(self.x.double(), text, len(texts), "mean")
@@ -151,7 +151,7 @@ class Labelled:
         for row in rows.tolist() if self.items else ():
             total.update(repr(self.items[row].content).encode())
         for relation in self.relations:
-            total.update(repr(relation.taken(rows.numpy(), len(self.items)).content).encode())
+            total.update(repr(relation.taken(rows.numpy()).content).encode())
         return total.hexdigest()
 
     def _repr_html_(self) -> str:
