@@ -1,6 +1,7 @@
 """What every registered method keeps, tested the moment it is registered."""
 
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
@@ -47,6 +48,12 @@ def make(name: str) -> Any:
     """The method; one that needs a dictionary gets that of the planted data."""
     method = ENTRIES[name].make()
     return replace(method, dictionary=dictionary_file()) if isinstance(method, SAE) else method
+
+
+@cache
+def fitted(name: str, seed: int = 0) -> Any:
+    """What the method makes of the planted data: an artifact, which nothing changes."""
+    return make(name).fit(planted(seed))
 
 
 PAIRED = ("caa", "caa_compat", "pca_pairwise", "pca_global", "repe")
@@ -122,7 +129,7 @@ def test_says_what_it_is(name):
 @pytest.mark.parametrize("name", FINDERS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_direction_is_recovered(name, seed):
-    vector = make(name).fit(planted(seed))
+    vector = fitted(name, seed)
     assert float(vector.direction @ truth(seed)) > 0.9
     assert float(vector.direction.norm()) == pytest.approx(1, abs=1e-5)
 
@@ -138,10 +145,9 @@ random weights writes no rating (see tests/probes/test_prompt_detection.py).
     [n for n in NAMES if (n in FINDERS or isinstance(make(n), ScoresTexts)) and n not in WITHOUT_ORDER],
 )
 def test_positives_score_above_negatives(name):
-    method, data = make(name), planted()
     test = planted(7)
     test = replace(test, x=test.x + 3 * test.y[:, None] * (truth(0) - truth(7)))
-    assert auroc(scores(method, method.fit(data), test), test.row_y.numpy()) > 0.9
+    assert auroc(scores(make(name), fitted(name), test), test.row_y.numpy()) > 0.9
 
 
 def test_random_directions_do_not_detect_on_average():
@@ -154,8 +160,7 @@ def test_random_directions_do_not_detect_on_average():
 
 @pytest.mark.parametrize("name", STEERED)
 def test_strength_zero_is_the_identity(name):
-    method = make(name)
-    artifact = method.fit(planted())
+    method, artifact = make(name), fitted(name)
     h = noise(2, 5, D)
     h[0, 0, 0] = -0.0
     for edit in method.edit(artifact, 0.0):
@@ -166,8 +171,7 @@ def test_strength_zero_is_the_identity(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", STEERED)
 def test_edit_keeps_dtype_and_shape_and_leaves_its_input(name, dtype):
-    method = make(name)
-    artifact = method.fit(planted())
+    method, artifact = make(name), fitted(name)
     h = noise(2, 5, D).to(dtype)
     before = h.clone()
     found = [edited(edit, h) for edit in method.edit(artifact, 1.5)]
@@ -181,8 +185,7 @@ def test_edit_keeps_dtype_and_shape_and_leaves_its_input(name, dtype):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if getattr(make(name), "additive", False)])
 def test_doubled_strength_doubles_an_addition(name):
-    method = make(name)
-    artifact = method.fit(planted())
+    method, artifact = make(name), fitted(name)
     h = torch.zeros(1, 4, D)
     (once,), (twice,) = method.edit(artifact, 0.7), method.edit(artifact, 1.4)
     torch.testing.assert_close(2 * once.apply(h, layout(1, 4)), twice.apply(h, layout(1, 4)))
@@ -190,15 +193,13 @@ def test_doubled_strength_doubles_an_addition(name):
 
 @pytest.mark.parametrize("name", FINDERS)
 def test_swapped_labels_flip_the_direction(name):
-    method, data = make(name), planted()
-    one, other = method.fit(data), method.fit(swapped(data))
+    one, other = fitted(name), make(name).fit(swapped(planted()))
     assert float(one.direction @ other.direction) < -0.99
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_and_loaded_is_the_same(name, tmp_path):
-    method, data = make(name), planted()
-    artifact = method.fit(data)
+    method, data, artifact = make(name), planted(), fitted(name)
     loaded = Artifact.load(artifact.save(tmp_path / "artifact.safetensors"))
     assert type(loaded) is type(artifact)
     assert loaded.digest == artifact.digest
@@ -215,12 +216,12 @@ def test_saved_and_loaded_is_the_same(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_same_data_same_digest(name):
-    assert make(name).fit(planted()).digest == make(name).fit(planted()).digest
+    assert make(name).fit(planted()).digest == fitted(name).digest
 
 
 @pytest.mark.parametrize("name", STATES)
 def test_other_data_other_digest(name):
-    assert make(name).fit(planted(0)).digest != make(name).fit(planted(1)).digest
+    assert fitted(name).digest != fitted(name, 1).digest
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -242,8 +243,7 @@ def test_bad_data_is_refused_by_name(name, spoil, message):
 
 @pytest.mark.parametrize("name", STATES)
 def test_one_token_scores_as_among_many(name):
-    method, data = make(name), planted()
-    artifact = method.fit(data)
+    method, data, artifact = make(name), planted(), fitted(name)
     together = method.detect(artifact, data.x)
     alone = torch.cat([method.detect(artifact, data.x[i : i + 1]) for i in range(8)])
     torch.testing.assert_close(alone, together[:8], atol=1e-5, rtol=1e-5)
@@ -251,8 +251,7 @@ def test_one_token_scores_as_among_many(name):
 
 @pytest.mark.parametrize("name", STATES)
 def test_a_text_scores_alone_as_among_others(name):
-    method, data = make(name), planted()
-    artifact = method.fit(data)
+    method, data, artifact = make(name), planted(), fitted(name)
     together = method.score_texts(artifact, data.x, data.row, len(data.row_y))
     for text in (0, 7):
         mine = data.row == text
@@ -262,10 +261,16 @@ def test_a_text_scores_alone_as_among_others(name):
         method.score_texts(artifact, data.x, data.row, len(data.row_y) + 1)
 
 
+@cache
+def fitted_together(name: str) -> list[Any]:
+    """What the method makes of the planted set, a concept each."""
+    return make(name).fit_all(concept_set())
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_scored_with_others_as_alone(name):
     method, data, others = make(name), concept_set(), [RandomDirection(draw) for draw in range(3)]
-    artifacts = method.fit_all(data)
+    artifacts = fitted_together(name)
     if isinstance(artifacts[0], Vector):  # far below 0, where what is rectified is no projection
         artifacts = [replace(artifact, bias=artifact.bias - 3.0) for artifact in artifacts]
     fitted = {"other": (others[0], others[0].fit_all(data)), name: (method, artifacts)}
@@ -294,7 +299,7 @@ def test_a_method_that_claims_and_lacks_is_refused_when_it_is_defined():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_concept_alone_equals_it_among_others(name):
     method, data = make(name), concept_set()
-    for k, among in enumerate(method.fit_all(data)):
+    for k, among in enumerate(fitted_together(name)):
         alone = method.fit(data[k])
         assert alone.origin == among.origin
         for key, tensor in alone.tensors().items():

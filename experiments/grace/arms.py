@@ -1,7 +1,7 @@
 """The defences: what each one trains or chooses, and how it then answers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,12 +26,14 @@ from steering.grace.objectives import (
     TripleObjective,
     profiled_sites,
 )
+from steering.methods.conditional import best_condition
 from steering.methods.lora import MapObjective
 from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from workbench.artifacts.adapter import Adapter
 from workbench.evaluation.judges.policy import PolicyJudge
-from workbench.models.edits import Add, Edit
+from workbench.models.edits import Add, Clamp, Edit
+from workbench.models.gates import Gate
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
@@ -39,6 +41,8 @@ from workbench.models.sites import Site
 DEPTHS = (0.4, 0.6, 0.8)
 """Where directions and probes are tried, as shares of the model's depth."""
 STRENGTHS = (0.5, 1.0, 2.0)
+FLOORS = (0.25, 0.5, 0.75)
+"""Shares of the forbidden prompts."""
 _TRIED = 8
 """Prompts of each side that a strength is tried on."""
 _FIRST = 12
@@ -78,8 +82,8 @@ def arms(context: GraceContext) -> list[Arm]:
     """The policy alone and every defence that was asked for."""
     found = [Arm(UNDEFENDED, context.policy)]
     for name in context.config.arms:
-        if name == "direction":
-            found.append(_direction(context))
+        if name in _WAYS:
+            found.append(_steered(context, name))
         elif name == "probe":
             found.append(_probe(context))
         elif name == "grace_a":
@@ -191,47 +195,74 @@ def _sides(context: GraceContext) -> tuple[list[str], list[str]]:
     return forbidden, allowed
 
 
-def _direction(context: GraceContext) -> Arm:
-    """The difference in means of forbidden and allowed prompts, added everywhere: layer and strength are chosen."""
-    model, sites = context.policy, _at(context.policy, *DEPTHS)
-    start = time.process_time()
-    forbidden, allowed = (prompt_states(model, side, sites) for side in _sides(context))
-    directions = [a.mean(0) - b.mean(0) for a, b in zip(forbidden, allowed, strict=True)]
+def _steered(context: GraceContext, name: str) -> Arm:
+    """Edits along the difference in means of forbidden and allowed prompts; where and how is chosen."""
+    model, sites, start = context.policy, _at(context.policy, *DEPTHS), time.process_time()
+    learnt, held = (
+        [prompt_states(model, side, sites) for side in sides] for sides in (_sides(context), context.choosing)
+    )
+    edits: dict[str, Edit] = {}
+    for at, site in enumerate(sites):
+        means = [side[at].mean(0) for side in learnt]
+        for way, edit in _WAYS[name](site, means[0] - means[1], learnt[0][at], [side[at] for side in held]):
+            edits[f"block {site.layer}, {way}"] = edit
 
     def choose() -> dict[str, Any]:
         scores = {}
-        for site, direction in zip(sites, directions, strict=True):
-            for strength in STRENGTHS:
-                added = Add(site=site, direction=direction, strength=strength)
-                rates = [_refusals(model, added, side[:_TRIED]) for side in context.choosing]
-                scores[f"{site.layer} {strength}"] = rates[0] - rates[1]
-        best = max(scores, key=lambda key: scores[key])
-        layer, strength = best.split()
-        return {"layer": int(layer), "strength": float(strength), "seconds": time.process_time() - start}
+        for way, edit in edits.items():
+            rates = [_refusals(model, edit, side[:_TRIED]) for side in context.choosing]
+            scores[way] = rates[0] - rates[1]
+        return {"chosen": max(scores, key=lambda way: scores[way]), "seconds": time.process_time() - start}
 
-    inputs = context.inputs(model, [list(DEPTHS), list(STRENGTHS), digest_of(context)], context.triples)
-    facts = context.run.unit("training/direction", inputs, choose)
-    at = [site.layer for site in sites].index(facts["layer"])
-    added = Add(site=sites[at], direction=directions[at], strength=facts["strength"])
-    return Arm(
-        "direction",
-        model,
-        (added,),
-        seconds=facts["seconds"],
-        parameters=model.d_model,
-        chosen=f"block {facts['layer']}, {facts['strength']:g} times the difference",
-    )
+    inputs = context.inputs(model, [list(DEPTHS), list(edits), *map(list, context.choosing)], context.triples)
+    facts = context.run.unit(f"training/{name}", inputs, choose)
+    chosen = facts["chosen"]
+    return Arm(name, model, (edits[chosen],), seconds=facts["seconds"], parameters=model.d_model, chosen=chosen)
 
 
-def digest_of(context: GraceContext) -> list[list[str]]:
-    """What settings are chosen on."""
-    return [list(side) for side in context.choosing]
+Ways = Iterator[tuple[str, Edit]]
 
 
-def _refusals(model: Model, added: Add, prompts: Sequence[str]) -> float:
+def _added(site: Site, difference: Tensor, forbidden: Tensor, held: Sequence[Tensor]) -> Ways:
+    """Everywhere, whatever is asked."""
+    for strength in STRENGTHS:
+        yield f"{strength:g} times the difference", Add(site=site, direction=difference, strength=strength)
+
+
+def _conditional(site: Site, difference: Tensor, forbidden: Tensor, held: Sequence[Tensor]) -> Ways:
+    """Only in rows whose prompt lies on the forbidden side of a threshold, chosen on validation prompts."""
+    along = torch.nn.functional.normalize(difference, dim=0)
+    met = torch.arange(sum(map(len, held))) < len(held[0])
+    found = best_condition(torch.cat([*held]).double() @ along.double(), met)
+    if found is None:
+        raise ValueError(f"no condition can be found at {site}: all validation prompts look alike there")
+    gate = Gate(site=site, direction=along, threshold=found.threshold, pool="last", below=found.comparator == "below")
+    for strength in STRENGTHS:
+        edit = Add(site=site, direction=difference, strength=strength, gate=gate)
+        yield f"{strength:g} times the difference where the prompt lies {found.comparator} {found.threshold:.3g}", edit
+
+
+def _capped(site: Site, difference: Tensor, forbidden: Tensor, held: Sequence[Tensor]) -> Ways:
+    """No state has less of the direction than a share of the forbidden prompts has."""
+    along = torch.nn.functional.normalize(difference, dim=0)
+    for share in FLOORS:
+        floor = float(torch.quantile(forbidden @ along, share))
+        edit = Clamp(site=site, direction=along, target=floor, bound="at_least")
+        yield f"a floor at the {100 * share:.0f}th percentile of forbidden prompts", edit
+
+
+_WAYS: dict[str, Callable[[Site, Tensor, Tensor, Sequence[Tensor]], Ways]] = {
+    "direction": _added,
+    "conditional": _conditional,
+    "capping": _capped,
+}
+"""By arm, the edits that are tried at a site: from the difference, the forbidden prompts' states, and held-out ones."""
+
+
+def _refusals(model: Model, edit: Edit, prompts: Sequence[str]) -> float:
     """The share of prompts whose answer begins with a refusal."""
     judge = PolicyJudge()
-    written = model.generate(prompts, edits=added, sampling=Sampling(_FIRST), chat=True)
+    written = model.generate(prompts, edits=edit, sampling=Sampling(_FIRST), chat=True)
     return float(np.mean([judge.judge(answer.text, "") == "refusal" for answer in written]))
 
 

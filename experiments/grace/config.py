@@ -16,6 +16,8 @@ ARMS = {
     "circuit_breakers": "Circuit breakers",
     "latent_adversary": "Latent adversarial training",
     "direction": "Refusal direction added",
+    "conditional": "Refusal direction added on a condition",
+    "capping": "Floor under the refusal direction",
     "probe": "Linear probe that refuses",
 }
 """What is compared with the policy alone, by the name of its report row."""

@@ -23,7 +23,7 @@ from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-from workbench.runs.files import JSON, digest, plain
+from workbench.runs.files import JSON, digest
 
 REFUSED = "I won't talk about that."
 """What a probe that refuses answers in the model's place."""
@@ -87,8 +87,8 @@ def _answers(context: GraceContext, arm: Arm, groups: Mapping[str, Sequence[tupl
 
 def _inputs(context: GraceContext, arm: Arm) -> dict[str, JSON]:
     """What a defence's behaviour depends on."""
-    added = [arm.chosen, context.triples.digest] if arm.edits else []
-    return {**arm.model.identity, "edits": plain(added), "version": 1}
+    added = [arm.chosen, context.triples.digest, *map(list, context.choosing)] if arm.edits else []
+    return {**arm.model.identity, "edits": digest(added), "version": 1}
 
 
 def _groups(context: GraceContext) -> dict[str, list[tuple[str, str]]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from workbench.evaluation.judges.base import JudgedText, Rating
+from workbench.models.cache import cache_root
 
 CONCEPTS = {"sea": "waves and ships", "rain": "drops and clouds", "wind": "gales and sails"}
 SPLITS = {"train": 8, "validation": 4, "evaluation": 6}
@@ -24,6 +25,16 @@ def write_concepts(folder: Path, *names: str) -> None:
         )
     ]
     (folder / "concepts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def cache_of_its_own(folder: Path) -> Path:
+    """The folder as a cache with nothing in it but this machine's built-in models, which take long to convert."""
+    models = cache_root() / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    if not (folder / "models").exists():
+        (folder / "models").symlink_to(models)
+    return folder
 
 
 class ByLength:

@@ -17,7 +17,7 @@ from experiments import axbench
 from experiments.axbench.layer_results import LayerResults
 from experiments.options import ModelOptions
 from probes.methods.bag_of_words import BagOfWords
-from tests.experiments.small import write_concepts
+from tests.experiments.small import cache_of_its_own, write_concepts
 from workbench.artifacts.artifact import Artifact
 from workbench.evaluation.judges.base import JudgedText, Rating
 from workbench.models.model import Model
@@ -100,7 +100,7 @@ class Comparison:
         config = replace(axbench.PRESETS["smoke"], **settings, **own)
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("WANDB_MODE", "disabled")
-            patched.setenv("WORKBENCH_CACHE", str(self.folder / f"{root}-cache"))
+            patched.setenv("WORKBENCH_CACHE", str(cache_of_its_own(self.folder / f"{root}-cache")))
             patched.setattr(ModelOptions, "load_model", lambda _: self.model)
             patched.setattr("experiments.axbench.context.choose_judge", lambda *_: judge)
             patched.setattr("experiments.axbench.stages.write_comparison", lambda results, _: self.seen.append(results))
