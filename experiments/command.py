@@ -1,11 +1,14 @@
 """The command line of every experiment: a preset, then one flag for each field of its configuration."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, make_dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from experiments.terminal import ends_in_one_line
 
@@ -49,7 +52,7 @@ def parse_command(
 
     from workbench.runs.config import read_config
 
-    first = argparse.ArgumentParser(program, add_help=False, allow_abbrev=False)
+    first = _FirstFlags(program, add_help=False, allow_abbrev=False)
     first.add_argument("--preset", choices=list(presets), default="default")
     first.add_argument("--config", type=Path)
     first.add_argument("--root", type=Path, default=Path("runs"))
@@ -60,7 +63,7 @@ def parse_command(
         groups = {"settings": _unchecked(config), "execution": options}
         flags = make_dataclass("Flags", [(name, tyro.conf.OmitArgPrefixes[group]) for name, group in groups.items()])
         default = flags(groups["settings"](**vars(settings)), options())
-        parsed = tyro.cli(flags, prog=program, default=default, args=rest, description=about)
+        parsed = _parsed(flags, program, about, rest, default=default)
         values = vars(parsed.settings)
         if follow is not None:
             names = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in rest}
@@ -74,11 +77,37 @@ def parse_settings(program: str, config: type[C], about: str, arguments: Sequenc
 
     Ends the program as `parse_command`.
     """
+    with ends_in_one_line():
+        return config(**vars(_parsed(_unchecked(config), program, about, arguments)))
+
+
+def _parsed(kind: Any, program: str, about: str, arguments: Sequence[str] | None, **options: Any) -> Any:
+    """What the arguments say; what cannot be understood ends the program with status 2 and one line."""
     import tyro
 
-    with ends_in_one_line():
-        unchecked = _unchecked(config)
-        return config(**vars(tyro.cli(unchecked, prog=program, args=arguments, description=about)))
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(kind, prog=program, args=arguments, description=about, **options)
+    except SystemExit as ended:
+        if ended.code:
+            lines = (line.strip("│ ") for line in said.getvalue().splitlines()[1:])  # inside tyro's frame, of which
+            what = " ".join(takewhile(lambda line: not line.startswith("─"), lines))  # the first part says what it is
+            _refuse(program, what)
+        raise
+
+
+def _refuse(program: str, what: str) -> NoReturn:
+    print(f"error: {what.rstrip('.')}; see {program} --help", file=sys.stderr)
+    sys.exit(2)
+
+
+class _FirstFlags(argparse.ArgumentParser):
+    """Those that say what the others start from."""
+
+    def error(self, message: str) -> NoReturn:
+        """Without the usage, which is not that of the whole command."""
+        _refuse(self.prog, message)
 
 
 def _unchecked(config: type) -> Any:

@@ -120,7 +120,10 @@ def test_bad_flags_end_with_one_clear_message(flags, message, capsys):
         EXPERIMENT.parse(flags)
     said = capsys.readouterr()
     assert ended.value.code != 0
-    assert message in said.err + said.out + str(ended.value.code)
+    line = said.err.strip() or str(ended.value.code)
+    assert message in line
+    assert line.startswith("error: ")
+    assert not {"\n", "─"} & set(line)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
