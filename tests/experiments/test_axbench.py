@@ -20,6 +20,9 @@ FLAGS = [
 ]
 
 
+CONFIG = EXPERIMENT.parse(FLAGS).config
+
+
 def command(root: Path) -> list[str]:
     return [sys.executable, "-m", "experiments.axbench", "--root", str(root), *FLAGS]
 
@@ -56,10 +59,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_every_method_is_reported(finished: Path):
     rows = read_rows(finished / "results.json")
     headline = {(row.method, row.metric) for row in rows if row.concept is None}
-    for name in PRESETS["smoke"].methods:
+    for name in CONFIG.methods:
         method = METHODS[name].make()
         assert ("detection.auroc" in {metric for m, metric in headline if m == name}) == detects(method)
-    for name in PRESETS["smoke"].steered:
+    for name in CONFIG.steered:
         assert {"steering.score", "side_effect.kl", "steering.perplexity"} <= {m for n, m in headline if n == name}
     assert all(row.n for row in rows if row.metric == "detection.auroc")
 
@@ -80,7 +83,7 @@ def test_wandb_holds_config_metrics_tables_artifacts_and_report(finished: Path):
     assert run.media("report").read_bytes() == (finished / "report.html").read_bytes()
     table = json.loads(run.media("generations").read_text())
     assert table["columns"][:2] == ["method", "concept"]
-    assert len(table["data"]) == 2 * 2 * len(PRESETS["smoke"].steered)  # concepts, instructions
+    assert len(table["data"]) == 2 * 2 * len(CONFIG.steered)  # concepts, instructions
     assert "vectors-layer10" in run.artifacts
 
 
@@ -91,7 +94,7 @@ def test_processes_leave_the_same_results_byte_for_byte(finished: Path, tmp_path
     assert contents(folder / "artifacts") == contents(finished / "artifacts")
     read, fits = (list((folder / "units").glob(f"{kind}-*")) for kind in ("read", "fit"))
     assert read  # the workers read, too
-    assert len(fits) == 2 * len(PRESETS["smoke"].methods)  # one a concept
+    assert len(fits) == 2 * len(CONFIG.methods)  # one a concept
 
 
 def test_config_of_a_run_can_be_given_back(finished: Path):
@@ -150,6 +153,23 @@ def test_a_preset_without_flags_is_as_it_stands(preset: str):
 def test_what_is_steered_follows_what_is_compared_and_the_baseline_what_is_steered(flags, steered, baseline):
     config = EXPERIMENT.parse(["--preset", "smoke", *flags.split()]).config
     assert (config.steered, config.baseline) == (steered, baseline)
+
+
+@pytest.mark.parametrize(
+    ("flags", "left_out"),
+    [
+        ("", False),
+        ("--model other.gguf", True),
+        ("--preset smoke --layers 10", True),
+        ("--model other.gguf --dictionary its-own", False),
+        ("--layers 10 --methods sae random", False),  # which is refused when the dictionary is looked at
+    ],
+)
+def test_methods_with_a_dictionary_go_where_it_is_not_that_of_the_model(flags, left_out):
+    config = EXPERIMENT.parse(flags.split()).config
+    assert ("sae" not in config.methods) == left_out
+    assert left_out <= ("sae" not in config.steered)
+    assert "diffmean" in config.methods or "--methods" in flags
 
 
 def test_help_imports_no_torch():
