@@ -50,7 +50,7 @@ class Config(ModelOptions):
     benign: int = 30
     """Look-alikes that are asked, as they are and in disguise."""
     neutral: int = 24
-    """Neutral texts for perplexity and KL."""
+    """Neutral texts for perplexity and KL, and twice as many in-context questions."""
     max_new_tokens: int = 28
     """Of an answer; refusals begin within a few."""
     show: bool = False

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from experiments.grace.config import Config
 from experiments.options import note_model
+from steering.function_vectors.prompts import Shown
 from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.attacks import ATTACKS, CHOOSING, DISGUISES, HELD_OUT, TRAINED, attacked, disguised
 from steering.grace.objectives import LORA, RefusalObjective
@@ -13,13 +14,18 @@ from steering.methods.lora import LoRA
 from steering.training.objective import TrainingConfig
 from workbench.artifacts.adapter import Adapter
 from workbench.data.dataset import Dataset
+from workbench.data.in_context import SplitPairs, in_context_tasks
 from workbench.data.items import Split
 from workbench.data.labelled import ModelAccess
 from workbench.data.safety import Request, Triple, of_split, safety_dataset, stand_in
+from workbench.data.word_pairs import pairs_of
 from workbench.models.model import Model
 from workbench.runs.files import JSON, digest, plain
 from workbench.runs.run import Run
 
+TASKS = ("present-past", "singular-plural", "country-capital", "english-french")
+SHOTS = 5
+"""Demonstrations of an in-context prompt."""
 UNDEFENDED = "nothing"
 """The row of the policy alone."""
 
@@ -85,6 +91,16 @@ class GraceContext:
         worn = disguised(benign, [family for family in CHOOSING if family in DISGUISES], self.config.seed)
         attacks = self.attack(asked, [*CHOOSING])
         return [triple.prompt for triple in attacks], [request.prompt for request in (*benign, *worn)]
+
+    @cached_property
+    def demonstrated(self) -> list[Shown]:
+        """In-context prompts of a few packaged tasks: what a defence must not cost."""
+        tasks, found = in_context_tasks("packaged"), list[Shown]()
+        each = -(-2 * self.config.neutral // len(TASKS))
+        for task in TASKS:
+            split = SplitPairs.draw(pairs_of(tasks, tasks.relation(task)), self.config.seed)
+            found += Shown.draw(split.train, split.test[:each], SHOTS, self.config.seed)
+        return found
 
     def attack(self, asked: Sequence[Request], families: Sequence[str]) -> tuple[Triple, ...]:
         """A triple a request, the families dealt out in turn; demonstrations are training requests."""

@@ -12,18 +12,20 @@ from torch import Tensor
 from experiments.grace.arms import Arm
 from experiments.grace.context import GraceContext
 from probes.geometry.avqi import avqi, avqi_intervals, cluster_indices
+from steering.function_vectors.prompts import AnswerScores, Shown, encode_shown
 from steering.grace.attacks import HELD_OUT
 from steering.grace.objectives import pooled_states
 from steering.grace.pooling import scales
 from workbench.data.items import numbered
 from workbench.data.packaged import neutral
 from workbench.data.safety import ROLES, TRIPLES, safety_dataset
+from workbench.data.templates import Template
 from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-from workbench.runs.files import JSON, digest
+from workbench.runs.files import JSON, digest, plain
 
 REFUSED = "I won't talk about that."
 """What a probe that refuses answers in the model's place."""
@@ -42,6 +44,8 @@ class MeasuredDefence:
     """KL(policy || defence) of the next token, in nats: the mean of each neutral text."""
     loss: list[float]
     """Mean nll of a token of each neutral text."""
+    in_context: list[float]
+    """1 for each in-context question whose answer's first token is the likeliest one."""
     separation: dict[str, dict[str, list[float | None]]]
     """AVQI and its parts of states pooled by the plain mean over layers and, where there is one, by the learnt profile:
     value, low and high of each metric. Empty for defences without states of their own."""
@@ -94,9 +98,9 @@ def _inputs(context: GraceContext, arm: Arm) -> dict[str, JSON]:
 def _groups(context: GraceContext) -> dict[str, list[tuple[str, str]]]:
     """Prompts, each with what it asks for beneath its disguise."""
     attacks = {name: [(one.prompt, one.request) for one in triples] for name, triples in context.judged.items()}
-    plain = context.benign["plain"]
+    as_they_are = context.benign["plain"]
     benign = {
-        name: [(one.prompt, own.prompt) for one, own in zip(asked, plain, strict=True)]
+        name: [(one.prompt, own.prompt) for one, own in zip(asked, as_they_are, strict=True)]
         for name, asked in context.benign.items()
     }
     return attacks | benign
@@ -123,14 +127,24 @@ def measure(context: GraceContext, arm: Arm, before: Answers | None) -> Measured
         {**inputs, "policy": context.policy.digest, "texts": context.config.neutral},
         lambda: _side_effect(context, arm),
     )
+    shown = context.demonstrated
+    right = context.run.unit(
+        f"in_context/{arm.name}", {**inputs, "asked": plain(shown)}, lambda: _in_context(arm, shown)
+    )
     if arm.refuses is not None:
-        return MeasuredDefence(arm, answers, side["kl"], side["loss"], {}, {}, {})
+        return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, {}, {}, {})
     apart = context.run.unit(
         f"separation/{arm.name}",
         {**inputs, "profile": list(arm.profile), "asked": context.questions, "draws": context.config.draws},
         lambda: _separation(context, arm),
     )
-    return MeasuredDefence(arm, answers, side["kl"], side["loss"], **apart)
+    return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, **apart)
+
+
+def _in_context(arm: Arm, shown: Sequence[Shown]) -> list[float]:
+    prompts = encode_shown(arm.model, Template(), shown)
+    with arm.model.edited(arm.edits):
+        return AnswerScores.of(arm.model.next_logits(prompts.tokens), prompts.target).correct.tolist()
 
 
 def _neutral_texts(n: int) -> list[str]:

@@ -121,6 +121,7 @@ def _price(results: DefenceResults) -> Section:
             better="lower",
         ),
         Column("Loss", "Mean nll of a token of neutral text", 3, better="lower"),
+        Column("In context", "Share right of questions behind five demonstrations", 2, (0.0, 1.0), better="higher"),
     )
     rows, dots = [], []
     for k, (name, label) in enumerate(_labels(results).items()):
@@ -131,6 +132,7 @@ def _price(results: DefenceResults) -> Section:
             results.rate(name, ["plain"], "degenerate"),
             results.mean(name, "kl"),
             results.mean(name, "loss"),
+            results.in_context(name),
         )
         rows.append((label, tuple(Estimate.of(each) for each in cells)))
         across, up = Estimate.of(benign), Estimate.of(results.rate(name, HELD_OUT))

@@ -41,6 +41,10 @@ class DefenceResults:
         answers = self.found[arm].answers
         return outcome_rate([share(answers[family], outcome) for family in families])
 
+    def in_context(self, arm: str) -> Interval:
+        """The share of in-context questions that are answered right."""
+        return outcome_rate([np.array(self.found[arm].in_context)])
+
     def mean(self, arm: str, what: str) -> Interval:
         """The mean over neutral texts of `kl`, a geometric one, or of `loss`."""
         return mean_of_kind(np.array(getattr(self.found[arm], what)), MeanKind(scale="log") if what == "kl" else LINEAR)
@@ -68,6 +72,7 @@ class DefenceResults:
                 yield Row(experiment=NAME, method=name, metric=f"benign.{outcome}.{kind}", **spread(value))
         for what in ("kl", "loss"):
             yield Row(experiment=NAME, method=name, metric=f"neutral.{what}", **spread(self.mean(name, what)))
+        yield Row(experiment=NAME, method=name, metric="in_context.accuracy", **spread(self.in_context(name)))
         for way, metrics in measured.separation.items():
             for metric in METRICS:
                 value, low, high = metrics[metric]

@@ -38,6 +38,7 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
             assert sum(share or 0 for share in shares) == pytest.approx(1)
         assert (name, "compliance", "many_shot") in found
         assert found[name, "neutral.kl", None].value is not None
+        assert found[name, "in_context.accuracy", None].n == 4  # questions: one of each task
     assert found["nothing", "neutral.kl", None].value == pytest.approx(0, abs=1e-6)
     assert (found["sft", "neutral.kl", None].value or 0) > 1e-6
     # What trains no weight answers as the policy alone, and has its own AVQI by the profile that it learnt.
