@@ -81,7 +81,7 @@ def test_a_request_steers_the_thinking_and_what_follows_it_is_written_under_no_e
     tokenizer = thinking_tokenizer()
     tokenizer.chat_template = THINKS
     opening, closing = (tokenizer.convert_tokens_to_ids(mark) for mark in ("<think>", "</think>"))
-    sampling, texts = Sampling(24, temperature=1.0, seed=3), {}
+    sampling = Sampling(24, temperature=1.0, seed=3)
     with serving(tmp_path, wrap(tiny_module("llama").double(), tokenizer, NAME)) as served:
 
         def asked(**steering: Any) -> list[str]:
