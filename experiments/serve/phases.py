@@ -40,10 +40,11 @@ def positions_in(phases: Sequence[Phase], tokenizer: Any) -> Positions:
     marked = {phase: _between(phase, tokenizer) for phase in MARKS} if {*phases} != {"prompt"} else {}
     for phase in phases:
         if phase in MARKS and not marked[phase]:
-            pairs = ", ".join("...".join(pair) for pair in MARKS[phase])
+            opening, closing = MARKS[phase][0]
             having = ", ".join(["prompt", "answer", *(each for each in MARKS if marked[each])])
             raise ValueError(
-                f"this model's chat template does not mark the phase {phase!r} ({pairs}); its phases are {having}"
+                f"this model's chat template does not mark the phase {phase!r}, as {opening} and {closing} would; "
+                f"its phases are {having}"
             )
     inside = [term for phase in marked if phase in phases for term in marked[phase]]
     parts = []

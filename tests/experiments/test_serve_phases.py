@@ -65,7 +65,9 @@ def test_without_marks_the_answer_is_the_response_and_the_others_are_refused() -
     assert str(positions_in(["answer"], tokenizer)) == "response"
     assert str(positions_in(["prompt", "answer"], tokenizer)) == "response+prompt"
     tokenizer.add_tokens(["<think>", "</think>", "<tool_call>"])
-    with pytest.raises(ValueError, match=r"does not mark the phase 'tool' .*; its phases are prompt, answer, thinking"):
+    with pytest.raises(
+        ValueError, match=r"does not mark the phase 'tool', as .* would; its phases are prompt, answer, thinking"
+    ):
         positions_in(["answer", "tool"], tokenizer)
 
 
