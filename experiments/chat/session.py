@@ -26,7 +26,7 @@ from workbench.text import no_such
 HELP = """\
 /strength X        add X units of each vector
 /vector FILE ...   steer with these vectors instead; /vector alone steers no more
-/positions TEXT    where they act: all, prompt, prompt[-1], response, ...
+/positions TEXT    where they act: all, prompt[-1], response, between(7;8) of token ids, ...
 /save FILE         write the conversation, with its settings, as JSON
 /clear             begin anew
 /help              these lines

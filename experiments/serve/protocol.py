@@ -209,7 +209,7 @@ class Translator:
             steering = (*steering_in(request.model, self.model.name), *request.steering)
             if max(len(steering), len(request.read)) > self.limits.vectors:
                 raise RequestError(f"at most {self.limits.vectors} vectors may steer or read", param="steering")
-            edits = steering_edits(steering, self.vectors.load)
+            edits = steering_edits(steering, self.vectors.load, self.model.tokenizer)
             readers = tuple(self.vectors.load(name) for name in request.read)
         except ValueError as error:
             raise RequestError(str(error), param="steering") from error

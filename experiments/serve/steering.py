@@ -2,20 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from experiments.serve.phases import Phase, positions_in
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Clamp, Edit
 from workbench.models.gates import Gate
 from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
-
-Phase = Literal["prompt", "answer", "thinking", "tool"]
-"""A part of a conversation: what stands before the answer, the answer, and what the template marks inside of it."""
-REGIONS: dict[Phase, str] = {"prompt": "prompt", "answer": "response"}
-"""The phases that every model has, as Positions call them."""
 
 
 class Strict(BaseModel):
@@ -54,14 +50,18 @@ Find = Callable[[str], Vector]
 """The vector of a name; raises ValueError for one that there is not."""
 
 
-def steering_edits(options: Sequence[SteeringOptions], find: Find) -> tuple[Edit, ...]:
-    """What a request is steered with, in order. Raises ValueError for what contradicts itself or is not there."""
-    return tuple(_edit(each, find(each.vector), find) for each in options)
+def steering_edits(options: Sequence[SteeringOptions], find: Find, tokenizer: Any) -> tuple[Edit, ...]:
+    """What a request is steered with, in order; the tokenizer knows what marks the phases of an answer.
+
+    Raises ValueError for what contradicts itself or is not there.
+    """
+    return tuple(_edit(each, find, tokenizer) for each in options)
 
 
-def _edit(options: SteeringOptions, vector: Vector, find: Find) -> Edit:
+def _edit(options: SteeringOptions, find: Find, tokenizer: Any) -> Edit:
+    vector = find(options.vector)
     shared: dict[str, Any] = {
-        "positions": _positions(options),
+        "positions": _positions(options, tokenizer),
         "gate": None if options.gate is None else _gate(options.gate, find(options.gate.vector)),
         "keep_norm": options.keep_norm,
     }
@@ -99,12 +99,9 @@ def _gate(options: GateOptions, vector: Vector) -> Gate:
     )
 
 
-def _positions(options: SteeringOptions) -> Positions:
+def _positions(options: SteeringOptions, tokenizer: Any) -> Positions:
     if options.phases is None:
         return ALL if options.positions is None else Positions.parse(options.positions)
     if options.positions is not None:
         raise ValueError("a vector acts at positions or in phases; give one of them")
-    for phase in options.phases:
-        if phase not in REGIONS:
-            raise ValueError(f"the phase {phase!r} is not told apart here; phases are {', '.join(REGIONS)}")
-    return Positions.parse("+".join(dict.fromkeys(REGIONS[phase] for phase in options.phases)))
+    return positions_in(options.phases, tokenizer)

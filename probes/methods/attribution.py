@@ -8,7 +8,7 @@ blocks above it (Sundararajan et al. 2017, arXiv:1703.01365; Shrikumar et al. 20
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -227,9 +227,7 @@ class _Suffix:
         return self.model.read(tokens, self.head.site, positions=f"all[{self.shared_prefix.length}:]")
 
     def __call__(self, states: Float[Tensor, "row pos d"], text: Int[Tensor, "row"]) -> Float[Tensor, "row"]:
-        old = self.layout
-        assert old.length is not None
-        layout = Layout(old.ids[text], old.index[text], old.prefix[text], old.response[text], old.length[text], text)
+        layout = replace(self.layout.select(text), rows=text, memory=())
         with run_from_layer(self.model, self.head.site.layer, states.to(self.model.dtype)):
             logits = self.head.logits(last_states(self.model, layout, **self.shared_prefix.options(layout)).float())
         return logits.softmax(1)[:, 1] if self.form == "compat" else logits[:, 1] - logits[:, 0]

@@ -153,6 +153,7 @@ SPECS = (
     ReadSpec.at(Site(0), positions="response", pool="mean"),
     ReadSpec.at(Site(1), pool="max"),
     ReadSpec.at(Site(0), positions="prompt[-1]", pool="last"),
+    ReadSpec.at(Site(1), positions="between(61,87;67)-prefix"),  # from the header's "[u" to the first "a"
 )
 
 

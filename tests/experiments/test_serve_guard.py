@@ -67,7 +67,7 @@ REFUSED: dict[str, tuple[int, Any]] = {
     "counts from the end of a text that is still": (400, steered(positions="response[-1]")),
     "cannot read positions 'last'": (400, steered(positions="last")),
     "give one of them": (400, steered(positions="all", phases=["answer"])),
-    "the phase 'thinking' is not": (400, steered(phases=["thinking"])),
+    "does not mark the phase 'thinking'": (400, steered(phases=["thinking"])),
     "a cap or a floor": (400, steered(cap=1, floor=0)),
     "a gate at": (400, {**HELLO, "steering": [{"vector": "layer/v0", "gate": {"vector": "layer/v2", "threshold": 0}}]}),
     "is not finite": (400, steered(strength=1e300)),

@@ -64,7 +64,7 @@ def test_a_cap_or_floor_bounds_what_the_vector_reads(bound: str) -> None:
 
     plain = readings()
     limit = float(plain.median())
-    (edit,) = steering_edits([SteeringOptions.model_validate({"vector": "v", bound: limit})], lambda _: mine)
+    (edit,) = steering_edits([SteeringOptions.model_validate({"vector": "v", bound: limit})], lambda _: mine, TOKENIZER)
     assert isinstance(edit, Clamp)
     expected = plain.clamp(max=limit) if bound == "cap" else plain.clamp(min=limit)
     assert torch.allclose(readings([edit]), expected, atol=1e-5)
@@ -81,7 +81,7 @@ def test_a_gate_opens_above_its_threshold_in_the_vectors_units() -> None:
     for threshold, opens in ((layer - 0.01, True), (layer + 0.01, False)):
         gate = {"vector": "gate", "threshold": threshold}
         options = SteeringOptions.model_validate({"vector": "acts", "strength": 3.0, "gate": gate})
-        edits = steering_edits([options], {"gate": gated, "acts": acts}.__getitem__)
+        edits = steering_edits([options], {"gate": gated, "acts": acts}.__getitem__, TOKENIZER)
         with model.edited(edits):
             assert torch.equal(model.next_logits(tokens), before) != opens
 

@@ -132,3 +132,16 @@ def test_gates_that_cannot_work_are_refused(model: Model) -> None:
     late = Add(site=Site(1, "attn_out"), direction=DIRECTION, gate=replace(gate, site=Site(1, "mlp_out")))
     with pytest.raises(RuntimeError, match="must come before the edit's own site"), model.edited(late):
         model.read(["text"], ABOVE)
+
+
+def test_a_gate_may_count_what_stands_between_two_marks(model: Model) -> None:
+    """Marks that stand far in front of a token, which runs by itself with the cache."""
+    prompts = model.tokenize(PROMPTS, chat=True)
+    gate = Gate(site=BELOW, direction=WATCHED, threshold=0.0, positions=Positions("between(86;71)"), pool="last")
+    edit, sampling = Add(site=ABOVE, direction=DIRECTION, strength=6.0, gate=gate), Sampling(max_new_tokens=12)
+    found = model.generate(prompts, edits=edit, sampling=sampling)
+    for prompt, one in zip(prompts, found, strict=True):
+        with model.edited(edit):
+            logits = model.logits(Tokens((Row((*prompt.ids, *one.ids), prompt.prefix, prompt.response),)))[0]
+        assert logits[prompt.response - 1 : -1].argmax(-1).tolist() == list(one.ids)
+    assert found != model.generate(prompts, sampling=sampling)

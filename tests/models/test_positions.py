@@ -1,5 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from workbench.models.positions import ALL, CONTENT, Layout, Positions
@@ -38,6 +42,12 @@ SELECTED = {
     "at(0)": ([0], [0], [0]),
     "at(1,6)": ([1, 6], [1], []),
     "prefix-at(0)+response[0]": ([1, 5], [2], []),
+    "between(6;8)": ([2, 3, 4], [1, 2], []),
+    "between(0;7)": ([0, 1, 2, 6], [0, 1, 2], []),
+    "between(5,6;6,8)": ([2, 3, 4], [], []),
+    "between(0,5,6;0)": ([2, 3, 4, 5], [], []),
+    "between(6;9)-prefix-prompt": ([5, 6], [], []),
+    "response-between(6;8)+at(0)": ([0, 5, 6], [0], [0]),
 }
 
 
@@ -61,10 +71,51 @@ def test_a_growing_text_selects_the_same_tokens_step_by_step(text: str) -> None:
     prompt = Tokens((Row(row.ids[: row.response], row.prefix),))
     first = Layout.of(prompt, [0], "left", growing=True)
     chosen = positions.mask(first)[0].tolist()
+    layout = first
     for place in range(row.response, len(row.ids)):
         ids, index = torch.tensor([[row.ids[place]]]), torch.tensor([[place]])
-        chosen += positions.mask(Layout(ids, index, first.prefix, first.response, None, first.rows))[0].tolist()
+        layout = replace(layout, ids=ids, index=index, before=layout.seen)
+        chosen += positions.mask(layout)[0].tolist()
     assert [place for place, here in enumerate(chosen) if here] == SELECTED[text][0]
+
+
+@pytest.mark.parametrize("text", SELECTED)
+@pytest.mark.parametrize("columns", [0, 1, 3])
+def test_columns_that_have_run_change_nothing_of_the_others(text: str, columns: int) -> None:
+    layout, positions = Layout.of(ROWS, [0, 1, 2]), Positions.parse(text)
+    rest = layout.after(columns).after(1).select(torch.tensor([2, 0]))
+    assert torch.equal(positions.mask(rest), positions.mask(layout)[[2, 0], columns + 1 :])
+
+
+IDS = st.lists(st.integers(0, 3), min_size=1, max_size=12)
+MARK = st.lists(st.integers(0, 3), min_size=1, max_size=3)
+
+
+def inside(ids: list[int], opening: list[int], closing: list[int]) -> list[bool]:
+    """Token by token, as it is defined."""
+    is_open, found = False, []
+    for end in range(1, len(ids) + 1):
+        last = {tuple(mark): ids[max(0, end - len(mark)) : end] == mark for mark in (opening, closing)}
+        is_open = not last[tuple(closing)] and (is_open or last[tuple(opening)])
+        found.append(is_open)
+    return found
+
+
+@given(st.lists(IDS, min_size=1, max_size=3), MARK, MARK, st.sampled_from(["left", "right"]), st.integers(0, 5))
+def test_between_is_a_scan(
+    rows: list[list[int]], opening: list[int], closing: list[int], side: str, columns: int
+) -> None:
+    assume(opening != closing)
+    text = f"between({','.join(map(str, opening))};{','.join(map(str, closing))})"
+    layout = Layout.of(Tokens(tuple(Row(tuple(ids)) for ids in rows)), [*range(len(rows))], side).after(columns)
+    for ids, index, mask in zip(rows, layout.index, Positions(text).mask(layout), strict=True):
+        expected = inside(ids, opening, closing)
+        assert mask.tolist() == [place >= 0 and expected[place] for place in index.tolist()]
+
+
+def test_what_opens_and_closes_with_the_same_tokens_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"between\(7,8;7,8\) opens and closes with the same tokens"):
+        Positions("between(7,8;7,8)")
 
 
 @pytest.mark.parametrize("text", ["response[-1]", "all[-1]", "response[:-2]"])
@@ -85,6 +136,7 @@ def test_padding_is_never_chosen_although_its_id_is() -> None:
     "text",
     [
         *("", "none", "all+", "+all", "-prefix", "all prompt", "all--prefix", "all[0]x", "tokens()", "tokens(a)"),
+        *("between(7)", "between(7,8)", "between(7;)", "between(;8)", "between(7;8;9)", "between[1]"),
         *("tokens(1,)", "at(-1)", "at(,)", "prompt[", "prompt[a]", "prompt[]", "prompt[1:2:3]", "response[1.5]"),
     ],
 )

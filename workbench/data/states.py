@@ -17,7 +17,7 @@ from workbench.data.store import Shards, mapped
 from workbench.data.token_labels import token_classes
 from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
-from workbench.models.positions import Layout
+from workbench.models.positions import Layout, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
@@ -192,11 +192,11 @@ class States:
 
     def _chosen(self, spec: ReadSpec) -> Bool[Tensor, "item"]:
         """Which states lie at the positions of a spec."""
-        masks = []
+        selected, masks = _selected(self._tokens, spec.positions), []
         for part in self.activations.parts:
             if part.position is None:
                 raise DataError(f"{spec} needs the positions of the states, which these do not have")
-            masks.append(spec.positions.mask(_layout(self._tokens, part.row, part.position))[:, 0])
+            masks.append(selected[part.row, part.position])
         chosen, wanted = torch.cat(masks), spec.positions.counts(self._tokens, TOKEN_BUDGET)
         if int(chosen.sum()) < int(wanted.sum()):
             raise DataError(f"{spec} takes tokens that were not read; read were {self.spec}")
@@ -213,9 +213,10 @@ class States:
         )
 
 
-def _layout(tokens: Tokens, row: Int[Tensor, "item"], position: Int[Tensor, "item"]) -> Layout:
-    """A layout of one column, a row a state."""
-    borders = torch.tensor([[one.prefix, one.response, len(one.ids)] for one in tokens])[row]
-    ids = torch.tensor([tokens.rows[r].ids[p] for r, p in zip(row.tolist(), position.tolist(), strict=True)])
-    prefix, response, length = (column[:, None] for column in borders.T)
-    return Layout(ids[:, None], position[:, None], prefix, response, length, row)
+def _selected(tokens: Tokens, positions: Positions) -> Bool[Tensor, "row pos"]:
+    """Which tokens of all rows lie at some positions."""
+    selected = torch.zeros(len(tokens), max(tokens.lengths), dtype=torch.bool)
+    for rows in tokens.batches(TOKEN_BUDGET):
+        mask = positions.mask(Layout.of(tokens, rows))
+        selected[rows, : mask.shape[1]] = mask
+    return selected

@@ -204,5 +204,5 @@ class Decoder:
             self._rows, self._batch, self._edits = [], None, ()
             return
         if len(going) < len(self._rows):
-            batch = batch.select(torch.tensor(going, device=batch.attended.device))
+            batch = batch.select(torch.tensor(going, device=batch.layout.ids.device))
         self._rows, self._batch = [self._rows[at] for at in going], batch

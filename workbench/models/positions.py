@@ -18,8 +18,8 @@ class Layout:
 
     `index` is the absolute position in the row, -1 at padding. `prefix` and `response` are the rows' region borders.
     `length` is None while rows still grow. `rows` says which entry of an edit's fields is each row's, where they have
-    one for each row. `memory` is what edits keep of each row from pass to pass, `observed` what they have seen in
-    this one.
+    one for each row. `before` is the ids in front of the columns, those of passes that have run, -1 at padding.
+    `memory` is what edits keep of each row from pass to pass, `observed` what they have seen in this one.
     """
 
     ids: Int[Tensor, "batch pos"]
@@ -28,6 +28,7 @@ class Layout:
     response: Int[Tensor, "batch 1"]
     length: Int[Tensor, "batch 1"] | None
     rows: Int[Tensor, "batch"]
+    before: Int[Tensor, "batch before"] | None = None
     memory: tuple[dict[Hashable, Any], ...] = ()
     observed: dict[Hashable, Tensor] = field(default_factory=dict, init=False)
 
@@ -56,15 +57,26 @@ class Layout:
 
     def after(self, columns: int) -> "Layout":
         """The same rows without their first columns; positions count from the row's start as before."""
-        return replace(self, ids=self.ids[:, columns:], index=self.index[:, columns:])
+        ids, seen = self.ids[:, columns:], self.seen
+        before = seen[:, : seen.shape[1] - ids.shape[1]]
+        return replace(self, ids=ids, index=self.index[:, columns:], before=before)
 
     @property
     def mask(self) -> Bool[Tensor, "batch pos"]:
         """True at real tokens."""
         return self.index >= 0
 
+    @property
+    def seen(self) -> Int[Tensor, "batch seen"]:
+        """The ids in front of the columns and those of the columns; -1 at padding."""
+        ids = torch.where(self.mask, self.ids, -1)
+        return ids if self.before is None else torch.cat([self.before, ids], 1)
 
-_TERM = re.compile(r"([+-]?)(?:(all|prefix|prompt|response)(?:\[([^\]]*)\])?|(tokens|at)\((\d+(?:,\d+)*)\))")
+
+_IDS = r"\d+(?:,\d+)*"
+_TERM = re.compile(
+    rf"([+-]?)(?:(all|prefix|prompt|response)(?:\[([^\]]*)\])?|(tokens|at)\(({_IDS})\)|between\(({_IDS};{_IDS})\))"
+)
 
 
 @dataclass(frozen=True)
@@ -75,8 +87,13 @@ class _Term:
     region: str
     slice: tuple[int | None, int | None] = (None, None)
     numbers: tuple[int, ...] = ()
+    marks: tuple[tuple[int, ...], ...] = ()
+    """The ids of the opening and the closing mark of `between`."""
 
     def mask(self, layout: Layout) -> Bool[Tensor, "batch pos"]:
+        if self.marks:
+            opened, closed = (_last_end(layout.seen, mark) for mark in self.marks)
+            return (opened > closed)[:, opened.shape[1] - layout.ids.shape[1] :] & layout.mask
         if self.numbers:
             values = layout.ids if self.region == "tokens" else layout.index
             return torch.isin(values, torch.tensor(self.numbers, device=values.device)) & layout.mask
@@ -100,6 +117,13 @@ class _Term:
         }[self.region]
 
 
+def _last_end(seen: Int[Tensor, "batch seen"], mark: tuple[int, ...]) -> Int[Tensor, "batch seen"]:
+    """The last column, up to each, at which a mark is complete; -1 where none is."""
+    windows = torch.nn.functional.pad(seen, (len(mark) - 1, 0), value=-1).unfold(1, len(mark), 1)
+    complete = (windows == torch.tensor(mark, device=seen.device)).all(2)
+    return torch.where(complete, torch.arange(seen.shape[1], device=seen.device), -1).cummax(1).values
+
+
 def _offset(place: int, low: Tensor, high: Tensor | None, region: str) -> Tensor:
     if place >= 0:
         return low + place
@@ -114,7 +138,10 @@ class Positions:
 
     Terms: `all`, `prefix` (BOS and chat header), `prompt`, `response` (all that follows the prompt, given or
     generated), each with an optional slice as in `prompt[-1]`, `prompt[-5:]`, `response[1:]`; `tokens(3,4)` by token
-    id; `at(0,5)` by absolute position. `all-prefix` reads as "all but the prefix". Padding is never selected.
+    id; `at(0,5)` by absolute position; `between(7;8)` from a token with id 7 up to the next one with id 8, itself left
+    out: the first predicts what is inside, the second what comes behind. Where there is no such end it stays open. A
+    mark of several tokens, as in `between(7,8,9;10,11)`, acts from its last one on. `all-prefix` reads as "all but the
+    prefix". Padding is never selected.
 
     Raises ValueError for a text that cannot be read or can select nothing.
     """
@@ -143,7 +170,7 @@ class Positions:
             raise ValueError(
                 f"cannot read positions {self.text!r} from {self.text[end:]!r}; the terms, joined by + and -, are all, "
                 "prefix, prompt and response, perhaps with a slice as in prompt[-1], the last token of the prompt; "
-                "tokens(3,4) and at(0,5)"
+                "tokens(3,4) by id, at(0,5) by place, and between(7;8) from a token with id 7 up to the next with id 8"
             )
         return tuple(terms)
 
@@ -180,8 +207,17 @@ class Positions:
 def _term(found: re.Match[str]) -> _Term:
     sign = found[1] != "-"
     if found[4]:
-        return _Term(sign, found[4], numbers=tuple(int(number) for number in found[5].split(",")))
+        return _Term(sign, found[4], numbers=_numbers(found[5]))
+    if found[6]:
+        opening, closing = map(_numbers, found[6].split(";"))
+        if opening == closing:
+            raise ValueError(f"between({found[6]}) opens and closes with the same tokens, and so selects nothing")
+        return _Term(sign, "between", marks=(opening, closing))
     return _Term(sign, found[2], _slice(found[3]))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
 def _slice(text: str | None) -> tuple[int | None, int | None]:

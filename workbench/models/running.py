@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.models.backend import Cache
@@ -21,7 +21,6 @@ class RunningRows:
     """
 
     layout: Layout
-    attended: Bool[Tensor, "row column"]
     cache: Cache | None
     logits: Float[Tensor, "row vocab"] | None
     """Of the next token; None until the last one has run."""
@@ -33,10 +32,10 @@ class RunningRows:
         """Run prompts under the edits in force."""
         if model.backend.facts().cache == "keys":
             layout, cache, logits = run_prompts(model, prompts)
-            return cls(layout, layout.mask, cache, logits)
+            return cls(layout, cache, logits)
         layout = Layout.of(prompts, list(range(len(prompts))), "left", growing=True).to(model.device)
         output = model.forward(layout, attended=layout.mask, keep_cache=True, n_logits=1)
-        return cls(layout, layout.mask, output.cache, output.logits[:, -1])
+        return cls(layout, output.cache, output.logits[:, -1])
 
     def written(self, tokens: Int[Tensor, "row"]) -> "RunningRows":
         """With a token more in each row."""
@@ -47,31 +46,24 @@ class RunningRows:
         if self.pending is None:
             return self
         index = self.layout.index[:, -1:] + 1
-        layout = replace(self.layout, ids=self.pending[:, None], index=index)
-        attended = torch.cat([self.attended, index >= 0], 1)
-        output = model.forward(layout, attended=attended, cache=self.cache, keep_cache=True, n_logits=1)
-        return RunningRows(layout, attended, output.cache, output.logits[:, -1])
+        layout = replace(self.layout, ids=self.pending[:, None], index=index, before=self.layout.seen)
+        output = model.forward(layout, attended=layout.seen >= 0, cache=self.cache, keep_cache=True, n_logits=1)
+        return RunningRows(layout, output.cache, output.logits[:, -1])
 
     def select(self, at: Int[Tensor, "kept"]) -> "RunningRows":
         """Some of the rows."""
         if self.cache is not None:
             self.cache.select(at)
-        chosen = {name: None if value is None else value[at] for name, value in self._columns.items()}
-        return replace(self, layout=self.layout.select(at), **chosen)
+        logits, pending = (None if value is None else value[at] for value in (self.logits, self.pending))
+        return replace(self, layout=self.layout.select(at), logits=logits, pending=pending)
 
     def joined(self, other: "RunningRows") -> "RunningRows":
         """These rows and others behind them; both have run. Raises ValueError where their states cannot be aligned."""
         assert self.cache is not None
         assert other.cache is not None
-        attended = _aligned(self.attended, other.attended)
-        self.cache.join(other.cache, attended.shape[1])
-        return RunningRows(
-            _one_layout(*map(_last_column, (self.layout, other.layout))), attended, self.cache, _logits(self, other)
-        )
-
-    @property
-    def _columns(self) -> dict[str, Tensor | None]:
-        return {"attended": self.attended, "logits": self.logits, "pending": self.pending}
+        layout = _one_layout(*_aligned(self.layout, other.layout))
+        self.cache.join(other.cache, layout.seen.shape[1])
+        return RunningRows(layout, self.cache, _logits(self, other))
 
 
 class RereadRows(RunningRows):
@@ -96,13 +88,13 @@ class RereadRows(RunningRows):
         """See RunningRows."""
         width = max(self.layout.ids.shape[1], other.layout.ids.shape[1])
         layout = _one_layout(*(_widened(one.layout, width) for one in (self, other)))
-        return RereadRows(layout, layout.mask, None, _logits(self, other))
+        return RereadRows(layout, None, _logits(self, other))
 
     @classmethod
     def _of(cls, model: Core, layout: Layout) -> "RereadRows":
         last = layout.index.argmax(1)
         logits = model.forward(layout).logits[torch.arange(len(last), device=last.device), last]
-        return cls(layout, layout.mask, None, logits)
+        return cls(layout, None, logits)
 
 
 def start(model: Core, prompts: Tokens) -> RunningRows:
@@ -115,15 +107,15 @@ def _logits(*rows: RunningRows) -> Float[Tensor, "row vocab"]:
     return torch.cat([one.logits for one in rows if one.logits is not None])
 
 
-def _aligned(old: Bool[Tensor, "a x"], new: Bool[Tensor, "b y"]) -> Bool[Tensor, "a+b column"]:
-    """What both attend to, ending at one column and beginning where the first row does."""
-    width = max(int(rows.shape[1] - rows.any(0).int().argmax()) for rows in (old, new))
-    ends = [rows[:, max(0, rows.shape[1] - width) :] for rows in (old, new)]
-    return torch.cat([torch.nn.functional.pad(end, (width - end.shape[1], 0)) for end in ends])
-
-
-def _last_column(layout: Layout) -> Layout:
-    return replace(layout, ids=layout.ids[:, -1:], index=layout.index[:, -1:])
+def _aligned(*layouts: Layout) -> list[Layout]:
+    """The last columns, behind equally many others: these begin where the longest row does."""
+    seen = [layout.seen for layout in layouts]
+    width = max(int(ids.shape[1] - (ids >= 0).any(0).int().argmax()) for ids in seen)
+    before = [torch.nn.functional.pad(ids, (width - ids.shape[1], 0), value=-1)[:, :-1] for ids in seen]
+    return [
+        replace(layout, ids=layout.ids[:, -1:], index=layout.index[:, -1:], before=ids)
+        for layout, ids in zip(layouts, before, strict=True)
+    ]
 
 
 def _widened(layout: Layout, width: int) -> Layout:
@@ -134,7 +126,7 @@ def _widened(layout: Layout, width: int) -> Layout:
 
 def _one_layout(old: Layout, new: Layout) -> Layout:
     """Rows of both, numbered anew."""
-    names = ("ids", "index", "prefix", "response")
+    names = [name for name in ("ids", "index", "prefix", "response", "before") if getattr(old, name) is not None]
     rows = torch.arange(len(old.rows) + len(new.rows), device=old.rows.device)
     arrays = {name: torch.cat([getattr(one, name) for one in (old, new)]) for name in names}
     return Layout(**arrays, length=None, rows=rows, memory=old.memory + new.memory)
