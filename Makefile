@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: report paper test bench notebooks clean
 
-report: .venv/ready  ## the main comparison, in 17 minutes; prints where its report is
+report: .venv/ready  ## the main comparison, in 19 minutes; prints where its report is
 	$(BIN)/python -m experiments.axbench
 
 paper: .venv/ready  ## with every method of AxBench's tables and more ways to compare, in hours

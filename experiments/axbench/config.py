@@ -148,7 +148,7 @@ class ExecutionOptions(RunOptions):
 
 
 ABOUT = {
-    "default": "the main methods on thirty packaged concepts; 17 minutes on two cores",
+    "default": "the main methods on thirty packaged concepts; 19 minutes on two cores",
     "smoke": "two concepts and few answers, to see that it runs; a minute",
     "paper": "every method of AxBench's tables but SAEs and SFT, equal side effects too; hours",
     "full": "the same at AxBench's own lengths and strengths with three seeds; most of a day, or a GPU",
