@@ -80,7 +80,8 @@ def observe(gates: Gates, h: Float[Tensor, "batch pos d"], layout: Layout) -> No
             f"the gate at {mine[0].site} has width {len(mine[0].direction)}, the state there {h.shape[-1]}"
         )
     direction, how = torch.stack([gate.direction for gate in mine]).to(h.device).float()[:, None], mine[0].score
-    states = h.float() if how == "cosine" else scores(h.float(), direction, how)[..., None]
+    h = h.detach().float()
+    states = h if how == "cosine" else scores(h, direction, how)[..., None]
     pooled, seen = _pooled(mine, states.double(), counted(gates, layout), layout)
     value = scores(pooled, direction.double(), how) if how == "cosine" else pooled[..., 0]
     threshold = torch.tensor([[gate.threshold] for gate in mine], dtype=torch.float64, device=h.device)
