@@ -155,5 +155,5 @@ def test_capping_at_several_layers_is_in_the_upper_half_and_each_text_is_as_alon
     assert found == [model.generate([prompt], edits=edits)[0] for prompt in prompts] != model.generate(prompts)
     with pytest.raises(ValueError, match=r"depth \(0\.9, 0\.7\) does not rise"):
         LayerwiseCapping(depth=(0.9, 0.7))
-    with pytest.raises(ValueError, match="percentile 101 is not between"):
-        LayerwiseCapping(percentile=101)
+    with pytest.raises(ValueError, match=r"percentile 101\.0 is not between"):
+        LayerwiseCapping(percentile=101.0)
