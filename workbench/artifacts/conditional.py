@@ -79,8 +79,9 @@ class ConditionalVector(Artifact):
         return {"direction": self.vector.direction, "condition": self.condition}
 
     def header(self) -> dict[str, Any]:
-        """The vector's site, bias and unit, and the condition."""
-        return {
+        """The vector's site, bias and unit, and the condition; the score where it is not the projection."""
+        score = {} if self.score == "projection" else {"score": self.score}
+        return score | {
             "vector": self.vector.header(),
             "site": str(self.site),
             "threshold": self.threshold,
@@ -88,7 +89,6 @@ class ConditionalVector(Artifact):
             "positions": str(self.positions),
             "pool": self.pool,
             "f1": self.f1,
-            "score": self.score,
         }
 
     @classmethod
@@ -105,7 +105,6 @@ class ConditionalVector(Artifact):
             positions=Positions(contents.entry("positions", str)),
             pool=contents.entry("pool", str),
             f1=contents.number("f1"),
-            # files of earlier versions compare the projection
             score=contents.entry("score", str) if "score" in contents.header else "projection",
         )
 
