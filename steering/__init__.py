@@ -7,8 +7,9 @@ from workbench.registry import Entry, lazy
 if TYPE_CHECKING:
     from steering.methods.ablation import DirectionalAblation
     from steering.methods.actadd import ActAdd
+    from steering.methods.angular import AngularSteering
     from steering.methods.caa import CAA
-    from steering.methods.capping import ActivationCapping
+    from steering.methods.capping import ActivationCapping, LayerwiseCapping
     from steering.methods.conditional import Conditional
     from steering.methods.control import ControlOperator
     from steering.methods.diffmean import DiffMean
@@ -43,6 +44,7 @@ __all__ = [
     "SFT",
     "ActAdd",
     "ActivationCapping",
+    "AngularSteering",
     "Batch",
     "Conditional",
     "ControlOperator",
@@ -51,6 +53,7 @@ __all__ = [
     "Forward",
     "Group",
     "Layerwise",
+    "LayerwiseCapping",
     "LoRA",
     "LoReFT",
     "MapObjective",
@@ -87,8 +90,11 @@ METHODS = {
     "control_projection": Entry("steering.methods.control:ControlOperator", (("operator", "projection"),)),
     "capping": Entry("steering.methods.capping:ActivationCapping"),
     "capping_ceiling": Entry("steering.methods.capping:ActivationCapping", (("bound", "at_most"), ("of", "negative"))),
+    "capping_compat": Entry("steering.methods.capping:LayerwiseCapping"),
     "rotation": Entry("steering.methods.rotation:Rotation"),
     "rotation_rescaled": Entry("steering.methods.rotation:Rotation", (("form", "rescaled"),)),
+    "angular": Entry("steering.methods.angular:AngularSteering"),
+    "angular_adaptive": Entry("steering.methods.angular:AngularSteering", (("adaptive", True),)),
     "actadd": Entry("steering.methods.actadd:ActAdd"),
     "mean_centring": Entry("steering.methods.mean_centring:MeanCentring"),
     "layerwise": Entry("steering.methods.layerwise:Layerwise"),
@@ -96,6 +102,7 @@ METHODS = {
     "iti": Entry("steering.methods.iti:ITI"),
     "iti_probe": Entry("steering.methods.iti:ITI", (("direction", "probe"),)),
     "cast": Entry("steering.methods.conditional:Conditional"),
+    "cast_compat": Entry("steering.methods.conditional:Conditional", (("form", "compat"),)),
     "refusal_direction": Entry("steering.methods.refusal_direction:RefusalDirection"),
     "ssv": Entry("steering.methods.ssv:SupervisedVector"),
     "ssv_compat": Entry("steering.methods.ssv:SupervisedVector", (("form", "compat"),)),

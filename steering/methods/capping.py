@@ -1,11 +1,15 @@
 """Activation capping: a component is kept on one side of what it usually is (Lu et al. 2026, arXiv:2601.10387)."""
 
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import ClassVar, Literal
 
 import torch
 
 from steering.derived import DerivedVector
+from steering.methods.layerwise import Layerwise
+from steering.rereading import Elsewhere
+from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
 from workbench.models.edits import Clamp, Edit
@@ -18,8 +22,8 @@ class ActivationCapping(DerivedVector):
 
     States on the right side are left as they are, so that little is lost where the concept is present anyway. Strength
     1 brings the others to the bound, 0.5 half of the way. The artifact's `bias` is -t: what scores above 0 is above
-    the bound. Published is a floor at the 25th percentile of all projections, at several layers in the upper half;
-    it lies about where the mean of those with the concept does, which is where the default here has it.
+    the bound. Published is a floor at the 25th percentile of all projections, at several layers in the upper half
+    (`LayerwiseCapping`); it lies about where the mean of those with the concept does, where the default here has it.
 
     Raises ValueError for a percentile outside 0 to 100.
     """
@@ -57,3 +61,46 @@ class ActivationCapping(DerivedVector):
         added = artifact.edit(strength, positions)
         where = {"site": added.site, "positions": added.positions, "strength": strength, "model": added.model}
         return (Clamp(**where, direction=artifact.direction, target=-artifact.bias, bound=self.bound),)
+
+
+@dataclass(frozen=True)
+class LayerwiseCapping(Layerwise):
+    """The floor as published: h + max(t - h . w, 0) w at each of several layers, each with its own w and t.
+
+    t is the 25th percentile of the projections of all texts, with the concept and without. The paper has the layers 46
+    to 53 of 64 and 56 to 71 of 80, here those between 0.7 and 0.9 of the depth. What is projected is each answer's
+    mean state behind the block; held-out ones, if there are any.
+
+    The paper's w is the mean of the assistant's answers minus that of role play; here the base finds it.
+    Raises ValueError as `ActivationCapping` does, and for depths that do not rise within 0 to 1.
+    """
+
+    label: ClassVar[str] = "Activation capping, several layers"
+    source: ClassVar[str] = "arXiv:2601.10387"
+
+    positions: str = "response"
+    percentile: float = 25.0
+    depth: tuple[float, float] = (0.7, 0.9)
+    """From which part of the depth to which, where no `layers` are given."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.depth[0] < self.depth[1] <= 1:
+            raise ValueError(f"depth {self.depth} does not rise within 0 to 1")
+        ActivationCapping(percentile=self.percentile)  # refuses one outside 0 to 100
+
+    @property
+    def capping(self) -> ActivationCapping:
+        """What is done at each layer."""
+        return ActivationCapping(base=self.base, percentile=self.percentile, of="all")
+
+    def usual_layers(self, n_layers: int) -> tuple[int, ...]:
+        """Those within `depth`: 21 to 26 of 30."""
+        return tuple(range(int(self.depth[0] * n_layers), ceil(self.depth[1] * n_layers)))
+
+    def fit_there(self, data: Labelled, there: Elsewhere) -> LayerVectors:
+        """A direction and its bound at each site."""
+        return LayerVectors(self.origin(data), tuple(self.capping.fit(one) for one in there.values()))
+
+    def edit(self, artifact: LayerVectors, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
+        """A floor at each site."""
+        return tuple(edit for vector in artifact.vectors for edit in self.capping.edit(vector, strength, positions))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float64
@@ -18,12 +18,15 @@ from workbench.methods.capabilities import Steers
 from workbench.methods.fitting import class_means
 from workbench.models.conversation import Conversation
 from workbench.models.edits import Edit
-from workbench.models.gates import PROMPT
+from workbench.models.gates import PROMPT, Score, scores
 from workbench.models.model import Model
 from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
+
+WHOLE_PROMPT = Positions("prefix+prompt")
+"""The prompt with BOS and chat header."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,37 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
 
     The condition's direction at each layer is the difference in means of the pooled prompts; layer, threshold and
     comparator are those with the best F1 on held-out prompts, of equal ones that with the widest margin, then the
-    lowest. What is compared is the projection. As published it is cos(h, tanh(P h)) with P the projection on the
-    condition, in which a state along the condition and one against it score alike.
+    lowest. `fixed` compares h . c of the prompt's own tokens behind each block, which keeps its sign.
+
+    `compat` compares what is published: cos(h, tanh(P h)) with P = c c^T / c^T c, h the mean over all tokens of the
+    prompt, BOS and chat header included, at a block's input. A state along the condition and one against it score
+    alike. As here and not as published, c is a difference in means instead of a component of pairs, it is read where it
+    is compared, thresholds lie between neighbouring scores instead of on a grid, and the vector is added at one layer.
     """
 
     label: ClassVar[str] = "CAST"
     source: ClassVar[str] = "arXiv:2409.05907"
 
     layers: tuple[int, ...] = ()
-    """Blocks whose output the condition may be read at; by default all up to the one where the vector is added."""
+    """Blocks whose output (`compat`: input) may be compared; by default all up to the one where the vector is added."""
     pool: Pool = "mean"
     """Of the prompt's tokens; the published code also has the last one."""
+    form: Literal["fixed", "compat"] = "fixed"
+
+    @property
+    def title(self) -> str:
+        """Says so where the published similarity is compared."""
+        return super().title if self.form == "fixed" else f"{super().title} (as published)"
+
+    @property
+    def positions(self) -> Positions:
+        """The tokens that count."""
+        return PROMPT if self.form == "fixed" else WHOLE_PROMPT
+
+    @property
+    def score(self) -> Score:
+        """What is compared with the threshold."""
+        return "projection" if self.form == "fixed" else "cosine"
 
     def reads(self, site: Site) -> ReadSpec:
         """What the base reads, for the vector."""
@@ -62,7 +85,9 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
     def rereads(self, model: Model, site: Site) -> ReadSpec:
         """The prompts, pooled as the gate pools them."""
         layers = self.layers or range(site.layer + 1)
-        return ReadSpec.at(*map(Site, layers), positions=PROMPT, pool=self.pool)
+        stream = "resid_post" if self.form == "fixed" else "resid_pre"
+        sites = (Site(layer, stream) for layer in layers)
+        return ReadSpec.at(*sites, positions=self.positions, pool=self.pool)
 
     def conversation(self, item: Item) -> Conversation:
         """The prompt alone."""
@@ -92,7 +117,8 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
                 raise DataError(f"CAST of {data.name!r} chooses its threshold on held-out prompts, and there are none")
             positive, negative = class_means(one)
             directions[site] = torch.nn.functional.normalize(positive - negative, dim=0)
-            best = best_condition(one.held_out.x.double() @ directions[site], one.held_out.y)
+            held = one.held_out
+            best = best_condition(scores(held.x.double(), directions[site], self.score), held.y)
             found |= {site: best} if best else {}
         if not found:
             raise DataError(
@@ -107,9 +133,10 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
             directions[site].float(),
             best.threshold,
             best.comparator,
-            PROMPT,
+            self.positions,
             self.pool,
             best.f1,
+            self.score,
         )
 
     def edit(self, artifact: ConditionalVector, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:

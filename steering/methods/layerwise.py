@@ -30,14 +30,18 @@ class Layerwise(RereadingMethod[LayerVectors], WithBase[LayerVectors], Steers[La
     source: ClassVar[str] = "github.com/vgel/repeng"
 
     layers: tuple[int, ...] = ()
-    """None: all but the first, as repeng has it."""
+    """None: all but the first, as repeng has it (`usual_layers`)."""
     positions: str = str(CONTENT)
     pool: Pool = "mean"
     """What of a text is read: the mean of these tokens; repeng takes the last."""
 
+    def usual_layers(self, n_layers: int) -> tuple[int, ...]:
+        """All but the first."""
+        return tuple(range(1, n_layers))
+
     def rereads(self, model: Model, site: Site) -> ReadSpec:
         """Each layer's output, pooled."""
-        layers = self.layers or tuple(range(1, model.n_layers))
+        layers = self.layers or self.usual_layers(model.n_layers)
         if not layers or max(layers) >= model.n_layers:
             raise DataError(f"{self.label} at layers {list(layers)}: {model.name} has {model.n_layers}, from 0")
         return ReadSpec.at(*map(Site, layers), positions=self.positions, pool=self.pool)

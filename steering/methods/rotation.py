@@ -16,8 +16,8 @@ class Rotation(DerivedVector):
     """Turns the state towards the direction and keeps its length: of a large state as of a small one.
 
     `angle` turns every state by the same angle in the plane that it forms with the direction. `rescaled` adds the
-    direction and brings the sum back to the state's length. Angular Steering as published turns within one plane, of
-    the direction and a principal component of others, and to a given angle instead of by one.
+    direction and brings the sum back to the state's length. As published, states turn within one plane, of the
+    direction and a principal component of others, and to a given angle instead of by one: `AngularSteering`.
     """
 
     label: ClassVar[str] = "Rotation"

@@ -35,10 +35,11 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 SEARCHES: tuple[Search, ...] = ("race", "grid")
 PAIRED = ("caa", "caa_compat", "pca_pairwise", "pca_diff", "pca_global", "repe")
-ELSEWHERE = ("sft", "refusal_direction", "cast", *PAIRED)
+ELSEWHERE = ("sft", "refusal_direction", "cast", "cast_compat", *PAIRED)
 """Changes weights, wants prompts that show a behaviour or differ by it, or wants pairs."""
 COMPARED = tuple(name for name in METHODS if name not in ELSEWHERE)
 ONLY_STEER = {"prompt", "loreft", "lora", "actadd", "layerwise", "iti", "iti_probe", "ablation"}
+ONLY_STEER |= {"capping_compat", "angular", "angular_adaptive"}
 
 
 @pytest.mark.parametrize(

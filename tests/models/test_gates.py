@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.models.edits import Add
-from workbench.models.gates import Gate
+from workbench.models.gates import Gate, scores
 from workbench.models.model import Model, wrap
 from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
@@ -29,17 +29,39 @@ def model() -> Model:
 
 def expected(model: Model, row: Row, gate: Gate) -> Tensor:
     """Where the gate is open in a finished row, by its definition: token by token, from the unedited states below."""
-    scores = model.read(Tokens((row,)), gate.site, positions=ALL).arrays[gate.site] @ gate.direction
-    counts = {"prompt": range(row.prefix, row.response), "response": range(row.response, len(row.ids))}
+    states = model.read(Tokens((row,)), gate.site, positions=ALL).arrays[gate.site]
+    shown = states if gate.score == "cosine" else states @ gate.direction
+    counts = {
+        "prefix+prompt": range(row.response),
+        "prompt": range(row.prefix, row.response),
+        "response": range(row.response, len(row.ids)),
+    }
     counted = counts.get(gate.positions.text, range(len(row.ids)))
     opened = []
     for token in range(len(row.ids)):
         until = max(token, row.response - 1) if token < row.response else token
-        seen = torch.stack([scores[k] for k in counted if k <= until]) if any(k <= until for k in counted) else None
-        pools = {"mean": torch.mean, "max": torch.max, "last": lambda values: values[-1]}
-        value = None if seen is None else float(pools[gate.pool](seen))
+        seen = torch.stack([shown[k] for k in counted if k <= until]) if any(k <= until for k in counted) else None
+        pools = {"mean": lambda one: one.mean(0), "max": lambda one: one.amax(0), "last": lambda one: one[-1]}
+        pooled = None if seen is None else pools[gate.pool](seen)
+        value = None if pooled is None else similarity(pooled, gate.direction) if pooled.ndim else float(pooled)
         opened.append(value is not None and (value < gate.threshold if gate.below else value > gate.threshold))
     return torch.tensor(opened)
+
+
+def similarity(h: Tensor, c: Tensor) -> float:
+    """CAST's, with P as a matrix."""
+    projected = (torch.outer(c, c) / (c @ c) @ h).tanh()
+    return float(h @ projected / (h.norm() * projected.norm()))
+
+
+def test_scores_are_those_of_a_hand_calculation() -> None:
+    states, up = torch.tensor([[3.0, 4.0], [3.0, -4.0], [3.0, 0.0]]).double(), torch.tensor([0.0, 2.0]).double()
+    assert scores(states, up, "projection").tolist() == [8.0, -8.0, 0.0]
+    # what is along (0, 2) is (0, 4) and (0, -4): 4 / 5 of the length, whichever way it points
+    torch.testing.assert_close(scores(states, up, "cosine"), torch.tensor([0.8, 0.8, 0.0]).double())
+    # (1, 3) is its own projection on (2, 6); tanh bends it to (0.7616, 0.9951), at a cosine of 0.9455
+    bent = scores(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 6.0]), "cosine")
+    assert float(bent) == pytest.approx(0.9455, abs=1e-4)
 
 
 @pytest.mark.parametrize("below", [False, True])
@@ -49,15 +71,25 @@ def test_the_same_tokens_are_edited_with_and_without_a_cache(
     model: Model, positions: str, pool: Pool, below: bool
 ) -> None:
     prompts = model.tokenize(PROMPTS, chat=True)
-    scores = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()
-    gate = Gate(
-        site=BELOW,
-        direction=WATCHED,
-        threshold=float(scores.median()),
-        positions=Positions(positions),
-        pool=pool,
-        below=below,
-    )
+    scored = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()
+    where = {"positions": Positions(positions), "pool": pool, "below": below}
+    check_places(model, Gate(site=BELOW, direction=WATCHED, threshold=float(scored.median()), **where))
+
+
+@pytest.mark.parametrize(("positions", "pool"), [("prefix+prompt", "mean"), ("all", "mean"), ("response", "max")])
+def test_a_similarity_is_that_of_the_pooled_state_with_and_without_a_cache(
+    model: Model, positions: str, pool: Pool
+) -> None:
+    prompts = model.tokenize(PROMPTS, chat=True)
+    states = model.read(prompts, BELOW, positions="prefix+prompt", pool="mean").x(BELOW).double()
+    threshold = sorted(similarity(h, WATCHED) for h in states)[1] + 1e-6
+    where = {"positions": Positions(positions), "pool": pool}
+    check_places(model, Gate(site=BELOW, direction=WATCHED, threshold=threshold, score="cosine", **where))
+
+
+def check_places(model: Model, gate: Gate) -> None:
+    """Where an edit behind the gate acts in texts that were written with the cache, and in the same ones without."""
+    prompts = model.tokenize(PROMPTS, chat=True)
     edit = Add(site=ABOVE, direction=DIRECTION, strength=6.0, gate=gate)
     # temperature: random models repeat themselves, and then a running mean says little
     found = model.generate(prompts, edits=edit, sampling=Sampling(max_new_tokens=10, temperature=1.5), batch_size=3)
@@ -102,8 +134,8 @@ def test_each_row_may_have_a_gate_of_its_own_or_none(model: Model) -> None:
 def test_edits_may_share_a_gate(model: Model, pool: Pool) -> None:
     """A token counts once, however many edits ask: two halves of an edit behind one gate are the whole edit."""
     prompts = model.tokenize(PROMPTS, chat=True)
-    scores = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()
-    gate = Gate(site=BELOW, direction=WATCHED, threshold=float(scores.median()), positions=ALL, pool=pool)
+    scored = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()
+    gate = Gate(site=BELOW, direction=WATCHED, threshold=float(scored.median()), positions=ALL, pool=pool)
     whole, half = (Add(site=ABOVE, direction=DIRECTION, strength=strength, gate=gate) for strength in (6.0, 3.0))
     sampling = Sampling(max_new_tokens=12, temperature=1.5)
     assert model.generate(prompts, edits=[half, half], sampling=sampling) == model.generate(
@@ -120,12 +152,20 @@ def test_a_gate_forgets_between_texts(model: Model) -> None:
     assert torch.equal(first.x(ABOVE), again.x(ABOVE))
 
 
+@pytest.mark.usefixtures("types_unchecked")
 def test_gates_that_cannot_work_are_refused(model: Model) -> None:
     gate = Gate(site=ABOVE, direction=WATCHED, threshold=0.0)
     with pytest.raises(ValueError, match="is seen only after"):
         Add(site=BELOW, direction=DIRECTION, gate=gate)
     with pytest.raises(ValueError, match="one finite direction"):
         Gate(site=BELOW, direction=torch.full((32,), torch.nan), threshold=0.0)
+    with pytest.raises(ValueError, match="that is not 0"):
+        Gate(site=BELOW, direction=torch.zeros(32), threshold=0.0)
+    with pytest.raises(ValueError, match=r"no score 'cosin'.*hook_resid_post"):
+        replace(gate, score="cosin")
+    mixed = (replace(gate, score="cosine"), gate)
+    with pytest.raises(ValueError, match="look at one site and score alike"):
+        Add(site=ABOVE, direction=DIRECTION, gate=mixed)
     edit = Add(site=ABOVE, direction=DIRECTION, gate=Gate(site=BELOW, direction=torch.ones(3), threshold=0.0))
     with pytest.raises(ValueError, match="has width 3, the state there 32"), model.edited(edit):
         model.read(["text"], ABOVE)

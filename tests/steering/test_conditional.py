@@ -1,6 +1,7 @@
 """CAST: the condition's layer, threshold and side on planted scores; rows of one batch that differ; the cache."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 import workbench as wb
 from steering.methods.conditional import Conditional, best_condition
 from tests.planted import through
+from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.conditional import ConditionalVector
-from workbench.artifacts.file import ArtifactError
+from workbench.artifacts.file import ArtifactError, Contents
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
 from workbench.models.tokens import Tokens
@@ -75,6 +77,38 @@ def test_the_comparator_may_be_below(fitted: ConditionalVector) -> None:
     assert found == model.generate(prompts, edits=fitted.edit(3.0), sampling=sampling)
 
 
+def test_the_published_similarity_is_of_the_whole_prompt_at_a_blocks_input_and_has_no_sign(tmp_path: Path) -> None:
+    model, published = through().model, Conditional(form="compat").fit(asked(SEA, SUMS))
+    assert (published.site.stream, published.score, str(published.positions)) == (
+        "resid_pre",
+        "cosine",
+        "prefix+prompt",
+    )
+    assert published.f1 == 1.0
+    prompts = ["Tell me of the sea and its waves", "44 + 55 = ?", "Tell me of the sea", "66 + 77 + 8 = ?"]
+    tokens, c = model.tokenize(prompts, chat=True), published.condition.double()
+    states = model.read(tokens, published.site, positions="prefix+prompt", pool="mean").x(published.site).double()
+    seen = (states @ c / (c @ c))[:, None] * c  # P h of each prompt
+    value = torch.nn.functional.cosine_similarity(states, seen.tanh())
+    met = ((value > published.threshold) == (published.comparator == "above")).tolist()
+    assert met == [True, False, True, False]
+    sampling, edit = wb.Sampling(max_new_tokens=6), published.edit(3.0)
+    plain, always = (model.generate(prompts, edits=one, sampling=sampling) for one in ((), replace(edit, gate=None)))
+    found = model.generate(prompts, edits=edit, sampling=sampling)
+    assert found == [always[0], plain[1], always[2], plain[3]]
+    assert [model.generate([prompt], edits=edit, sampling=sampling)[0] for prompt in prompts] == found
+    against = replace(published, condition=-published.condition)  # along the condition and against it are alike
+    assert model.generate(prompts, edits=against.edit(3.0), sampling=sampling) == found
+    loaded = Artifact.load(published.save(tmp_path / "published.safetensors"))
+    assert isinstance(loaded, ConditionalVector)
+    assert model.generate(prompts, edits=loaded.edit(3.0), sampling=sampling) == found
+
+
+def test_files_from_before_there_was_a_choice_compare_the_projection(fitted: ConditionalVector) -> None:
+    assert "score" not in fitted.header()  # so that they keep their digests
+    assert ConditionalVector.restore(Contents(fitted.tensors(), fitted.header()), fitted.origin).score == "projection"
+
+
 def test_a_vector_from_elsewhere_keeps_its_direction(fitted: ConditionalVector) -> None:
     other = replace(fitted.vector, direction=torch.eye(32)[3])
     both = Conditional().conditioned(other, asked(SEA, SUMS))
@@ -95,3 +129,5 @@ def test_what_has_no_condition_is_refused(fitted: ConditionalVector) -> None:
         replace(fitted, site=wb.Site(9))
     with pytest.raises(ArtifactError, match=r"there is no comparator 'over' .*; the comparators are above, below"):
         replace(fitted, comparator="over")
+    with pytest.raises(ArtifactError, match=r"there is no score 'angle'"):
+        replace(fitted, score="angle")

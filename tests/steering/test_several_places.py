@@ -8,12 +8,15 @@ import torch
 import workbench as wb
 from steering.methods.ablation import DirectionalAblation
 from steering.methods.actadd import ActAdd
+from steering.methods.capping import LayerwiseCapping
 from steering.methods.diffmean import DiffMean
 from steering.methods.layerwise import Layerwise
 from steering.methods.mean_centring import MeanCentring
 from tests.planted import planted, through
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
+from workbench.models.positions import Layout
+from workbench.models.tokens import Row, Tokens
 
 SITE = wb.Site(1)
 
@@ -117,3 +120,40 @@ def read_with_other_negatives() -> Labelled:
 def test_without_the_live_model_it_is_refused(method: wb.Method) -> None:
     with pytest.raises(DataError, match=r"of 'planted' needs the live model: give the data `through`"):
         method.fit(replace(planted(), through=None))
+
+
+def test_capping_at_several_layers_is_a_floor_at_each_ones_quarter(texts: Labelled) -> None:
+    """Projections 0 to 7 on one axis, 10 to 80 on another: a quarter of the way up, numpy's 1.75 and 27.5."""
+    height, e = torch.arange(8.0), torch.eye(32)
+    y = height >= 4
+    sites = {wb.Site(1): (height, e[0]), wb.Site(2): (10 + 10 * height, e[1])}
+    there = {
+        site: replace(texts, x=along[:, None] * axis, y=y, row=torch.arange(8), site=site, held_out=None)
+        for site, (along, axis) in sites.items()
+    }
+    method = LayerwiseCapping()
+    vectors = method.fit_there(texts, there)
+    assert [-vector.bias for vector in vectors.vectors] == [1.75, 27.5]
+    lower, upper = method.edit(vectors, 1.0)
+    h = torch.tensor([[1.0, 20.0], [1.75, 27.5], [5.0, 90.0]])[None] @ e[:2]
+    for edit, axis, floor in ((lower, 0, 1.75), (upper, 1, 27.5)):
+        after = edit.apply(h, Layout.of(Tokens((Row((1, 2, 3)),)), [0]))
+        expected = h.clone()
+        expected[0, 0, axis] = floor  # the one below it; the others stay
+        torch.testing.assert_close(after, expected)
+
+
+def test_capping_at_several_layers_is_in_the_upper_half_and_each_text_is_as_alone() -> None:
+    method, model = LayerwiseCapping(), through().model
+    assert method.usual_layers(30) == (21, 22, 23, 24, 25, 26)
+    assert method.usual_layers(80) == tuple(range(56, 72))  # as the paper has it
+    vectors = method.fit(planted()).adopt(model.name, model.digest)
+    assert {site.layer for site in vectors.sites} == set(method.usual_layers(model.n_layers))
+    strong = LayerwiseCapping(percentile=100.0, layers=(1, 2)).fit(planted()).adopt(model.name, model.digest)
+    edits, prompts = method.edit(strong, 1.0), ["What is the sea?", "Why?"]
+    found = model.generate(prompts, edits=edits)
+    assert found == [model.generate([prompt], edits=edits)[0] for prompt in prompts] != model.generate(prompts)
+    with pytest.raises(ValueError, match=r"depth \(0\.9, 0\.7\) does not rise"):
+        LayerwiseCapping(depth=(0.9, 0.7))
+    with pytest.raises(ValueError, match=r"percentile 101\.0 is not between"):
+        LayerwiseCapping(percentile=101.0)

@@ -11,10 +11,11 @@ from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError, Contents
 from workbench.models.edits import Edit, LowRank, LowRankMap
 from workbench.models.model import Model
+from workbench.models.nonlinear_edits import RotateWithin
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 
-KINDS: dict[str, type[Edit]] = {"low_rank": LowRank, "low_rank_map": LowRankMap}
+KINDS: dict[str, type[Edit]] = {"low_rank": LowRank, "low_rank_map": LowRankMap, "rotate_within": RotateWithin}
 """The edits that an adapter can be made of."""
 
 

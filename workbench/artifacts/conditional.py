@@ -11,7 +11,7 @@ from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError, Contents
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Add
-from workbench.models.gates import PROMPT, Gate
+from workbench.models.gates import PROMPT, Gate, Score
 from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
@@ -25,9 +25,9 @@ Comparator = Literal["above", "below"]
 class ConditionalVector(Artifact):
     """`vector` is added where the prompt's pooled h . condition at `site` is above or below a threshold (CAST).
 
-    Conditional activation steering, arXiv:2409.05907. `f1` is how well the condition did on the texts it was chosen on.
-    Raises ArtifactError for another comparator or pool, numbers that are not finite, and a condition that is read above
-    the vector's own layer.
+    Conditional activation steering, arXiv:2409.05907. `score` may be the published similarity instead. `f1` is how well
+    the condition did on the texts it was chosen on. Raises ArtifactError for another comparator, pool or score, numbers
+    that are not finite, and a condition that is read above the vector's own layer.
     """
 
     kind: ClassVar[str] = "conditional"
@@ -39,12 +39,14 @@ class ConditionalVector(Artifact):
     positions: Positions = PROMPT
     pool: Pool = "mean"
     f1: float = 0.0
+    score: Score = "projection"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", replace(self.vector, origin=self.origin))
         what = f"the condition for {self.origin.label!r}"
-        for name, value, known in (("comparator", self.comparator, Comparator), ("pool", self.pool, Pool)):
-            if value not in get_args(known):
+        choices = {"comparator": Comparator, "pool": Pool, "score": Score}
+        for name, known in choices.items():
+            if (value := getattr(self, name)) not in get_args(known):
                 raise ArtifactError(no_such(name, value, get_args(known)))
         if not bool(torch.isfinite(self.condition).all()):
             raise ArtifactError(f"{what} has values that are not finite")
@@ -61,6 +63,7 @@ class ConditionalVector(Artifact):
             positions=self.positions,
             pool=self.pool,
             below=self.comparator == "below",
+            score=self.score,
         )
 
     def edit(self, strength: float | int = 1.0, positions: Positions | str = ALL) -> Add:
@@ -76,8 +79,9 @@ class ConditionalVector(Artifact):
         return {"direction": self.vector.direction, "condition": self.condition}
 
     def header(self) -> dict[str, Any]:
-        """The vector's site, bias and unit, and the condition."""
-        return {
+        """The vector's site, bias and unit, and the condition; the score where it is not the projection."""
+        score = {} if self.score == "projection" else {"score": self.score}
+        return score | {
             "vector": self.vector.header(),
             "site": str(self.site),
             "threshold": self.threshold,
@@ -101,8 +105,9 @@ class ConditionalVector(Artifact):
             positions=Positions(contents.entry("positions", str)),
             pool=contents.entry("pool", str),
             f1=contents.number("f1"),
+            score=contents.entry("score", str) if "score" in contents.header else "projection",
         )
 
     def _repr_html_(self) -> str:
-        met = f"{self.pool} over {self.positions} at {self.site} {self.comparator} {self.threshold:.3f}"
+        met = f"{self.pool} over {self.positions} at {self.site}, {self.score} {self.comparator} {self.threshold:.3f}"
         return self._table({"added at": self.vector.site, "where": met, "F1 of the condition": f"{self.f1:.3f}"})

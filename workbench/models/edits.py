@@ -58,6 +58,8 @@ class Edit(ABC):
         for gate in self.gates:
             if gate.site.layer > self.site.layer:
                 raise ValueError(f"a gate at {gate.site} is seen only after {self.site} has been edited; put it below")
+        if len({(gate.site, gate.score) for gate in self.gates}) > 1:
+            raise ValueError(f"the gates of the rows at {self.site} look at one site and score alike; see `per_row`")
 
     @property
     def gates(self) -> tuple[Gate, ...]:

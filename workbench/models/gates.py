@@ -2,18 +2,39 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from workbench.models.pooling import Pool
 from workbench.models.positions import Layout, Positions
 from workbench.models.sites import Site
+from workbench.text import no_such
 
 PROMPT = Positions("prompt")
 """The tokens between the chat header and the answer."""
+
+Score = Literal["projection", "cosine"]
+"""What a gate makes of the states that count: see `scores`."""
+
+
+def scores(
+    states: Float[Tensor, "*#state d"], direction: Float[Tensor, "*#state d"], score: Score
+) -> Float[Tensor, "*state"]:
+    """h . c, in activation units; or cos(h, tanh(P h)), P = c c^T / c^T c, from 0 to 1 [*state].
+
+    The second is CAST's similarity (arXiv:2409.05907, section 3). tanh is odd, so that a state along the direction and
+    one against it score alike. Raises ValueError for another score.
+    """
+    if score not in get_args(Score):
+        raise ValueError(no_such("score", score, get_args(Score)))
+    along = torch.einsum("...d,...d->...", states, direction)
+    if score == "projection":
+        return along
+    projected = (along / (direction * direction).sum(-1))[..., None] * direction
+    return torch.nn.functional.cosine_similarity(states, projected.tanh(), dim=-1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -21,11 +42,12 @@ class Gate:
     """Lets an edit act in a row whose states at `site` score above a threshold.
 
     Conditional steering (arXiv:2409.05907). The score is the pooled projection h . direction of the tokens at
-    `positions`, in activation units. A prompt is judged as a whole: all of its tokens share one score. Later tokens
-    count from themselves on, so that a text is edited in the same places with and without a KV cache. Until a token of
-    the row counts, the gate is shut. It sees states behind the edits that stand in front of its own.
+    `positions`, in activation units, or CAST's similarity of their pooled state. A prompt is judged as a whole: all of
+    its tokens share one score. Later tokens count from themselves on, so that a text is edited in the same places with
+    and without a KV cache. Until a token of the row counts, the gate is shut. It sees states behind the edits that
+    stand in front of its own.
 
-    Raises ValueError for a direction that is not finite or not one vector, or an unknown pool.
+    Raises ValueError for a direction that is not finite, not one vector or of length 0, or an unknown pool or score.
     """
 
     site: Site
@@ -35,10 +57,13 @@ class Gate:
     pool: Pool = "mean"
     below: bool = False
     """Open at scores below the threshold instead."""
+    score: Score = "projection"
 
     def __post_init__(self) -> None:
-        if self.direction.ndim != 1 or not self.direction.isfinite().all():
-            raise ValueError(f"the gate at {self.site} needs one finite direction [d]")
+        if self.direction.ndim != 1 or not self.direction.isfinite().all() or not self.direction.any():
+            raise ValueError(f"the gate at {self.site} needs one finite direction [d] that is not 0")
+        if self.score not in get_args(Score):
+            raise ValueError(f"{no_such('score', self.score, get_args(Score))} (the gate at {self.site})")
         if self.pool not in get_args(Pool):
             raise ValueError(f"pool={self.pool!r} of the gate at {self.site}: expected 'mean', 'last' or 'max'")
 
@@ -54,9 +79,11 @@ def observe(gates: Gates, h: Float[Tensor, "batch pos d"], layout: Layout) -> No
         raise ValueError(
             f"the gate at {mine[0].site} has width {len(mine[0].direction)}, the state there {h.shape[-1]}"
         )
-    direction = torch.stack([gate.direction for gate in mine]).to(h.device).float()
-    score = torch.einsum("bpd,bd->bp", h.float(), direction)
-    value, seen = _pooled(mine, score, counted(gates, layout), layout)
+    direction, how = torch.stack([gate.direction for gate in mine]).to(h.device).float()[:, None], mine[0].score
+    h = h.detach().float()
+    states = h if how == "cosine" else scores(h, direction, how)[..., None]
+    pooled, seen = _pooled(mine, states.double(), counted(gates, layout), layout)
+    value = scores(pooled, direction.double(), how) if how == "cosine" else pooled[..., 0]
     threshold = torch.tensor([[gate.threshold] for gate in mine], dtype=torch.float64, device=h.device)
     below = torch.tensor([[gate.below] for gate in mine], device=h.device)
     layout.observed[_key(gates)] = seen & torch.where(below, value < threshold, value > threshold)
@@ -89,30 +116,34 @@ def _of_rows(gates: Gates, layout: Layout) -> list[Gate]:
 
 
 def _pooled(
-    gates: list[Gate], score: Float[Tensor, "batch pos"], chosen: Bool[Tensor, "batch pos"], layout: Layout
-) -> tuple[Float[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
-    """What each token's row has scored by then, and whether anything has counted; kept for the passes that follow."""
+    gates: list[Gate], states: Float64[Tensor, "batch pos k"], chosen: Bool[Tensor, "batch pos"], layout: Layout
+) -> tuple[Float64[Tensor, "batch pos k"], Bool[Tensor, "batch pos"]]:
+    """What each token's row has shown by then, and whether anything has counted; kept for the passes that follow."""
     fresh = (layout.index == 0).any(1).tolist()
-    rows = list(zip(fresh, layout.memory, gates, strict=True))
-    before = [_NOTHING if new else _before(memory.get(gate), layout) for new, memory, gate in rows]
-    count0, total0, top0, last0 = torch.tensor(before, dtype=torch.float64, device=score.device).T[..., None]
-    count = count0 + chosen.cumsum(1)
-    total = total0 + torch.where(chosen, score.double(), 0).cumsum(1)
-    top = torch.maximum(torch.where(chosen, score.double(), -torch.inf).cummax(1).values, top0)
-    column = torch.where(chosen, torch.arange(score.shape[1], device=score.device), -1).cummax(1).values
-    last = torch.where(column >= 0, score.double().gather(1, column.clamp(min=0)), last0)
-    ends = torch.stack([array[:, -1] for array in (count, total, top, last)], 1).tolist()
+    rows, nothing = list(zip(fresh, layout.memory, gates, strict=True)), _nothing(states)
+    before = [nothing if new else _before(memory.get(gate), layout, nothing) for new, memory, gate in rows]
+    count0, total0, top0, last0 = torch.stack(before)[:, :, None].unbind(1)  # each [batch, 1, k]
+    counts = chosen[..., None]
+    count = count0 + counts.cumsum(1)
+    total = total0 + torch.where(counts, states, 0).cumsum(1)
+    top = torch.maximum(torch.where(counts, states, -torch.inf).cummax(1).values, top0)
+    column = torch.where(chosen, torch.arange(chosen.shape[1], device=states.device), -1).cummax(1).values[..., None]
+    last = torch.where(column >= 0, states.gather(1, column.clamp(min=0).expand_as(states)), last0)
+    ends = torch.stack([array[:, -1] for array in (count, total, top, last)], 1)
     for (_, memory, gate), start, end in zip(rows, before, ends, strict=True):
-        memory[gate] = _Seen(layout, start, tuple(end))
+        memory[gate] = _Seen(layout, start, end)
     pools = {"mean": total / count.clamp(min=1), "max": top, "last": last}
     value = torch.stack([pools[gate.pool][row] for row, gate in enumerate(gates)])
-    settled = _last_of_prompt(layout)
-    return value.gather(1, settled), count.gather(1, settled) > 0
+    settled = _last_of_prompt(layout)[..., None]
+    return value.gather(1, settled.expand_as(value)), count[..., 0].gather(1, settled[..., 0]) > 0
 
 
-_Running = tuple[float, ...]
-"""Of the tokens that have counted: their number, and the sum, the largest and the last of their scores."""
-_NOTHING: _Running = (0.0, 0.0, -torch.inf, 0.0)
+_Running = Float64[Tensor, "4 k"]
+"""Of the tokens that have counted: their number, and the sum, the largest and the last of their states or scores."""
+
+
+def _nothing(states: Float64[Tensor, "batch pos k"]) -> _Running:
+    return states.new_tensor([0.0, 0.0, -torch.inf, 0.0])[:, None].expand(4, states.shape[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +155,9 @@ class _Seen:
     after: _Running
 
 
-def _before(seen: _Seen | None, layout: Layout) -> _Running:
+def _before(seen: _Seen | None, layout: Layout, nothing: _Running) -> _Running:
     if seen is None:
-        return _NOTHING
+        return nothing
     return seen.before if seen.layout is layout else seen.after
 
 

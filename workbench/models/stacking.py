@@ -52,7 +52,13 @@ def _kind(edit: Edit) -> Hashable:
     settings = [getattr(edit, item.name) for item in fields(edit) if item.name not in (*numbers, *CHOICES)]
     part, gate = _one_choice(edit, "part"), _one_choice(edit, "gate")
     shape = _latents(part) if isinstance(part, Latents) else part and (part.kind, len(part.numbers))
-    return (type(edit), *settings, shape, gate and gate.site, *(_one_row(edit, name).shape for name in numbers))
+    return (
+        type(edit),
+        *settings,
+        shape,
+        gate and (gate.site, gate.score),
+        *(_one_row(edit, name).shape for name in numbers),
+    )
 
 
 def _latents(part: Latents) -> Hashable:
