@@ -1,6 +1,8 @@
 """Likelihood of given text: logits only where a label needs them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from workbench.models.core import Core
 from workbench.models.positions import Layout
 from workbench.models.tokens import Tokens
-from workbench.models.training import SharedPrefixCache
+from workbench.models.training import PASS_TOKENS, SharedPrefixCache, common_beginning, first_edited
 
 ROWS = 128
 """Labels whose logits are in memory together, in `label_nll`."""
@@ -32,18 +34,47 @@ class Scored:
 def score(model: Core, tokens: Tokens, budget: int) -> Scored:
     """See `Model.score`."""
     nll, count = torch.zeros(len(tokens)), torch.zeros(len(tokens), dtype=torch.long)
-    first = [row.prefix if row.response == len(row.ids) else row.response for row in tokens]
-    prefix = SharedPrefixCache.of(model, tokens, max(0, min(first) - 1)) if len(first) > 1 else SharedPrefixCache()
-    for rows in tokens.batches(budget, behind=prefix.length):
-        layout = Layout.of(tokens, rows).after(prefix.length).to(model.device)
-        label = labels(layout)
-        logits = label_logits(model, layout, label, **prefix.options(layout))
-        target = layout.ids[:, 1:][label[:, 1:]]
-        losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
-        owner = layout.rows[:, None].expand_as(label)[label].cpu()
-        nll.index_add_(0, owner, losses.cpu())
-        count.index_add_(0, owner, torch.ones_like(owner))
+    for group, length in _groups(model, tokens, budget):
+        prefix = SharedPrefixCache.of_rows(model, tokens, group, length)
+        for batch in tokens[group].batches(budget, behind=prefix.length):
+            layout = Layout.of(tokens, [group[row] for row in batch]).after(prefix.length).to(model.device)
+            label = labels(layout)
+            logits = label_logits(model, layout, label, **prefix.options(layout))
+            target = layout.ids[:, 1:][label[:, 1:]]
+            losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
+            owner = layout.rows[:, None].expand_as(label)[label].cpu()
+            nll.index_add_(0, owner, losses.cpu())
+            count.index_add_(0, owner, torch.ones_like(owner))
     return Scored(nll, count)
+
+
+def _groups(model: Core, tokens: Tokens, budget: int) -> Iterator[tuple[list[int], int]]:
+    """Rows that are scored together, and how many of their first tokens run once for all that begin alike.
+
+    A row's beginning ends in front of what predicts its first label, and of all that an edit looks at. Rows with
+    beginnings of one length, as many different ones as `budget` tokens hold, are a group where that saves a pass; all
+    others are one group, in which what every row begins with runs once.
+    """
+    everyone = [*range(len(tokens))]
+    if len(tokens) < 2 or model.backend.facts().cache != "keys":
+        yield everyone, 0
+        return
+    unedited = first_edited(model.edits, Layout.of(tokens, everyone))
+    owners: dict[tuple[int, ...], list[int]] = {}
+    for number, row in enumerate(tokens):
+        first = row.prefix if row.response == len(row.ids) else row.response
+        owners.setdefault(row.ids[: max(0, min(first - 1, unedited))], []).append(number)
+    header, others = len(common_beginning(tokens, min(map(len, owners)))), []
+    for length, same in groupby(sorted(owners, key=len), len):
+        beginnings, most = list(same), max(1, budget // max(1, length))
+        for start in range(0, len(beginnings), most):
+            some = beginnings[start : start + most]
+            rows = [number for ids in some for number in owners[ids]]
+            if len(rows) * (length - header) - len(some) * length >= PASS_TOKENS:
+                yield rows, length
+            else:
+                others += rows
+    yield sorted(others), header
 
 
 def next_logits(model: Core, tokens: Tokens, budget: int) -> Float[Tensor, "row vocab"]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -17,6 +17,9 @@ from workbench.models.core import Core
 from workbench.models.edits import Edit
 from workbench.models.positions import Layout
 from workbench.models.tokens import Row, Tokens
+
+PASS_TOKENS = 128
+"""What rows share runs by itself where that saves so many tokens: a pass reads all weights however few it has."""
 
 _NONE: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -43,13 +46,14 @@ def frozen(model: Core, weights: Mapping[str, Tensor] = _NONE) -> Iterator[None]
 
 @dataclass(frozen=True, eq=False)
 class SharedPrefixCache:
-    """Tokens that all rows begin with, run once: their keys and values in every block, [1, head, pos, d_head]."""
+    """Tokens that rows begin with, run once: keys and values in every block, [beginning, head, pos, d_head]."""
 
     length: int = 0
     cache: Cache | None = None
+    owner: Int[Tensor, "row"] | None = None
+    """Which beginning each row of the tokens has; None where all have the same."""
 
     @classmethod
-    @torch.no_grad()
     def of(cls, model: Core, tokens: Tokens, at_most: int) -> "SharedPrefixCache":
         """Run what the rows share, up to `at_most` tokens; nothing if they share none or the model keeps other states.
 
@@ -58,13 +62,25 @@ class SharedPrefixCache:
         """
         whole = Layout.of(tokens, list(range(len(tokens))))
         ids = common_beginning(tokens, min(at_most, first_edited(model.edits, whole)))
-        if not ids:
+        return cls.of_rows(model, tokens, range(len(tokens)), len(ids))
+
+    @classmethod
+    @torch.no_grad()
+    def of_rows(cls, model: Core, tokens: Tokens, rows: Sequence[int], length: int) -> "SharedPrefixCache":
+        """Run the first `length` tokens of some rows, each different beginning once, all in one pass.
+
+        No edit in force may look at them. Nothing runs if the model keeps other states than keys and values.
+        """
+        if not (rows and length) or model.backend.facts().cache != "keys":
             return cls()
-        layout = Layout.of(Tokens((Row(ids),)), [0]).to(model.device)
+        places: dict[tuple[int, ...], int] = {}
+        owner = torch.zeros(len(tokens), dtype=torch.long)
+        for row in rows:
+            owner[row] = places.setdefault(tokens.rows[row].ids[:length], len(places))
+        beginnings, cache = Tokens(tuple(map(Row, places))), model.backend.empty_cache()
         with model.edited((), instead=True):
-            made = model.forward(layout, keep_cache=True, n_logits=1).cache
-        shared = None if made is None else made.shared()
-        return cls() if shared is None else cls(len(ids), shared)
+            model.forward(Layout.of(beginnings, [*range(len(places))]).to(model.device), cache=cache, n_logits=1)
+        return cls(length, cache, owner.to(model.device) if len(places) > 1 else None)
 
     def options(self, layout: Layout, real: Bool[Tensor, "batch pos"] | None = None) -> dict[str, Any]:
         """What a forward pass over the columns behind the shared prefix needs to be as one over the whole rows.
@@ -72,7 +88,9 @@ class SharedPrefixCache:
         Only `real` tokens are attended to: those of the layout, unless others are given.
         """
         mask = layout.mask if real is None else real
-        return {"attended": torch.cat([mask.new_ones(len(mask), self.length), mask], 1), "cache": self.cache}
+        rows = None if self.owner is None else self.owner[layout.rows]
+        cache = None if self.cache is None else self.cache.shared(rows)
+        return {"attended": torch.cat([mask.new_ones(len(mask), self.length), mask], 1), "cache": cache}
 
 
 def common_beginning(tokens: Tokens, at_most: int) -> tuple[int, ...]:
