@@ -54,9 +54,17 @@ class Layout:
         chosen = {name: value[at] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, memory=tuple(self.memory[row] for row in at.tolist()), **chosen)
 
-    def after(self, columns: int) -> "Layout":
-        """The same rows without their first columns; positions count from the row's start as before."""
-        return replace(self, ids=self.ids[:, columns:], index=self.index[:, columns:])
+    def after(self, columns: int | Int[Tensor, "batch"]) -> "Layout":
+        """The same rows without their first columns; positions count from the row's start as before.
+
+        One number for all, or one for each row of a layout padded on the right.
+        """
+        if isinstance(columns, int):
+            return replace(self, ids=self.ids[:, columns:], index=self.index[:, columns:])
+        width = int((self.mask.sum(1) - columns).max())
+        place = columns[:, None] + torch.arange(width, device=columns.device)
+        inside, place = place < self.ids.shape[1], place.clamp(max=self.ids.shape[1] - 1)
+        return replace(self, ids=self.ids.gather(1, place), index=self.index.gather(1, place).where(inside, -1))
 
     @property
     def mask(self) -> Bool[Tensor, "batch pos"]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from workbench.models.core import Core
 from workbench.models.positions import Layout
-from workbench.models.tokens import Tokens
+from workbench.models.tokens import Row, Tokens
 from workbench.models.training import PASS_TOKENS, SharedPrefixCache, common_beginning, first_edited
 
 ROWS = 128
@@ -34,10 +33,11 @@ class Scored:
 def score(model: Core, tokens: Tokens, budget: int) -> Scored:
     """See `Model.score`."""
     nll, count = torch.zeros(len(tokens)), torch.zeros(len(tokens), dtype=torch.long)
-    for group, length in _groups(model, tokens, budget):
-        prefix = SharedPrefixCache.of_rows(model, tokens, group, length)
-        for batch in tokens[group].batches(budget, behind=prefix.length):
-            layout = Layout.of(tokens, [group[row] for row in batch]).after(prefix.length).to(model.device)
+    for beginnings in _beginnings(model, tokens, budget):
+        prefix, numbers = SharedPrefixCache.of_each(model, tokens, beginnings), list(beginnings)
+        rest = Tokens(tuple(Row(tokens.rows[row].ids[length:]) for row, length in beginnings.items()))
+        for batch in rest.batches(budget):
+            layout = prefix.behind(Layout.of(tokens, [numbers[at] for at in batch]).to(model.device))
             label = labels(layout)
             logits = label_logits(model, layout, label, **prefix.options(layout))
             target = layout.ids[:, 1:][label[:, 1:]]
@@ -48,33 +48,29 @@ def score(model: Core, tokens: Tokens, budget: int) -> Scored:
     return Scored(nll, count)
 
 
-def _groups(model: Core, tokens: Tokens, budget: int) -> Iterator[tuple[list[int], int]]:
-    """Rows that are scored together, and how many of their first tokens run once for all that begin alike.
+def _beginnings(model: Core, tokens: Tokens, budget: int) -> Iterator[dict[int, int]]:
+    """Rows that are scored together, each with the length of its beginning, which runs once for all that share it.
 
-    A row's beginning ends in front of what predicts its first label, and of all that an edit looks at. Rows with
-    beginnings of one length, as many different ones as `budget` tokens hold, are a group where that saves a pass; all
-    others are one group, in which what every row begins with runs once.
+    It is all in front of what predicts the row's first label, or of the first token that an edit looks at, and as many
+    run together as `budget` tokens hold; where that does not save these passes, it is what all rows begin with.
     """
-    everyone = [*range(len(tokens))]
+    everyone = list(range(len(tokens)))
     if len(tokens) < 2 or model.backend.facts().cache != "keys":
-        yield everyone, 0
+        yield dict.fromkeys(everyone, 0)
         return
     unedited = first_edited(model.edits, Layout.of(tokens, everyone))
     owners: dict[tuple[int, ...], list[int]] = {}
     for number, row in enumerate(tokens):
         first = row.prefix if row.response == len(row.ids) else row.response
         owners.setdefault(row.ids[: max(0, min(first - 1, unedited))], []).append(number)
-    header, others = len(common_beginning(tokens, min(map(len, owners)))), []
-    for length, same in groupby(sorted(owners, key=len), len):
-        beginnings, most = list(same), max(1, budget // max(1, length))
-        for start in range(0, len(beginnings), most):
-            some = beginnings[start : start + most]
-            rows = [number for ids in some for number in owners[ids]]
-            if len(rows) * (length - header) - len(some) * length >= PASS_TOKENS:
-                yield rows, length
-            else:
-                others += rows
-    yield sorted(others), header
+    header = len(common_beginning(tokens, min(map(len, owners))))
+    saved = sum((len(rows) - 1) * (len(ids) - header) for ids, rows in owners.items())
+    longer = [ids for ids in owners if len(ids) > header]
+    batches = list(Tokens(tuple(map(Row, longer))).batches(budget, behind=header))
+    if saved >= PASS_TOKENS * len(batches):
+        for batch in batches:
+            yield {row: len(longer[at]) for at in batch for row in owners.pop(longer[at])}
+    yield dict.fromkeys(sorted(row for rows in owners.values() for row in rows), header)
 
 
 def next_logits(model: Core, tokens: Tokens, budget: int) -> Float[Tensor, "row vocab"]:
