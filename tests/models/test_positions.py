@@ -156,3 +156,12 @@ def test_a_layout_moves_whole() -> None:
     layout = Layout.of(ROWS, [1, 0]).to(torch.device("meta"))
     assert {value.device.type for value in vars(layout).values() if isinstance(value, Tensor)} == {"meta"}
     assert Layout.of(ROWS, [0], growing=True).to(torch.device("cpu")).length is None
+
+
+def test_rows_go_on_behind_a_beginning_of_their_own() -> None:
+    layout = Layout.of(ROWS, [0, 1, 2])
+    rest = layout.after(torch.tensor([4, 0, 0]))
+    assert rest.index.tolist() == [[4, 5, 6], [0, 1, 2], [0, -1, -1]]
+    assert [row[mask].tolist() for row, mask in zip(rest.ids, rest.mask, strict=True)] == [[6, 8, 0], [0, 6, 9], [5]]
+    same = layout.after(torch.tensor([1, 1, 1]))
+    assert torch.equal(same.index, layout.after(1).index)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tests.tiny import FAMILIES, Family, blocks_of, tiny_model, tiny_module, tiny_tokenizer
 from workbench.models.edits import Add
+from workbench.models.gates import Gate
 from workbench.models.model import wrap
 from workbench.models.positions import Layout, Positions
 from workbench.models.scoring import ROWS, gives_logits, label_logits, label_nll, labels
@@ -93,6 +94,78 @@ def test_rows_are_scored_under_their_own_edits(model: Any) -> None:
         with model.edited(edit):
             alone = model.loss(model.tokenize(PROMPTS[row : row + 1], RESPONSES[row : row + 1]))
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+ASKED = ["hello", "of two words", "hello", "hello", "a prompt that is much longer", "of two words", "hello"]
+ANSWERED = ["you", "and a response that is longer than its prompt", "🙂", "you", "a b c", "d", "you there"]
+GATE = Gate(site=Site(0), direction=normal(32), threshold=0.0, positions=Positions("prompt[-2:]"))
+BY_ROW = tuple(Positions(text) for text in ("response", "response[1:]", "prompt[-3:]", "all", "prompt", "all", "all"))
+EDITS = {
+    "none": (),
+    "answers": Add(site=Site(1), direction=normal(32), positions=Positions("response")),
+    "answers, each row its own": Add(site=Site(1), direction=normal(7, 32), positions=Positions("response[1:]")),
+    "gated by the prompt": Add(site=Site(1), direction=normal(32), positions=Positions("response"), gate=GATE),
+    "all tokens": Add(site=Site(1), direction=normal(7, 32)),
+    "places of each row": Add(site=Site(1), direction=normal(7, 32), positions=BY_ROW),
+}
+
+
+@pytest.fixture
+def sharing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rows share runs once however little it saves."""
+    for module in ("scoring", "training"):
+        monkeypatch.setattr(f"workbench.models.{module}.PASS_TOKENS", 0)
+
+
+@pytest.mark.usefixtures("sharing")
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("budget", [1, 100, 4096])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_of_one_prompt_are_scored_as_each_alone(family: Family, budget: int, edit: str) -> None:
+    model, edits = wrap(tiny_module(family).double(), tiny_tokenizer()), EDITS[edit]
+    tokens = model.tokenize(ASKED, ANSWERED, chat=True)
+    with model.edited(edits):
+        found = model.score(tokens, budget=budget)
+    for row in range(len(tokens)):
+        with model.edited(edits.select([row]) if edits else ()):
+            alone = model.score(tokens[[row]])
+        assert found.n_tokens[row] == alone.n_tokens[0]
+        torch.testing.assert_close(found.nll[row], alone.nll[0], atol=1e-5, rtol=1e-5)
+    assert found.loss.std() > 0.1
+
+
+def passes(model: Any, tokens: Tokens, edits: Any = ()) -> list[tuple[int, int]]:
+    """The rows and columns of each pass that scores the tokens."""
+    sizes: list[tuple[int, int]] = []
+    handle = model.module.get_input_embeddings().register_forward_hook(
+        lambda _, args, __: sizes.append(tuple(args[0].shape))
+    )
+    with model.edited(edits):
+        model.score(tokens, budget=4096)
+    handle.remove()
+    return sizes
+
+
+@pytest.mark.usefixtures("sharing")
+def test_each_different_prompt_runs_once(model: Any) -> None:
+    tokens = model.tokenize(ASKED, ANSWERED, chat=True)
+    header, prompts = tokens.rows[0].prefix, [row.response - 1 for row in tokens]
+    answers = max(length - prompt for length, prompt in zip(tokens.lengths, prompts, strict=True))
+    begun = [(1, header), (3, max(prompts) - header)]
+    assert passes(model, tokens) == [*begun, (7, answers)]
+    assert passes(model, tokens, EDITS["all tokens"]) == [(7, max(tokens.lengths))]
+    assert passes(model, tokens[[0]]) == [(1, len(tokens.rows[0].ids))]
+
+
+def test_prompts_run_by_themselves_only_where_that_saves_a_pass(model: Any) -> None:
+    tokens = model.tokenize(ASKED, ANSWERED, chat=True)
+    header = tokens.rows[0].prefix
+    assert passes(model, tokens) == [(1, header), (7, max(tokens.lengths) - header)]
+    unlike = model.tokenize([f"{number} {ASKED[4]} and" for number in range(16)], ["you"] * 16, chat=True)
+    assert passes(model, unlike) == [(1, header), (16, max(unlike.lengths) - header)]
+    many = model.tokenize(ASKED[:2] * 16, ANSWERED[:2] * 16, chat=True)
+    whole = len(many) * max(many.lengths)
+    assert sum(rows * columns for rows, columns in passes(model, many)) < 0.75 * whole
 
 
 @pytest.mark.parametrize("budget", [1, 4096])

@@ -78,10 +78,11 @@ class Cache(Protocol):
         """
         ...
 
-    def shared(self) -> "Cache | None":
-        """Of a cache of one row, one that serves every row of any batch and that no forward pass changes.
+    def shared(self, rows: Int[Tensor, "batch"] | None = None) -> "Cache | None":
+        """A cache that no forward pass changes, for a batch whose rows go on from the rows named.
 
-        None for a network that keeps anything else than the keys and values of every token.
+        Without `rows`, of a cache of one row, for every row of any batch. None for a network that keeps anything else
+        than the keys and values of every token.
         """
         ...
 

@@ -123,9 +123,9 @@ class HuggingFaceCache:
             )
             mine.n_columns = n_columns
 
-    def shared(self) -> "HuggingFaceCache | None":
+    def shared(self, rows: Int[Tensor, "batch"] | None = None) -> "HuggingFaceCache | None":
         """Only a cache of keys and values in every layer can be shared."""
-        return HuggingFaceCache(_Kept([*self._layers])) if self.of_keys_only else None
+        return HuggingFaceCache(_Kept([*self._layers], rows)) if self.of_keys_only else None
 
     @property
     def of_keys_only(self) -> bool:
@@ -156,7 +156,14 @@ def _ending(states: Float[Tensor, "row head pos d_head"], width: int) -> Float[T
 
 
 class _Kept(TransformersCache):
-    """Keys and values of one row that forward passes read and leave as they are: what a block adds is dropped."""
+    """Keys and values that forward passes read and leave as they are: what a block adds is dropped.
+
+    `rows` says whose each row of a batch goes on from; None where there is one row, for all.
+    """
+
+    def __init__(self, layers: list[Any], rows: Int[Tensor, "batch"] | None) -> None:
+        super().__init__(layers)
+        self.rows = rows
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -164,7 +171,10 @@ class _Kept(TransformersCache):
         layer = self.layers[layer_idx]
         assert isinstance(layer, KeyValueLayer)
         keys, values = (
-            torch.cat([old.expand(len(new), -1, -1, -1), new], 2)
+            torch.cat([self._of_rows(old).expand(len(new), -1, -1, -1), new], 2)
             for old, new in zip(layer.used, (key_states, value_states), strict=True)
         )
         return keys, values
+
+    def _of_rows(self, states: Tensor) -> Tensor:
+        return states if self.rows is None else states.index_select(0, self.rows)

@@ -55,11 +55,21 @@ class Layout:
         chosen = {name: value[at] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, memory=tuple(self.memory[row] for row in at.tolist()), **chosen)
 
-    def after(self, columns: int) -> "Layout":
-        """The same rows without their first columns; positions count from the row's start as before."""
-        ids, seen = self.ids[:, columns:], self.seen
-        before = seen[:, : seen.shape[1] - ids.shape[1]]
-        return replace(self, ids=ids, index=self.index[:, columns:], before=before)
+    def after(self, columns: int | Int[Tensor, "batch"]) -> "Layout":
+        """The same rows without their first columns; positions count from the row's start as before.
+
+        One number for all, or one for each row of a whole layout padded on the right.
+        """
+        if isinstance(columns, int):
+            ids, seen = self.ids[:, columns:], self.seen
+            before = seen[:, : seen.shape[1] - ids.shape[1]]
+            return replace(self, ids=ids, index=self.index[:, columns:], before=before)
+        first, last = int(columns.max()), self.ids.shape[1] - 1
+        place = columns[:, None] + torch.arange(-first, int((self.mask.sum(1) - columns).max()), device=columns.device)
+        inside, place = (place >= 0) & (place <= last), place.clamp(0, last)
+        ids, index = self.ids.gather(1, place), self.index.gather(1, place).where(inside, -1)
+        before = ids.where(index >= 0, -1)[:, :first]
+        return replace(self, ids=ids[:, first:], index=index[:, first:], before=before)
 
     @property
     def mask(self) -> Bool[Tensor, "batch pos"]:

@@ -14,10 +14,7 @@ from workbench.models.reading import states_at
 from workbench.models.scoring import logits_at
 from workbench.models.sites import Site, SiteError
 from workbench.models.tokens import Row, Tokens
-from workbench.models.training import common_beginning, first_edited, run_from_layer
-
-PASS_TOKENS = 128
-"""A header runs by itself where that saves so many tokens: a pass reads all weights however few tokens it has."""
+from workbench.models.training import PASS_TOKENS, common_beginning, first_edited, run_from_layer
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Likelihood of given text: logits only where a label needs them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from workbench.models.core import Core
 from workbench.models.positions import Layout
-from workbench.models.tokens import Tokens
-from workbench.models.training import SharedPrefixCache
+from workbench.models.tokens import Row, Tokens
+from workbench.models.training import PASS_TOKENS, SharedPrefixCache, common_beginning, first_edited
 
 ROWS = 128
 """Labels whose logits are in memory together, in `label_nll`."""
@@ -32,18 +33,44 @@ class Scored:
 def score(model: Core, tokens: Tokens, budget: int) -> Scored:
     """See `Model.score`."""
     nll, count = torch.zeros(len(tokens)), torch.zeros(len(tokens), dtype=torch.long)
-    first = [row.prefix if row.response == len(row.ids) else row.response for row in tokens]
-    prefix = SharedPrefixCache.of(model, tokens, max(0, min(first) - 1)) if len(first) > 1 else SharedPrefixCache()
-    for rows in tokens.batches(budget, behind=prefix.length):
-        layout = Layout.of(tokens, rows).after(prefix.length).to(model.device)
-        label = labels(layout)
-        logits = label_logits(model, layout, label, **prefix.options(layout))
-        target = layout.ids[:, 1:][label[:, 1:]]
-        losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
-        owner = layout.rows[:, None].expand_as(label)[label].cpu()
-        nll.index_add_(0, owner, losses.cpu())
-        count.index_add_(0, owner, torch.ones_like(owner))
+    for beginnings in _beginnings(model, tokens, budget):
+        prefix, numbers = SharedPrefixCache.of_each(model, tokens, beginnings), list(beginnings)
+        rest = Tokens(tuple(Row(tokens.rows[row].ids[length:]) for row, length in beginnings.items()))
+        for batch in rest.batches(budget):
+            layout = prefix.behind(Layout.of(tokens, [numbers[at] for at in batch]).to(model.device))
+            label = labels(layout)
+            logits = label_logits(model, layout, label, **prefix.options(layout))
+            target = layout.ids[:, 1:][label[:, 1:]]
+            losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
+            owner = layout.rows[:, None].expand_as(label)[label].cpu()
+            nll.index_add_(0, owner, losses.cpu())
+            count.index_add_(0, owner, torch.ones_like(owner))
     return Scored(nll, count)
+
+
+def _beginnings(model: Core, tokens: Tokens, budget: int) -> Iterator[dict[int, int]]:
+    """Rows that are scored together, each with the length of its beginning, which runs once for all that share it.
+
+    It is all in front of what predicts the row's first label, or of the first token that an edit looks at, and as many
+    run together as `budget` tokens hold; where that does not save these passes, it is what all rows begin with.
+    """
+    everyone = list(range(len(tokens)))
+    if len(tokens) < 2 or model.backend.facts().cache != "keys":
+        yield dict.fromkeys(everyone, 0)
+        return
+    unedited = first_edited(model.edits, Layout.of(tokens, everyone))
+    owners: dict[tuple[int, ...], list[int]] = {}
+    for number, row in enumerate(tokens):
+        first = row.prefix if row.response == len(row.ids) else row.response
+        owners.setdefault(row.ids[: max(0, min(first - 1, unedited))], []).append(number)
+    header = len(common_beginning(tokens, min(map(len, owners))))
+    saved = sum((len(rows) - 1) * (len(ids) - header) for ids, rows in owners.items())
+    longer = [ids for ids in owners if len(ids) > header]
+    batches = list(Tokens(tuple(map(Row, longer))).batches(budget, behind=header))
+    if saved >= PASS_TOKENS * len(batches):
+        for batch in batches:
+            yield {row: len(longer[at]) for at in batch for row in owners.pop(longer[at])}
+    yield dict.fromkeys(sorted(row for rows in owners.values() for row in rows), header)
 
 
 def next_logits(model: Core, tokens: Tokens, budget: int) -> Float[Tensor, "row vocab"]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -17,6 +17,9 @@ from workbench.models.core import Core
 from workbench.models.edits import Edit
 from workbench.models.positions import Layout
 from workbench.models.tokens import Row, Tokens
+
+PASS_TOKENS = 128
+"""What rows share runs by itself where that saves so many tokens: a pass reads all weights however few it has."""
 
 _NONE: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -43,28 +46,62 @@ def frozen(model: Core, weights: Mapping[str, Tensor] = _NONE) -> Iterator[None]
 
 @dataclass(frozen=True, eq=False)
 class SharedPrefixCache:
-    """Tokens that all rows begin with, run once: their keys and values in every block, [1, head, pos, d_head]."""
+    """Tokens that rows begin with, run once: keys and values in every block, [beginning, head, pos, d_head].
+
+    Beginnings that are shorter than others are padded on the left.
+    """
 
     length: int = 0
     cache: Cache | None = None
+    owner: Int[Tensor, "row"] | None = None
+    """Which beginning each row of the tokens has; None where all have the same."""
+    lengths: Int[Tensor, "row"] | None = None
+    """The length of each row's own beginning; None where all have the same."""
 
     @classmethod
-    @torch.no_grad()
     def of(cls, model: Core, tokens: Tokens, at_most: int) -> "SharedPrefixCache":
         """Run what the rows share, up to `at_most` tokens; nothing if they share none or the model keeps other states.
 
         It ends in front of the first token that an edit in force looks at, as edits may differ from row to row; and
         none may act there later.
         """
-        whole = Layout.of(tokens, list(range(len(tokens))))
-        ids = common_beginning(tokens, min(at_most, first_edited(model.edits, whole)))
-        if not ids:
+        everyone = list(range(len(tokens)))
+        ids = common_beginning(tokens, min(at_most, first_edited(model.edits, Layout.of(tokens, everyone))))
+        return cls.of_each(model, tokens, dict.fromkeys(everyone, len(ids)))
+
+    @classmethod
+    @torch.no_grad()
+    def of_each(cls, model: Core, tokens: Tokens, lengths: Mapping[int, int]) -> "SharedPrefixCache":
+        """Run the beginnings of some rows, of the `lengths` given for each: equal ones once, and what all share once.
+
+        No edit in force may look at them. Nothing runs if the model keeps other states than keys and values.
+        """
+        if not any(lengths.values()) or model.backend.facts().cache != "keys":
             return cls()
-        layout = Layout.of(Tokens((Row(ids),)), [0]).to(model.device)
+        places: dict[tuple[int, ...], int] = {}
+        rows, cut = torch.zeros(2, len(tokens), dtype=torch.long)
+        for row, length in lengths.items():
+            rows[row], cut[row] = places.setdefault(tokens.rows[row].ids[:length], len(places)), length
+        beginnings, cache = Tokens(tuple(map(Row, places))), model.backend.empty_cache()
+        n_shared = len(common_beginning(beginnings, min(beginnings.lengths) - 1))
+        if (len(places) - 1) * n_shared < PASS_TOKENS:
+            n_shared = 0
+        layout = Layout.of(beginnings, list(range(len(places)))).to(model.device)
+        width = layout.ids.shape[1]
         with model.edited((), instead=True):
-            made = model.forward(layout, keep_cache=True, n_logits=1).cache
-        shared = None if made is None else made.shared()
-        return cls() if shared is None else cls(len(ids), shared)
+            if n_shared:
+                header = Layout.of(Tokens((Row(beginnings.rows[0].ids[:n_shared]),)), [0]).to(model.device)
+                model.forward(header, cache=cache, n_logits=1)
+                cache.select(torch.zeros_like(layout.rows))
+            model.forward(layout.after(n_shared), attended=torch.ones_like(layout.mask), cache=cache, n_logits=1)
+        if len(places) == 1:
+            return cls(width, cache)
+        cache.shift(width - layout.mask.sum(1))
+        return cls(width, cache, rows.to(model.device), cut.to(model.device))
+
+    def behind(self, layout: Layout) -> Layout:
+        """The columns of whole rows behind their beginnings."""
+        return layout.after(self.length if self.lengths is None else self.lengths[layout.rows])
 
     def options(self, layout: Layout, real: Bool[Tensor, "batch pos"] | None = None) -> dict[str, Any]:
         """What a forward pass over the columns behind the shared prefix needs to be as one over the whole rows.
@@ -72,7 +109,12 @@ class SharedPrefixCache:
         Only `real` tokens are attended to: those of the layout, unless others are given.
         """
         mask = layout.mask if real is None else real
-        return {"attended": torch.cat([mask.new_ones(len(mask), self.length), mask], 1), "cache": self.cache}
+        before, rows = mask.new_ones(len(mask), self.length), None
+        if self.owner is not None and self.lengths is not None:
+            rows, lengths = self.owner[layout.rows], self.lengths[layout.rows, None]
+            before = torch.arange(self.length, device=mask.device) >= self.length - lengths
+        cache = None if self.cache is None else self.cache.shared(rows)
+        return {"attended": torch.cat([before, mask], 1), "cache": cache}
 
 
 def common_beginning(tokens: Tokens, at_most: int) -> tuple[int, ...]:
