@@ -122,7 +122,7 @@ def run_trials(
 
 def generation_inputs(model: Model, sampling: Sampling) -> dict[str, JSON]:
     """What the answers to a block's trials depend on, beside the trials and their plans."""
-    return {**model.identity, "sampling": plain(sampling), "version": 1}
+    return {**model.identity, "sampling": plain(sampling), "version": 2}
 
 
 def cut(model: Model, trials: Sequence[Trial], planner: Planner) -> list[tuple[Trial, ...]]:
