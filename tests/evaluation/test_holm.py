@@ -15,7 +15,7 @@ def test_holm_by_hand() -> None:
 @pytest.mark.parametrize("n", [1, 2, 7, 30])
 def test_holm_is_what_statsmodels_calls_it(rng: np.random.Generator, n: int) -> None:
     p = rng.random(n).round(1)  # with ties, and some that come out above 1
-    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
+    np.testing.assert_allclose(holm(p), np.asarray(multipletests(p, method="holm")[1]), rtol=1e-12)
 
 
 def test_holm_leaves_missing_ones_out_of_the_count() -> None:
