@@ -34,6 +34,11 @@ NOTES = (
     "intervals draw requests.",
     "Seconds are processor seconds of training and choosing on the machine of the run.",
 )
+INDICES = {
+    "silhouette": Column("Silhouette", digits=3, better="higher"),
+    "calinski_harabasz": Column("Calinski-Harabasz", digits=1, better="higher"),
+    "xie_beni": Column("Xie-Beni", digits=2, better="lower"),
+}
 
 
 def build_report(results: DefenceResults, run: Run, model: str) -> Document:
@@ -190,12 +195,8 @@ def _states(results: DefenceResults) -> Section:
         title="Other indices of the same states",
         caption="Of three clusters, states averaged over layers.",
         corner="Defence",
-        columns=(
-            Column("Silhouette", digits=3, better="higher"),
-            Column("Calinski-Harabasz", digits=1, better="higher"),
-            Column("Xie-Beni", digits=2, better="lower"),
-        ),
-        rows=tuple((each.arm.label, tuple(each.indices.values())) for each in apart.values()),
+        columns=tuple(INDICES.values()),
+        rows=tuple((each.arm.label, tuple(each.indices[name] for name in INDICES)) for each in apart.values()),
         folded=True,
     )
     curves = tuple(

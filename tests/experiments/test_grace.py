@@ -50,6 +50,19 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
         assert text in page
 
 
+def test_every_index_stands_in_its_own_column(finished: Path) -> None:
+    """What a unit stores comes back in the order of its names."""
+    page = json.loads((finished / "report.json").read_text())["value"]
+    (table,) = (one for part in page["sections"] for one in part["blocks"] if one.get("name") == "indices")
+    rows = {(row.method, row.metric): row.value for row in read_rows(finished / "results.json") if row.layer is None}
+    names = {"Silhouette": "silhouette", "Calinski-Harabasz": "calinski_harabasz", "Xie-Beni": "xie_beni"}
+    labels = {"Policy alone": "nothing"} | {label: name for name, label in ARMS.items()}
+    for label, cells in table["rows"]:
+        for column, cell in zip(table["columns"], cells, strict=True):
+            assert cell == pytest.approx(rows[labels[label], names[column["label"]]])
+    assert len(table["rows"]) > 3
+
+
 def values(rows: list[Row] | tuple[Row, ...], method: str, metric: str) -> dict[str | None, float | None]:
     return {row.concept: row.value for row in rows if (row.method, row.metric) == (method, metric)}
 
