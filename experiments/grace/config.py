@@ -78,7 +78,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "all defences, one seed, every family of text; about an hour of one core, by the smoke run's steps",
+    "default": "all defences, one seed, every family of text; about fifty minutes of one core",
     "smoke": "few requests, to see that it runs; a few minutes of one core",
 }
 """What each preset is for and how long it takes."""

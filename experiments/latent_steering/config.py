@@ -84,7 +84,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "ten sentences at six sites, three more depths, and texts of up to 32 tokens; about four minutes",
+    "default": "ten sentences at six sites, three more depths, and texts of up to 32 tokens; five minutes of one core",
     "smoke": "three sentences at two sites with few steps, to see that it runs; under a minute",
     "paper": "fifty sentences at eight sites with restarts, and texts of up to 128 tokens; hours",
 }

@@ -68,7 +68,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "one dictionary of 4608 latents, 400,000 activations; under six minutes on two cores",
+    "default": "one dictionary of 4608 latents, 400,000 activations; eleven minutes of one core",
     "smoke": "a small dictionary of few texts, to see that it runs; 45 seconds",
     "paper": "three numbers of active latents, two seeds and the model with random weights; hours",
 }
