@@ -232,7 +232,7 @@ def test_on_a_laptop_no_table_needs_sideways_scrolling(page):
         assert page.execute_script("return document.documentElement.scrollWidth") <= 1280
         page.execute_script("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         wide = page.execute_script(
-            "return [...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth + 1)"
+            "return [...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth)"
             ".map((each) => each.id)"
         )
         assert wide == []
