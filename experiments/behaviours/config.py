@@ -64,7 +64,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "eight packaged behaviours, three methods and two controls; about five minutes on two quiet cores",
+    "default": "eight packaged behaviours, three methods and two controls; ten minutes of one core",
     "smoke": "two behaviours and few pairs, to see that it runs; under a minute",
     "paper": "every packaged pair at every other layer with all methods of pairs; hours",
 }
