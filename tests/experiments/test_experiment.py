@@ -56,8 +56,18 @@ def test_help_says_what_each_preset_is_for_and_how_long_it_takes(name: str, caps
 
 def test_the_usage_says_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        axbench.main(["--preset", "huge"])
-    assert "usage: python -m experiments.axbench " in capsys.readouterr().err
+        axbench.main(["--help"])
+    assert "usage: python -m experiments.axbench " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--preset", "huge"], ["--dtype", "fp16"], ["--seeds", "first"]])
+def test_what_cannot_be_read_says_where_help_is(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        axbench.main(flags)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert flags[1] in line
+    assert line.endswith("; see python -m experiments.axbench --help")
 
 
 def test_what_the_user_can_mend_is_one_line_and_the_log_has_the_rest(tmp_path: Path) -> None:
