@@ -30,7 +30,7 @@ for name in sys.argv[1:]:
             importlib.import_module(f"benchmarks.{name}").main()
     except SystemExit as ended:
         error = ended.code and f"ended with {ended.code}"
-    except BaseException:
+    except Exception:
         error = traceback.format_exc()
     found[name] = [error, output.getvalue()]
 print(json.dumps(found))
