@@ -15,6 +15,7 @@ from workbench.evaluation.differences import Difference
 from workbench.report.blocks import Bullets, Card, Cards, Column, HeatMap, Missing, Table, headings
 from workbench.report.document import Block, Document, Section
 from workbench.report.estimate import Estimate
+from workbench.text import listed
 
 SAID = {
     "answers": "log-probability a token of the matching answer less the other's, in nats",
@@ -45,6 +46,7 @@ def build_report(results: BehaviourResults) -> Document:
         title="Which ways of steering move behaviours?",
         lead=f"{len(context.names)} behaviours as pairs of answers, and {len(context.ways)} ways of finding a vector "
         f"in them, two of which are controls. {context.model.name} is steered at the tokens behind the question.",
+        verdict=_in_a_sentence(results),
         banner=smoke_banner(config, PRESETS),
         command=context.run.command,
         facts=(
@@ -71,6 +73,28 @@ def build_report(results: BehaviourResults) -> Document:
     )
 
 
+def _level(results: BehaviourResults) -> tuple[str, str]:
+    """Where ways are compared with the controls, and how that is said."""
+    levels = results.context.config.levels
+    return (
+        (at_level(levels[-1]), f"at a side effect of {levels[-1]:g} nats")
+        if levels
+        else (CHOSEN, "at chosen strengths")
+    )
+
+
+def _in_a_sentence(results: BehaviourResults) -> str:
+    """Which ways are shown to do something."""
+    level, where = _level(results)
+    lows = {
+        way.title: [results.beyond(way.name, one, level, CHOSEN_BY).low for one in CONTROLS]
+        for way in results.context.ways
+        if way.name not in CONTROLS
+    }
+    shown = [title for title, low in lows.items() if all(one is not None and one > 0 for one in low)]
+    return f"Shown to move answers further than both controls {where}: {listed(shown) if shown else 'no way'}."
+
+
 def _verdict(results: BehaviourResults) -> Iterable[str]:
     titles = {way.name: way.title for way in results.context.ways}
     for measure in MEASURES:
@@ -82,8 +106,7 @@ def _verdict(results: BehaviourResults) -> Iterable[str]:
             f"{titles[way]}: answers {shifts[0]}, letters {shifts[1]}, at its chosen strengths; {wrong} of the pairs "
             f"move the wrong way; side effect {results.side_effect(way)} nats a token."
         )
-    level = at_level(results.context.config.levels[-1]) if results.context.config.levels else CHOSEN
-    where = f"at a side effect of {level.removeprefix('kl')} nats" if level != CHOSEN else "at chosen strengths"
+    level, where = _level(results)
     for way in titles:
         if way not in CONTROLS:
             found = [f"less {titles[one]}: {_said(results.beyond(way, one, level, CHOSEN_BY))}" for one in CONTROLS]

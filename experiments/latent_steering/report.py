@@ -43,6 +43,7 @@ def build_report(results: SentenceResults) -> Document:
         lead=f"{number_of(len(study.texts.sentences), 'sentence')}, one set of vectors each, optimised through "
         f"{study.model.name} (latent steering vectors, arXiv:2205.05124; cramming, arXiv:2502.13063), decoded again, "
         "mixed, moved, compared, and filled with longer texts.",
+        verdict=_in_a_sentence(results),
         banner=smoke_banner(config, PRESETS),
         command=study.run.command,
         facts=(
@@ -71,6 +72,12 @@ def _label(each: Decoded) -> str:
     if each.control:
         return f"{each.control[0].upper()}{each.control[1:]} at {each.site}"
     return f"{each.name}, {each.site}"
+
+
+def _in_a_sentence(results: SentenceResults) -> str:
+    """The share of sentences that come back at each site."""
+    exact = [f"{_label(each)} {results.metric(each, 'exact')}" for each in results.at_depth]
+    return f"The share of the sentences that come back exactly: {'; '.join(exact)}."
 
 
 def _verdict(results: SentenceResults) -> Iterable[str]:
