@@ -51,6 +51,7 @@ def dictionary_file() -> str:
     return str(dictionary.save(Path(tempfile.mkdtemp()) / "dictionary.safetensors"))
 
 
+@cache
 def planted(seed: int = 0, n_rows: int = 60, shift: float = 3.0, *, held_out: bool = True) -> Labelled:
     """Texts of six tokens of unit noise; the tokens of every second text are shifted along `truth(seed)`.
 
@@ -98,6 +99,7 @@ def swapped(data: Labelled) -> Labelled:
     )
 
 
+@cache
 def concept_set() -> States:
     """Three planted concepts over shared negatives, with validation and evaluation splits."""
     generator = torch.Generator().manual_seed(5)

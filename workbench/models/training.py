@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from types import MappingProxyType
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -136,6 +136,7 @@ class Float32Attention(TorchFunctionMode):
     There its backward pass takes more than twice as long in bfloat16.
     """
 
+    @no_type_check  # every call of torch comes by
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if (
