@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report paper test bench notebooks clean
+.PHONY: report paper test test-all bench notebooks clean
 
 report: .venv/ready  ## the main comparison, in 19 minutes; prints where its report is
 	$(BIN)/python -m experiments.axbench
@@ -9,11 +9,14 @@ report: .venv/ready  ## the main comparison, in 19 minutes; prints where its rep
 paper: .venv/ready  ## with every method of AxBench's tables and more ways to compare, in hours
 	$(BIN)/python -m experiments.axbench --preset paper
 
-test: .venv/ready-to-test  ## style, types and all tests
+test: .venv/ready-to-test  ## style, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15 $(TESTS)
+
+test-all: TESTS := -m ""
+test-all: test  ## the same, with the slow tests: whole commands again, every benchmark at a small size
 
 bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.reading
@@ -30,6 +33,7 @@ bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.optimised_vectors
 	$(BIN)/python -m benchmarks.avqi
+	$(BIN)/python -m benchmarks.grace
 	$(BIN)/python -m benchmarks.latent_auroc
 
 notebooks: .venv/ready-to-test  ## run the notebooks and keep their output

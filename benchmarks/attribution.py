@@ -12,6 +12,7 @@ import time
 import numpy as np
 import torch
 
+from benchmarks.recipes import few
 from benchmarks.timing import arguments
 from probes.methods.attribution import HeadConfig, InputXGradient, IntegratedGradients
 from workbench.data.items import Label
@@ -44,13 +45,12 @@ def main() -> None:
     chosen = arguments(__doc__ or "")
     concepts, dtype = packaged(), chosen.dtype[0]
     model = load(dtype=dtype)
-    few = concepts.select(["sea"])
+    data = concepts.select(["sea"])
     site = Site(28) if chosen.smoke else model.site()
-    keep = np.arange(len(few)) % (12 if chosen.smoke else 3) == 0
-    few = few.with_labels(np.where(keep[:, None], few.labels, Label.ABSENT)).select(["sea"])
+    data = data.take(few(data, "sea") if chosen.smoke else np.arange(0, len(data), 3))
     torch.set_num_threads(1)
     print(f"\ndetection by attribution at {site}, {dtype}, CPU time on one thread")
-    compare(model, States.read(few, model, site), 4 if chosen.smoke else 24, chosen.rounds)
+    compare(model, States.read(data, model, site), 4 if chosen.smoke else 24, chosen.rounds)
     labels, split = concepts.labels, concepts.split
     judged = (split == "evaluation")[:, None] | ((split == "validation")[:, None] & (labels != Label.ABSENT))
     others = (split != "train").sum()

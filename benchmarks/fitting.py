@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from benchmarks.recipes import few
 from benchmarks.timing import arguments
 from probes.methods.linear import LinearProbe
 from steering.methods.diffmean import DiffMean
@@ -36,12 +37,11 @@ Pair = tuple[Method, int]
 METHODS: tuple[Method, ...] = (DiffMean(), PCA(), LAT(), LinearProbe())
 
 
-def sparse(concepts: Dataset, every: int) -> Dataset:
-    """Every so many texts, none of them negative for being another concept's: each needs few texts, as in AxBench."""
+def sparse(concepts: Dataset) -> Dataset:
+    """No text is negative for being another concept's: each concept needs few texts, as in AxBench."""
     carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1, keepdims=True)
     labels = concepts.labels.copy()
     labels[carries & (labels == Label.NEGATIVE)] = Label.ABSENT
-    labels[np.arange(len(labels)) % every > 0] = Label.ABSENT
     return concepts.with_labels(labels).select(range(len(concepts.targets)))
 
 
@@ -113,7 +113,8 @@ def compare(model: Model, concepts: Dataset, methods: tuple[Method, ...]) -> Non
 
 def main() -> None:
     chosen = arguments(__doc__ or "")
-    sets = [sparse(packaged().subset(2), 12)] if chosen.smoke else [packaged(), sparse(packaged(), 1)]
+    one = packaged().subset(1)
+    sets = [one.take(few(one, one.targets[0].name))] if chosen.smoke else [packaged(), sparse(packaged())]
     for dtype in chosen.dtype:
         model = load(dtype=dtype)
         for concepts in sets:

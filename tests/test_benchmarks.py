@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 BENCHMARKS = (
     *("reading", "generation", "startup", "training", "recipes", "training_memory", "grid", "fitting", "probing"),
-    *("attribution", "function_vectors", "optimised_vectors", "device", "serve", "avqi", "latent_auroc"),
+    *("attribution", "function_vectors", "optimised_vectors", "device", "serve", "avqi", "grace", "latent_auroc"),
 )
 ALL = """
 import contextlib, importlib, io, json, sys, traceback
@@ -46,6 +46,7 @@ def outcomes() -> dict[str, tuple[str | None, str]]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_benchmark_runs(name, outcomes):
     error, output = outcomes[name]
@@ -75,8 +76,8 @@ def test_killed_and_damaged_runs_end_like_whole_ones():
     """At a small size; docs/reliability.md has the figures of the full one. One process, for its slow imports."""
     script = (
         "from benchmarks import damage, kills\n"
-        "kills.main(kills.Args(kills=4))\n"
-        "damage.main(damage.Args(mutations=20))\n"
+        "kills.main(kills.Args(kills=2))\n"
+        "damage.main(damage.Args(mutations=10))\n"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script]
@@ -88,7 +89,7 @@ def test_killed_and_damaged_runs_end_like_whole_ones():
 def test_no_loader_does_anything_but_load_or_refuse():
     """At a small size; docs/reliability.md has the figures of the full one."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmarks.fuzz", "--inputs", "40"]
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--inputs", "20"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count(" 0 else") > 20

@@ -16,6 +16,7 @@ import steering
 from steering.methods.diffmean import DiffMean
 from steering.methods.random import RandomDirection
 from steering.methods.sae import SAE
+from steering.training.objective import TrainingConfig
 from tests.planted import CONCEPT, D, concept_set, dictionary_file, planted, swapped, truth
 from workbench.artifacts.artifact import Artifact, ArtifactError
 from workbench.artifacts.vector import Vector
@@ -45,8 +46,10 @@ NAMES = [name for name in ENTRIES if name not in SELECTIVE]
 
 
 def make(name: str) -> Any:
-    """The method; one that needs a dictionary gets that of the planted data."""
+    """The method; one that needs a dictionary gets that of the planted data, one that is trained takes few steps."""
     method = ENTRIES[name].make()
+    if isinstance(getattr(method, "recipe", None), TrainingConfig):
+        return replace(method, recipe=replace(method.recipe, epochs=1, batch_size=20))
     return replace(method, dictionary=dictionary_file()) if isinstance(method, SAE) else method
 
 

@@ -59,6 +59,7 @@ def test_methods_of_pairs_are_refused_where_there_are_none(tmp_path: Path) -> No
         run(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_every_method_of_the_paper_is_compared(small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     found = run(replace(small, methods=COMPARED, strengths=(0.5,)), tmp_path / "runs")
