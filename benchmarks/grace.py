@@ -3,7 +3,9 @@
 python -m benchmarks.grace --cpu --threads 1 --rounds 3
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from benchmarks.timing import arguments, race
 from steering.grace.attacks import DISGUISES, TRAINED, attacked, disguised
@@ -18,7 +20,7 @@ from workbench.models.model import Model
 
 
 def triples(n: int) -> Dataset:
-    """Requests of the stand-in under the families that defences learn from, with allowed requests in their disguises."""
+    """Requests of the stand-in under the families that defences learn from, with allowed ones in their disguises."""
     requests = stand_in()
     forbidden, allowed = (of_split(requests, "train", allowed=each) for each in (False, True))
     worn = [family for family in TRAINED if family in DISGUISES]
@@ -30,7 +32,24 @@ def objectives(model: Model, recipe: TrainingConfig) -> dict[str, TripleObjectiv
     """Both, with the LoRA of the experiment."""
     lora = replace(LORA, recipe=recipe)
     grace = GraceObjective.on(model, lora)
-    return {"DPO": DpoObjective.on(model, lora), "GRACE": replace(grace, observes=profiled_sites(grace, model.n_layers))}
+    return {
+        "DPO": DpoObjective.on(model, lora),
+        "GRACE": replace(grace, observes=profiled_sites(grace, model.n_layers)),
+    }
+
+
+def compare(model: Model, data: Dataset, recipe: TrainingConfig, rounds: int, *, cpu: bool) -> None:
+    """Print seconds of preparation and of whole trainings, and the ratio of what the steps take."""
+    tokens, contestants = model.encode(data.conversations), dict[str, Callable[[], object]]()
+    wanted = objectives(model, recipe)
+    for name, each in wanted.items():
+        contestants[f"{name}, preparation"] = partial(each.prepare, model, tokens)
+        contestants[f"{name}, with its preparation"] = partial(train, each, [data], ModelAccess(model))
+    times = race(contestants, rounds, cpu=cpu)
+    for name, seconds in times.items():
+        print(f"  {name:<30} {seconds:7.2f} s")
+    dpo, grace = (times[f"{name}, with its preparation"] - times[f"{name}, preparation"] for name in wanted)
+    print(f"  GRACE's steps take {grace / dpo:.2f} times as long as DPO's")
 
 
 def main() -> None:
@@ -38,23 +57,9 @@ def main() -> None:
     n = 2 if chosen.smoke else 16
     for dtype in chosen.dtype:
         model, data = load(dtype=dtype), triples(n)
-        wanted = objectives(model, TrainingConfig(epochs=1, batch_size=min(n, 8), learning_rate=1e-4))
-        tokens = model.encode([data.items[row].conversation for row in range(len(data.items))])
-        times = race(
-            {f"{name}, preparation": lambda each=each: each.prepare(model, tokens) for name, each in wanted.items()}
-            | {
-                f"{name}, with its preparation": lambda each=each: train(each, [data], ModelAccess(model))
-                for name, each in wanted.items()
-            },
-            chosen.rounds,
-            cpu=chosen.cpu,
-        )
         clock = "CPU" if chosen.cpu else "clock"
-        print(f"\n{n} triples, {sum(tokens.lengths)} tokens, {dtype}, {clock} time, {chosen.threads} threads")
-        for name, seconds in times.items():
-            print(f"  {name:<30} {seconds:7.2f} s")
-        steps = {name: times[f"{name}, with its preparation"] - times[f"{name}, preparation"] for name in wanted}
-        print(f"  GRACE's steps take {steps['GRACE'] / steps['DPO']:.2f} times as long as DPO's")
+        print(f"\n{n} triples, {len(data.items)} texts, {dtype}, {clock} time, {chosen.threads} threads")
+        compare(model, data, TrainingConfig(1, min(n, 8), 1e-4), chosen.rounds, cpu=chosen.cpu)
 
 
 if __name__ == "__main__":
