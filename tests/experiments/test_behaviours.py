@@ -138,8 +138,11 @@ def test_every_way_has_numbers_of_every_behaviour_and_over_them(rows: dict[tuple
     assert rows["diffmean", "chosen.answers.beyond_random", None].n == 2
 
 
-def test_the_report_has_a_verdict_maps_and_controls(folder: Path) -> None:
+def test_the_report_has_a_verdict_maps_and_controls(folder: Path, rows: dict[tuple[str, str, str | None], Row]) -> None:
     document = Document.load(folder)
+    lows = [rows["diffmean", f"kl0.02.answers.beyond_{one}", None].low for one in ("random", "shuffled")]
+    assert ("DiffMean" in document.verdict) == all(low is not None and low > 0 for low in lows)
+    assert "controls at a side effect of 0.02 nats" in document.verdict
     names = {getattr(block, "name", "") for section in document.sections for block in section.blocks}
     assert {"ways", "equal-side-effect", "behaviours-answers", "choices", "map-answers-0", "transfer"} <= names
     assert document.sections[0].title == "Verdict"

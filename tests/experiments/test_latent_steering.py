@@ -17,6 +17,7 @@ from tests.tiny import tiny_folder
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.optimised_vectors import OptimisedVectors
 from workbench.data.items import DataError
+from workbench.evaluation.intervals import written
 from workbench.report.document import Document
 from workbench.runs.rows import Row, read_rows
 
@@ -78,6 +79,14 @@ def test_the_report_has_a_verdict_tables_and_figures(folder: Path) -> None:
     names = {getattr(block, "name", "") for section in document.sections for block in section.blocks}
     assert {"sites", "depths", "mixtures", "sentiment", "similarity", "longest", "token-gain", "capacity"} <= names
     assert document.sections[0].title == "Verdict"
+    (exact,) = [
+        row
+        for row in read_rows(folder / "results.json")
+        if (row.method, row.metric, row.layer) == ("block", "exact", 1)
+    ]
+    assert (
+        f"exactly: block, blocks.1.hook_resid_post {written(exact.value, exact.low, exact.high)};" in document.verdict
+    )
     assert "Random vector at blocks." in (folder / "report.html").read_text()
 
 

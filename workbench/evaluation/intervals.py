@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import norm, t
 
 from workbench.evaluation.metrics import MetricError, auroc, require_bool
+from workbench.text import number
 
 Scale = Literal["linear", "log"]
 """Whether a mean is arithmetic, or geometric: of values above 0 that differ by factors."""
@@ -67,7 +68,8 @@ def written(value: float | None, low: float | None, high: float | None) -> str:
     """`0.500 [0.250, 0.750]`, as much of it as there is."""
     if value is None:
         return "missing"
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    shown = number(value, 3)
+    return shown if low is None or high is None else f"{shown} [{number(low, 3)}, {number(high, 3)}]"
 
 
 def bootstrap(
