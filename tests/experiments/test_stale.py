@@ -22,7 +22,7 @@ from workbench.runs.rows import read_rows
 
 @pytest.fixture(scope="module", params=list(RUNS))
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """An experiment that was run; each test leaves its run as the inputs are, and the first its inputs as well."""
+    """An experiment that was run; each test leaves its run as the inputs are."""
     case = Case.of(request.param, tmp_path_factory.mktemp(request.param))
     case.run()
     return case
