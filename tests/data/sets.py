@@ -1,5 +1,6 @@
 """A concept set small enough to read, and ways of spoiling it."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -48,3 +49,10 @@ def relabelled(row: int, column: int, label: int) -> Dataset:
     labels = data.labels.copy()
     labels[row, column] = label
     return data.with_labels(labels)
+
+
+def few(data: Dataset, n: int) -> Dataset:
+    """The first `n` items of each label and split of each target, in the order that they had."""
+    labels = (Label.POSITIVE, Label.NEGATIVE, Label.HARD_NEGATIVE)
+    wanted = itertools.product(range(len(data.targets)), data.splits, labels)
+    return data.take(sorted({row for k, split, label in wanted for row in data.rows(k, split, label)[:n].tolist()}))

@@ -28,6 +28,27 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return case
 
 
+FITS = {"axbench": "fit-*", "directions": "fit-*", "erasure": "eraser-*"}
+
+
+@pytest.mark.parametrize("case", list(FITS), indirect=True)
+def test_another_concept_refits_nothing_and_leaves_no_row_when_it_goes(case: Case):
+    folder = case.folder
+    two, fits = results(folder), stamps(folder, FITS[case.name])
+    write_concepts(case.inputs.folder, "sea", "rain", "wind")
+    case.run()
+    now = stamps(folder, FITS[case.name])
+    assert {path: now[path] for path in fits} == fits
+    assert len(now) > len(fits)
+    three = results(folder)
+    assert three.keys() > two.keys()
+    assert three == pytest.approx(case.fresh(), abs=1e-5)
+    write_concepts(case.inputs.folder, "sea", "rain")
+    case.run()
+    assert results(folder) == pytest.approx(two, abs=1e-5)
+    assert {path: stamps(folder)[path] for path in fits} == fits
+
+
 @pytest.mark.parametrize("change", list(CHANGES))
 def test_what_was_changed_in_place_is_done_again(case: Case, change: str):
     folder, before = case.folder, results(case.folder)
@@ -51,28 +72,6 @@ def test_nothing_is_done_where_nothing_changed(case: Case, monkeypatch: pytest.M
     assert stamps(folder) == before
     assert results(folder) == found
     assert "done again" not in said[0]
-
-
-FITS = {"axbench": "fit-*", "directions": "fit-*", "erasure": "eraser-*"}
-
-
-@pytest.mark.parametrize("name", list(FITS))
-def test_another_concept_refits_nothing_and_leaves_no_row_when_it_goes(name: str, tmp_path: Path):
-    case = Case.of(name, tmp_path)
-    folder = case.run()
-    two, fits = results(folder), stamps(folder, FITS[name])
-    write_concepts(case.inputs.folder, "sea", "rain", "wind")
-    case.run()
-    now = stamps(folder, FITS[name])
-    assert {path: now[path] for path in fits} == fits
-    assert len(now) > len(fits)
-    three = results(folder)
-    assert three.keys() > two.keys()
-    assert three == pytest.approx(case.fresh(), abs=1e-5)
-    write_concepts(case.inputs.folder, "sea", "rain")
-    case.run()
-    assert results(folder) == pytest.approx(two, abs=1e-5)
-    assert {path: stamps(folder)[path] for path in fits} == fits
 
 
 def test_every_layer_of_several_has_a_report_of_the_rows_of_this_opening(

@@ -119,6 +119,22 @@ def run_folder(tmp_path: Path) -> Path:
     return run.folder
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with the report of a document."""
+    with Run.open("truth", SyntheticConfig(), tmp_path_factory.mktemp("written")) as run:
+        write_report(run.folder, document())
+    return run.folder
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with the report of hostile texts."""
+    with Run.open("truth", SyntheticConfig(), tmp_path_factory.mktemp("hostile")) as run:
+        write_report(run.folder, hostile_blocks())
+    return run.folder
+
+
 def test_a_report_is_written_into_the_run_folder(run_folder):
     assert write_report(run_folder, document()) == run_folder / "report.html"
     assert {path.name for path in run_folder.glob("figures/*")} == {"layers.svg", "both.svg"}
@@ -163,7 +179,7 @@ def test_the_command_line_writes_the_report_again(run_folder):
 
 @pytest.mark.parametrize("name", ["report.json", "environment.json", "config.json"])
 def test_the_command_line_names_a_damaged_file_in_one_line(run_folder, name):
-    write_report(run_folder, document())
+    document().save(run_folder)
     path = run_folder / name
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(SystemExit, match=rf"^error: .*{name}.*$"):
@@ -178,11 +194,10 @@ def test_a_layer_of_a_run_has_a_report_in_a_folder_of_its_own(run_folder):
     assert rewrite_report(run_folder / "layer3").read_bytes() == expected
 
 
-def test_markdown_holds_the_same_tables_and_sentences(run_folder):
-    write_report(run_folder, document())
-    on_page = [[[words(cell) for cell in cells] for cells in table] for table in read(run_folder).tables]
-    assert markdown_tables(run_folder)[:3] == on_page[:3]
-    markdown = (run_folder / "report.md").read_text(encoding="utf-8").replace("\\", "")
+def test_markdown_holds_the_same_tables_and_sentences(written):
+    on_page = [[[words(cell) for cell in cells] for cells in table] for table in read(written).tables]
+    assert markdown_tables(written)[:3] == on_page[:3]
+    markdown = (written / "report.md").read_text(encoding="utf-8").replace("\\", "")
     for sentence in (
         "## Found",
         "All above chance.",
@@ -217,9 +232,8 @@ def test_the_order_of_a_table_and_what_its_rows_mean_can_be_heard_and_seen(run_f
     assert [head["title"] for head in heads if "title" in head] == ["the mean of the positive states"]
 
 
-def test_every_cell_of_a_heat_map_has_a_number_and_its_shade(run_folder):
-    write_report(run_folder, document())
-    page = read(run_folder)
+def test_every_cell_of_a_heat_map_has_a_number_and_its_shade(written):
+    page = read(written)
     shades = [attrs["class"] for attrs in page.all("td") if attrs.get("class", "").startswith("heat-")]
     assert len(shades) == 3 * 4 + 40 * 30
     assert {f"heat-{step}" for step in range(10)} <= set(shades)
@@ -227,9 +241,8 @@ def test_every_cell_of_a_heat_map_has_a_number_and_its_shade(run_folder):
     assert all(attrs["data-value"] for attrs in page.all("td") if attrs.get("class", "").startswith("heat-"))
 
 
-def test_nothing_needs_what_the_policy_blocks_and_everything_has_a_name(run_folder):
-    write_report(run_folder, document())
-    page = read(run_folder)
+def test_nothing_needs_what_the_policy_blocks_and_everything_has_a_name(written):
+    page = read(written)
     (policy,) = [each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -280,22 +293,20 @@ def hostile_blocks() -> Document:
     )
 
 
-def test_hostile_text_stays_text(run_folder):
-    write_report(run_folder, hostile_blocks())
-    page = read(run_folder)
+def test_hostile_text_stays_text(hostile):
+    page = read(hostile)
     tags = [tag for tag, _ in page.elements]
     assert (tags.count("script"), tags.count("style"), tags.count("img")) == (1, 1, 0)
     assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
     assert "7*7" in page.tables[0][1][0]
-    for path in (run_folder / "figures").iterdir():
+    for path in (hostile / "figures").iterdir():
         assert f"<text>{HOSTILE[:3]}" not in path.read_text("utf-8")
         assert "7*7" in path.read_text("utf-8")
         assert "<script" not in path.read_text("utf-8")
 
 
-def test_hostile_text_stays_text_in_markdown_where_only_the_figures_are_images(run_folder):
-    write_report(run_folder, hostile_blocks())
-    source = (run_folder / "report.md").read_text("utf-8")
+def test_hostile_text_stays_text_in_markdown_where_only_the_figures_are_images(hostile):
+    source = (hostile / "report.md").read_text("utf-8")
     tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(source)
     children = [child for token in tokens for child in token.children or []]
     assert not {"html_block", "html_inline", "link_open"} & {one.type for one in (*tokens, *children)}
@@ -345,7 +356,7 @@ def test_what_cannot_be_shown_is_refused(make, message):
     ],
 )
 def test_a_file_that_is_no_report_is_named_with_the_place_that_is_wrong(run_folder, change, message):
-    write_report(run_folder, document())
+    document().save(run_folder)
     path = run_folder / "report.json"
     write_sealed(path, read_sealed(path, "") | change)
     with pytest.raises(ReportError, match=rf"report\.json is not a report of this version: .*{message}"):
@@ -369,8 +380,7 @@ def test_a_folder_without_a_report_or_without_a_run_is_named(run_folder, tmp_pat
         write_report(tmp_path / "nowhere", document())
 
 
-def test_figures_stand_alone_with_their_own_colours(run_folder):
-    write_report(run_folder, document())
-    for path in (run_folder / "figures").iterdir():
+def test_figures_stand_alone_with_their_own_colours(written):
+    for path in (written / "figures").iterdir():
         assert "prefers-color-scheme: dark" in path.read_text("utf-8")
         assert SVG.strip("{}") in path.read_text("utf-8")

@@ -88,9 +88,17 @@ def markdown_tables(folder):
     return tables
 
 
-@pytest.fixture
-def hostile(tmp_path):
-    folder = make_run(tmp_path, hostile_rows())
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of a run with its report."""
+    folder = make_run(tmp_path_factory.mktemp("written"), synthetic_rows())
+    write_report(folder, synthetic_document())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    folder = make_run(tmp_path_factory.mktemp("hostile"), hostile_rows())
     write_report(folder, hostile_document())
     return folder
 
@@ -101,26 +109,23 @@ def test_a_report_is_written_into_the_run_folder(folder, document):
     assert names >= {"report.html", "report.md", "report.json", "figures/detection-steering.svg"}
 
 
-def test_markdown_and_page_hold_the_same_tables(folder, document):
-    write_report(folder, document)
-    on_page = [[[words(cell) for cell in cells] for cells in table] for table in read(folder).tables]
-    in_markdown = markdown_tables(folder)
+def test_markdown_and_page_hold_the_same_tables(written):
+    on_page = [[[words(cell) for cell in cells] for cells in table] for table in read(written).tables]
+    in_markdown = markdown_tables(written)
     assert len(in_markdown) == 14
     assert [table[1:] for table in on_page] == [table[1:] for table in in_markdown]
     assert [table[0] for table in on_page[:-2]] == [table[0] for table in in_markdown[:-2]]
 
 
-def test_markdown_and_page_say_the_same_sentences(folder, document):
-    write_report(folder, document)
-    page = words((folder / "report.html").read_text(encoding="utf-8"))
+def test_markdown_and_page_say_the_same_sentences(written):
+    page = words((written / "report.html").read_text(encoding="utf-8"))
     for sentence in ("Against Random direction, paired over concepts", "The judge gave no rating for 2 of 3,000"):
         assert sentence in page
-        assert sentence in (folder / "report.md").read_text(encoding="utf-8")
+        assert sentence in (written / "report.md").read_text(encoding="utf-8")
 
 
-def test_the_policy_pins_the_one_style_and_the_one_script(folder, document):
-    write_report(folder, document)
-    page = read(folder)
+def test_the_policy_pins_the_one_style_and_the_one_script(written):
+    page = read(written)
     (policy,) = [each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy"]
     for tag, directive in (("style", "style-src"), ("script", "script-src")):
         assert len(page.all(tag)) == 1
@@ -130,9 +135,8 @@ def test_the_policy_pins_the_one_style_and_the_one_script(folder, document):
     assert "unsafe" not in policy
 
 
-def test_nothing_on_the_page_needs_what_the_policy_blocks(folder, document):
-    write_report(folder, document)
-    for _, attrs in read(folder).elements:
+def test_nothing_on_the_page_needs_what_the_policy_blocks(written):
+    for _, attrs in read(written).elements:
         assert "style" not in attrs
         assert not [name for name in attrs if name.startswith("on")]
         assert "src" not in attrs
@@ -166,9 +170,8 @@ def test_hostile_text_stays_text_in_markdown(hostile):
     assert "link_open" not in kinds
 
 
-def test_headings_tables_and_figures_can_be_found_without_seeing(folder, document):
-    write_report(folder, document)
-    page = read(folder)
+def test_headings_tables_and_figures_can_be_found_without_seeing(written):
+    page = read(written)
     levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
@@ -183,12 +186,11 @@ def test_headings_tables_and_figures_can_be_found_without_seeing(folder, documen
     assert all(len(attrs["aria-label"]) > 40 for attrs in charts)
 
 
-def test_the_page_shows_the_configuration_and_the_environment(folder, document):
-    write_report(folder, document)
-    config, environment = (dict(table[1:]) for table in read(folder).tables[-2:])
+def test_the_page_shows_the_configuration_and_the_environment(written):
+    config, environment = (dict(table[1:]) for table in read(written).tables[-2:])
     assert config["model"] == "smollm2-135m-instruct"
     assert config["strengths"] == "[0.2, 0.4, 0.6, 0.8, 1.0]"
-    stored = Run.load(folder).environments()[-1]
+    stored = Run.load(written).environments()[-1]
     assert environment["packages.torch"] == stored["packages"]["torch"]
     assert environment["started"] == stored["started"]
 
@@ -225,7 +227,6 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, document):
         write_report(tmp_path, document)
 
 
-def test_a_report_tells_nothing_about_where_it_was_made(folder, document):
-    write_report(folder, document)
-    assert str(folder.parent) not in (folder / "report.html").read_text(encoding="utf-8")
-    assert str(folder.parent) not in (folder / "report.md").read_text(encoding="utf-8")
+def test_a_report_tells_nothing_about_where_it_was_made(written):
+    assert str(written.parent) not in (written / "report.html").read_text(encoding="utf-8")
+    assert str(written.parent) not in (written / "report.md").read_text(encoding="utf-8")

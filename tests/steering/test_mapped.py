@@ -7,6 +7,7 @@ import torch
 
 from steering.methods.diffmean import DiffMean
 from steering.methods.mapped import MappedDiffMean, carried_means
+from tests.data.sets import few
 from tests.planted import planted
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
@@ -55,7 +56,7 @@ def test_a_direction_of_a_lower_block_still_reads(default_data: States) -> None:
 
 @pytest.fixture(scope="module")
 def default_data(default_model) -> States:
-    return States.read(packaged().select(["cooking"]), default_model)
+    return States.read(few(packaged().select(["cooking"]), 40), default_model)
 
 
 def test_without_model_or_texts_it_says_what_is_missing() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.axbench.layer_results import LayerResults
 from tests.wiring.comparing import (
     CONCEPTS,
     SMALL,
@@ -74,10 +75,9 @@ def turned(comparison: Comparison, half: int) -> PlantedJudge:
 
 
 @pytest.mark.parametrize("half", [0, 1])
-def test_a_half_chooses_for_the_other_half_only(comparison: Comparison, finished: Path, half: int) -> None:
+def test_a_half_chooses_for_the_other_half_only(comparison: Comparison, found: LayerResults, half: int) -> None:
     """Whatever the ratings of a half: its own answers stay the same, and those of the other half change."""
-    comparison.run()
-    before, split = comparison.seen[-1].steered, halves(comparison)
+    before, split = found.steered, halves(comparison)
     comparison.continued(f"turned-{half}", turned(comparison, half))
     after = comparison.seen[-1].steered
     assert {fold: before.choices[fold] for fold in before.choices if fold.half == half} == {
@@ -90,21 +90,16 @@ def test_a_half_chooses_for_the_other_half_only(comparison: Comparison, finished
             assert after.reported[trial][1].overall == pytest.approx(2 - (rated.overall or 0))
 
 
-def test_every_instruction_is_reported_once(comparison: Comparison, finished: Path) -> None:
-    comparison.run()
-    reported = comparison.seen[-1].reported
-    asked = Counter((trial.method, trial.concept, trial.instruction) for trial in reported)
+def test_every_instruction_is_reported_once(found: LayerResults) -> None:
+    asked = Counter((trial.method, trial.concept, trial.instruction) for trial in found.reported)
     assert set(asked.values()) == {1}
     assert len(asked) == len(STEERED) * len(CONCEPTS) * SMALL["instructions"]
 
 
-def test_a_missing_rating_is_left_out(comparison: Comparison, finished: Path) -> None:
+def test_a_missing_rating_is_left_out(comparison: Comparison, finished: Path, found: LayerResults) -> None:
     scores, lost = values(finished, "steering.score"), list[float]()
-    comparison.run()
-    answers = comparison.seen[-1].reported
-    text = next(
-        sample.text for trial, (sample, _) in answers.items() if (trial.method, trial.concept) == ("prompt", "sea")
-    )
+    answers = found.reported.items()
+    text = next(sample.text for trial, (sample, _) in answers if (trial.method, trial.concept) == ("prompt", "sea"))
 
     def rated(one: JudgedText) -> float | None:
         """An answer of the prompting method for the sea is lost."""
@@ -113,11 +108,11 @@ def test_a_missing_rating_is_left_out(comparison: Comparison, finished: Path) ->
         lost.append(rating(one))
         return None
 
-    found = values(comparison.continued("missing", PlantedJudge("missing", rated)), "steering.score")
+    now = values(comparison.continued("missing", PlantedJudge("missing", rated)), "steering.score")
     assert len(lost) == 1
     n = SMALL["instructions"]
-    assert found["prompt", "sea"] == pytest.approx((n * scores["prompt", "sea"] - lost[0]) / (n - 1))
-    assert {key: value for key, value in found.items() if key[0] != "prompt"} == {
+    assert now["prompt", "sea"] == pytest.approx((n * scores["prompt", "sea"] - lost[0]) / (n - 1))
+    assert {key: value for key, value in now.items() if key[0] != "prompt"} == {
         key: value for key, value in scores.items() if key[0] != "prompt"
     }
 

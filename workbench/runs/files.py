@@ -22,6 +22,8 @@ from workbench.runs.errors import DamagedFile, StorageError
 JSON = dict[str, Any] | list[Any] | str | int | float | bool | None
 """What a JSON file can hold. NaN and infinity are not JSON: a missing number is None."""
 
+_SIMPLE = frozenset({str, int, bool, type(None)})
+"""Types that are JSON as they are: most of what is written, which `plain` need not be asked about one by one."""
 _SCRATCH = ".scratch-"
 _POLL_S = 0.05
 
@@ -134,11 +136,14 @@ def plain(value: object, where: str = "value") -> Any:
     if isinstance(value, Path):
         return value.as_posix()
     if isinstance(value, list | tuple):
-        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return [one if type(one) in _SIMPLE else plain(one, f"{where}[{i}]") for i, one in enumerate(value)]
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name), f"{where}.{field.name}") for field in fields(value)}
+        return plain({field.name: getattr(value, field.name) for field in fields(value)}, where)
     if isinstance(value, Mapping):
-        return {_key(key, where): plain(item, f"{where}.{key}") for key, item in value.items()}
+        return {
+            _key(key, where): one if type(one) in _SIMPLE else plain(one, f"{where}.{key}")
+            for key, one in value.items()
+        }
     raise StorageError(f"{where} is a {type(value).__name__}, which JSON cannot hold; convert it first")
 
 

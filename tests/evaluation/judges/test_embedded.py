@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.data.sets import few
 from tests.evaluation.judges.worded import NAMES, SIGNS, WordEncoder, sentence, world
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
@@ -176,7 +177,7 @@ def test_the_name_says_that_no_llm_judges(judge: EmbeddedJudge) -> None:
 
 
 def test_on_real_texts_it_agrees_with_their_labels() -> None:
-    concepts = packaged().select(["sea", "music", "sql"])
+    concepts = few(packaged().select(["sea", "music", "sql"]), 16)
     judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), references())
     labels, examples = concepts.labels, concepts.items
     for k, concept in enumerate(concepts.targets):

@@ -44,8 +44,10 @@ def test_the_expected_ratings_of_a_good_text_alone_are_all_2() -> None:
 def rated(default_model: Any) -> list[tuple[JudgedCase, Rating]]:
     """The reported half, rated by the judge as a run sets it up, with unsteered answers beside them."""
     cases, concepts = judged_cases("report"), packaged()
-    sampling = Sampling(max_new_tokens=40, temperature=0.7, top_p=0.95)
-    references = reference_texts(concepts, default_model, sampling)
+    sampling = Sampling(max_new_tokens=24, temperature=0.7, top_p=0.95)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("workbench.evaluation.judges.choose.N_REFERENCES", 24)
+        references = reference_texts(concepts, default_model, sampling)
     answers = unsteered_answers(default_model, [case.instruction for case in cases], sampling)
     judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), references)
     known = perplexities(default_model, [case.instruction for case in cases], [case.text for case in cases])

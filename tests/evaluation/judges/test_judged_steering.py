@@ -40,7 +40,10 @@ def test_a_folder_without_generations_is_named(tmp_path: Path) -> None:
         sample(tmp_path, 9)
 
 
-def test_every_generation_is_shown_to_both_judges(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_generation_is_shown_to_both_judges(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.evaluation.judges.choose.N_REFERENCES", 12)
     with serving(lambda request: completion("It is there.\nRating: [[2]]")) as server:
         compare_with_llm(finished, server.base_url, "m", n=9)
         asked = {text for text in TEXTS[:2] if any(text in request.prompt for request in server.requests)}

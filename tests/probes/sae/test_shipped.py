@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from steering.methods.sae import SAE
+from tests.data.sets import few
 from workbench.data.named import dataset
 from workbench.data.states import States
 from workbench.exchange.dictionaries import SHIPPED, load_dictionary
@@ -51,7 +52,7 @@ def test_it_explains_states_that_it_was_not_trained_on(default_model, record):
 
 
 def test_a_latent_of_it_reads_and_steers_the_default_model(default_model):
-    data = States.read(dataset("packaged", 1), default_model)
+    data = States.read(few(dataset("packaged", 1), 6), default_model)
     (latent,) = SAE().fit_all(data)
     (edit,) = SAE().edit(latent, 1.0)
     prompt = default_model.tokenize(["The best thing about it is"], chat=False)
