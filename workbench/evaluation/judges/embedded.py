@@ -88,7 +88,7 @@ class EmbeddedJudge:
         fluency, broken_ramp = _fluency(references, once)
         thresholds = Thresholds(
             concept=_concept_ramp(held_out, classifier, once),
-            instruction=_instruction_ramp(answers, classifier if answers is held_out else None, once),
+            instruction=_instruction_ramp(answers, once),
             broken=broken_ramp,
             variety=_variety_ramp(texts),
             run=_run_ramp(texts),
@@ -197,8 +197,11 @@ def _concept_ramp(held_out: Dataset, classifier: ConceptClassifier, encoder: Sen
     return Ramp.between(np.concatenate(absent), np.concatenate(carried))
 
 
-def _instruction_ramp(answers: Dataset, classifier: ConceptClassifier | None, encoder: SentenceEncoder) -> Ramp:
-    """Every text that carries a concept is compared with every instruction and the plain answers to it."""
+def _instruction_ramp(answers: Dataset, encoder: SentenceEncoder) -> Ramp:
+    """Every text that carries a concept is compared with every instruction and the plain answers to it.
+
+    As it stands, with the concept's direction still in it: where the ramp lies is measured so (docs/judges.md).
+    """
     carries = (answers.labels == Label.POSITIVE).any(1)
     plain = (answers.labels == Label.NEGATIVE).any(1) & ~carries
     topics: dict[str, list[str]] = {example.instruction: [] for example in answers.items}
@@ -208,12 +211,9 @@ def _instruction_ramp(answers: Dataset, classifier: ConceptClassifier | None, en
     readings, vectors = _readings(answers, encoder)
     own, other = [], []
     for number in np.flatnonzero(carries):
-        reading, concept = readings[number], int((answers.labels[number] == Label.POSITIVE).argmax())
-        direction = classifier.weight[concept] if classifier else None
-        carrying = [classifier.carrying(reading.stated, vectors, concept)] if classifier and reading.stated else []
         for instruction, compared in about.items():
             matched = instruction == answers.items[number].instruction
-            (own if matched else other).append(relevance(reading.answer, carrying, compared, vectors, direction))
+            (own if matched else other).append(relevance(readings[number].answer, [], compared, vectors, None))
     return Ramp.between(*(np.array(some)[np.isfinite(some)] for some in (other, own)), most=0.9, few=0.15)
 
 
