@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from experiments import EXPERIMENTS
 from experiments.experiment import Experiment
 from experiments.terminal import ends_in_one_line, hushed, routed_logs
+from workbench.data import named
 from workbench.runs.run import Run
 
 SEMICOLONS = "concept;category;response;split\nsea;positive;waves;train\n"
@@ -55,6 +58,15 @@ MISTAKES = {
 }
 
 
+@pytest.fixture(scope="module")
+def packaged_once() -> Iterator[None]:
+    """The packaged set, which most commands read before they refuse, is read from its files once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(named, "packaged", cache(named.packaged))
+        yield
+
+
+@pytest.mark.usefixtures("packaged_once")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_before_any_model_is_loaded(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
