@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from experiments import EXPERIMENTS
 from experiments.experiment import Experiment
 from experiments.terminal import ends_in_one_line, hushed, routed_logs
+from tests.experiments.small import packaged_once
 from workbench.data import named
 from workbench.runs.run import Run
 
@@ -58,15 +57,6 @@ MISTAKES = {
 }
 
 
-@pytest.fixture(scope="module")
-def packaged_once() -> Iterator[None]:
-    """The packaged set, which most commands read before they refuse, is read from its files once."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(named, "packaged", cache(named.packaged))
-        yield
-
-
-@pytest.mark.usefixtures("packaged_once")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_before_any_model_is_loaded(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -75,6 +65,7 @@ def test_a_mistake_is_one_line_before_any_model_is_loaded(
 
     for kind in (AutoModel, AutoModelForCausalLM, AutoTokenizer):
         monkeypatch.setattr(kind, "from_pretrained", lambda *_, **__: pytest.fail("something was loaded"))
+    monkeypatch.setattr(named, "packaged", packaged_once)
     monkeypatch.chdir(tmp_path)
     Path("semicolons.csv").write_text(SEMICOLONS)
     Path("file").write_text("no folder, and no word vectors")
