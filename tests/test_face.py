@@ -16,6 +16,7 @@ import experiments
 import probes
 import steering
 import workbench as wb
+from tests.forked import errors_of
 from workbench.data.items import DataError
 from workbench.data.tables import read_jsonl
 
@@ -48,9 +49,21 @@ LINES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def errors() -> dict[str, str]:
+    return dict(zip(LINES, errors_of(LINES), strict=True))
+
+
 @pytest.mark.parametrize("line", LINES)
-def test_natural_imports_work_in_a_fresh_process(line: str) -> None:
-    subprocess.run([sys.executable, "-c", line], check=True, cwd=ROOT)
+def test_natural_imports_work_in_a_fresh_process(line: str, errors: dict[str, str]) -> None:
+    assert errors[line] == ""
+
+
+def test_what_does_not_work_in_a_fresh_process_is_told() -> None:
+    (known, unknown, ended) = errors_of(["import workbench", "from workbench import nonsense", "raise SystemExit(3)"])
+    assert known == ""
+    assert "cannot import name 'nonsense'" in unknown
+    assert "SystemExit: 3" in ended
 
 
 def test_importing_the_face_imports_nothing_heavy() -> None:

@@ -1,15 +1,25 @@
 """What small experiments are made of: a few short texts, and a judge that any text can be shown."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from workbench.data.dataset import Dataset
+from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import JudgedText, Rating
 from workbench.models.cache import cache_root
 
 CONCEPTS = {"sea": "waves and ships", "rain": "drops and clouds", "wind": "gales and sails"}
 SPLITS = {"train": 8, "validation": 4, "evaluation": 6}
+
+
+@cache
+def packaged_once() -> Dataset:
+    """The packaged set, read from its files once: for tests that patch it into what reads it at every call."""
+    return packaged()
 
 
 def write_concepts(folder: Path, *names: str) -> None:
@@ -45,3 +55,15 @@ class ByLength:
 
     def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         return [Rating(2.0 * (len(item.text) % 2), 1.0, 1.0) for item in items]
+
+
+@dataclass(frozen=True)
+class RatedByLength:
+    """Makes what `recipe` makes, with this judge: so that it is in a worker too, which nothing patched here reaches."""
+
+    recipe: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        context = self.recipe()
+        vars(context)["judge"] = ByLength()
+        return context

@@ -1,16 +1,23 @@
 """The whole path at a small size: text to report, in one process and in several, and read back from W&B."""
 
 import dataclasses
+import io
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.axbench import EXPERIMENT, METHODS, PRESETS, Config, run
+from experiments.axbench.context import ComparisonContext
+from tests.experiments.small import ByLength, RatedByLength, cache_of_its_own, write_concepts
 from tests.runs.wandb_log import logged
+from tests.tiny import tiny_folder
+from workbench.evaluation.judges import choose
 from workbench.methods.capabilities import detects
 from workbench.runs.rows import Row, read_rows
 
@@ -23,28 +30,26 @@ FLAGS = [
 CONFIG = EXPERIMENT.parse(FLAGS).config
 
 
-def command(root: Path) -> list[str]:
-    return [sys.executable, "-m", "experiments.axbench", "--root", str(root), *FLAGS]
-
-
-def environment() -> dict[str, str]:
-    """One thread everywhere, because another number of threads may round otherwise."""
-    return os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-
-
-def completed(root: Path, *flags: str) -> Path:
-    """The folder of a finished run: the last line that the command prints."""
-    done = subprocess.run([*command(root), *flags], capture_output=True, text=True, env=environment(), check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    page, folder = (Path(line) for line in done.stdout.strip().splitlines()[-2:])
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run, which is the last line that the command prints."""
+    root, said = tmp_path_factory.mktemp("runs"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
+        patched.setenv("WANDB_MODE", "offline")
+        patched.setattr(choose, "N_REFERENCES", 12)  # enough to see that the judge is set up
+        EXPERIMENT.main(["--root", str(root), *FLAGS])
+    page, folder = (Path(line) for line in said.getvalue().strip().splitlines()[-2:])
     assert page == folder / "report.html"
     return folder
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run."""
-    return completed(tmp_path_factory.mktemp("runs"))
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Another number of threads, which the workers have, may round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def timeless(folder: Path) -> list[Row]:
@@ -87,14 +92,39 @@ def test_wandb_holds_config_metrics_tables_artifacts_and_report(finished: Path):
     assert "vectors-layer10" in run.artifacts
 
 
-def test_processes_leave_the_same_results_byte_for_byte(finished: Path, tmp_path: Path):
-    folder = completed(tmp_path, "--executor", "processes", "--workers", "2")
-    assert folder.name == finished.name  # where the work is done is no part of the configuration
-    assert timeless(folder) == timeless(finished)
-    assert contents(folder / "artifacts") == contents(finished / "artifacts")
-    read, fits = (list((folder / "units").glob(f"{kind}-*")) for kind in ("read", "fit"))
+@pytest.mark.usefixtures("one_thread")
+def test_processes_leave_the_same_results_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One method that is trained, one that is computed from states, one that writes a prompt, and the baseline."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("experiments.axbench.context.choose_judge", lambda *_: ByLength())
+    recipe = ComparisonContext.recipe
+    monkeypatch.setattr(ComparisonContext, "recipe", lambda context: RatedByLength(recipe(context)))
+    write_concepts(tmp_path, "sea", "rain")
+    config = Config(
+        model=str(tiny_folder(tmp_path)),
+        concepts=str(tmp_path / "concepts.jsonl"),
+        methods=("diffmean", "reft_r1", "prompt", "random"),
+        steered=("diffmean", "reft_r1", "prompt", "random"),
+        layers=(1,),
+        strengths=(0.5, 1.0),
+        instructions=2,
+        max_new_tokens=8,
+        neutral=1,
+        dtype="float32",
+    )
+    folders = []
+    for executor in ("local", "processes"):
+        monkeypatch.setenv("WORKBENCH_CACHE", str(cache_of_its_own(tmp_path / f"cache-{executor}")))  # each reads
+        folders.append(run(config, tmp_path / executor, executor=executor, workers=2))
+    here, there = folders
+    assert here.name == there.name  # where the work is done is no part of the configuration
+    assert timeless(here) == timeless(there)
+    assert contents(here / "artifacts") == contents(there / "artifacts")
+    assert contents(here / "artifacts")
+    assert not list((here / "units").glob("read-*"))
+    read, fits = (list((there / "units").glob(f"{kind}-*")) for kind in ("read", "fit"))
     assert read  # the workers read, too
-    assert len(fits) == 2 * len(CONFIG.methods)  # one a concept
+    assert len(fits) == 2 * len(config.methods)  # one a concept
 
 
 def test_config_of_a_run_can_be_given_back(finished: Path):

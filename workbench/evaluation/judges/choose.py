@@ -38,7 +38,8 @@ def choose_judge(name: str, judge_model: str, concepts: Dataset, model: Model, s
             inputs,
             lambda: [asdict(source) for source in reference_texts(concepts, model, sampling)],
         )
-        return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), [ReferenceTexts(**source) for source in sources])
+        pairs = [{kind: [(*pair,) for pair in texts] for kind, texts in source.items()} for source in sources]
+        return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), [ReferenceTexts(**source) for source in pairs])
     if name.startswith("local:"):
         from workbench.evaluation.judges.local import LocalJudge
 
