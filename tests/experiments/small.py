@@ -3,23 +3,14 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from workbench.data.dataset import Dataset
-from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import JudgedText, Rating
 from workbench.models.cache import cache_root
 
 CONCEPTS = {"sea": "waves and ships", "rain": "drops and clouds", "wind": "gales and sails"}
 SPLITS = {"train": 8, "validation": 4, "evaluation": 6}
-
-
-@cache
-def packaged_once() -> Dataset:
-    """The packaged set, read from its files once: for tests that patch it into what reads it at every call."""
-    return packaged()
 
 
 def write_concepts(folder: Path, *names: str) -> None:

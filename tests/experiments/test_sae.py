@@ -18,7 +18,6 @@ from experiments.sae.material import StateSource, split_passages
 from experiments.sae.measure import _intervals
 from experiments.sae.probing import best_features, probe
 from tests.artifacts.examples import normal
-from tests.experiments.small import packaged_once
 from tests.tiny import tiny_folder
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.data.dataset import Dataset
@@ -40,7 +39,6 @@ SMALL: dict[str, Any] = dict(
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setattr("experiments.sae.material.packaged", packaged_once)
     (tmp_path / "book.txt").write_text(TEXT)
     return Config(model=str(tiny_folder(tmp_path)), text=str(tmp_path / "book.txt"), **SMALL)
 

@@ -13,8 +13,6 @@ import pytest
 from experiments import EXPERIMENTS
 from experiments.experiment import Experiment
 from experiments.terminal import ends_in_one_line, hushed, routed_logs
-from tests.experiments.small import packaged_once
-from workbench.data import named
 from workbench.runs.run import Run
 
 SEMICOLONS = "concept;category;response;split\nsea;positive;waves;train\n"
@@ -65,7 +63,6 @@ def test_a_mistake_is_one_line_before_any_model_is_loaded(
 
     for kind in (AutoModel, AutoModelForCausalLM, AutoTokenizer):
         monkeypatch.setattr(kind, "from_pretrained", lambda *_, **__: pytest.fail("something was loaded"))
-    monkeypatch.setattr(named, "packaged", packaged_once)
     monkeypatch.chdir(tmp_path)
     Path("semicolons.csv").write_text(SEMICOLONS)
     Path("file").write_text("no folder, and no word vectors")
