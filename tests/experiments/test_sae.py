@@ -108,6 +108,7 @@ run(Config(**settings), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_its_training_ends_as_one_that_is_not(config: Config, tmp_path: Path) -> None:
     settings = vars(replace(config, k=(4,), seeds=(0,), random_model=False))
     killed = [

@@ -170,6 +170,7 @@ def test_a_joined_run_does_units_and_nothing_else(tmp_path):
             joined.record([])
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_node_ends_with_nothing_lost_or_doubled(kitchen):
     done = subprocess.run(
         [sys.executable, "-m", "tests.runs.lost_node", str(kitchen.folder)],

@@ -40,6 +40,7 @@ def test_a_folder_without_generations_is_named(tmp_path: Path) -> None:
         sample(tmp_path, 9)
 
 
+@pytest.mark.slow
 def test_every_generation_is_shown_to_both_judges(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
