@@ -202,7 +202,9 @@ def compare(
 def main() -> None:
     smoke, against = arguments(__doc__ or "").smoke, peers()
     if smoke:
-        compare(load(dtype="float32"), against, 28, sparse(packaged().subset(1), 12), TrainingConfig(epochs=1))
+        one = packaged().subset(1)
+        texts = one.take(few(one, one.targets[0].name))
+        compare(load(dtype="float32"), against, 28, texts, TrainingConfig(epochs=1))
         return
     for layer in (12, 20):
         full = compare(load(dtype="float32"), against, layer, packaged().subset(CONCEPTS), TrainingConfig())
