@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmarks.fitting import sparse, timed
+from benchmarks.fitting import timed
+from benchmarks.recipes import few
 from benchmarks.timing import arguments
 from steering.methods.reft_r1 import LatentObjective
 from steering.training.checkpoints import random_stream
