@@ -84,6 +84,7 @@ def test_the_list_of_names_is_typed_resolves_and_is_documented(package: Any) -> 
         _ = package.nonsense
 
 
+@pytest.mark.slow
 def test_from_ten_lines_of_text_to_a_steered_answer(capsys: pytest.CaptureFixture[str]) -> None:
     model = wb.load()
     concepts = wb.concepts({"the sea": SEA})

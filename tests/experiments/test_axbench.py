@@ -208,6 +208,7 @@ def test_help_imports_no_torch():
     assert done.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.slow
 def test_concept10_runs_through_the_same_stages(shared_data: Path, tmp_path: Path):
     config = Config(
         concepts=str(shared_data / "axbench" / "concept10" / "prod_2b_l20_v1"),
