@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
-from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.report.synthetic import HOSTILE
 from tests.report.test_browser import complaints, find
@@ -111,9 +112,15 @@ def test_latents_are_sorted_and_come_in_portions(opened: Chrome) -> None:
     assert complaints(opened) == []
 
 
+def wait_for(opened: Chrome, title: str) -> None:
+    """The page shows another latent once it hears of its place, which may be after the click has come back."""
+    waiting = WebDriverWait(opened, 10, ignored_exceptions=[StaleElementReferenceException])
+    waiting.until(lambda _: [heading.text for heading in find(opened, "#latent h2")] == [title], title)
+
+
 def test_a_latent_shows_contexts_words_neighbours_and_its_text(opened: Chrome) -> None:
     find(opened, "#list a")[6].click()
-    assert find(opened, "#latent h2")[0].text == "Latent 7"
+    wait_for(opened, "Latent 7")
     strongest = find(opened, "#latent .shade-9")[0]
     assert strongest.text == "word7"
     colour = strongest.value_of_css_property("background-color")
@@ -125,14 +132,14 @@ def test_a_latent_shows_contexts_words_neighbours_and_its_text(opened: Chrome) -
     assert find(opened, "#generation")[0].text == "a text of seven"
     assert str(find(opened, "a[aria-current]")[0].get_attribute("href")).endswith("#7")
     find(opened, "#neighbours a")[0].click()
-    assert find(opened, "#latent h2")[0].text == "Latent 8"
+    wait_for(opened, "Latent 8")
     assert not find(opened, "#generation")
     assert complaints(opened) == []
 
 
 def test_in_a_browser_hostile_tokens_stay_inert(opened: Chrome) -> None:
     opened.execute_script("location.hash = '9'")
-    assert find(opened, "#latent h2")[0].text == "Latent 9"
+    wait_for(opened, "Latent 9")
     assert HOSTILE in find(opened, "#latent .context")[0].text
     assert "↵" in find(opened, "#latent .context")[0].text
     assert HOSTILE in find(opened, "#generation")[0].text
