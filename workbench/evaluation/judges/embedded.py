@@ -200,7 +200,7 @@ def _concept_ramp(held_out: Dataset, classifier: ConceptClassifier, encoder: Sen
 def _instruction_ramp(answers: Dataset, encoder: SentenceEncoder) -> Ramp:
     """Every text that carries a concept is compared with every instruction and the plain answers to it.
 
-    As it stands, with the concept's direction still in it: where the ramp lies is measured so (docs/judges.md).
+    As it stands, with the part along the concept's direction, which ratings leave out; see docs/judges.md.
     """
     carries = (answers.labels == Label.POSITIVE).any(1)
     plain = (answers.labels == Label.NEGATIVE).any(1) & ~carries
@@ -213,7 +213,7 @@ def _instruction_ramp(answers: Dataset, encoder: SentenceEncoder) -> Ramp:
     for number in np.flatnonzero(carries):
         for instruction, compared in about.items():
             matched = instruction == answers.items[number].instruction
-            (own if matched else other).append(relevance(readings[number].answer, [], compared, vectors, None))
+            (own if matched else other).append(relevance(readings[number].answer, [], compared, vectors))
     return Ramp.between(*(np.array(some)[np.isfinite(some)] for some in (other, own)), most=0.9, few=0.15)
 
 
