@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -18,6 +19,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make tin
 import torch  # after the settings that it reads when it is loaded
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+
+
+EACH_TOKEN = ("backend", "decoder", "huggingface", "huggingface_cache", "positions", "running", "sampling", "tokens")
+"""Modules of `workbench.models` that are called so often that a check of each call takes half of all tests' time."""
+
+
+def _with_shapes() -> list[str]:
+    """The modules of the project that say what shapes their arrays have, but those of EACH_TOKEN."""
+    root, packages = Path(__file__).parents[1], ("workbench", "probes", "steering")
+    files = [path for package in packages for path in (root / package).rglob("*.py")]
+    typed = [path for path in files if "from jaxtyping import" in path.read_text(encoding="utf-8")]
+    names = [".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for path in typed]
+    return sorted({*names} - {f"workbench.models.{name}" for name in EACH_TOKEN})
+
+
+install_import_hook(_with_shapes(), "beartype.beartype")  # every call of these is checked, and of no others
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def test_killed_and_damaged_runs_end_like_whole_ones():
 def test_no_loader_does_anything_but_load_or_refuse():
     """At a small size; docs/reliability.md has the figures of the full one."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmarks.fuzz", "--inputs", "20"]
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--inputs", "12"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count(" 0 else") > 20

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -13,6 +11,9 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_notebook_runs(path):
+    import nbformat  # seconds, and only here
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     assert all(
         cell.outputs or not cell.source.strip().endswith(")") for cell in notebook.cells if cell.cell_type == "code"

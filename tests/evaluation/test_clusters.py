@@ -21,7 +21,7 @@ def test_whole_groups_equal_drawing_them_by_hand(rng: np.random.Generator) -> No
     scores = (rng.normal(size=30)[groups] + labels).round(1)  # items of a group move together; some tie
     right = (scores > 0.5) == labels
     area, accuracy = [], []
-    for _ in range(2000):
+    for _ in range(800):
         items = np.concatenate([np.flatnonzero(groups == group) for group in rng.integers(30, size=30)])
         area.append(roc_auc_score(labels[items], scores[items]))
         accuracy.append(balanced_accuracy_score(labels[items], scores[items] > 0.5))
@@ -30,7 +30,7 @@ def test_whole_groups_equal_drawing_them_by_hand(rng: np.random.Generator) -> No
     for got, value, hand in zip(bootstrap_clusters(groups, *both, draws=4000), values, (area, accuracy), strict=True):
         assert got.value == pytest.approx(value)
         tail = norm.sf(t.ppf(0.975, 29) * np.sqrt(30 / 29))
-        np.testing.assert_allclose(bounds(got)[1:], np.quantile(hand, [tail, 1 - tail]), atol=0.02)
+        np.testing.assert_allclose(bounds(got)[1:], np.quantile(hand, [tail, 1 - tail]), atol=0.03)
         assert got.n == 30
 
 

@@ -36,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, said = tmp_path_factory.mktemp("runs"), io.StringIO()
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
         patched.setenv("WANDB_MODE", "offline")
-        patched.setattr(choose, "N_REFERENCES", 12)  # enough to see that the judge is set up
+        patched.setattr(choose, "N_REFERENCES", 6)  # enough to see that the judge is set up
         EXPERIMENT.main(["--root", str(root), *FLAGS])
     page, folder = (Path(line) for line in said.getvalue().strip().splitlines()[-2:])
     assert page == folder / "report.html"

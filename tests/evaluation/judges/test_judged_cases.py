@@ -1,18 +1,18 @@
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.judging import unsteered_answers
 from workbench.data.packaged import packaged
 from workbench.evaluation.judges.base import Rating
-from workbench.evaluation.judges.choose import reference_texts
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
+from workbench.evaluation.judges.fluency import ReferenceTexts
 from workbench.evaluation.judges.judged_cases import CARRYING, KINDS, Half, JudgedCase, judged_cases
 from workbench.evaluation.steering import perplexities
-from workbench.models.sampling import Sampling
 
 HALVES: tuple[Half, ...] = ("tune", "report")
 OTHERS = [kind for kind in KINDS if kind not in CARRYING]
@@ -40,20 +40,31 @@ def test_the_expected_ratings_of_a_good_text_alone_are_all_2() -> None:
         assert (case.expected == Rating(2.0, 2.0, 2.0)) == (case.kind in CARRYING)
 
 
+STORED = json.loads((Path(__file__).parent / "measured.json").read_text(encoding="utf-8"))
+"""What the default model answers to the cases, and its perplexities of them, as benchmarks.judged_oracle wrote it."""
+
+
+@pytest.mark.slow
+def test_what_is_stored_of_the_default_model_is_what_it_does(default_model: Any) -> None:
+    """But for the sampled answers, which another processor may round otherwise."""
+    cases = judged_cases("report")
+    found = perplexities(default_model, [case.instruction for case in cases], [case.text for case in cases])
+    for one, stored in zip(found, STORED["perplexities"], strict=True):
+        assert one == (stored if stored is None else pytest.approx(stored, rel=0.1))
+
+
 @pytest.fixture(scope="module")
-def rated(default_model: Any) -> list[tuple[JudgedCase, Rating]]:
+def rated() -> list[tuple[JudgedCase, Rating]]:
     """The reported half, rated by the judge as a run sets it up, with unsteered answers beside them."""
-    cases, concepts = judged_cases("report"), packaged()
-    sampling = Sampling(max_new_tokens=24, temperature=0.7, top_p=0.95)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("workbench.evaluation.judges.choose.N_REFERENCES", 24)
-        references = reference_texts(concepts, default_model, sampling)
-    answers = unsteered_answers(default_model, [case.instruction for case in cases], sampling)
-    judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), references)
-    known = perplexities(default_model, [case.instruction for case in cases], [case.text for case in cases])
+    references = [
+        ReferenceTexts(*([(text, value) for text, value in source[kind]] for kind in ("fluent", "broken")))
+        for source in STORED["references"]
+    ]
+    judge = EmbeddedJudge.fit(packaged(), SentenceEncoder.load(), references)
+    cases = judged_cases("report")
     items = [
-        case.judged_text("", value or np.nan, (answers[case.instruction],))
-        for case, value in zip(cases, known, strict=True)
+        case.judged_text("", value or np.nan, (STORED["answers"][case.instruction],))
+        for case, value in zip(cases, STORED["perplexities"], strict=True)
     ]
     return list(zip(cases, judge.rate(items), strict=True))
 

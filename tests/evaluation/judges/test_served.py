@@ -60,6 +60,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
                 server.wait()
 
 
+@pytest.mark.slow
 def test_a_real_server_is_asked_once_and_then_remembered(served: tuple[str, str], tmp_path: Path) -> None:
     address, model = served
     text = "The ship left the harbour at dawn, and the sailors set her sails to the wind."
