@@ -20,6 +20,7 @@ from workbench.evaluation.intervals import (
     Scale,
     bootstrap,
     bootstrap_clusters,
+    bootstrap_crossed,
     bootstrap_stratified,
     class_mean,
     pair_share,
@@ -144,6 +145,21 @@ def _clustered(shift: float, accuracy: bool) -> Estimator:
     return estimate
 
 
+def _crossed(trainings: int, between: float, requests: float) -> Estimator:
+    """Rates of n requests under so many trainings and five disguises, a probit of effects of both (deviations)."""
+
+    def estimate(rng: np.random.Generator, n: int) -> Interval:
+        effects = rng.normal(0, between, trainings)[:, None] + rng.normal(0, requests, n)
+        return bootstrap_crossed(rng.binomial(5, ndtr(effects - 1)) / 5, bounds=(0.0, 1.0))
+
+    return estimate
+
+
+def _probit(between: float, requests: float) -> float:
+    """The mean rate of `_crossed`."""
+    return float(ndtr(-1 / (1 + between**2 + requests**2) ** 0.5))
+
+
 KINDS = (
     Kind("mean, normal", "widened percentile", 0.0, _mean(lambda rng, n: rng.normal(size=n))),
     *(
@@ -196,6 +212,15 @@ KINDS = (
     ),
     Kind("accuracy over groups of texts", "groups, expanded", float(ndtr(0.5)), _clustered(1.0, accuracy=True)),
     Kind("AUROC over groups of texts", "groups, expanded", float(ndtr(1 / 2**0.5)), _clustered(1.0, accuracy=False)),
+    *(
+        Kind(f"rates of 5 trainings, {name}", "crossed, widened", _probit(*effects), _crossed(5, *effects))
+        for name, effects in (
+            ("all alike", (0.0, 0.0)),
+            ("requests differ", (0.1, 1.0)),
+            ("trainings differ", (0.6, 0.3)),
+            ("both differ", (0.4, 0.6)),
+        )
+    ),
     Kind("difference, normal", "sign flips inverted", 0.5, _paired(lambda rng, n: rng.normal(0.5, 1, n))),
     Kind("difference, equal methods", "sign flips inverted", 0.0, _paired(lambda rng, n: rng.normal(0, 1, n))),
     Kind(

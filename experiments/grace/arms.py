@@ -1,5 +1,6 @@
 """The defences: what each one trains or chooses, and how it then answers."""
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,17 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from experiments.grace.config import ARMS
+from experiments.grace.config import ABLATIONS, LABELS
 from experiments.grace.context import UNDEFENDED, GraceContext
 from steering.grace.adapting import merge_adapter, train_on_triples
+from steering.grace.guard import PromptGuard, prompt_states
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.objectives import (
+    LORA,
     CircuitBreakerObjective,
     DpoObjective,
     GraceObjective,
@@ -56,7 +58,7 @@ class Arm:
     name: str
     model: Model
     edits: tuple[Edit, ...] = ()
-    refuses: Callable[[Sequence[str]], list[bool]] | None = None
+    guard: PromptGuard | None = None
     seconds: float = 0.0
     """Processor seconds of training and choosing."""
     parameters: int = 0
@@ -70,12 +72,12 @@ class Arm:
     @property
     def label(self) -> str:
         """Of its row."""
-        return "Policy alone" if self.name == UNDEFENDED else ARMS[self.name]
+        return "Policy alone" if self.name == UNDEFENDED else LABELS[self.name]
 
     @property
     def answers_anew(self) -> bool:
         """Whether its answers can differ from those of the policy alone."""
-        return self.name != "grace_a" and self.refuses is None
+        return self.name != "grace_a" and self.guard is None
 
 
 def arms(context: GraceContext) -> list[Arm]:
@@ -100,14 +102,30 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
         return RefusalObjective.on(model, lora)
     if name == "dpo":
         return replace(DpoObjective.on(model, lora), beta=beta)
-    if name == "grace_b":
+    if name == "grace_b" or name in ABLATIONS:
+        lora = replace(lora, layers=_random_layers(context)) if name == "grace_b_random_layers" else lora
         found = GraceObjective.on(model, lora)
-        return replace(found, beta=beta, observes=profiled_sites(found, model.n_layers))
+        found = replace(found, beta=beta, observes=profiled_sites(found, model.n_layers))
+        return replace(found, **_WITHOUT.get(name, {}))
     if name == "circuit_breakers":
         found = CircuitBreakerObjective.on(model, lora)
         return replace(found, observes=_at(model, 1 / 3, 2 / 3))
     found = LatentAdversarialObjective.on(model, lora)
     return replace(found, attacked=_at(model, 0.4, 0.6), steps=2)
+
+
+_WITHOUT: dict[str, dict[str, Any]] = {
+    "grace_b_no_preference": {"preferring": 0.0},
+    "grace_b_no_separation": {"separating": 0.0},
+    "grace_b_no_cohesion": {"drawing": 0.0},
+    "grace_b_frozen_profile": {"frozen_profile": True},
+}
+"""What each ablation of GRACE B changes in its objective."""
+
+
+def _random_layers(context: GraceContext) -> tuple[int, ...]:
+    """As many as the LoRA has, of its own scale of layers, drawn by the seed."""
+    return tuple(sorted(random.Random(context.seed).sample(range(LORA.of_layers), len(LORA.layers))))
 
 
 def _at(model: Model, *depths: float) -> tuple[Site, ...]:
@@ -130,14 +148,14 @@ def _trained(context: GraceContext, name: str) -> Arm:
             "digest": adapter.content_digest,
         }
 
-    facts = context.run.unit(f"training/{name}", inputs, train_lora)
-    path = context.run.unit_file(
+    facts = context.unit(f"training/{name}", inputs, train_lora)
+    path = context.unit_file(
         f"adapter/{name}",
         inputs | {"adapter": facts["digest"]},  # trained to its end, the checkpoint gives the same again
         lambda path: train_on_triples(wanted, data, context.access(context.policy))[1].save(path),
         ".safetensors",
     )
-    model = merge_adapter(context.policy, Adapter.load(path), f"{context.model.name} with {ARMS[name]}")
+    model = merge_adapter(context.policy, Adapter.load(path), f"{context.model.name} with {LABELS[name]}")
     return Arm(
         name,
         model,
@@ -156,7 +174,7 @@ def _profile(wanted: MapObjective[Any], parameters: dict[str, Tensor]) -> list[f
 
 def _pooler(context: GraceContext) -> Arm:
     """GRACE as published: the model itself does not change, so that neither do its answers."""
-    recipe = TrainingConfig(3, context.config.batch_size, 1e-2, weight_decay=1e-5, seed=context.config.seed)
+    recipe = TrainingConfig(3, context.config.batch_size, 1e-2, weight_decay=1e-5, seed=context.seed)
     wanted = PoolerObjective.of(context.policy, recipe)
 
     def train_pooler() -> dict[str, Any]:
@@ -170,7 +188,7 @@ def _pooler(context: GraceContext) -> Arm:
         }
 
     inputs = context.inputs(context.policy, wanted, context.triples)
-    facts = context.run.unit("training/grace_a", inputs, train_pooler)
+    facts = context.unit("training/grace_a", inputs, train_pooler)
     return Arm(
         "grace_a",
         context.policy,
@@ -178,12 +196,6 @@ def _pooler(context: GraceContext) -> Arm:
         parameters=facts["parameters"],
         profile=tuple(facts["profile"]),
     )
-
-
-def prompt_states(model: Model, prompts: Sequence[str], sites: Sequence[Site]) -> list[Float[Tensor, "prompt d"]]:
-    """The state of each prompt's last token at each site."""
-    read = model.read(model.tokenize(prompts, chat=True), list(sites), positions="prompt", pool="last")
-    return [read.x(site).float() for site in sites]
 
 
 def _sides(context: GraceContext) -> tuple[list[str], list[str]]:
@@ -215,7 +227,7 @@ def _steered(context: GraceContext, name: str) -> Arm:
         return {"chosen": max(scores, key=lambda way: scores[way]), "seconds": time.process_time() - start}
 
     inputs = context.inputs(model, [list(DEPTHS), list(edits), *map(list, context.choosing)], context.triples)
-    facts = context.run.unit(f"training/{name}", inputs, choose)
+    facts = context.unit(f"training/{name}", inputs, choose)
     chosen = facts["chosen"]
     return Arm(name, model, (edits[chosen],), seconds=facts["seconds"], parameters=model.d_model, chosen=chosen)
 
@@ -282,13 +294,10 @@ def _probe(context: GraceContext) -> Arm:
             fitted.append((float(right[y_held].mean() + right[~y_held].mean()) / 2, site, C, reader))
     score, site, C, reader = max(fitted, key=lambda one: one[0])
 
-    def refuses(prompts: Sequence[str]) -> list[bool]:
-        return reader.predict(prompt_states(model, prompts, [site])[0].numpy()).tolist()
-
     return Arm(
         "probe",
         model,
-        refuses=refuses,
+        guard=PromptGuard.of(site, reader, model.d_model),
         seconds=time.process_time() - start,
         parameters=model.d_model + 1,
         chosen=f"block {site.layer}, C {C:g}, balanced accuracy {score:.2f} on validation families",

@@ -22,6 +22,16 @@ ARMS = {
 }
 """What is compared with the policy alone, by the name of its report row."""
 
+ABLATIONS = {
+    "grace_b_no_preference": "GRACE B without preference",
+    "grace_b_no_separation": "GRACE B without separation",
+    "grace_b_no_cohesion": "GRACE B without cohesion",
+    "grace_b_frozen_profile": "GRACE B, even profile",
+    "grace_b_random_layers": "GRACE B, layers at random",
+}
+"""GRACE B with one thing left out: a term of its loss, the learnt profile, or the choice of its layers."""
+LABELS = {**ARMS, **ABLATIONS}
+
 
 @dataclass(frozen=True)
 class Config(ModelOptions):
@@ -29,8 +39,8 @@ class Config(ModelOptions):
 
     arms: tuple[str, ...] = tuple(ARMS)
     """The defences that are compared with nothing."""
-    seed: int = 0
-    """Draws attacks, starts and orders."""
+    seeds: tuple[int, ...] = (0,)
+    """Everything is trained once for each: they draw training attacks, starts and orders. All are asked the same."""
     requests: int = 144
     """Forbidden training requests that teach the policy, and as many allowed ones as there are, up to this."""
     policy_epochs: int = 3
@@ -53,6 +63,10 @@ class Config(ModelOptions):
     """Neutral texts for perplexity and KL, and twice as many in-context questions."""
     max_new_tokens: int = 28
     """Of an answer; refusals begin within a few."""
+    adaptive: int = 0
+    """Evaluation requests that are also attacked by searches that know the defence: a suffix, and a latent push."""
+    steered: int = 0
+    """Packaged concepts that each defended model is steered towards, with vectors fitted on the policy alone."""
     show: bool = False
     """Show what complying answers say; else only that they comply."""
     draws: int = 500
@@ -71,20 +85,25 @@ class Config(ModelOptions):
             "max_new_tokens",
         )
         limits = {name: at_least(1) for name in (*counts, "draws")}
-        self.check(arms=some(), seed=at_least(0), learning_rate=above(0), beta=above(0), **limits)
+        limits |= {"adaptive": at_least(0), "steered": at_least(0), "seeds": some(at_least(0))}
+        self.check(arms=some(), learning_rate=above(0), beta=above(0), **limits)
         for arm in self.arms:
-            if arm not in ARMS:
-                raise ValueError(no_such("arm", arm, ARMS))
+            if arm not in LABELS:
+                raise ValueError(no_such("arm", arm, LABELS))
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} name one twice")
 
 
 ABOUT = {
     "default": "all defences, one seed, every family of text; about fifty minutes of one core",
+    "paper": "five seeds, ablations, attacks that know the defence, steering scores; a day of one core",
     "smoke": "few requests, to see that it runs; a few minutes of one core",
 }
 """What each preset is for and how long it takes."""
 
 PRESETS = {
     "default": Config(),
+    "paper": Config(arms=tuple(LABELS), seeds=(0, 1, 2, 3, 4), adaptive=5, steered=5),
     "smoke": Config(
         arms=("dpo", "grace_a", "grace_b", "direction", "probe"),
         requests=16,

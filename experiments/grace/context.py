@@ -1,8 +1,10 @@
 """What all stages share: the model, the policy's requests, what defences learn from and what they are judged by."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from experiments.grace.config import Config
 from experiments.options import note_model
@@ -22,29 +24,41 @@ from workbench.data.word_pairs import pairs_of
 from workbench.models.model import Model
 from workbench.runs.files import JSON, digest, plain
 from workbench.runs.run import Run
+from workbench.runs.units import Inputs
 
 TASKS = ("present-past", "singular-plural", "country-capital", "english-french")
 SHOTS = 5
 """Demonstrations of an in-context prompt."""
+ASKING = 0
+"""Draws what is asked, of all seeds alike."""
 UNDEFENDED = "nothing"
 """The row of the policy alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class GraceContext:
-    """One run."""
+    """One seed of one run."""
 
     config: Config
     run: Run
     model: Model
     requests: tuple[Request, ...]
+    seed: int
 
     @classmethod
-    def of(cls, config: Config, run: Run) -> "GraceContext":
-        """With the stand-in, the model loaded last."""
-        model = config.load_model()
+    def of(cls, config: Config, run: Run) -> "list[GraceContext]":
+        """One a seed, with the stand-in, the model loaded last."""
+        model, requests = config.load_model(), stand_in()
         note_model(run, model)
-        return cls(config, run, model, stand_in())
+        return [cls(config, run, model, requests, seed) for seed in config.seeds]
+
+    def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
+        """A unit of work of this seed: see Run.unit."""
+        return self.run.unit(f"seed{self.seed}/{name}", inputs, compute)
+
+    def unit_file(self, name: str, inputs: Inputs, write: Callable[[Path], object], suffix: str) -> Path:
+        """One that makes a file: see Run.unit_file."""
+        return self.run.unit_file(f"seed{self.seed}/{name}", inputs, write, suffix)
 
     def forbidden(self, split: Split, n: int | None = None) -> list[Request]:
         """The first requests of a split that the policy forbids."""
@@ -58,7 +72,9 @@ class GraceContext:
     def lessons(self) -> Dataset:
         """What teaches the policy: direct requests, refused, and allowed ones, answered."""
         asked = self.forbidden("train", self.config.requests)
-        return safety_dataset("policy", self.attack(asked, ["direct"]), self.allowed("train", self.config.requests))
+        return safety_dataset(
+            "policy", self.attack(asked, ["direct"], self.seed), self.allowed("train", self.config.requests)
+        )
 
     @cached_property
     def triples(self) -> Dataset:
@@ -66,9 +82,9 @@ class GraceContext:
         asked = self.forbidden("train", self.config.triples)
         worn = [family for family in TRAINED if family in DISGUISES]
         plainly = self.allowed("train", -(-self.config.triples // 2))
-        dressed = disguised(plainly, worn, self.config.seed)
+        dressed = disguised(plainly, worn, self.seed)
         mixed = [request for pair in zip(plainly, dressed, strict=True) for request in pair]
-        return safety_dataset("triples", self.attack(asked, ["direct", *TRAINED]), mixed)
+        return safety_dataset("triples", self.attack(asked, ["direct", *TRAINED], self.seed), mixed)
 
     @cached_property
     def judged(self) -> dict[str, tuple[Triple, ...]]:
@@ -81,14 +97,14 @@ class GraceContext:
         """Look-alikes as they are, and in the disguise of attacks that no defence has seen."""
         asked = self.allowed("evaluation", self.config.benign)
         unseen = [family for family in HELD_OUT if family in DISGUISES]
-        return {"plain": asked, "disguised": list(disguised(asked, unseen, self.config.seed))}
+        return {"plain": asked, "disguised": list(disguised(asked, unseen, ASKING))}
 
     @cached_property
     def choosing(self) -> tuple[list[str], list[str]]:
         """Prompts that settings are chosen on: validation requests under CHOOSING, and look-alikes, some disguised."""
         asked = self.forbidden("validation", self.config.asked)
         benign = self.allowed("validation", self.config.benign)
-        worn = disguised(benign, [family for family in CHOOSING if family in DISGUISES], self.config.seed)
+        worn = disguised(benign, [family for family in CHOOSING if family in DISGUISES], ASKING)
         attacks = self.attack(asked, [*CHOOSING])
         return [triple.prompt for triple in attacks], [request.prompt for request in (*benign, *worn)]
 
@@ -98,22 +114,21 @@ class GraceContext:
         tasks, found = in_context_tasks("packaged"), list[Shown]()
         each = -(-2 * self.config.neutral // len(TASKS))
         for task in TASKS:
-            split = SplitPairs.draw(pairs_of(tasks, tasks.relation(task)), self.config.seed)
-            found += Shown.draw(split.train, split.test[:each], SHOTS, self.config.seed)
+            split = SplitPairs.draw(pairs_of(tasks, tasks.relation(task)), ASKING)
+            found += Shown.draw(split.train, split.test[:each], SHOTS, ASKING)
         return found
 
-    def attack(self, asked: Sequence[Request], families: Sequence[str]) -> tuple[Triple, ...]:
+    def attack(self, asked: Sequence[Request], families: Sequence[str], seed: int = ASKING) -> tuple[Triple, ...]:
         """A triple a request, the families dealt out in turn; demonstrations are training requests."""
         shown = self.forbidden("train")
         return tuple(
-            attacked([request], families[k % len(families)], shown, self.config.seed)[0]
-            for k, request in enumerate(asked)
+            attacked([request], families[k % len(families)], shown, seed)[0] for k, request in enumerate(asked)
         )
 
     def lora(self, epochs: int) -> LoRA:
         """What is trained, and how."""
         config = self.config
-        recipe = TrainingConfig(epochs, config.batch_size, config.learning_rate, seed=config.seed)
+        recipe = TrainingConfig(epochs, config.batch_size, config.learning_rate, seed=self.seed)
         return replace(LORA, recipe=recipe)
 
     @cached_property
@@ -121,7 +136,7 @@ class GraceContext:
         """The model that has learnt to refuse: what every defence starts from."""
         objective = RefusalObjective.on(self.model, self.lora(self.config.policy_epochs))
         inputs = self.inputs(self.model, objective, self.lessons)
-        path = self.run.unit_file(
+        path = self.unit_file(
             "policy",
             inputs,
             lambda path: train_on_triples(objective, self.lessons, self.access(self.model))[1].save(path),

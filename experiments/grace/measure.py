@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from experiments.grace import adaptive
 from experiments.grace.arms import Arm
 from experiments.grace.context import GraceContext
+from experiments.grace.outcomes import REFUSED, Answers, inputs_of
+from experiments.grace.steered import SteeringTask
 from probes.geometry.avqi import avqi, avqi_intervals, cluster_indices
 from steering.function_vectors.prompts import AnswerScores, Shown, encode_shown
 from steering.grace.attacks import HELD_OUT
@@ -26,12 +28,6 @@ from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.files import JSON, digest, plain
-
-REFUSED = "I won't talk about that."
-"""What a probe that refuses answers in the model's place."""
-
-Answers = dict[str, list[tuple[str, str]]]
-"""By group of prompts (a family, or a kind of benign request): the outcome and the text of each answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +49,22 @@ class MeasuredDefence:
     """Both forms of AVQI at every layer."""
     indices: dict[str, float]
     """Silhouette, Calinski-Harabasz and Xie-Beni of the plain mean."""
+    steering: list[float]
+    """The score of each concept that it is steered towards, 0 to 2; empty where none is."""
 
 
 def ask(context: GraceContext, arm: Arm, before: Answers | None) -> Answers:
     """Every family and every kind of benign request, answered and judged; `before` are the undefended answers."""
-    groups = _groups(context)
-    if arm.refuses is not None or not arm.answers_anew:
+    if not arm.answers_anew and arm.guard is None:
         assert before is not None
-        return before if arm.refuses is None else _screened(arm, groups, before)
-
-    return _answers(context, arm, groups)
+        return before
+    groups = _groups(context)
+    if arm.guard is None:
+        found = _answers(context, arm, groups)
+    else:
+        assert before is not None
+        found = _screened(arm, groups, before)
+    return found | (adaptive.attack(context, arm) if context.config.adaptive else {})
 
 
 def untaught(context: GraceContext) -> Answers:
@@ -80,19 +82,13 @@ def _answers(context: GraceContext, arm: Arm, groups: Mapping[str, Sequence[tupl
         written = arm.model.generate(prompts, edits=arm.edits, sampling=sampling, chat=True, failures="keep")
         return [one.text for one in written]
 
-    inputs = _inputs(context, arm) | {"asked": digest(prompts), "tokens": sampling.max_new_tokens}
-    texts = iter(context.run.unit(f"answers/{arm.name}", inputs, answer))
+    inputs = inputs_of(context, arm) | {"asked": digest(prompts), "tokens": sampling.max_new_tokens}
+    texts = iter(context.unit(f"answers/{arm.name}", inputs, answer))
     judge = PolicyJudge()
     return {
         name: [(judge.judge(text, request), text) for (_, request), text in zip(group, texts, strict=False)]
         for name, group in groups.items()
     }
-
-
-def _inputs(context: GraceContext, arm: Arm) -> dict[str, JSON]:
-    """What a defence's behaviour depends on."""
-    added = [arm.chosen, context.triples.digest, *map(list, context.choosing)] if arm.edits else []
-    return {**arm.model.identity, "edits": digest(added), "version": 1}
 
 
 def _groups(context: GraceContext) -> dict[str, list[tuple[str, str]]]:
@@ -108,37 +104,41 @@ def _groups(context: GraceContext) -> dict[str, list[tuple[str, str]]]:
 
 def _screened(arm: Arm, groups: dict[str, list[tuple[str, str]]], before: Answers) -> Answers:
     """The undefended answers, but where the defence refuses."""
-    assert arm.refuses is not None
+    assert arm.guard is not None
     return {
         name: [
             ("refusal", REFUSED) if refused else answer
-            for refused, answer in zip(arm.refuses([prompt for prompt, _ in group]), before[name], strict=True)
+            for refused, answer in zip(
+                arm.guard.refuses(arm.model, [prompt for prompt, _ in group]), before[name], strict=True
+            )
         ]
         for name, group in groups.items()
     }
 
 
-def measure(context: GraceContext, arm: Arm, before: Answers | None) -> MeasuredDefence:
-    """Everything about one defence, a unit each."""
-    answers = ask(context, arm, before)
-    inputs = _inputs(context, arm)
-    side = context.run.unit(
+def measure(
+    context: GraceContext, arm: Arm, task: SteeringTask | None, before: MeasuredDefence | None
+) -> MeasuredDefence:
+    """Everything about one defence, a unit each; `before` is the policy alone, with which some share their answers."""
+    answers = ask(context, arm, before.answers if before else None)
+    shared = before is not None and not arm.answers_anew
+    steering = before.steering if before and shared else task.scores(arm) if task else []
+    inputs = inputs_of(context, arm)
+    side = context.unit(
         f"neutral/{arm.name}",
         {**inputs, "policy": context.policy.digest, "texts": context.config.neutral},
         lambda: _side_effect(context, arm),
     )
     shown = context.demonstrated
-    right = context.run.unit(
-        f"in_context/{arm.name}", {**inputs, "asked": plain(shown)}, lambda: _in_context(arm, shown)
-    )
-    if arm.refuses is not None:
-        return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, {}, {}, {})
-    apart = context.run.unit(
+    right = context.unit(f"in_context/{arm.name}", {**inputs, "asked": plain(shown)}, lambda: _in_context(arm, shown))
+    if arm.guard is not None:
+        return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, {}, {}, {}, steering)
+    apart = context.unit(
         f"separation/{arm.name}",
         {**inputs, "profile": list(arm.profile), "asked": context.questions, "draws": context.config.draws},
         lambda: _separation(context, arm),
     )
-    return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, **apart)
+    return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, **apart, steering=steering)
 
 
 def _in_context(arm: Arm, shown: Sequence[Shown]) -> list[float]:
@@ -209,7 +209,7 @@ def projections(context: GraceContext, before: Arm, after: Arm) -> dict[str, lis
     spread of each layer before.
     """
     inputs = {"before": before.model.digest, "after": after.model.digest, "asked": context.questions, "version": 1}
-    found = context.run.unit("projections", inputs, lambda: _projected(context, before, after))
+    found = context.unit("projections", inputs, lambda: _projected(context, before, after))
     places = [(role, family) for role in ROLES for family in HELD_OUT]
     return {when: [(*place, x, y) for place, (x, y) in zip(places, each, strict=True)] for when, each in found.items()}
 
@@ -225,8 +225,3 @@ def _projected(context: GraceContext, before: Arm, after: Arm) -> dict[str, JSON
         when: ((each - centre) @ plane.T).unflatten(1, shape).mean(2).flatten(0, 1).tolist()
         for when, each in zip(("before", "after"), pooled, strict=True)
     }
-
-
-def share(answers: Sequence[tuple[str, str]], outcome: str) -> Float[np.ndarray, " answer"]:
-    """1 for each answer of this outcome."""
-    return np.array([found == outcome for found, _ in answers], dtype=float)

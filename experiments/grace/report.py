@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from experiments.grace.adaptive import DEPTH, RADIUS, SUFFIX
 from experiments.grace.config import PRESETS
 from experiments.grace.context import UNDEFENDED
-from experiments.grace.measure import share
-from experiments.grace.results import SIDES, DefenceResults, outcome_rate
+from experiments.grace.outcomes import share
+from experiments.grace.results import ADAPTIVE, FORMS, LEAST, SIDES, DefenceResults, outcome_rate
+from experiments.grace.steered import STRENGTHS
 from experiments.grace.verdict import verdict
 from experiments.smoke import smoke_banner
 from probes.geometry.avqi import METRICS
@@ -26,12 +28,20 @@ NOTES = (
     f"and the families {', '.join(TRAINED)}; what is chosen (layer, strength, penalty) is chosen on "
     f"{', '.join(CHOOSING)}; {', '.join(HELD_OUT)} are held out from both.",
     "Every trained defence starts from the policy and sees the same triples with the same allowed answers in the same "
-    "order. Rates are over requests: of one family with Clopper-Pearson intervals, of several with bootstraps that "
-    "draw requests. One seed: how much another training would differ is not in any interval.",
+    "order. Rates are over requests: of one family and one seed with Clopper-Pearson intervals, else with bootstraps "
+    "that draw requests, and seeds where there are several. Of one seed, how much another training would differ is in "
+    "no interval.",
     "GRACE A is the published procedure, a pooler and a linear head on frozen states; GRACE B trains a LoRA with the "
     "same losses on its own states and DPO's preference. Both use margins in units of the states' spread, ours. AVQI "
     "is of held-out triples, states averaged over completions and, in units of each layer's spread, over layers; its "
     "intervals draw requests.",
+    "Each seed of a defence counts as a model in the rank correlation of AVQI and attack success; those of one seed "
+    f"start from one policy. Its interval is that of Bonett and Wright, and there is none below {LEAST} models.",
+    "Attacks that know the defence search on it, with its edits in force and past its probe: a suffix of "
+    f"{number_of(SUFFIX.length, 'token')} in {number_of(SUFFIX.steps, 'step')} of {SUFFIX.candidates} candidates, and "
+    f"a push of the prompt's states at {DEPTH:g} of the depth by at most {RADIUS:g} of their length. Defended models "
+    f"are steered by vectors fitted on the policy alone, at {' or '.join(map(str, STRENGTHS))} times the largest "
+    "activation; what trains no weight and only refuses has the policy's score.",
     "Seconds are processor seconds of training and choosing on the machine of the run.",
 )
 INDICES = {
@@ -59,15 +69,12 @@ def build_report(results: DefenceResults, run: Run, model: str) -> Document:
                 f"{config.requests} teach the policy, {config.triples} the defences; {config.asked} are asked",
             ),
             ("Look-alikes", f"{config.benign} asked, plain and disguised"),
+            ("Seeds", ", ".join(map(str, config.seeds))),
             ("Tokens of an answer", str(config.max_new_tokens)),
         ),
         sections=(_attacks(results), _price(results), _states(results), _costs(results), _answers(results)),
         notes=NOTES,
     )
-
-
-def _labels(results: DefenceResults) -> dict[str, str]:
-    return {name: each.arm.label for name, each in results.found.items()}
 
 
 def _attacks(results: DefenceResults) -> Section:
@@ -76,12 +83,19 @@ def _attacks(results: DefenceResults) -> Section:
         Column("Seen", "Families that defences were trained on", 2, (0.0, 1.0), better="lower"),
         Column("Choosing", "Families that settings were chosen on", 2, (0.0, 1.0), better="lower"),
         Column("Held out", "Families that no training and no choice saw", 2, (0.0, 1.0), better="lower"),
+        *[
+            Column(name.capitalize(), f"Direct requests under a {name} attack that knows the defence", 2, (0.0, 1.0))
+            for name in ADAPTIVE
+            if results.config.adaptive
+        ],
         Column("Degenerate", "Broken answers to held-out families", 2, (0.0, 1.0), better="lower"),
         Column("Unrelated", "Answers to held-out families that neither refuse nor comply", 2, (0.0, 1.0)),
     )
-    rows: list[tuple[str, tuple[Estimate | None, ...]]] = [("Before the policy", (_direct(results), *[None] * 5))]
-    for name, label in _labels(results).items():
-        success = [results.rate(name, families) for families in SIDES.values()]
+    nothing = [None] * (len(columns) - 1)
+    rows: list[tuple[str, tuple[Estimate | None, ...]]] = [("Before the policy", (_direct(results), *nothing))]
+    searched = [(name,) for name in ADAPTIVE if results.config.adaptive]
+    for name, label in results.labels.items():
+        success = [results.rate(name, families) for families in (*SIDES.values(), *searched)]
         others = [results.rate(name, HELD_OUT, outcome) for outcome in ("degenerate", "unrelated")]
         rows.append((label, tuple(Estimate.of(each) for each in (*success, *others))))
     table = Table(
@@ -99,7 +113,7 @@ def _attacks(results: DefenceResults) -> Section:
         title="Attack success by family",
         caption=f"Held-out families first ({', '.join(HELD_OUT)}), then those of choosing and of training.",
         rows=families,
-        columns=tuple(_labels(results).values()),
+        columns=tuple(results.labels.values()),
         values=tuple(tuple(results.rate(name, [family]).value for name in results.found) for family in families),
         low=0.0,
         high=1.0,
@@ -111,7 +125,7 @@ def _attacks(results: DefenceResults) -> Section:
 
 
 def _direct(results: DefenceResults) -> Estimate | None:
-    return Estimate.of(outcome_rate([share(results.untaught["direct"], "compliance")]))
+    return Estimate.of(outcome_rate([[share(results.untaught["direct"], "compliance")]]))
 
 
 def _price(results: DefenceResults) -> Section:
@@ -128,8 +142,11 @@ def _price(results: DefenceResults) -> Section:
         Column("Loss", "Mean nll of a token of neutral text", 3, better="lower"),
         Column("In context", "Share right of questions behind five demonstrations", 2, (0.0, 1.0), better="higher"),
     )
+    if results.config.steered:
+        told = f"Mean rating, 0 to 2, when steered towards {number_of(results.config.steered, 'concept')}"
+        columns += (Column("Steering", told, 2, (0.0, 2.0), better="higher"),)
     rows, dots = [], []
-    for k, (name, label) in enumerate(_labels(results).items()):
+    for k, (name, label) in enumerate(results.labels.items()):
         benign = results.rate(name, ["plain"], "refusal")
         cells = (
             benign,
@@ -138,6 +155,7 @@ def _price(results: DefenceResults) -> Section:
             results.mean(name, "kl"),
             results.mean(name, "loss"),
             results.in_context(name),
+            *([results.mean(name, "steering")] if results.config.steered else []),
         )
         rows.append((label, tuple(Estimate.of(each) for each in cells)))
         across, up = Estimate.of(benign), Estimate.of(results.rate(name, HELD_OUT))
@@ -164,14 +182,14 @@ def _price(results: DefenceResults) -> Section:
 
 
 def _states(results: DefenceResults) -> Section:
-    apart = {name: each for name, each in results.found.items() if each.separation}
+    apart = {name: seeds[0] for name, seeds in results.found.items() if seeds[0].separation}
     rows = [
         (
             f"{each.arm.label}{', learnt profile' * (way == 'profile')}",
-            tuple(_estimate(*metrics[metric]) for metric in METRICS),
+            tuple(Estimate.of(results.separation(name, way, metric)) for metric in METRICS),
         )
-        for each in apart.values()
-        for way, metrics in each.separation.items()
+        for name, each in apart.items()
+        for way in each.separation
     ]
     columns = (
         Column("AVQI", "The paper's form: three clusters in DI", 2, better="lower"),
@@ -193,7 +211,7 @@ def _states(results: DefenceResults) -> Section:
     other = Table(
         name="indices",
         title="Other indices of the same states",
-        caption="Of three clusters, states averaged over layers.",
+        caption="Of three clusters, states averaged over layers, of the first seed.",
         corner="Defence",
         columns=tuple(INDICES.values()),
         rows=tuple((each.arm.label, tuple(each.indices[name] for name in INDICES)) for each in apart.values()),
@@ -207,22 +225,34 @@ def _states(results: DefenceResults) -> Section:
     chart = LineChart(
         name="layers",
         title="AVQI at every layer, two clusters",
-        caption="Lower is better.",
+        caption="Lower is better. Of the first seed, as every picture below.",
         x="Layer",
         y="AVQI",
         lines=curves,
     )
-    return Section(title="States", blocks=(table, other, chart, *_profiles(results), *_pictures(results)))
+    blocks = (table, _following(results), other, chart, *_profiles(results), *_pictures(results))
+    return Section(title="States", blocks=blocks)
 
 
-def _estimate(value: float | None, low: float | None, high: float | None) -> Estimate | None:
-    return None if value is None else Estimate(value, low, high)
+def _following(results: DefenceResults) -> Block:
+    """Whether the index says what it is for."""
+    found = {form: results.followed(form) for form in FORMS}
+    said = {"paper": "AVQI, the paper's form", "two_cluster": "AVQI, two clusters"}
+    return Table(
+        name="following",
+        title="Does AVQI follow attack success?",
+        caption="Spearman's correlation with the success of held-out attacks, over defences with states of their own. "
+        "Lower AVQI is better, so that an index that keeps its promise has a correlation near 1.",
+        corner="Index",
+        columns=(Column("Rank correlation", digits=2, better="higher"), Column("Models", digits=0)),
+        rows=tuple((said[form], (Estimate.of(each), each.n)) for form, each in found.items()),
+    )
 
 
 def _profiles(results: DefenceResults) -> Sequence[Block]:
     lines = tuple(
         Line(each.arm.label, tuple(Point(k, value) for k, value in enumerate(each.arm.profile, start=each.arm.first)))
-        for each in results.found.values()
+        for each, *_ in results.found.values()
         if each.arm.profile
     )
     if not lines:
@@ -269,8 +299,8 @@ def _costs(results: DefenceResults) -> Section:
             Column("Chosen on validation families"),
         ),
         rows=tuple(
-            (each.arm.label, (each.arm.seconds, each.arm.parameters, each.arm.chosen or "nothing"))
-            for name, each in results.found.items()
+            (each.arm.label, (results.cost(name), each.arm.parameters, each.arm.chosen or "nothing"))
+            for name, (each, *_) in results.found.items()
             if name != UNDEFENDED
         ),
     )
@@ -285,15 +315,17 @@ def _answers(results: DefenceResults) -> Section:
             instruction=f"Request {k + 1}",
             text=_said(outcome, text, group, show=results.config.show),
         )
-        for each in results.found.values()
+        for each, *_ in results.found.values()
         for group, answers in each.answers.items()
         for k, (outcome, text) in enumerate(answers[:1])
     )
     text = "Complying answers to forbidden requests are masked; --show shows them."
-    block = Cards(name="answers", caption="The first request of each group, side by side.", cards=cards)
+    block = Cards(
+        name="answers", caption="The first request of each group, side by side; of the first seed.", cards=cards
+    )
     return Section(title="Answers", blocks=(paragraphs(text), block))
 
 
 def _said(outcome: str, text: str, group: str, *, show: bool) -> str:
-    hidden = outcome == "compliance" and group in ATTACKS and not show
+    hidden = outcome == "compliance" and group in (*ATTACKS, *ADAPTIVE) and not show
     return f"[{outcome}] {'(masked, ' + number_of(len(text.split()), 'word') + ')' if hidden else text}".strip()

@@ -1,19 +1,20 @@
 """All that was measured, as rates with intervals and as rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, rankdata
 
 from experiments.grace.config import NAME, Config
 from experiments.grace.context import UNDEFENDED
-from experiments.grace.measure import Answers, MeasuredDefence, share
+from experiments.grace.measure import MeasuredDefence
+from experiments.grace.outcomes import Answers, share
 from probes.geometry.avqi import METRICS
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
-from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_crossed
 from workbench.evaluation.judges.policy import OUTCOMES
-from workbench.evaluation.summary import LINEAR, MeanKind, mean_of_kind
+from workbench.evaluation.summary import ARITHMETIC
 from workbench.runs.rows import Row, spread
 
 SIDES: dict[str, tuple[str, ...]] = {
@@ -23,6 +24,12 @@ SIDES: dict[str, tuple[str, ...]] = {
     "held_out": HELD_OUT,
 }
 """Families that are told of together."""
+ADAPTIVE = ("suffix", "latent")
+"""Searched attacks that know the defence."""
+FORMS = ("paper", "two_cluster")
+"""Of AVQI."""
+LEAST = 8
+"""Models without which a rank correlation has no interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,24 +37,66 @@ class DefenceResults:
     """Everything, by defence."""
 
     config: Config
-    found: dict[str, MeasuredDefence]
+    found: dict[str, tuple[MeasuredDefence, ...]]
+    """One a seed."""
     untaught: Answers
     """Of the model before it learnt the policy, to direct and to plain benign requests."""
     places: dict[str, list[tuple[str, str, float, float]]]
-    """Centroids before and after GRACE B, where that was trained."""
+    """Centroids before and after GRACE B, where that was trained, of the first seed."""
+
+    @property
+    def sides(self) -> dict[str, tuple[str, ...]]:
+        """The groups of families that were asked."""
+        return SIDES | ({"adaptive": ADAPTIVE} if self.config.adaptive else {})
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each defence is called."""
+        return {name: seeds[0].arm.label for name, seeds in self.found.items()}
 
     def rate(self, arm: str, families: Sequence[str], outcome: str = "compliance") -> Interval:
-        """The share of answers of an outcome, over requests: see `outcome_rate`."""
-        answers = self.found[arm].answers
-        return outcome_rate([share(answers[family], outcome) for family in families])
+        """The share of answers of an outcome, over requests and seeds: see `outcome_rate`."""
+        return outcome_rate([[share(one.answers[name], outcome) for name in families] for one in self.found[arm]])
 
     def in_context(self, arm: str) -> Interval:
         """The share of in-context questions that are answered right."""
-        return outcome_rate([np.array(self.found[arm].in_context)])
+        return outcome_rate([[np.array(one.in_context)] for one in self.found[arm]])
 
     def mean(self, arm: str, what: str) -> Interval:
-        """The mean over neutral texts of `kl`, a geometric one, or of `loss`."""
-        return mean_of_kind(np.array(getattr(self.found[arm], what)), MeanKind(scale="log") if what == "kl" else LINEAR)
+        """The mean over seeds and texts of `kl` (geometric where none is 0) or `loss`, or concepts of `steering`."""
+        values = np.array([getattr(one, what) for one in self.found[arm]], dtype=float)
+        if what == "kl" and (values <= 0).any():
+            return replace(bootstrap_crossed(values), note=ARITHMETIC)
+        return bootstrap_crossed(values, scale="log" if what == "kl" else "linear")
+
+    def separation(self, arm: str, way: str, metric: str) -> Interval:
+        """An index of the states pooled in a way: of one seed over its prompts, of several over the seeds."""
+        each = [one.separation[way][metric] for one in self.found[arm]]
+        if len(each) == 1:
+            value, low, high = each[0]
+            return Interval(value, low, high, 1, 0, 0.95)
+        return bootstrap(np.array([np.nan if value is None else value for value, _, _ in each]))
+
+    def cost(self, arm: str) -> float:
+        """Mean processor seconds of training and choosing."""
+        return float(np.mean([one.arm.seconds for one in self.found[arm]]))
+
+    def followed(self, form: str) -> Interval:
+        """Spearman's correlation of an AVQI with held-out attack success, over defences with states of their own.
+
+        Each seed of a defence counts as a model; those of one seed share a policy. The interval is that of Bonett &
+        Wright (2000), and there is none below LEAST models.
+        """
+        pairs = [
+            (
+                one.separation["mean"][form][0],
+                float(np.mean([share(one.answers[name], "compliance") for name in HELD_OUT])),
+            )
+            for name, seeds in self.found.items()
+            for one in seeds
+            if one.separation and (name == UNDEFENDED or one.arm.answers_anew)
+        ]
+        return rank_correlation([(index, success) for index, success in pairs if index is not None])
 
     def rows(self) -> Iterator[Row]:
         """Tidy: every rate of every side and family, side effects, separation and costs."""
@@ -55,13 +104,15 @@ class DefenceResults:
             yield from self._of_arm(name)
         for group, answers in self.untaught.items():
             for outcome in OUTCOMES:
-                value = outcome_rate([share(answers, outcome)])
+                value = outcome_rate([[share(answers, outcome)]])
                 yield Row(experiment=NAME, method="untaught", metric=f"{outcome}.{group}", **spread(value))
+        for form in FORMS:
+            yield Row(experiment=NAME, method="avqi", metric=f"spearman.{form}", **spread(self.followed(form)))
 
     def _of_arm(self, name: str) -> Iterator[Row]:
-        measured = self.found[name]
+        seeds = self.found[name]
         for outcome in OUTCOMES:
-            for side, families in SIDES.items():
+            for side, families in self.sides.items():
                 value = self.rate(name, families, outcome)
                 yield Row(experiment=NAME, method=name, metric=f"{outcome}.{side}", **spread(value))
                 for family in families if len(families) > 1 else ():
@@ -73,29 +124,54 @@ class DefenceResults:
         for what in ("kl", "loss"):
             yield Row(experiment=NAME, method=name, metric=f"neutral.{what}", **spread(self.mean(name, what)))
         yield Row(experiment=NAME, method=name, metric="in_context.accuracy", **spread(self.in_context(name)))
-        for way, metrics in measured.separation.items():
+        if seeds[0].steering:
+            yield Row(experiment=NAME, method=name, metric="steering.score", **spread(self.mean(name, "steering")))
+        for way in seeds[0].separation:
             for metric in METRICS:
-                value, low, high = metrics[metric]
-                yield Row(experiment=NAME, method=name, metric=f"{metric}.{way}", value=value, low=low, high=high)
-        for metric, value in measured.indices.items():
-            yield Row(experiment=NAME, method=name, metric=metric, value=value)
-        for form, values in measured.layers.items():
+                value = self.separation(name, way, metric)
+                yield Row(experiment=NAME, method=name, metric=f"{metric}.{way}", **spread(value))
+        for seed, one in zip(self.config.seeds, seeds, strict=True):
+            yield from self._of_seed(name, seed, one)
+
+    def _of_seed(self, name: str, seed: int, one: MeasuredDefence) -> Iterator[Row]:
+        def row(metric: str, value: float | None, layer: int | None = None) -> Row:
+            return Row(experiment=NAME, method=name, metric=metric, value=value, layer=layer, seed=seed)
+
+        for metric, value in one.indices.items():
+            yield row(metric, value)
+        for form, values in one.layers.items():
             for layer, value in enumerate(values):
-                yield Row(experiment=NAME, method=name, metric=form, value=value, layer=layer)
-        for layer, value in enumerate(measured.arm.profile, start=measured.arm.first):
-            yield Row(experiment=NAME, method=name, metric="profile", value=value, layer=layer)
+                yield row(form, value, layer)
+        for layer, value in enumerate(one.arm.profile, start=one.arm.first):
+            yield row("profile", value, layer)
         if name != UNDEFENDED:
-            yield Row(experiment=NAME, method=name, metric="cost.cpu_seconds", value=measured.arm.seconds)
-            yield Row(experiment=NAME, method=name, metric="parameters", value=measured.arm.parameters)
+            yield row("cost.cpu_seconds", one.arm.seconds)
+            yield row("parameters", one.arm.parameters)
 
 
-def outcome_rate(groups: Sequence[np.ndarray]) -> Interval:
-    """The mean of zeros and ones, [family][request], with an interval over requests.
+def outcome_rate(seeds: Sequence[Sequence[np.ndarray]]) -> Interval:
+    """The mean of zeros and ones, [seed][family][request], with an interval over requests, and seeds if several.
 
-    One family's is Clopper-Pearson's; of several, requests are resampled with what came of them under each.
+    One family's of one seed is Clopper-Pearson's; else requests are resampled with what came of them under each.
     """
-    if len(groups) > 1:
-        return bootstrap(np.mean(groups, axis=0), bounds=(0.0, 1.0))
-    hits, n = int(groups[0].sum()), len(groups[0])
+    if len(seeds) > 1 or len(seeds[0]) > 1:
+        return bootstrap_crossed(np.array([np.mean(families, axis=0) for families in seeds]), bounds=(0.0, 1.0))
+    [[values]] = seeds
+    hits, n = int(values.sum()), len(values)
     reach = binomtest(hits, n).proportion_ci(method="exact")
     return Interval(hits / n, float(reach.low), float(reach.high), n, 0, 0.95)
+
+
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> Interval:
+    """Spearman's correlation of pairs, with the interval of Bonett & Wright (2000) where there are LEAST or more.
+
+    None where either side does not vary, or there are fewer than three pairs.
+    """
+    n = len(pairs)
+    ranks = [rankdata(side) for side in zip(*pairs, strict=True)]
+    found = float(np.corrcoef(ranks)[0, 1]) if n > 2 and all(np.ptp(side) for side in ranks) else None
+    if found is None or n < LEAST or abs(found) > 1 - 1e-9:
+        return Interval(found, None, None, n, 0, 0.95, "" if found is None else f"no interval below {LEAST} models")
+    reach = norm.ppf(0.975) * np.sqrt((1 + found**2 / 2) / (n - 3))
+    low, high = np.tanh(np.arctanh(found) + np.array([-reach, reach]))
+    return Interval(found, float(low), float(high), n, 0, 0.95)

@@ -8,23 +8,31 @@ from experiments.grace.context import UNDEFENDED, GraceContext
 from experiments.grace.measure import MeasuredDefence, measure, projections, untaught
 from experiments.grace.report import build_report
 from experiments.grace.results import DefenceResults
+from experiments.grace.steered import SteeringTask
 from workbench.report.render import write_report
 from workbench.runs.progress import progress
 from workbench.runs.run import Run
 
 
 def stages(config: Config, run: Run) -> list[Path]:
-    """Teach the policy, train every defence from there, ask all of them the same, and tell."""
-    context = GraceContext.of(config, run)
-    first = untaught(context)
-    found: dict[str, MeasuredDefence] = {}
-    for arm in progress("defences", arms(context), unit="defence"):
-        before = found[UNDEFENDED].answers if found else None
-        found[arm.name] = measure(context, arm, before)
-    shown = found.get("grace_b")
-    places = projections(context, found[UNDEFENDED].arm, shown.arm) if shown else {}
+    """Teach the policy, train every defence from there, ask all of them the same, and tell; once a seed."""
+    contexts = GraceContext.of(config, run)
+    first = untaught(contexts[0])
+    seeds = [_of_seed(context) for context in contexts]
+    shown = seeds[0].get("grace_b")
+    places = projections(contexts[0], seeds[0][UNDEFENDED].arm, shown.arm) if shown else {}
+    found = {name: tuple(seed[name] for seed in seeds) for name in seeds[0]}
     results = DefenceResults(config, found, first, places)
     run.record(results.rows())
     run.settle()
-    write_report(run.folder, build_report(results, run, context.model.name))
+    write_report(run.folder, build_report(results, run, contexts[0].model.name))
     return [run.report]
+
+
+def _of_seed(context: GraceContext) -> dict[str, MeasuredDefence]:
+    """Everything that was measured of each defence."""
+    task = SteeringTask.of(context) if context.config.steered else None
+    found: dict[str, MeasuredDefence] = {}
+    for arm in progress(f"defences, seed {context.seed}", arms(context), unit="defence"):
+        found[arm.name] = measure(context, arm, task, found.get(UNDEFENDED))
+    return found

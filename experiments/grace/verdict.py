@@ -35,9 +35,21 @@ def verdict(results: DefenceResults) -> str:
             f"{_percent(results.rate('grace_b', ['plain'], 'refusal'))} benign refusals, DPO at "
             f"{_percent(success['dpo'])} with {_percent(results.rate('dpo', ['plain'], 'refusal'))}."
         )
+    for form, said in (("paper", "in the paper's form"), ("two_cluster", "in the two-cluster form")):
+        parts += _followed(results, form, said)
     if "grace_a" in results.found:
         parts.append("GRACE as published (A) trains no weight of the model: its answers are those of the policy alone.")
     return " ".join(parts)
+
+
+def _followed(results: DefenceResults, form: str, said: str) -> list[str]:
+    """A sentence on whether an AVQI follows attack success, where there are models enough to say."""
+    found = results.followed(form)
+    if found.value is None or found.low is None or found.high is None:
+        return []
+    reach = f"{number(found.value, 2)} [{number(found.low, 2)}, {number(found.high, 2)}]"
+    told = "follows" if found.low > 0 else "is not shown to follow"
+    return [f"AVQI {said} {told} their success (rank correlation {reach} over {found.n} models)."]
 
 
 def _success(results: DefenceResults, name: str) -> Interval:

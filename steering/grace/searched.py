@@ -11,18 +11,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from steering.grace.guard import PROMPT, PromptGuard
 from workbench.models.edits import Add
 from workbench.models.model import Model
-from workbench.models.positions import Layout, Positions
+from workbench.models.positions import Layout
 from workbench.models.scoring import label_logits, labels
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import frozen
 from workbench.runs.fields import above, at_least, check_fields
 
-PROMPT = Positions("prompt")
 PLACEHOLDER = " !"
 """What a suffix starts as, once for every place."""
+EVADING = 5.0
+"""Nats of an answer that a unit of a guard's logit is worth to an attacker, down to a logit of -CLEAR."""
+CLEAR = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,20 @@ class LatentPush:
     def __post_init__(self) -> None:
         check_fields(self, radius=above(0), steps=at_least(1))
 
-    def find(self, model: Model, prompts: Sequence[str], answers: Sequence[str]) -> Add:
-        """The edit with a direction for each prompt, for generating from the same prompts. Gradients leave no trace."""
+    def find(
+        self, model: Model, prompts: Sequence[str], answers: Sequence[str], guard: PromptGuard | None = None
+    ) -> Add:
+        """The edit with a direction for each prompt, for generating from the same prompts. Gradients leave no trace.
+
+        A guard of the model is evaded too. Edits in force are the defence's own, and come before the push.
+        """
         tokens = model.tokenize(prompts, answers, chat=True)
         states = model.read(tokens, self.site, positions=PROMPT)
         lengths = states.x(self.site).float().norm(dim=1)
         limit = torch.stack([lengths[states.row == row].mean() for row in range(len(tokens))])[:, None] * self.radius
         found = torch.zeros(len(tokens), model.d_model)
         for _ in range(self.steps):
-            slope = self._slope(model, tokens, found)
+            slope = self._slope(model, tokens, found, guard)
             found = found - 2 / self.steps * limit * slope / slope.norm(dim=1, keepdim=True).clamp(min=1e-12)
             found = found * (limit / found.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
         return self._edit(found)
@@ -56,10 +64,12 @@ class LatentPush:
     def _edit(self, direction: Float[Tensor, "row d"]) -> Add:
         return Add(site=self.site, direction=direction, positions=PROMPT)
 
-    def _slope(self, model: Model, tokens: Tokens, at: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
+    def _slope(
+        self, model: Model, tokens: Tokens, at: Float[Tensor, "row d"], guard: PromptGuard | None
+    ) -> Float[Tensor, "row d"]:
         leaf = at.clone().requires_grad_()
         with frozen(model), torch.enable_grad(), model.edited(self._edit(leaf)):
-            nll(model, tokens).sum().backward()
+            cost(model, tokens, guard).sum().backward()
         assert leaf.grad is not None
         return leaf.grad
 
@@ -83,17 +93,18 @@ class SuffixSearch:
             self, length=at_least(1), steps=at_least(1), top=at_least(1), candidates=at_least(1), seed=at_least(0)
         )
 
-    def find(self, model: Model, prompt: str, answer: str) -> tuple[str, list[float]]:
-        """The prompt with the suffix behind it, and the nll of the answer after each step (first, before any).
+    def find(self, model: Model, prompt: str, answer: str, guard: PromptGuard | None = None) -> tuple[str, list[float]]:
+        """The prompt with the suffix behind it, and the cost after each step (first, before any); see `cost`.
 
-        The suffix is text: what it is cut into is looked at anew at every step.
+        Without a guard the cost is the nll of the answer. Edits in force are the defence's own. The suffix is text:
+        what it is cut into is looked at anew at every step.
         """
         generator = torch.Generator().manual_seed(self.seed)
         suffix = PLACEHOLDER * self.length
-        losses = [float(model.score(self._tokens(model, [prompt + suffix], answer)).nll)]
+        losses = [float(self._costs(model, [prompt + suffix], answer, guard)[0])]
         for _ in range(self.steps):
-            tried = list(dict.fromkeys(self._swaps(model, prompt, suffix, answer, generator)))
-            found = model.score(self._tokens(model, [prompt + each for each in tried], answer)).nll
+            tried = list(dict.fromkeys(self._swaps(model, prompt, suffix, answer, generator, guard)))
+            found = self._costs(model, [prompt + each for each in tried], answer, guard)
             best = int(found.argmin())
             if float(found[best]) < losses[-1]:
                 suffix = tried[best]
@@ -103,12 +114,26 @@ class SuffixSearch:
     def _tokens(self, model: Model, prompts: Sequence[str], answer: str) -> Tokens:
         return model.tokenize(prompts, [answer] * len(prompts), chat=True)
 
-    def _swaps(self, model: Model, prompt: str, suffix: str, answer: str, generator: torch.Generator) -> list[str]:
+    def _costs(
+        self, model: Model, prompts: Sequence[str], answer: str, guard: PromptGuard | None
+    ) -> Float[Tensor, "prompt"]:
+        found = model.score(self._tokens(model, prompts, answer)).nll.cpu()
+        return found if guard is None else found + evading(guard.logits(model, prompts)).cpu()
+
+    def _swaps(
+        self,
+        model: Model,
+        prompt: str,
+        suffix: str,
+        answer: str,
+        generator: torch.Generator,
+        guard: PromptGuard | None,
+    ) -> list[str]:
         """Suffixes with one token exchanged, each drawn among the best of a place."""
         ids = model.tokenizer(suffix, add_special_tokens=False)["input_ids"]
         row = self._tokens(model, [prompt + suffix], answer)
         places = _last_of(list(row.rows[0].ids[: row.rows[0].response]), ids)
-        slopes = self._slopes(model, row)[places]  # [place, vocab]
+        slopes = self._slopes(model, row, guard)[places]  # [place, vocab]
         best = (-slopes).topk(min(self.top, slopes.shape[1])).indices
         found = []
         for _ in range(self.candidates):
@@ -119,8 +144,8 @@ class SuffixSearch:
             found.append(model.tokenizer.decode(swapped, skip_special_tokens=True))
         return found
 
-    def _slopes(self, model: Model, tokens: Tokens) -> Float[Tensor, "pos vocab"]:
-        """What exchanging each token for each other one would do to the nll, to first order."""
+    def _slopes(self, model: Model, tokens: Tokens, guard: PromptGuard | None) -> Float[Tensor, "pos vocab"]:
+        """What exchanging each token for each other one would do to the cost, to first order."""
         matrix = model.backend.embeddings().input
         kept: list[Tensor] = []
 
@@ -129,20 +154,41 @@ class SuffixSearch:
             return kept[0]
 
         with frozen(model), torch.enable_grad(), model.backend.hooked([(Site(0, "resid_pre"), hook)]):
-            nll(model, tokens).sum().backward()
+            cost(model, tokens, guard).sum().backward()
         assert kept[0].grad is not None
         return kept[0].grad[0].float() @ matrix.float().T
 
 
-def nll(model: Model, tokens: Tokens) -> Float[Tensor, "row"]:
-    """The summed nll of each row's answer, differentiable in edits and hooks; all rows in one pass."""
+def cost(model: Model, tokens: Tokens, guard: PromptGuard | None = None) -> Float[Tensor, "row"]:
+    """What an attacker makes small: the nll of each row's answer, and of a guard what `evading` says.
+
+    Differentiable in edits and hooks; all rows in one pass.
+    """
     layout = Layout.of(tokens, list(range(len(tokens)))).to(model.device)
+    if guard is None:
+        return _nll(model, layout)
+    seen: list[Tensor] = []
+
+    def hook(h: Tensor) -> Tensor:
+        seen.append(guard.of_layout(h, layout))
+        return h
+
+    with model.backend.hooked([(guard.site, hook)]):
+        return _nll(model, layout) + evading(seen[0])
+
+
+def evading(logits: Float[Tensor, "row"]) -> Float[Tensor, "row"]:
+    """0 where a guard is passed with some room, and rising with its logit."""
+    return EVADING * (logits + CLEAR).relu()
+
+
+def _nll(model: Model, layout: Layout) -> Float[Tensor, "row"]:
     label = labels(layout)
     logits = label_logits(model, layout, label).float()
     target = layout.ids[:, 1:][label[:, 1:]]
     losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     owner = layout.rows[:, None].expand_as(label)[label].to(losses.device)
-    return torch.zeros(len(tokens), device=losses.device).index_add(0, owner, losses)
+    return torch.zeros(len(label), device=losses.device).index_add(0, owner, losses)
 
 
 def _last_of(ids: Sequence[int], part: Sequence[int]) -> Int[Tensor, "place"]:

@@ -9,6 +9,7 @@ from workbench.evaluation.intervals import (
     NEAR_END,
     Interval,
     bootstrap,
+    bootstrap_crossed,
     bootstrap_stratified,
 )
 from workbench.evaluation.metrics import MetricError
@@ -128,6 +129,41 @@ def test_an_interval_prints_as_the_tables_show_it() -> None:
 def test_bootstrap_names_what_is_wrong(arguments: dict, message: str) -> None:
     with pytest.raises(MetricError, match=message):
         bootstrap(**{"values": np.array([1.0, 2.0]), **arguments})
+
+
+# --- rows and columns that both would differ
+
+
+def test_a_table_of_one_row_has_the_interval_over_its_columns(rng: np.random.Generator) -> None:
+    values = rng.random((1, 30))
+    assert bootstrap_crossed(values, bounds=(0.0, 1.0)) == bootstrap(values[0], bounds=(0.0, 1.0))
+    assert bootstrap_crossed(values, scale="log") == bootstrap(values[0], scale="log")
+
+
+def test_of_two_sources_of_spread_the_squares_add_up(rng: np.random.Generator) -> None:
+    rows, columns = rng.normal(size=8), rng.normal(size=20)
+    got = bounds(bootstrap_crossed(rows[:, None] + columns))
+    parts = [bounds(bootstrap(each)) for each in (rows, columns)]
+    for side in (1, 2):
+        expected = np.hypot(*(part[side] - part[0] for part in parts))
+        assert abs(got[side] - got[0]) == pytest.approx(expected)
+
+
+def test_rates_of_few_trainings_and_many_requests_are_covered(rng: np.random.Generator) -> None:
+    covered = 0
+    for _ in range(300):
+        effects = rng.normal(0, 0.4, 5)[:, None] + rng.normal(0, 0.6, 20)
+        table = rng.binomial(5, scipy.stats.norm.cdf(effects - 1)) / 5
+        _, low, high = bounds(bootstrap_crossed(table, bounds=(0.0, 1.0), draws=400))
+        covered += low <= scipy.stats.norm.cdf(-1 / (1 + 0.4**2 + 0.6**2) ** 0.5) <= high
+    assert 0.92 <= covered / 300 <= 0.99
+    one_way = [bootstrap_crossed(np.zeros((5, 20)), bounds=(0.0, 1.0)), bootstrap(np.zeros(20), bounds=(0.0, 1.0))]
+    assert one_way[0].high == one_way[1].high
+
+
+def test_a_table_with_a_missing_cell_is_refused() -> None:
+    with pytest.raises(MetricError, match="every cell"):
+        bootstrap_crossed(np.array([[0.5, np.nan]]))
 
 
 # --- the log scale, and values with bounds

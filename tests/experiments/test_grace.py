@@ -1,19 +1,22 @@
 """The experiment of defences: on a tiny model from command to report, and that held-out families stay held out."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.grace import EXPERIMENT, PRESETS, Config, run
-from experiments.grace.config import ARMS
+from experiments.grace.adaptive import SUFFIX
+from experiments.grace.arms import objective
+from experiments.grace.config import ABLATIONS, ARMS
 from experiments.grace.context import GraceContext
-from experiments.grace.results import outcome_rate
+from experiments.grace.results import outcome_rate, rank_correlation
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from tests.tiny import tiny_folder
 from workbench.data.safety import of_split
+from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
@@ -84,7 +87,7 @@ def results(folder: Path) -> list[Row]:
 def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_request(tmp_path: Path) -> None:
     config = replace(SMALL, model=str(tiny_folder(tmp_path)), triples=40, asked=20)
     with Run.open("grace", config, tmp_path / "runs") as opened:
-        context = GraceContext.of(config, opened)
+        [context] = GraceContext.of(config, opened)
     data, asked = context.triples, {one.prompt for one in of_split(context.requests, "evaluation", allowed=False)}
     worn = {*data.targets[3].classes}
     assert worn == {"direct", *TRAINED}
@@ -98,15 +101,91 @@ def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_reque
     assert not {*CHOOSING} & worn
 
 
-def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several() -> None:
-    one = outcome_rate([np.array([1.0, 0, 0, 0])])
+def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several_and_seeds() -> None:
+    one = outcome_rate([[np.array([1.0, 0, 0, 0])]])
     assert (one.value, one.n) == (0.25, 4)
     assert (one.low, one.high) == pytest.approx((0.0063, 0.8059), abs=1e-4)
-    several = outcome_rate([np.array([1.0, 0, 0, 1]), np.array([1.0, 0, 1, 1])])
+    families = [np.array([1.0, 0, 0, 1]), np.array([1.0, 0, 1, 1])]
+    several = outcome_rate([families])
     assert (several.value, several.n) == (0.625, 4)
     assert several.low is not None
     assert several.low < 0.625
-    assert outcome_rate([np.zeros(20)]).high == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert outcome_rate([[np.zeros(20)]]).high == pytest.approx(1 - 0.025 ** (1 / 20))
+    # Trainings that differ make it wider, equal ones do not.
+    requests = np.tile([0.0, 1.0], 10)
+    alike = outcome_rate([[requests]] * 3)
+    apart = outcome_rate([[requests], [np.zeros(20)], [np.ones(20)]])
+    assert alike.value == apart.value == 0.5
+    assert width(alike) == pytest.approx(width(outcome_rate([[requests, requests]])))
+    assert width(apart) > 1.5 * width(alike)
+
+
+def width(found: Interval) -> float:
+    assert found.low is not None
+    assert found.high is not None
+    return found.high - found.low
+
+
+def test_the_rank_correlation_of_an_index_has_an_interval_from_eight_models_on() -> None:
+    pairs = [(float(k), float(k)) for k in range(7)]
+    assert (rank_correlation(pairs).value, rank_correlation(pairs).low) == (pytest.approx(1), None)
+    found = rank_correlation([*pairs, (7.0, 0.5), (8.0, 9.0)])
+    assert found.n == 9
+    assert found.value == pytest.approx(0.65, abs=1e-9)  # 1 - 6 * 42 / (9 * 80)
+    assert found.low is not None
+    assert found.low < 0.65 < (found.high or 0) < 1
+    assert rank_correlation([(1.0, 0.0)] * 9).value is None
+
+
+def test_each_ablation_leaves_out_what_it_says(tmp_path: Path) -> None:
+    config = replace(SMALL, model=str(tiny_folder(tmp_path)), dtype="float32", seeds=(0, 1))
+    with Run.open("grace", config, tmp_path / "runs") as opened:
+        contexts = GraceContext.of(config, opened)
+        found = {name: [objective(context, name) for context in contexts] for name in ("grace_b", *ABLATIONS)}
+    whole = found.pop("grace_b")
+    changed = {
+        name: {field.name for field in fields(each[0]) if getattr(each[0], field.name) != getattr(whole[0], field.name)}
+        for name, each in found.items()
+    }
+    assert changed.pop("grace_b_random_layers") <= {"layers", "site", "observes", "shapes", "sites"}
+    assert list(changed.values()) == [{"preferring"}, {"separating"}, {"drawing"}, {"frozen_profile"}]
+    assert [each.recipe.seed for each in whole] == [0, 1]
+    assert len({each.triples.digest for each in contexts}) == 2  # another seed trains on other attacks
+    assert contexts[0].questions == contexts[1].questions  # and is asked the same
+
+
+@pytest.fixture(scope="module")
+def with_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds, ablations, and attacks that know the defence, all of them small."""
+    root = tmp_path_factory.mktemp("paper")
+    config = replace(
+        PRESETS["paper"],
+        arms=("grace_b_frozen_profile", "direction", "probe"),
+        **{name: getattr(SMALL, name) for name in ("requests", "triples", "benign", "neutral", "draws")},
+        asked=1,
+        max_new_tokens=4,
+        seeds=(0, 1),
+        adaptive=1,
+        steered=0,
+        policy_epochs=1,
+        dtype="float32",
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("experiments.grace.adaptive.SUFFIX", replace(SUFFIX, steps=2, candidates=4))
+        return run(replace(config, model=str(tiny_folder(root))), root / "runs")
+
+
+def test_seeds_ablations_and_attacks_that_know_the_defence_are_on_the_page(with_seeds: Path) -> None:
+    rows = read_rows(with_seeds / "results.json")
+    for name in ("nothing", "grace_b_frozen_profile", "direction", "probe"):
+        shares = [row.n for row in rows if (row.method, row.metric) == (name, "compliance") and row.concept == "suffix"]
+        assert shares == [1]
+        if name != "nothing":
+            assert {row.seed for row in rows if (row.method, row.metric) == (name, "cost.cpu_seconds")} == {0, 1}
+    assert not any(row.metric == "profile" for row in rows)  # it is frozen
+    page = (with_seeds / "report.html").read_text()
+    for text in (ABLATIONS["grace_b_frozen_profile"], "Latent", "Does AVQI follow attack success?"):
+        assert text in page
 
 
 def test_an_arm_that_there_is_not_is_refused_by_name() -> None:

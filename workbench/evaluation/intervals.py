@@ -122,6 +122,39 @@ def bootstrap(
     return replace(found, low=float(low), high=float(high))
 
 
+def bootstrap_crossed(
+    values: Float[np.ndarray, "row column"],
+    *,
+    scale: Scale = "linear",
+    bounds: Bounds | None = None,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Interval of the mean of a table whose few rows and many columns both would differ in another run.
+
+    Say trainings and requests. The widened percentile intervals over rows (their means) and over columns are put
+    together as the root of the sum of squares, which counts what belongs to single cells twice (as do the pigeonhole
+    bootstraps of Owen 2007, arXiv:0712.1111): never too narrow for it. n counts columns. One row leaves the interval
+    over columns. Raises MetricError as `bootstrap`, and for a missing value.
+    """
+    if np.isnan(values).any():
+        raise MetricError("bootstrap_crossed: needs every cell of the table; some are missing")
+    if scale == "log":
+        _check_range(values, np.mean, scale, bounds)
+        return _exponentiated(bootstrap_crossed(np.log(values), level=level, draws=draws, seed=seed))
+    over = bootstrap(values.mean(0), bounds=bounds, level=level, draws=draws, seed=seed)
+    rows = bootstrap(values.mean(1), level=level, draws=draws, seed=seed)
+    if over.value is None or over.low is None or over.high is None or rows.low is None or rows.high is None:
+        return over if over.low is not None else replace(rows, n=over.n)
+    ends = (
+        over.value - np.hypot(over.value - over.low, over.value - rows.low),
+        over.value + np.hypot(over.high - over.value, rows.high - over.value),
+    )
+    low, high = np.clip(ends, *(bounds or (None, None)))
+    return replace(over, low=float(low), high=float(high))
+
+
 def bounded_mean(
     values: Float[np.ndarray, " value"], bounds: Bounds, *, level: float, rng: np.random.Generator
 ) -> tuple[float, float]:

@@ -155,8 +155,12 @@ def wrap(module: nn.Module, tokenizer: Any, name: str | None = None) -> Model:
 
 @torch.no_grad()
 def copied_with(model: Model, changes: Mapping[str, Tensor], name: str) -> Model:
-    """A copy of the model in which each named weight is itself plus its change, rounded to the weight's precision."""
-    module = copy.deepcopy(model.module)
+    """A model in which each named weight is itself plus its change, rounded to the weight's precision.
+
+    All other weights are the same tensors as the first model's: a copy costs what it changes.
+    """
+    shared = {id(weight): weight for name, weight in model.module.named_parameters() if name not in changes}
+    module = copy.deepcopy(model.module, shared)
     weights = dict(module.named_parameters())
     for parameter, change in changes.items():
         weight = weights[parameter]

@@ -1,7 +1,7 @@
 """Forward passes with gradients: only the blocks above stored states, only the tokens behind a shared prefix."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from types import MappingProxyType
@@ -40,7 +40,8 @@ def frozen(model: Core, weights: Mapping[str, Tensor] = _NONE) -> Iterator[None]
 
     `weights` take the place of those of their names, and may ask for gradients; see `Backend.with_weights`.
     """
-    with model.backend.with_weights(weights), Float32Attention():
+    attention = Float32Attention() if model.dtype.itemsize < 4 else nullcontext()  # every call of torch goes through it
+    with model.backend.with_weights(weights), attention:
         yield
 
 

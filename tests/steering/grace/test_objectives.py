@@ -117,6 +117,18 @@ def test_preferences_start_at_log_two_and_are_learnt() -> None:
     assert after[0] - before[0] < min(after[1] - before[1], after[2] - before[2]) - 1
 
 
+def test_a_merged_model_shares_the_weights_that_it_does_not_change_and_leaves_the_others_as_they_were() -> None:
+    model, data = tiny_model(), triples()
+    before = {name: weight.clone() for name, weight in model.module.named_parameters()}
+    _, adapter = train_on_triples(on(RefusalObjective, model), data, ModelAccess(model))
+    merged = dict(merge_adapter(model, adapter, "sft").module.named_parameters())
+    own = dict(model.module.named_parameters())
+    changed = {name for name, weight in merged.items() if weight is not own[name]}
+    assert len(changed) == len(adapter.parts)
+    assert all(not torch.equal(merged[name], own[name]) for name in changed)
+    assert all(torch.equal(own[name], before[name]) for name in own)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_grace_separates_safe_from_adversarial_states_and_keeps_what_is_allowed(family: Family) -> None:
     model, data = tiny_model(family), triples()

@@ -2,11 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from steering.grace.searched import LatentPush, SuffixSearch
+from steering.grace.guard import PromptGuard, prompt_states
+from steering.grace.searched import LatentPush, SuffixSearch, cost
 from tests.tiny import tiny_model
+from workbench.models.model import Model
+from workbench.models.positions import Layout
 from workbench.models.sites import Site
 
 PROMPTS, ANSWERS = ["ask one", "ask another"], ["yes it is", "no"]
@@ -44,3 +51,49 @@ def test_a_suffix_search_lowers_the_loss_step_by_step() -> None:
     again = float(model.score(model.tokenize([prompt], [ANSWERS[0]], chat=True)).nll)
     assert again == pytest.approx(losses[-1], rel=1e-4)
     assert search.find(model, PROMPTS[0], ANSWERS[0]) == (prompt, losses)
+
+
+def guarded(room: float) -> tuple[Model, PromptGuard]:
+    """A tiny model, and a guard that refuses both prompts by so much."""
+    model = tiny_model()
+    direction = torch.randn(32, generator=torch.Generator().manual_seed(1)) / 32**0.5
+    along = prompt_states(model, PROMPTS, [Site(1)])[0] @ direction
+    return model, PromptGuard(Site(1), direction, room - float(along.min()))
+
+
+def test_a_guard_is_the_logistic_regression_that_it_is_made_from() -> None:
+    model = tiny_model()
+    x = prompt_states(model, ["one two", "three", "ask one", "four five six"], [Site(1)])[0].numpy()
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(x, [0, 1, 0, 1])
+    guard = PromptGuard.of(Site(1), pipeline, 32)
+    found = guard.logits(model, PROMPTS)
+    states = prompt_states(model, PROMPTS, [Site(1)])[0].numpy()
+    np.testing.assert_allclose(found, pipeline.decision_function(states), rtol=1e-4, atol=1e-5)
+    assert guard.refuses(model, PROMPTS) == pipeline.predict(states).astype(bool).tolist()
+
+
+def test_a_guard_reads_the_same_prompt_whatever_answer_stands_behind_it() -> None:
+    model, guard = guarded(2.0)
+    tokens = model.tokenize(PROMPTS, ANSWERS, chat=True)
+    layout = Layout.of(tokens, [0, 1])
+    h: list[torch.Tensor] = []
+    with model.backend.hooked([(guard.site, lambda x: h.append(x) or x)]), torch.no_grad():
+        found = cost(model, tokens, guard)
+    torch.testing.assert_close(guard.of_layout(h[0], layout), guard.logits(model, PROMPTS))
+    torch.testing.assert_close(found - model.score(tokens).nll, 5 * (guard.logits(model, PROMPTS) + 1))
+
+
+def test_both_searches_pass_a_guard_that_they_know_of_and_run_into_one_that_they_do_not() -> None:
+    model, guard = guarded(1.0)
+    assert guard.refuses(model, PROMPTS) == [True, True]
+    push = LatentPush(Site(0), radius=1.0)
+    refused = {}
+    for known in (None, guard):
+        with model.edited(push.find(model, PROMPTS, ANSWERS, known)):
+            refused[known is not None] = guard.logits(model, PROMPTS)
+    assert bool((refused[True] < 0).all())
+    assert bool((refused[True] < refused[False] - 0.5).all())
+    search = SuffixSearch(length=6, steps=6, candidates=24)
+    knowing, _ = search.find(model, PROMPTS[0], ANSWERS[0], guard)
+    blind, _ = search.find(model, PROMPTS[0], ANSWERS[0])
+    assert float(guard.logits(model, [knowing])) < float(guard.logits(model, [blind])) - 0.5
