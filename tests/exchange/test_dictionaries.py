@@ -47,6 +47,23 @@ def test_codes_of_a_folder_of_saelens_are_its_own(name: str) -> None:
         torch.testing.assert_close(found.reconstruct(CODES["x"]), CODES[f"{name}.output"], atol=1e-5, rtol=1e-5)
 
 
+def test_a_folder_of_a_repository_in_the_hubs_cache_is_read_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ArtifactError, match="me/saes/layer_1 is no file or folder here, and could not be had from"):
+        load_dictionary("me/saes/layer_1")
+    written = dictionary("jumprelu")
+    repository = tmp_path / "models--me--saes"
+    write_saelens(written, repository / "snapshots" / "c0ffee" / "layer_1")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("c0ffee")
+    found = load_dictionary("me/saes/layer_1")
+    torch.testing.assert_close(found.encode(X), written.encode(X))
+    with pytest.raises(ArtifactError, match="layer_2 holds no dictionary"):
+        load_dictionary("me/saes/layer_2")
+
+
 WRITERS: dict[str, tuple[Callable[[SparseAutoencoder, Path], Path], str, tuple[str, ...]]] = {
     "saelens": (write_saelens, "layer_1", ("relu", "jumprelu", "topk")),
     "gemma_scope": (write_gemma_scope, "layer_1/params.npz", ("relu", "jumprelu")),
