@@ -13,7 +13,7 @@ test: .venv/ready-to-test  ## style, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15 $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15 $(TESTS)
 
 test-all: TESTS := -m ""
 test-all: test  ## the same, with the slow tests: whole commands again, every benchmark at a small size

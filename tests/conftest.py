@@ -5,6 +5,7 @@ Nothing of the workbench is imported at the top: its modules must be imported af
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,27 @@ def _state(models: list[Any]) -> dict[str, Any]:
 
 
 def _hook_count(module: Any) -> int:
-    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
+    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in _parts(module))
+
+
+@cache
+def _parts(module: Any) -> list[Any]:
+    """Asked for before and after each test, and the same each time."""
+    return list(module.modules())
+
+
+LONG = (
+    *("test_benchmarks", "experiments/test_axbench", "test_contract", "test_readme", "test_face"),
+    *("experiments/test_grace", "experiments/test_erasure", "experiments/test_sae", "experiments/test_stale"),
+)
+"""Files that take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that of several workers none is left with one at the end."""
+    root = Path(__file__).parent
+    order = {root / f"{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path, len(LONG)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

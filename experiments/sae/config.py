@@ -40,6 +40,10 @@ class Config(ModelOptions):
     """Packaged concepts that few latents are to tell."""
     browsed: int = 40
     """Latents under which the browser shows a generation."""
+    describer: str = ""
+    """The base URL of an OpenAI-compatible endpoint whose model describes the liveliest hundred latents; see docs."""
+    describer_model: str = ""
+    """The name of that model."""
 
     def __post_init__(self) -> None:
         counts = ("passages", "held_out", "latents", "activations", "probed")
@@ -53,6 +57,10 @@ class Config(ModelOptions):
             browsed=at_least(0),
             **{name: at_least(1) for name in counts},
         )
+        if bool(self.describer) != bool(self.describer_model):
+            raise ValueError("describer and describer_model go together: an endpoint's base URL, and a model's name")
+        if self.describer and not self.describer.startswith(("http://", "https://")):
+            raise ValueError(f"describer is {self.describer!r}; expected an address such as http://127.0.0.1:8000/v1")
         if self.architecture in COMPETING and max(self.k) > self.latents:
             raise ValueError(f"k is {max(self.k)}, more than the {self.latents} latents")
 

@@ -1,13 +1,31 @@
-"""Descriptions of latents without a language model: words of their contexts, and words that they promote."""
+"""Descriptions of latents: of words of their contexts and words that they promote, or by a language model."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import log
+
+from workbench.report.latent_browser import TokenContext
+from workbench.text import shortened
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 N_WORDS = 3
+
+Ask = Callable[[list[str]], list[str | None]]
+"""A language model: from prompts to replies, None where there is none."""
+
+_SHARE = 0.5
+"""Of a context's largest activation, from which on a token is marked."""
+_PROMPT = """\
+A unit inside a language model is active at some tokens and silent at nearly all others. Below are passages in which \
+it is active; tokens at which it is most active stand between << and >>. It also makes these tokens likelier to come \
+next: {promoted}.
+
+{passages}
+
+What do the marked tokens have in common, in what they are or in what surrounds them? Answer with one phrase of at \
+most twelve words, and nothing else."""
 
 
 def describe_latents(
@@ -25,6 +43,36 @@ def describe_latents(
         _line(tokens, _keywords(one, spread, len(counts), tokens), made)
         for tokens, one, made in zip(peaks, counts, promoted, strict=True)
     ]
+
+
+def explain_latents(
+    contexts: Sequence[Sequence[TokenContext]], promoted: Sequence[Sequence[str]], ask: Ask
+) -> list[str | None]:
+    """A language model's phrase for each latent, from its contexts and the tokens it promotes; None without an answer.
+
+    All are asked together. Tokens with at least half of a context's largest activation are marked (after Bills et al.
+    2023, "Language models can explain neurons in language models", whose numbers for each token small models cannot
+    read). A reply is cut to one line.
+    """
+    prompts = [
+        _PROMPT.format(
+            promoted=", ".join(repr(token) for token in made) or "none",
+            passages="\n\n".join(f"Passage {k}: {_marked(one)}" for k, one in enumerate(some, 1)),
+        )
+        for some, made in zip(contexts, promoted, strict=True)
+    ]
+    replies = ask(prompts) if prompts else []
+    lines = [next((line.strip() for line in (reply or "").splitlines() if line.strip()), "") for reply in replies]
+    return [shortened(line.strip("\"'. "), 120) or None for line in lines]
+
+
+def _marked(context: TokenContext) -> str:
+    least = _SHARE * max(context.activations)
+    shown = [
+        f"<<{token}>>" if value >= least > 0 else token
+        for token, value in zip(context.tokens, context.activations, strict=True)
+    ]
+    return "".join(shown)
 
 
 def _keywords(words: Counter[str], spread: Counter[str], n: int, peaks: Sequence[str]) -> list[str]:

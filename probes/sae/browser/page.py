@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 
 from probes.sae.browser.contexts import AFTER, BEFORE, Activity, LatentContexts, collect, middle
-from probes.sae.browser.describe import describe_latents
+from probes.sae.browser.describe import Ask, describe_latents, explain_latents
 from probes.sae.browser.effects import LogitEffects, generate_clamped, logit_effects, neighbours
 from probes.sae.browser.latent_set import LatentSet
 from workbench.data.dataset import Dataset
@@ -35,6 +35,8 @@ class BrowserOptions:
     neighbours: int = 6
     generations: int = 0
     """Latents under which a text is written: those with the largest mean activation that are not active everywhere."""
+    explained: int = 100
+    """Latents that a language model describes, where one is asked; chosen in the same way."""
     prompt: str = "The"
     """What those texts begin with."""
     n_tokens: int = 24
@@ -48,11 +50,16 @@ class BrowserOptions:
 
 
 def browse(
-    latents: LatentSet, model: Model, texts: States | Dataset | Sequence[str], options: BrowserOptions | None = None
+    latents: LatentSet,
+    model: Model,
+    texts: States | Dataset | Sequence[str],
+    options: BrowserOptions | None = None,
+    ask: Ask | None = None,
 ) -> LatentBrowser:
     """The page of all latents. Texts are read once, unless they come as States that have been read.
 
-    Raises ValueError as `collect` and `Model.generate`, SiteError as `logit_effects`.
+    `ask` is a language model that describes the liveliest latents, in front of what words say of them. Raises
+    ValueError as `collect` and `Model.generate`, SiteError as `logit_effects`, and what `ask` raises.
     """
     options = options or BrowserOptions()
     states = texts if isinstance(texts, States) else _read(texts, model, latents)
@@ -69,6 +76,11 @@ def browse(
     peaks = [[one.tokens[_peak(one)] for one in contexts] for contexts in top]
     said = describe_latents(peaks, [["".join(one.tokens) for one in contexts] for contexts in top],
                     [[token for token, _ in one] for one in promoted])  # fmt: skip
+    if ask is not None:
+        lively = [number for number in _lively(activity, options.explained, options.dense) if top[number]]
+        asked = [top[number] for number in lively], [[token for token, _ in promoted[number]] for number in lively]
+        for number, phrase in zip(lively, explain_latents(*asked, ask), strict=True):
+            said[number] = f"{phrase} ({said[number]})" if phrase else said[number]
     names = latents.names or ("",) * len(latents)
     cards = tuple(
         LatentCard(
@@ -86,7 +98,9 @@ def browse(
         )
         for number in range(len(latents))
     )
-    return LatentBrowser(latents.title, _lead(states, activity), _facts(activity), cards, _how(options))
+    return LatentBrowser(
+        latents.title, _lead(states, activity, asked=ask is not None), _facts(activity), cards, _how(options)
+    )
 
 
 def _read(texts: Dataset | Sequence[str], model: Model, latents: LatentSet) -> States:
@@ -104,12 +118,17 @@ def _generations(latents: LatentSet, model: Model, activity: Activity, options: 
     """Texts by latent, of those that are chosen; none of a transcoder, which does not describe the state it reads."""
     if not options.generations or latents.target is not None:
         return {}
-    mean = torch.where(activity.density <= options.dense, activity.mean, 0.0)
-    order = mean.argsort(dim=0, descending=True, stable=True)[: options.generations]
-    numbers = [number for number in order.tolist() if float(mean[number]) > 0]
+    numbers = _lively(activity, options.generations, options.dense)
     values = [options.factor * float(activity.top.activation[number, 0]) for number in numbers]
     written = generate_clamped(latents, numbers, values, model, options.prompt, options.n_tokens) if numbers else []
     return dict(zip(numbers, written, strict=True))
+
+
+def _lively(activity: Activity, n: int, dense: float) -> list[int]:
+    """The latents with the largest mean activation of those that are not active everywhere; n at most."""
+    mean = torch.where(activity.density <= dense, activity.mean, 0.0)
+    order = mean.argsort(dim=0, descending=True, stable=True)[:n]
+    return [number for number in order.tolist() if float(mean[number]) > 0]
 
 
 def _pairs(effects: LogitEffects) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
@@ -120,12 +139,13 @@ def _peak(context: TokenContext) -> int:
     return max(range(len(context.tokens)), key=lambda at: context.activations[at])
 
 
-def _lead(states: States, activity: Activity) -> str:
+def _lead(states: States, activity: Activity, *, asked: bool) -> str:
+    by = "a language model for the liveliest latents, else no model" if asked else "no model"
     return (
         f"Contexts are of {activity.n_states} tokens in {len(states.dataset)} texts of {states.dataset.name}; each is "
         "of another text, shaded by how active the latent is. Words made likelier are those of the direction that the "
-        "latent writes, through the final norm and the unembedding. Descriptions are made of contexts and words, by no "
-        "model."
+        "latent writes, through the final norm and the unembedding. Descriptions are made of contexts and words, by "
+        f"{by}."
     )
 
 

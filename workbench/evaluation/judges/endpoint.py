@@ -99,9 +99,10 @@ class EndpointJudge:
 
     def rate(self, items: Sequence[JudgedText]) -> list[Rating]:
         """One rating for each item; raises JudgeError as the class says."""
-        return rubric.rate(items, self._answer)
+        return rubric.rate(items, self.answer)
 
-    def _answer(self, prompts: list[str]) -> list[Reply]:
+    def answer(self, prompts: list[str]) -> list[Reply]:
+        """A reply to each prompt, whatever it asks; raises JudgeError as the class says."""
         questions = [Question(self.base_url, self.model, self._parameters, prompt) for prompt in prompts]
         known = {question.prompt: self._cached(question) for question in questions}
         new = [question for question in questions if known[question.prompt] is None]

@@ -1,21 +1,25 @@
 """A planted latent is found with its token, its words and its twin; concept directions are browsed alike."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from probes.sae.browser import LatentSet, browse
-from probes.sae.browser.describe import describe_latents
+from probes.sae.browser.describe import describe_latents, explain_latents
 from probes.sae.browser.effects import logit_effects, neighbours
 from probes.sae.browser.page import BrowserOptions
 from tests.artifacts.examples import ORIGIN, normal
+from tests.evaluation.judges.chat_server import completion, failure, serving
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.dictionary import Dictionary
+from workbench.evaluation.judges.endpoint import EndpointJudge
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
+from workbench.report.latent_browser import TokenContext
 
 TEXTS = ["the sea is wide", "a hill", "quick zebras", "no animal here", "the zoo of Zurich", "more text of it"]
 SITE = Site(0, "resid_pre")
@@ -122,3 +126,31 @@ def test_descriptions_prefer_words_of_their_own_contexts() -> None:
     )
     assert said[0] == "on import; near module; promotes os, sys"
     assert said[1] == "on x"  # "the" is in all contexts
+
+
+def test_a_language_model_is_shown_where_a_latent_is_active_and_its_phrase_comes_first(
+    llama: Model, dictionary: SparseAutoencoder
+) -> None:
+    asked: list[str] = []
+
+    def ask(prompts: list[str]) -> list[str | None]:
+        asked.extend(prompts)
+        return ['"the letter z."\nand more'] + [None] * (len(prompts) - 1)
+
+    page = browse(LatentSet.of(dictionary), llama, TEXTS, BrowserOptions(dense=1.0), ask)
+    assert len(asked) == 2  # the silent ones need no words
+    assert all("<<z>>" in prompt and "'q'" in prompt for prompt in asked)
+    assert page.latents[0].description.startswith("the letter z (on z")
+    assert page.latents[1].description.startswith("on z")
+    assert page.latents[4].description == browse(LatentSet.of(dictionary), llama, TEXTS).latents[4].description
+    assert "by a language model for the liveliest latents, else no model" in page.lead
+
+
+def test_a_servers_phrases_are_asked_for_once_and_a_failure_leaves_words(tmp_path: Path) -> None:
+    contexts = [(TokenContext(("a", "b"), (0.0, 2.0)),), (TokenContext(("c",), (1.0,)),)]
+    with serving(lambda r: completion("letters") if "<<b>>" in r.prompt else failure(400)) as server:
+        judge = EndpointJudge(server.base_url, "m", cache=tmp_path)
+        for _ in range(2):
+            found = explain_latents(contexts, [[], []], lambda some: [one.text for one in judge.answer(some)])
+            assert found == ["letters", None]
+        assert sum("<<b>>" in request.prompt for request in server.requests) == 1
