@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.models.conversation import Conversation
     from workbench.models.decoder import Decoder, Generation
     from workbench.models.edits import Add, Clamp, Edit, LowRank, LowRankMap, Patch, ProjectOut, Replace
-    from workbench.models.gates import Gate
+    from workbench.models.gates import Gate, GateRule
     from workbench.models.load import load
     from workbench.models.model import Model
     from workbench.models.parts import Latents
@@ -57,6 +57,7 @@ NAMES = {
     "Document": "workbench.report.document",
     "Edit": "workbench.models.edits",
     "Gate": "workbench.models.gates",
+    "GateRule": "workbench.models.gates",
     "Generation": "workbench.models.decoder",
     "Item": "workbench.data.items",
     "Label": "workbench.data.items",

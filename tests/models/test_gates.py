@@ -1,6 +1,7 @@
 """Gates: a text is edited in the same places with and without a KV cache, whatever counts and however it is pooled."""
 
 from dataclasses import replace
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.models.edits import Add
-from workbench.models.gates import Gate, scores
+from workbench.models.gates import Gate, GateRule, members, scores
 from workbench.models.model import Model, wrap
 from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
@@ -87,7 +88,42 @@ def test_a_similarity_is_that_of_the_pooled_state_with_and_without_a_cache(
     check_places(model, Gate(site=BELOW, direction=WATCHED, threshold=threshold, score="cosine", **where))
 
 
-def check_places(model: Model, gate: Gate) -> None:
+@pytest.mark.parametrize("join", ["all", "any"])
+def test_a_rule_of_gates_at_several_sites_is_open_where_all_or_any_of_them_are(
+    model: Model, join: Literal["all", "any"]
+) -> None:
+    prompts = model.tokenize(PROMPTS, chat=True)
+    gates = []
+    for site, direction, below in ((BELOW, WATCHED, False), (Site(1), DIRECTION, True), (BELOW, DIRECTION, False)):
+        scored = model.read(prompts, site, positions="prompt", pool="mean").x(site).double() @ direction
+        threshold = float(scored.quantile(0.4))
+        gates.append(Gate(site=site, direction=direction, threshold=threshold, positions=ALL, below=below))
+    check_places(model, GateRule(tuple(gates), join))
+
+
+def test_rows_may_have_rules_of_their_own_where_these_look_at_the_same_sites(model: Model) -> None:
+    open_, shut = (Gate(site=BELOW, direction=WATCHED, threshold=limit) for limit in (-1e6, 1e6))
+    conditions = [
+        GateRule((open_, shut)),
+        GateRule((open_, open_)),
+        GateRule((open_, shut), "any"),
+        GateRule((shut, shut), "any"),
+        shut,
+        None,
+    ]
+    prompts, sampling = [PROMPTS[0]] * len(conditions), Sampling(max_new_tokens=6)
+    rows = [[Add(site=ABOVE, direction=DIRECTION, strength=9.0, gate=gate)] for gate in conditions]
+    found = model.generate(prompts, edits=per_row(rows), sampling=sampling)
+    plain, steered = (
+        model.generate(prompts[:1], edits=edits, sampling=sampling)[0]
+        for edits in ((), Add(site=ABOVE, direction=DIRECTION, strength=9.0))
+    )
+    assert plain != steered
+    assert [one == steered for one in found] == [False, True, True, False, False, True]
+    assert [one == plain for one in found] == [True, False, False, True, True, False]
+
+
+def check_places(model: Model, gate: Gate | GateRule) -> None:
     """Where an edit behind the gate acts in texts that were written with the cache, and in the same ones without."""
     prompts = model.tokenize(PROMPTS, chat=True)
     edit = Add(site=ABOVE, direction=DIRECTION, strength=6.0, gate=gate)
@@ -99,7 +135,8 @@ def check_places(model: Model, gate: Gate) -> None:
         with model.edited(edit):
             edited = model.read(Tokens((row,)), ABOVE, positions=ALL).arrays[ABOVE]
             logits = model.logits(Tokens((row,)))[0]
-        opened = expected(model, row, gate)
+        each = torch.stack([expected(model, row, one) for one in members(gate)])
+        opened = each.any(0) if isinstance(gate, GateRule) and gate.join == "any" else each.all(0)
         moved = edited - model.read(Tokens((row,)), ABOVE, positions=ALL).arrays[ABOVE]
         torch.testing.assert_close(moved, 6.0 * opened[:, None] * DIRECTION, atol=1e-5, rtol=1e-5)
         patterns.add(tuple(opened.tolist()))
@@ -163,6 +200,12 @@ def test_gates_that_cannot_work_are_refused(model: Model) -> None:
         Gate(site=BELOW, direction=torch.zeros(32), threshold=0.0)
     with pytest.raises(ValueError, match=r"no score 'cosin'.*hook_resid_post"):
         replace(gate, score="cosin")
+    with pytest.raises(ValueError, match="a rule needs a gate"):
+        GateRule(())
+    with pytest.raises(ValueError, match="no join 'or'"):
+        GateRule((gate,), cast(Any, "or"))
+    with pytest.raises(ValueError, match="is seen only after"):
+        Add(site=BELOW, direction=DIRECTION, gate=GateRule((replace(gate, site=BELOW), gate)))
     mixed = (replace(gate, score="cosine"), gate)
     with pytest.raises(ValueError, match="look at one site and score alike"):
         Add(site=ABOVE, direction=DIRECTION, gate=mixed)

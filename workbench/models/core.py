@@ -16,7 +16,7 @@ from workbench.models.backend import Backend, Cache, Hook, InputOutputHook, Outp
 from workbench.models.conversation import Conversation, Prompt, as_conversation
 from workbench.models.edits import Edit, LowRankMap
 from workbench.models.encoding import encode, encode_chat, encode_conversations
-from workbench.models.gates import observe
+from workbench.models.gates import Gate, in_places, observe
 from workbench.models.identity import template_digest, tokenizer_digest
 from workbench.models.positions import Layout
 from workbench.models.sites import DEPTH, Site
@@ -227,9 +227,9 @@ class Core:
         def rests() -> bool:
             return context not in _EDITED.get().get(self, ())
 
-        if edit.gate is not None:
-            gate = edit.gate
-            yield edit.gates[0].site, lambda h: None if rests() else observe(gate, h, self._where())
+        for gates in in_places(edit.gate) if edit.gate is not None else ():
+            site = gates.site if isinstance(gates, Gate) else gates[0].site
+            yield site, lambda h, gates=gates: None if rests() else observe(gates, h, self._where())
         if isinstance(placed, LowRankMap):
             yield (
                 edit.site,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.models.gates import Gate, counted, opened
+from workbench.models.gates import Condition, Gate, GateRule, kind, members, open_at, watched
 from workbench.models.parts import Columns, Latents, View
 from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.sites import Part, Site
@@ -39,7 +39,7 @@ class Edit(ABC):
     strength: float | Float[Tensor, "row"] = field(default=1.0, metadata={"ndim": 0})
     part: Part | tuple[Part, ...] | Latents | None = None
     """The heads, coordinates or latents that are edited; the whole state by default."""
-    gate: Gate | tuple[Gate, ...] | None = None
+    gate: Condition | tuple[Condition, ...] | None = None
     """What the row must have shown before it is edited."""
     keep_norm: bool = False
     """Scale what is edited back to the length it had (at each token)."""
@@ -58,13 +58,14 @@ class Edit(ABC):
         for gate in self.gates:
             if gate.site.layer > self.site.layer:
                 raise ValueError(f"a gate at {gate.site} is seen only after {self.site} has been edited; put it below")
-        if len({(gate.site, gate.score) for gate in self.gates}) > 1:
+        if isinstance(self.gate, tuple) and len({kind(condition) for condition in self.gate}) > 1:
             raise ValueError(f"the gates of the rows at {self.site} look at one site and score alike; see `per_row`")
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """The gates, if there are any: one, or one for each row."""
-        return (self.gate,) if isinstance(self.gate, Gate) else self.gate or ()
+        """All gates that it depends on, of whatever rows and rules."""
+        conditions = (self.gate,) if isinstance(self.gate, Gate | GateRule) else self.gate or ()
+        return tuple(gate for condition in conditions for gate in members(condition))
 
     @abstractmethod
     def delta(self, h: Float[Tensor, "batch pos d"], layout: Layout) -> Float[Tensor, "batch #pos d"]:
@@ -95,12 +96,12 @@ class Edit(ABC):
     def mask(self, layout: Layout) -> Tensor:
         """The positions of this forward that the edit touches, bool [batch, pos]."""
         chosen = self._chosen(layout)
-        return chosen if self.gate is None else chosen & opened(self.gate, layout)
+        return chosen if self.gate is None else chosen & open_at(self.gate, layout)
 
     def looks_at(self, layout: Layout) -> Tensor:
         """The tokens that it changes or that its gates count, bool [batch, pos]; it does nothing at any other."""
         chosen = self._chosen(layout)
-        return chosen if self.gate is None else chosen | counted(self.gate, layout)
+        return chosen if self.gate is None else chosen | watched(self.gate, layout)
 
     def _chosen(self, layout: Layout) -> Tensor:
         if isinstance(self.positions, Positions):

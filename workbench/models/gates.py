@@ -68,8 +68,47 @@ class Gate:
             raise ValueError(f"pool={self.pool!r} of the gate at {self.site}: expected 'mean', 'last' or 'max'")
 
 
+@dataclass(frozen=True, eq=False)
+class GateRule:
+    """Several gates as one, which may look at different sites: open where `all` of them are, or `any`.
+
+    The rules of conditional steering (arXiv:2409.05907, section 5): steer if this and that, or this or that. "Not" is
+    a gate with `below` turned round. Raises ValueError for no gate and another way to join.
+    """
+
+    gates: tuple[Gate, ...]
+    join: Literal["all", "any"] = "all"
+
+    def __post_init__(self) -> None:
+        if not self.gates:
+            raise ValueError("a rule needs a gate at least")
+        if self.join not in ("all", "any"):
+            raise ValueError(no_such("join", self.join, ("all", "any")))
+
+
+Condition = Gate | GateRule
+"""What decides for a row whether it is edited."""
+
 Gates = Gate | Sequence[Gate]
 """One for all rows, or one for each."""
+
+
+def members(condition: Condition) -> tuple[Gate, ...]:
+    """The gates that a condition is made of."""
+    return condition.gates if isinstance(condition, GateRule) else (condition,)
+
+
+def kind(condition: Condition) -> tuple:
+    """What conditions share that can be those of the rows of one edit: how they join, sites and scores."""
+    join = condition.join if isinstance(condition, GateRule) else "all"
+    return join, *((gate.site, gate.score) for gate in members(condition))
+
+
+def in_places(conditions: Condition | Sequence[Condition]) -> list[Gates]:
+    """The gates of each place in a condition: one for all rows, or one for each, as the conditions are."""
+    if isinstance(conditions, Gate | GateRule):
+        return [*members(conditions)]
+    return [tuple(place) for place in zip(*map(members, conditions), strict=True)]
 
 
 def observe(gates: Gates, h: Float[Tensor, "batch pos d"], layout: Layout) -> None:
@@ -87,6 +126,18 @@ def observe(gates: Gates, h: Float[Tensor, "batch pos d"], layout: Layout) -> No
     threshold = torch.tensor([[gate.threshold] for gate in mine], dtype=torch.float64, device=h.device)
     below = torch.tensor([[gate.below] for gate in mine], device=h.device)
     layout.observed[_key(gates)] = seen & torch.where(below, value < threshold, value > threshold)
+
+
+def open_at(conditions: Condition | Sequence[Condition], layout: Layout) -> Bool[Tensor, "batch pos"]:
+    """The tokens of this pass at which each row's condition holds. Raises RuntimeError as `opened`."""
+    first = conditions if isinstance(conditions, Gate | GateRule) else conditions[0]
+    each = torch.stack([opened(gates, layout) for gates in in_places(conditions)])
+    return each.any(0) if kind(first)[0] == "any" else each.all(0)
+
+
+def watched(conditions: Condition | Sequence[Condition], layout: Layout) -> Bool[Tensor, "batch pos"]:
+    """The tokens of this pass whose states count for any gate of the conditions."""
+    return torch.stack([counted(gates, layout) for gates in in_places(conditions)]).any(0)
 
 
 def opened(gates: Gates, layout: Layout) -> Bool[Tensor, "batch pos"]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.models.edits import CHOICES, Edit, numbers_of
+from workbench.models.gates import kind
 from workbench.models.parts import Latents, stack_latents
 
 E = TypeVar("E", bound=Edit)
@@ -56,7 +57,7 @@ def _kind(edit: Edit) -> Hashable:
         type(edit),
         *settings,
         shape,
-        gate and (gate.site, gate.score),
+        gate and kind(gate),
         *(_one_row(edit, name).shape for name in numbers),
     )
 
