@@ -244,7 +244,7 @@ def _following(results: DefenceResults) -> Block:
         caption="Spearman's correlation with the success of held-out attacks, over defences with states of their own. "
         "Lower AVQI is better, so that an index that keeps its promise has a correlation near 1.",
         corner="Index",
-        columns=(Column("Rank correlation", digits=2, better="higher"), Column("Models", digits=0)),
+        columns=(Column("Rank correlation", digits=2), Column("Models", digits=0)),
         rows=tuple((said[form], (Estimate.of(each), each.n)) for form, each in found.items()),
     )
 

@@ -67,14 +67,15 @@ class DefenceResults:
         values = np.array([getattr(one, what) for one in self.found[arm]], dtype=float)
         if what == "kl" and (values <= 0).any():
             return replace(bootstrap_crossed(values), note=ARITHMETIC)
-        return bootstrap_crossed(values, scale="log" if what == "kl" else "linear")
+        bounds = (0.0, 2.0) if what == "steering" else None
+        return bootstrap_crossed(values, scale="log" if what == "kl" else "linear", bounds=bounds)
 
     def separation(self, arm: str, way: str, metric: str) -> Interval:
         """An index of the states pooled in a way: of one seed over its prompts, of several over the seeds."""
         each = [one.separation[way][metric] for one in self.found[arm]]
         if len(each) == 1:
             value, low, high = each[0]
-            return Interval(value, low, high, 1, 0, 0.95)
+            return Interval(value, low, high, self.config.asked, 0, 0.95)
         return bootstrap(np.array([np.nan if value is None else value for value, _, _ in each]))
 
     def cost(self, arm: str) -> float:

@@ -79,6 +79,8 @@ class LayerwiseCapping(Layerwise):
     source: ClassVar[str] = "arXiv:2601.10387"
 
     positions: str = "response"
+    bound: Literal["at_least", "at_most"] = "at_least"
+    """A ceiling instead keeps the concept down: at the 75th percentile, say."""
     percentile: float = 25.0
     depth: tuple[float, float] = (0.7, 0.9)
     """From which part of the depth to which, where no `layers` are given."""
@@ -91,7 +93,12 @@ class LayerwiseCapping(Layerwise):
     @property
     def capping(self) -> ActivationCapping:
         """What is done at each layer."""
-        return ActivationCapping(base=self.base, percentile=self.percentile, of="all")
+        return ActivationCapping(base=self.base, bound=self.bound, percentile=self.percentile, of="all")
+
+    @property
+    def title(self) -> str:
+        """Says where it is a ceiling."""
+        return super().title if self.bound == "at_least" else f"{super().title}, ceiling"
 
     def usual_layers(self, n_layers: int) -> tuple[int, ...]:
         """Those within `depth`: 21 to 26 of 30."""
@@ -102,5 +109,5 @@ class LayerwiseCapping(Layerwise):
         return LayerVectors(self.origin(data), tuple(self.capping.fit(one) for one in there.values()))
 
     def edit(self, artifact: LayerVectors, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
-        """A floor at each site."""
+        """A floor (or ceiling) at each site."""
         return tuple(edit for vector in artifact.vectors for edit in self.capping.edit(vector, strength, positions))

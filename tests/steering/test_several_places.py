@@ -1,6 +1,7 @@
 """Methods that write at several places: one pair of prompts, every layer, every write of every block."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -122,7 +123,10 @@ def test_without_the_live_model_it_is_refused(method: wb.Method) -> None:
         method.fit(replace(planted(), through=None))
 
 
-def test_capping_at_several_layers_is_a_floor_at_each_ones_quarter(texts: Labelled) -> None:
+@pytest.mark.parametrize("bound", ["at_least", "at_most"])
+def test_capping_at_several_layers_is_a_floor_or_ceiling_at_each_ones_quarter(
+    texts: Labelled, bound: Literal["at_least", "at_most"]
+) -> None:
     """Projections 0 to 7 on one axis, 10 to 80 on another: a quarter of the way up, numpy's 1.75 and 27.5."""
     height, e = torch.arange(8.0), torch.eye(32)
     y = height >= 4
@@ -131,15 +135,16 @@ def test_capping_at_several_layers_is_a_floor_at_each_ones_quarter(texts: Labell
         site: replace(texts, x=along[:, None] * axis, y=y, row=torch.arange(8), site=site, held_out=None)
         for site, (along, axis) in sites.items()
     }
-    method = LayerwiseCapping()
+    method = LayerwiseCapping(bound=bound)
+    assert ("ceiling" in method.title) == (bound == "at_most")
     vectors = method.fit_there(texts, there)
     assert [-vector.bias for vector in vectors.vectors] == [1.75, 27.5]
     lower, upper = method.edit(vectors, 1.0)
     h = torch.tensor([[1.0, 20.0], [1.75, 27.5], [5.0, 90.0]])[None] @ e[:2]
-    for edit, axis, floor in ((lower, 0, 1.75), (upper, 1, 27.5)):
+    for edit, axis, limit in ((lower, 0, 1.75), (upper, 1, 27.5)):
         after = edit.apply(h, Layout.of(Tokens((Row((1, 2, 3)),)), [0]))
         expected = h.clone()
-        expected[0, 0, axis] = floor  # the one below it; the others stay
+        expected[0, 0 if bound == "at_least" else 2, axis] = limit  # the one beyond it; the others stay
         torch.testing.assert_close(after, expected)
 
 
