@@ -1,6 +1,7 @@
 """Dictionaries from wherever they are: our own file, a folder or file of another project, the hub."""
 
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,13 +29,22 @@ def load_dictionary(
 
     Raises ArtifactError for what is none of these or damaged, and for a model of another width.
     """
-    found = _read(_local(path), Site.parse(site) if site else None, Site.parse(target) if target else None)
+    if str(path) in SHIPPED:
+        found = _shipped(str(path))
+    else:
+        found = _read(_local(path), Site.parse(site) if site else None, Site.parse(target) if target else None)
     if model is None:
         return found
     if found.d_in != model.d_model and found.site.stream.startswith("resid"):
         raise ArtifactError(f"{path} reads states of {found.d_in} numbers, and those of {model.name} have "
                             f"{model.d_model}")  # fmt: skip
     return of_model(found, model.name, model.digest)
+
+
+@cache
+def _shipped(name: str) -> SparseAutoencoder:
+    """Read once: the package's own files stay as they are."""
+    return SparseAutoencoder.load(Path(str(files("probes.sae") / "shipped" / SHIPPED[name])))
 
 
 def _read(path: Path, site: Site | None, target: Site | None) -> SparseAutoencoder:
@@ -57,8 +67,6 @@ def _read(path: Path, site: Site | None, target: Site | None) -> SparseAutoencod
 
 def _local(path: Path | str) -> Path:
     """Where it lies on this machine, downloaded if it is a name on the hub."""
-    if str(path) in SHIPPED:
-        return Path(str(files("probes.sae") / "shipped" / SHIPPED[str(path)]))
     place = Path(path)
     name = _HUB.fullmatch(str(path))
     if place.exists() or place.suffix in (".safetensors", ".npz") or name is None:
