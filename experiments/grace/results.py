@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binomtest, norm, rankdata
+from scipy.stats import binomtest, norm
 
 from experiments.grace.config import NAME, Config
 from experiments.grace.context import UNDEFENDED
@@ -14,7 +14,8 @@ from probes.geometry.avqi import METRICS
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_crossed
 from workbench.evaluation.judges.policy import OUTCOMES
-from workbench.evaluation.summary import ARITHMETIC
+from workbench.evaluation.metrics import spearman_correlation
+from workbench.evaluation.summary import ARITHMETIC, or_none
 from workbench.runs.rows import Row, spread
 
 SIDES: dict[str, tuple[str, ...]] = {
@@ -97,7 +98,7 @@ class DefenceResults:
             for one in seeds
             if one.separation and (name == UNDEFENDED or one.arm.answers_anew)
         ]
-        return rank_correlation([(index, success) for index, success in pairs if index is not None])
+        return correlation_over_models([(index, success) for index, success in pairs if index is not None])
 
     def rows(self) -> Iterator[Row]:
         """Tidy: every rate of every side and family, side effects, separation and costs."""
@@ -163,14 +164,13 @@ def outcome_rate(seeds: Sequence[Sequence[np.ndarray]]) -> Interval:
     return Interval(hits / n, float(reach.low), float(reach.high), n, 0, 0.95)
 
 
-def rank_correlation(pairs: Sequence[tuple[float, float]]) -> Interval:
+def correlation_over_models(pairs: Sequence[tuple[float, float]]) -> Interval:
     """Spearman's correlation of pairs, with the interval of Bonett & Wright (2000) where there are LEAST or more.
 
     None where either side does not vary, or there are fewer than three pairs.
     """
     n = len(pairs)
-    ranks = [rankdata(side) for side in zip(*pairs, strict=True)]
-    found = float(np.corrcoef(ranks)[0, 1]) if n > 2 and all(np.ptp(side) for side in ranks) else None
+    found = or_none(spearman_correlation(*np.array(pairs).T)) if n > 2 else None
     if found is None or n < LEAST or abs(found) > 1 - 1e-9:
         return Interval(found, None, None, n, 0, 0.95, "" if found is None else f"no interval below {LEAST} models")
     reach = norm.ppf(0.975) * np.sqrt((1 + found**2 / 2) / (n - 3))

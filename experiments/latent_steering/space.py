@@ -7,7 +7,6 @@ from statistics import fmean
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from steering.optimised.decode import decode
 from workbench.artifacts.optimised_vectors import OptimisedVectors
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters
 from workbench.evaluation.judges.encoder import SentenceEncoder
+from workbench.evaluation.metrics import spearman_correlation
 from workbench.runs.files import JSON
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -79,15 +79,9 @@ def rank_correlation(a: Float[np.ndarray, " item"], b: Float[np.ndarray, " item"
 
     def statistic(count: np.ndarray) -> np.ndarray:
         drawn = [np.repeat(np.arange(len(a)), each.astype(int)) for each in count]
-        return np.array([_spearman(a[rows], b[rows]) for rows in drawn])
+        return np.array([spearman_correlation(a[rows], b[rows]) for rows in drawn])
 
     return statistic
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return np.nan
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def mix(study: SentenceStudy) -> list[Mixture]:

@@ -12,7 +12,7 @@ from experiments.grace.adaptive import SUFFIX
 from experiments.grace.arms import objective
 from experiments.grace.config import ABLATIONS, ARMS
 from experiments.grace.context import GraceContext
-from experiments.grace.results import outcome_rate, rank_correlation
+from experiments.grace.results import correlation_over_models, outcome_rate
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from tests.tiny import tiny_folder
 from workbench.data.safety import of_split
@@ -128,13 +128,13 @@ def width(found: Interval) -> float:
 
 def test_the_rank_correlation_of_an_index_has_an_interval_from_eight_models_on() -> None:
     pairs = [(float(k), float(k)) for k in range(7)]
-    assert (rank_correlation(pairs).value, rank_correlation(pairs).low) == (pytest.approx(1), None)
-    found = rank_correlation([*pairs, (7.0, 0.5), (8.0, 9.0)])
+    assert (correlation_over_models(pairs).value, correlation_over_models(pairs).low) == (pytest.approx(1), None)
+    found = correlation_over_models([*pairs, (7.0, 0.5), (8.0, 9.0)])
     assert found.n == 9
     assert found.value == pytest.approx(0.65, abs=1e-9)  # 1 - 6 * 42 / (9 * 80)
     assert found.low is not None
     assert found.low < 0.65 < (found.high or 0) < 1
-    assert rank_correlation([(1.0, 0.0)] * 9).value is None
+    assert correlation_over_models([(1.0, 0.0)] * 9).value is None
 
 
 def test_each_ablation_leaves_out_what_it_says(tmp_path: Path) -> None:

@@ -287,3 +287,10 @@ def win_rate(score: Float[np.ndarray, " pair"], baseline: Float[np.ndarray, " ot
     outcomes = wins(score, baseline)
     there = outcomes[~np.isnan(outcomes)]
     return WinRate(float(there.mean()) if len(there) else float("nan"), len(there), len(outcomes) - len(there))
+
+
+def spearman_correlation(a: Float[np.ndarray, " item"], b: Float[np.ndarray, " item"]) -> float:
+    """Of ranks, equal values sharing theirs; NaN where either side has one value only."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
