@@ -145,7 +145,7 @@ def test_of_two_sources_of_spread_the_squares_add_up(rng: np.random.Generator) -
     got = bounds(bootstrap_crossed(rows[:, None] + columns))
     parts = [bounds(bootstrap(each)) for each in (rows, columns)]
     for side in (1, 2):
-        expected = np.hypot(*(part[side] - part[0] for part in parts))
+        expected = np.linalg.norm([part[side] - part[0] for part in parts])
         assert abs(got[side] - got[0]) == pytest.approx(expected)
 
 
