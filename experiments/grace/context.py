@@ -19,6 +19,7 @@ from workbench.data.dataset import Dataset
 from workbench.data.in_context import SplitPairs, in_context_tasks
 from workbench.data.items import Split
 from workbench.data.labelled import ModelAccess
+from workbench.data.packaged import packaged
 from workbench.data.safety import Request, Triple, of_split, safety_dataset, stand_in
 from workbench.data.word_pairs import pairs_of
 from workbench.models.model import Model
@@ -43,14 +44,18 @@ class GraceContext:
     run: Run
     model: Model
     requests: tuple[Request, ...]
+    concepts: Dataset | None
+    """What defended models are steered towards, if they are."""
     seed: int
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "list[GraceContext]":
-        """One a seed, with the stand-in, the model loaded last."""
-        model, requests = config.load_model(), stand_in()
+        """One a seed, with the stand-in, the model loaded last. Raises DataError for more concepts than there are."""
+        requests = stand_in()
+        concepts = packaged().select(range(config.steered)) if config.steered else None
+        model = config.load_model()
         note_model(run, model)
-        return [cls(config, run, model, requests, seed) for seed in config.seeds]
+        return [cls(config, run, model, requests, concepts, seed) for seed in config.seeds]
 
     def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
         """A unit of work of this seed: see Run.unit."""

@@ -31,7 +31,7 @@ def stages(config: Config, run: Run) -> list[Path]:
 
 def _of_seed(context: GraceContext) -> dict[str, MeasuredDefence]:
     """Everything that was measured of each defence."""
-    task = SteeringTask.of(context) if context.config.steered else None
+    task = SteeringTask.of(context, context.concepts) if context.concepts is not None else None
     found: dict[str, MeasuredDefence] = {}
     for arm in progress(f"defences, seed {context.seed}", arms(context), unit="defence"):
         found[arm.name] = measure(context, arm, task, found.get(UNDEFENDED))

@@ -34,9 +34,8 @@ class SteeringTask:
     judge: Judge
 
     @classmethod
-    def of(cls, context: GraceContext) -> "SteeringTask":
-        """DiffMean's vectors of the first packaged concepts, fitted on the policy alone; the judge is set up on it."""
-        concepts = packaged().select(range(context.config.steered))
+    def of(cls, context: GraceContext, concepts: Dataset) -> "SteeringTask":
+        """DiffMean's vectors, fitted on the policy alone; the judge is set up on the model before it."""
         vectors = fit_all(context.policy, concepts, DiffMean())
         judge = choose_judge("embedded", "", packaged(), context.model, SAMPLING, context.run)
         return cls(context, concepts, vectors, judge)

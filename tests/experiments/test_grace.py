@@ -15,6 +15,7 @@ from experiments.grace.context import GraceContext
 from experiments.grace.results import correlation_over_models, outcome_rate
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from tests.tiny import tiny_folder
+from workbench.data.items import DataError
 from workbench.data.safety import of_split
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES
@@ -192,3 +193,14 @@ def test_an_arm_that_there_is_not_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"there is no arm 'dop' \(did you mean 'dpo'\?\)"):
         Config(arms=("dop",))
     assert EXPERIMENT.summary.startswith("Which defence")
+
+
+def test_more_concepts_than_there_are_end_a_run_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Config, "load_model", lambda _: pytest.fail("the model was loaded"))
+    config = replace(SMALL, steered=31)
+    with Run.open("grace", config, tmp_path) as opened, pytest.raises(DataError, match="30"):
+        GraceContext.of(config, opened)
+    with pytest.raises(ValueError, match=r"seeds \(0, 0\) name one twice"):
+        replace(SMALL, seeds=(0, 0))
