@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.serve.phases import Phase, positions_in
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Clamp, Edit
-from workbench.models.gates import Gate
+from workbench.models.gates import Condition, Gate, GateRule
 from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
 
@@ -31,6 +31,13 @@ class GateOptions(Strict):
     below: bool = False
 
 
+class RuleOptions(Strict):
+    """Steer only a row in which all of several gates are open, or any."""
+
+    join: Literal["all", "any"]
+    gates: tuple[GateOptions, ...] = Field(min_length=1, max_length=8)
+
+
 class SteeringOptions(Strict):
     """One vector and how it steers: its addition, or a cap or floor of what it reads."""
 
@@ -42,7 +49,7 @@ class SteeringOptions(Strict):
     """In the vector's units, its bias not counted."""
     positions: str | None = Field(default=None, max_length=200)
     phases: tuple[Phase, ...] | None = Field(default=None, min_length=1, max_length=4)
-    gate: GateOptions | None = None
+    gate: GateOptions | RuleOptions | None = None
     keep_norm: bool = False
 
 
@@ -62,7 +69,7 @@ def _edit(options: SteeringOptions, find: Find, tokenizer: Any) -> Edit:
     vector = find(options.vector)
     shared: dict[str, Any] = {
         "positions": _positions(options, tokenizer),
-        "gate": None if options.gate is None else _gate(options.gate, find(options.gate.vector)),
+        "gate": None if options.gate is None else _condition(options.gate, find),
         "keep_norm": options.keep_norm,
     }
     if options.cap is None and options.floor is None:
@@ -88,7 +95,14 @@ def _projection(vector: Vector, reading: float | None) -> float:
     return reading * vector.unit - vector.bias
 
 
-def _gate(options: GateOptions, vector: Vector) -> Gate:
+def _condition(options: GateOptions | RuleOptions, find: Find) -> Condition:
+    if isinstance(options, RuleOptions):
+        return GateRule(tuple(_gate(each, find) for each in options.gates), options.join)
+    return _gate(options, find)
+
+
+def _gate(options: GateOptions, find: Find) -> Gate:
+    vector = find(options.vector)
     return Gate(
         site=vector.site,
         direction=vector.direction.float(),

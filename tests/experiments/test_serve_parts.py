@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from experiments.serve.steering import SteeringOptions, steering_edits
 from experiments.serve.text import TextStream, pieces, token_text
@@ -84,6 +85,15 @@ def test_a_gate_opens_above_its_threshold_in_the_vectors_units() -> None:
         edits = steering_edits([options], {"gate": gated, "acts": acts}.__getitem__, TOKENIZER)
         with model.edited(edits):
             assert torch.equal(model.next_logits(tokens), before) != opens
+    open_, shut = ({"vector": "gate", "threshold": layer + step} for step in (-0.01, 0.01))
+    for join, gates, opens in (("all", [open_, shut], False), ("any", [open_, shut], True), ("any", [shut], False)):
+        gate = {"join": join, "gates": gates}
+        options = SteeringOptions.model_validate({"vector": "acts", "strength": 3.0, "gate": gate})
+        with model.edited(steering_edits([options], {"gate": gated, "acts": acts}.__getitem__, TOKENIZER)):
+            assert torch.equal(model.next_logits(tokens), before) != opens
+    for wrong in ({"join": "all", "gates": []}, {"join": "or", "gates": [open_]}, {"gates": [open_]}):
+        with pytest.raises(ValidationError):
+            SteeringOptions.model_validate({"vector": "acts", "gate": wrong})
 
 
 def test_a_vector_is_read_again_when_its_file_has_changed(tmp_path: Path) -> None:
