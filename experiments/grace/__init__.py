@@ -6,7 +6,7 @@ needs no training of the model: a direction that is added, and a linear probe th
 """
 
 from experiments.experiment import Experiment
-from experiments.grace.config import ABOUT, ARMS, NAME, PRESETS, Config
+from experiments.grace.config import ABOUT, LABELS, NAME, PRESETS, Config
 from workbench.registry import Entry
 
 __all__ = ["EXPERIMENT", "NAME", "PRESETS", "Config", "main", "run"]
@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
     Config,
     PRESETS,
     Entry("experiments.grace.stages:stages"),
-    choices={"arms": ARMS},
+    choices={"arms": LABELS},
     example="--arms dpo grace_b probe",
     about_presets=ABOUT,
     tracked=True,
