@@ -196,3 +196,11 @@ def test_the_planted_features_are_chosen_and_tell_the_concept() -> None:
     spoiled[~fitted] = spoiled[~fitted].flip(0)  # states of other texts
     assert abs(probe(spoiled, data, 0, 1) - 0.5) < 0.2
     assert probe(torch.zeros_like(x), data, 0, 2) == 0.5
+
+
+def test_an_endpoint_that_describes_latents_is_named_whole() -> None:
+    for wrong in ({"describer": "http://127.0.0.1:1/v1"}, {"describer_model": "m"}):
+        with pytest.raises(ValueError, match="go together"):
+            Config(**wrong)
+    with pytest.raises(ValueError, match="expected an address"):
+        Config(describer="127.0.0.1:1/v1", describer_model="m")

@@ -47,6 +47,8 @@ MAY_BE_EMPTY = {
     ("layer_sweep", "layers"),
     ("axbench", "steered"),
     ("axbench", "judge_model"),
+    ("sae", "describer"),
+    ("sae", "describer_model"),
 }
 MAY_BE_EMPTY |= {("function_vectors", "tasks"), ("function_vectors", "exact")}
 MAY_BE_EMPTY |= {("axbench", "baseline"), ("Sampling", "row_seeds"), ("Sampling", "stop")}

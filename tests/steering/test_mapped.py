@@ -56,7 +56,7 @@ def test_a_direction_of_a_lower_block_still_reads(default_data: States) -> None:
 
 @pytest.fixture(scope="module")
 def default_data(default_model) -> States:
-    return States.read(few(packaged().select(["cooking"]), 28), default_model)
+    return States.read(few(packaged().select(["cooking"]), 40), default_model)
 
 
 def test_without_model_or_texts_it_says_what_is_missing() -> None:
