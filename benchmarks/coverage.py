@@ -13,6 +13,7 @@ import numpy as np
 import tyro
 from scipy.special import ndtr
 
+from workbench.evaluation.crossed import bootstrap_crossed
 from workbench.evaluation.differences import Difference, paired_difference
 from workbench.evaluation.intervals import (
     Bounds,
@@ -20,7 +21,6 @@ from workbench.evaluation.intervals import (
     Scale,
     bootstrap,
     bootstrap_clusters,
-    bootstrap_crossed,
     bootstrap_stratified,
     class_mean,
     pair_share,

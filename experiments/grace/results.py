@@ -12,7 +12,8 @@ from experiments.grace.measure import MeasuredDefence
 from experiments.grace.outcomes import Answers, share
 from probes.geometry.avqi import METRICS
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
-from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_crossed
+from workbench.evaluation.crossed import bootstrap_crossed
+from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.evaluation.metrics import spearman_correlation
 from workbench.evaluation.summary import ARITHMETIC, or_none

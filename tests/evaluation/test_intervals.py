@@ -3,13 +3,13 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
+from workbench.evaluation.crossed import bootstrap_crossed
 from workbench.evaluation.intervals import (
     ALL_EQUAL,
     BOUNDED,
     NEAR_END,
     Interval,
     bootstrap,
-    bootstrap_crossed,
     bootstrap_stratified,
 )
 from workbench.evaluation.metrics import MetricError

@@ -105,7 +105,7 @@ def bootstrap(
     missing = int((~there).sum())
     if scale == "log":
         found = bootstrap(np.log(units), statistic=statistic, level=level, draws=draws, seed=seed)
-        return _exponentiated(replace(found, missing=missing))
+        return exponentiated(replace(found, missing=missing))
     found = Interval(float(statistic(units, axis=-1)) if len(units) else None, None, None, len(units), missing, level)
     if found.value is None or found.n < 2:
         return found
@@ -120,39 +120,6 @@ def bootstrap(
     ends = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
     low, high = np.clip(found.value + _widening(found.n, level) * (ends - found.value), *(bounds or (None, None)))
     return replace(found, low=float(low), high=float(high))
-
-
-def bootstrap_crossed(
-    values: Float[np.ndarray, "row column"],
-    *,
-    scale: Scale = "linear",
-    bounds: Bounds | None = None,
-    level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Interval of the mean of a table whose few rows and many columns both would differ in another run.
-
-    Say trainings and requests. The widened percentile intervals over rows (their means) and over columns are put
-    together as the root of the sum of squares, which counts what belongs to single cells twice (as do the pigeonhole
-    bootstraps of Owen 2007, arXiv:0712.1111): never too narrow for it. n counts columns. One row leaves the interval
-    over columns. Raises MetricError as `bootstrap`, and for a missing value.
-    """
-    if np.isnan(values).any():
-        raise MetricError("bootstrap_crossed: needs every cell of the table; some are missing")
-    if scale == "log":
-        _check_range(values, np.mean, scale, bounds)
-        return _exponentiated(bootstrap_crossed(np.log(values), level=level, draws=draws, seed=seed))
-    over = bootstrap(values.mean(0), bounds=bounds, level=level, draws=draws, seed=seed)
-    rows = bootstrap(values.mean(1), level=level, draws=draws, seed=seed)
-    if over.value is None or over.low is None or over.high is None or rows.low is None or rows.high is None:
-        return over if over.low is not None else replace(rows, n=over.n)
-    ends = (
-        over.value - np.hypot(over.value - over.low, over.value - rows.low),
-        over.value + np.hypot(over.high - over.value, rows.high - over.value),
-    )
-    low, high = np.clip(ends, *(bounds or (None, None)))
-    return replace(over, low=float(low), high=float(high))
 
 
 def bounded_mean(
@@ -372,6 +339,7 @@ def _perfect(found: Interval, bounds: Bounds | None, pairs: int) -> Interval:
     return replace(found, note=ALL_EQUAL)
 
 
-def _exponentiated(found: Interval) -> Interval:
+def exponentiated(found: Interval) -> Interval:
+    """Of a mean logarithm, the interval of the geometric mean."""
     value, low, high = (None if end is None else float(np.exp(end)) for end in (found.value, found.low, found.high))
     return replace(found, value=value, low=low, high=high)
