@@ -23,6 +23,7 @@ from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Item, Target
 from workbench.evaluation.intervals import Interval
+from workbench.evaluation.judges.base import JudgeError
 from workbench.models.load import load
 from workbench.report.document import Document
 from workbench.runs.run import Run
@@ -205,3 +206,12 @@ def test_an_endpoint_that_describes_latents_is_named_whole() -> None:
         Config(describer_model="m")
     with pytest.raises(ValueError, match="expected an address"):
         Config(describer="127.0.0.1:1/v1", describer_model="m")
+
+
+def test_a_describer_without_its_package_ends_a_run_before_anything_is_read(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.evaluation.judges.choose.find_spec", lambda _: None)
+    monkeypatch.setattr("experiments.sae.stages.load_sources", lambda *_: pytest.fail("something was read"))
+    with pytest.raises(JudgeError, match="needs openai"):
+        run(replace(config, describer="http://127.0.0.1:1/v1", describer_model="m"), tmp_path)
