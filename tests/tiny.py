@@ -64,9 +64,9 @@ def blocks_of(model: Model) -> Any:
     return model.module.get_submodule(Architecture.of(model.module).blocks)
 
 
-def tiny_folder(root: Path, context: int = 4096) -> Path:
-    """The tiny Llama and its tokenizer on disk, as a hub would have them, reading up to `context` tokens."""
-    module = tiny_module("llama")
+def tiny_folder(root: Path, context: int = 4096, family: Family = "llama") -> Path:
+    """A tiny model and its tokenizer on disk, as a hub would have them, reading up to `context` tokens."""
+    module = tiny_module(family)
     module.config.max_position_embeddings = context
     module.save_pretrained(root / "tiny")
     tiny_tokenizer().save_pretrained(root / "tiny")

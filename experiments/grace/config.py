@@ -37,6 +37,8 @@ LABELS = {**ARMS, **ABLATIONS}
 class Config(ModelOptions):
     """Which defence keeps a model from what its policy forbids, under attacks seen and unseen, at what price?"""
 
+    models: tuple[str, ...] = ()
+    """Further models on which all is trained and asked again: they count where AVQI is compared with attack success."""
     arms: tuple[str, ...] = tuple(ARMS)
     """The defences that are compared with nothing."""
     seeds: tuple[int, ...] = (0,)
@@ -53,6 +55,8 @@ class Config(ModelOptions):
     """Triples (each with an allowed answer) in one step."""
     learning_rate: float = 2e-3
     """Of every LoRA."""
+    gradient_checkpointing: bool = False
+    """Train with less memory and more time: blocks run again on the way back. The results are the same bits."""
     beta: float = 0.1
     """Of the preference in DPO and in GRACE B."""
     asked: int = 20
@@ -90,8 +94,9 @@ class Config(ModelOptions):
         for arm in self.arms:
             if arm not in LABELS:
                 raise ValueError(no_such("arm", arm, LABELS))
-        if len({*self.seeds}) < len(self.seeds):
-            raise ValueError(f"seeds {self.seeds} name one twice")
+        for name, values in (("seeds", self.seeds), ("models", (self.model, *self.models))):
+            if len({*values}) < len(values):
+                raise ValueError(f"{name} {values} name one twice")
 
 
 ABOUT = {

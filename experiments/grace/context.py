@@ -1,13 +1,13 @@
 """What all stages share: the model, the policy's requests, what defences learn from and what they are judged by."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from experiments.grace.config import Config
-from experiments.options import note_model
+from experiments.options import check_layers, note_model
 from steering.function_vectors.prompts import Shown
 from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.attacks import ATTACKS, CHOOSING, DISGUISES, HELD_OUT, TRAINED, attacked, disguised
@@ -23,7 +23,7 @@ from workbench.data.packaged import packaged
 from workbench.data.safety import Request, Triple, of_split, safety_dataset, stand_in
 from workbench.data.word_pairs import pairs_of
 from workbench.models.model import Model
-from workbench.runs.files import JSON, digest, plain
+from workbench.runs.files import JSON, digest, plain, slug
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs
 
@@ -38,7 +38,7 @@ UNDEFENDED = "nothing"
 
 @dataclass(frozen=True, eq=False)
 class GraceContext:
-    """One seed of one run."""
+    """One model and seed of one run."""
 
     config: Config
     run: Run
@@ -48,22 +48,35 @@ class GraceContext:
     """What defended models are steered towards, if they are."""
     seed: int
 
+    place: str
+    """What the names of its units begin with."""
+
     @classmethod
-    def of(cls, config: Config, run: Run) -> "list[GraceContext]":
-        """One a seed, with the stand-in, the model loaded last. Raises DataError for more concepts than there are."""
+    def of(cls, config: Config, run: Run) -> "Iterator[list[GraceContext]]":
+        """One a seed, with the stand-in, for the model and each further one, which are loaded when their turn comes.
+
+        Raises DataError for more concepts than there are, and WeightsError for a model that is not there, before any is
+        loaded.
+        """
         requests = stand_in()
         concepts = packaged().select(range(config.steered)) if config.steered else None
-        model = config.load_model()
-        note_model(run, model)
-        return [cls(config, run, model, requests, concepts, seed) for seed in config.seeds]
+        for name in config.models:
+            check_layers(name, ())
+        for name in (config.model, *config.models):
+            model, place = replace(config, model=name, models=()).load_model(), ""
+            if name == config.model:
+                note_model(run, model)
+            else:
+                place = f"{slug(name)}/"
+            yield [cls(config, run, model, requests, concepts, seed, f"{place}seed{seed}") for seed in config.seeds]
 
     def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
-        """A unit of work of this seed: see Run.unit."""
-        return self.run.unit(f"seed{self.seed}/{name}", inputs, compute)
+        """A unit of work of this model and seed: see Run.unit."""
+        return self.run.unit(f"{self.place}/{name}", inputs, compute)
 
     def unit_file(self, name: str, inputs: Inputs, write: Callable[[Path], object], suffix: str) -> Path:
         """One that makes a file: see Run.unit_file."""
-        return self.run.unit_file(f"seed{self.seed}/{name}", inputs, write, suffix)
+        return self.run.unit_file(f"{self.place}/{name}", inputs, write, suffix)
 
     def forbidden(self, split: Split, n: int | None = None) -> list[Request]:
         """The first requests of a split that the policy forbids."""
@@ -151,7 +164,8 @@ class GraceContext:
 
     def access(self, model: Model) -> ModelAccess:
         """A model to train through, with checkpoints in the run's folder."""
-        return ModelAccess(model, self.run.folder / "checkpoints")
+        again = self.config.gradient_checkpointing
+        return ModelAccess(model, self.run.folder / "checkpoints", gradient_checkpointing=again)
 
     def inputs(self, model: Model, settings: object, data: Dataset) -> dict[str, JSON]:
         """What a training depends on."""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from experiments.grace.adaptive import DEPTH, RADIUS, SUFFIX
 from experiments.grace.config import PRESETS
 from experiments.grace.context import UNDEFENDED
+from experiments.grace.models_table import following, further_models
 from experiments.grace.outcomes import share
-from experiments.grace.results import ADAPTIVE, FORMS, LEAST, SIDES, DefenceResults, outcome_rate
+from experiments.grace.results import ADAPTIVE, LEAST, SIDES, DefenceResults, outcome_rate
 from experiments.grace.steered import STRENGTHS
 from experiments.grace.verdict import verdict
 from experiments.smoke import smoke_banner
@@ -230,23 +231,16 @@ def _states(results: DefenceResults) -> Section:
         y="AVQI",
         lines=curves,
     )
-    blocks = (table, _following(results), other, chart, *_profiles(results), *_pictures(results))
-    return Section(title="States", blocks=blocks)
-
-
-def _following(results: DefenceResults) -> Block:
-    """Whether the index says what it is for."""
-    found = {form: results.followed(form) for form in FORMS}
-    said = {"paper": "AVQI, the paper's form", "two_cluster": "AVQI, two clusters"}
-    return Table(
-        name="following",
-        title="Does AVQI follow attack success?",
-        caption="Spearman's correlation with the success of held-out attacks, over defences with states of their own. "
-        "Lower AVQI is better, so that an index that keeps its promise has a correlation near 1.",
-        corner="Index",
-        columns=(Column("Rank correlation", digits=2), Column("Models", digits=0)),
-        rows=tuple((said[form], (Estimate.of(each), each.n)) for form, each in found.items()),
+    blocks = (
+        table,
+        following(results),
+        *further_models(results),
+        other,
+        chart,
+        *_profiles(results),
+        *_pictures(results),
     )
+    return Section(title="States", blocks=blocks)
 
 
 def _profiles(results: DefenceResults) -> Sequence[Block]:

@@ -34,17 +34,27 @@ LEAST = 8
 """Models without which a rank correlation has no interval."""
 
 
+Defences = dict[str, tuple[MeasuredDefence, ...]]
+"""What was measured of each defence of a model, one a seed."""
+
+
 @dataclass(frozen=True, eq=False)
 class DefenceResults:
     """Everything, by defence."""
 
     config: Config
-    found: dict[str, tuple[MeasuredDefence, ...]]
-    """One a seed."""
+    found: Defences
     untaught: Answers
     """Of the model before it learnt the policy, to direct and to plain benign requests."""
     places: dict[str, list[tuple[str, str, float, float]]]
     """Centroids before and after GRACE B, where that was trained, of the first seed."""
+    others: dict[str, Defences]
+    """By further model."""
+
+    @property
+    def further(self) -> "dict[str, DefenceResults]":
+        """What was measured on each further model."""
+        return {name: replace(self, found=found, others={}) for name, found in self.others.items()}
 
     @property
     def sides(self) -> dict[str, tuple[str, ...]]:
@@ -87,15 +97,16 @@ class DefenceResults:
     def followed(self, form: str) -> Interval:
         """Spearman's correlation of an AVQI with held-out attack success, over defences with states of their own.
 
-        Each seed of a defence counts as a model; those of one seed share a policy. The interval is that of Bonett &
-        Wright (2000), and there is none below LEAST models.
+        Each seed of a defence counts as a model, on every model that was defended; those of one seed share a policy.
+        The interval is that of Bonett & Wright (2000), and there is none below LEAST models.
         """
         pairs = [
             (
                 one.separation["mean"][form][0],
                 float(np.mean([share(one.answers[name], "compliance") for name in HELD_OUT])),
             )
-            for name, seeds in self.found.items()
+            for defences in (self.found, *self.others.values())
+            for name, seeds in defences.items()
             for one in seeds
             if one.separation and (name == UNDEFENDED or one.arm.answers_anew)
         ]
@@ -109,6 +120,9 @@ class DefenceResults:
             for outcome in OUTCOMES:
                 value = outcome_rate([[share(answers, outcome)]])
                 yield Row(experiment=NAME, method="untaught", metric=f"{outcome}.{group}", **spread(value))
+        for model, results in self.further.items():
+            for name in results.found:
+                yield from (replace(row, method=f"{name} on {model}") for row in results._of_arm(name))
         for form in FORMS:
             yield Row(experiment=NAME, method="avqi", metric=f"spearman.{form}", **spread(self.followed(form)))
 

@@ -54,7 +54,7 @@ class SteeringTask:
         inputs = {**inputs_of(self.context, arm), "vectors": digests}
         samples = run_trials(
             self.context.run,
-            f"seed{self.context.seed}/{arm.name}",
+            f"{self.context.place}/{arm.name}",
             inputs,
             arm.model,
             trials,

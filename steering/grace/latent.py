@@ -1,6 +1,7 @@
 """Latent adversarial training: refuse although an adversary moves the states of the prompt (arXiv:2407.15549)."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,19 +47,19 @@ class LatentAdversarialObjective(TripleObjective):
 
         return hook
 
-    def search(self, batch: Batch, run: Callable[[Batch], Forward]) -> dict[str, Tensor]:
+    def search(self, batch: Batch, run: Callable[[Batch], AbstractContextManager[Forward]]) -> dict[str, Tensor]:
         """The perturbation at each attacked site."""
         mask = (PROMPT.mask(batch.layout) & (batch.role != KEPT)[:, None])[..., None]
-        with torch.no_grad():
-            lengths = run(batch).kept
+        with torch.no_grad(), run(batch) as forward:
+            lengths = forward.kept
         limits = {f"perturbation.{k}": self.radius * lengths[f"length.{k}"] * mask for k in range(len(self.attacked))}
         d = self.shapes[0][1]
         found = {name: limit.new_zeros((*limit.shape[:2], d)) for name, limit in limits.items()}
         for _ in range(self.steps):
             for value in found.values():
                 value.requires_grad_()
-            forward = run(replace(batch, extra=batch.extra | found))
-            slopes = torch.autograd.grad(self._complying(batch, forward).sum(), list(found.values()))
+            with run(replace(batch, extra=batch.extra | found)) as forward:
+                slopes = torch.autograd.grad(self._complying(batch, forward).sum(), list(found.values()))
             found = {
                 name: _within(value.detach() - 2 / self.steps * limits[name] * _direction(slope, batch), limits[name])
                 for (name, value), slope in zip(found.items(), slopes, strict=True)

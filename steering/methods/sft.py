@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from steering.training.objective import Group, Objective, TrainingConfig
 from steering.training.texts import texts
-from steering.training.trainer import live, train
+from steering.training.trainer import access, live, train
 from workbench.artifacts.adapter import Adapter
-from workbench.data.labelled import Labelled, ModelAccess
+from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import ChangesWeights, NeedsModel
 from workbench.methods.method import Method
 from workbench.models.model import Model
@@ -72,7 +72,7 @@ class SFT(Method[Adapter], ChangesWeights[Adapter], NeedsModel):
         Raises DataError if the data do not carry the live model, ValueError if `weights` matches none.
         """
         objective = self.objective(data)
-        found = train(objective, [data], ModelAccess(live(data)))[0].parameters
+        found = train(objective, [data], replace(access(data), folder=None))[0].parameters
         kept: torch.dtype = getattr(torch, self.precision)
         changes = {name: (found[name] - weight.cpu()).to(kept) for name, weight in objective.start(data).items()}
         return Adapter(self.origin(data, self.recipe.seed), changes=changes)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -165,11 +166,11 @@ class Objective(ABC, Generic[D]):
         """What else the loss needs to know of each text beforehand, as tensors [text, ...]."""
         return {}
 
-    def search(self, batch: Batch, run: Callable[[Batch], Forward]) -> dict[str, Tensor]:
+    def search(self, batch: Batch, run: Callable[[Batch], AbstractContextManager[Forward]]) -> dict[str, Tensor]:
         """What is searched for the rows of a pass before it counts, such as an adversary's perturbation of them.
 
-        `run` makes a forward pass of any batch with these rows, which nothing is learned from; what is returned,
-        [batch, ...], is among the batch's `extra` in the pass that counts.
+        `run` makes a forward pass of any batch with these rows, which nothing is learned from, and whose gradients are
+        taken inside its `with`; what is returned, [batch, ...], is among the batch's `extra` in the pass that counts.
         """
         return {}
 

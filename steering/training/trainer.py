@@ -8,7 +8,7 @@ order of examples, optimiser, gradient norm and learning rate, so it comes out a
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -60,7 +60,7 @@ def train(objective: Objective[D], data: Sequence[D], through: ModelAccess | Non
     below = [str(site) for site in objective.observes if _below(site, objective.source)]
     if below:
         raise ValueError(f"{type(objective).__name__} starts from block {objective.source} and observes {below} below")
-    carried = [] if through else [_through(one) for one in data]
+    carried = [] if through else [access(one) for one in data]
     found = _Block(objective, data, through or carried[0]).run()
     for one, trained in zip(data, found, strict=True):
         if trained.stopped:
@@ -70,10 +70,11 @@ def train(objective: Objective[D], data: Sequence[D], through: ModelAccess | Non
 
 def live(data: Labelled) -> Model:
     """The model to train through. Raises DataError if the data do not carry it."""
-    return _through(data).model
+    return access(data).model
 
 
-def _through(data: object) -> ModelAccess:
+def access(data: object) -> ModelAccess:
+    """The model to train through, and how. Raises DataError if the data do not carry it, or no texts."""
     what = f"training on {getattr(data, 'name', data)!r}"
     through = getattr(data, "through", None)
     if through is None:
@@ -285,24 +286,26 @@ class _Block(Generic[D]):
             fixed = {name: value.detach() for name, value in parameters.items()}
             found = self.objective.search(batch, lambda changed: self._run(changed, Forward(fixed)))
             batch = replace(batch, extra=batch.extra | found)
-            forward = self._run(batch, Forward(parameters))
-            rows = self.objective.loss(batch, forward)
-            rows.sum().backward()
+            with self._run(batch, Forward(parameters)) as forward:
+                rows = self.objective.loss(batch, forward)
+                rows.sum().backward()
         sums = torch.zeros(len(concepts)).index_add_(0, batch.concept.cpu(), rows.detach().float().cpu())
         return dict(zip(concepts, sums.tolist(), strict=True))
 
-    def _run(self, batch: Batch, forward: Forward) -> Forward:
-        """One forward pass under the objective's changes."""
-        layout, label = batch.layout, labels(batch.layout)
+    @contextmanager
+    def _run(self, batch: Batch, forward: Forward) -> Iterator[Forward]:
+        """One forward pass; inside the `with`, for its backward pass, the objective's changes stay in force."""
+        layout, label, backend = batch.layout, labels(batch.layout), self.model.backend
         weights = self.objective.weights(forward.parameters)
         linear = not weights and self.linear
         hooks = self.objective.hooks(batch, forward) + self._observing(forward)
-        with self._from_states(batch), self.model.backend.with_weights(weights), self.model.backend.hooked(hooks):
+        recomputing = backend.gradient_checkpointing() if self.through.gradient_checkpointing else nullcontext()
+        with self._from_states(batch), backend.with_weights(weights), backend.hooked(hooks), recomputing:
             losses = self._losses(layout, label, linear, **self.shared_prefix.options(layout))
-        owner = layout.rows[:, None].expand_as(label)[label]
-        forward.nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
-        forward.n = label.sum(1).float()
-        return forward
+            owner = layout.rows[:, None].expand_as(label)[label]
+            forward.nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
+            forward.n = label.sum(1).float()
+            yield forward
 
     def _observing(self, forward: Forward) -> list[tuple[Site, Hook]]:
         """Behind all edits, so that what is observed is what the blocks above see."""

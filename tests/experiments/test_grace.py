@@ -19,6 +19,7 @@ from workbench.data.items import DataError
 from workbench.data.safety import of_split
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES
+from workbench.models.weights import WeightsError
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
 
@@ -88,7 +89,7 @@ def results(folder: Path) -> list[Row]:
 def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_request(tmp_path: Path) -> None:
     config = replace(SMALL, model=str(tiny_folder(tmp_path)), triples=40, asked=20)
     with Run.open("grace", config, tmp_path / "runs") as opened:
-        [context] = GraceContext.of(config, opened)
+        [[context]] = GraceContext.of(config, opened)
     data, asked = context.triples, {one.prompt for one in of_split(context.requests, "evaluation", allowed=False)}
     worn = {*data.targets[3].classes}
     assert worn == {"direct", *TRAINED}
@@ -141,7 +142,7 @@ def test_the_rank_correlation_of_an_index_has_an_interval_from_eight_models_on()
 def test_each_ablation_leaves_out_what_it_says(tmp_path: Path) -> None:
     config = replace(SMALL, model=str(tiny_folder(tmp_path)), dtype="float32", seeds=(0, 1))
     with Run.open("grace", config, tmp_path / "runs") as opened:
-        contexts = GraceContext.of(config, opened)
+        [contexts] = GraceContext.of(config, opened)
         found = {name: [objective(context, name) for context in contexts] for name in ("grace_b", *ABLATIONS)}
     whole = found.pop("grace_b")
     changed = {
@@ -201,6 +202,33 @@ def test_more_concepts_than_there_are_end_a_run_before_the_model_is_loaded(
     monkeypatch.setattr(Config, "load_model", lambda _: pytest.fail("the model was loaded"))
     config = replace(SMALL, steered=31)
     with Run.open("grace", config, tmp_path) as opened, pytest.raises(DataError, match="30"):
-        GraceContext.of(config, opened)
+        next(GraceContext.of(config, opened))
     with pytest.raises(ValueError, match=r"seeds \(0, 0\) name one twice"):
         replace(SMALL, seeds=(0, 0))
+    with pytest.raises(ValueError, match=r"models \(.*\) name one twice"):
+        replace(SMALL, models=(SMALL.model,))
+
+
+def test_a_further_model_that_is_not_there_ends_a_run_before_any_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Config, "load_model", lambda _: pytest.fail("a model was loaded"))
+    config = replace(SMALL, models=(str(tmp_path / "missing"),))
+    with Run.open("grace", config, tmp_path) as opened, pytest.raises(WeightsError, match="missing"):
+        next(GraceContext.of(config, opened))
+
+
+def test_defences_of_further_models_count_where_the_index_is_compared_with_success(tmp_path: Path) -> None:
+    own, other = str(tiny_folder(tmp_path / "own")), str(tiny_folder(tmp_path / "other", family="gemma3"))
+    small = {name: getattr(SMALL, name) for name in ("requests", "triples", "asked", "benign", "neutral", "draws")}
+    config = Config(**small, model=own, models=(other,), arms=("sft", "probe"), max_new_tokens=2, dtype="float32")
+    folder = run(config, tmp_path / "runs")
+    rows = {(row.method, row.metric): row for row in read_rows(folder / "results.json") if row.concept is None}
+    assert rows["avqi", "spearman.paper"].n == 4  # the policies and SFT; a probe has no states of its own
+    for name in ("nothing", "sft", "probe"):
+        assert rows[f"{name} on {other}", "neutral.loss"].value != rows[name, "neutral.loss"].value
+    alone = run(replace(config, model=other, models=()), tmp_path / "runs")
+    for row in read_rows(alone / "results.json"):
+        if row.method == "sft" and row.concept is None and not row.metric.startswith("cost."):
+            assert row.layer is not None or rows[f"sft on {other}", row.metric].value == row.value
+    assert "The same on further models" in (folder / "report.html").read_text()

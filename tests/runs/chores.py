@@ -107,5 +107,5 @@ def alive(process: int) -> bool:
     """Whether a process runs; a zombie, which only waits to be reaped, does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return False

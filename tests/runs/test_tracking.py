@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import subprocess
@@ -48,7 +49,12 @@ def nobody(tmp_path, monkeypatch) -> Iterator[None]:
 
 
 def services() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "wandb-core" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if "wandb-core" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.fixture

@@ -123,3 +123,12 @@ def test_in_bfloat16_the_training_is_done_in_float32(llama: Any) -> None:
     assert change.dtype == torch.float32
     assert 1e-7 < float(change.abs().mean()) < 1e-5
     assert {weight.dtype for weight in model.module.parameters()} == {torch.bfloat16}
+
+
+def test_blocks_that_run_again_on_the_way_back_change_no_bit(tiny: Callable[[str], Any]) -> None:
+    data = concept_texts(tiny("llama"), concepts=1)[0]
+    assert data.through is not None
+    again = replace(data, through=replace(data.through, gradient_checkpointing=True))
+    plain, found = (METHOD.fit(one).changes for one in (data, again))
+    assert same([*found.values()], [*plain.values()])
+    assert found["model.layers.0.mlp.up_proj.weight"].any()

@@ -219,6 +219,14 @@ class Backend(Protocol):
         """
         ...
 
+    def gradient_checkpointing(self) -> AbstractContextManager[None]:
+        """Inside the `with`, a block keeps only what goes into it, and runs again in the backward pass.
+
+        That has to happen inside too, and under the hooks, weights and stored states of the forward pass: a hook inside
+        a block then sees its state twice. Gradients are the same bits.
+        """
+        ...
+
     def randomised(self, seed: int) -> "Backend":
         """A network of the same architecture, precision and device with weights freshly drawn from `seed`."""
         ...

@@ -3,8 +3,9 @@
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import DynamicCache
 from transformers.pytorch_utils import Conv1D
 
@@ -247,6 +249,21 @@ class HuggingFaceBackend:
                 for weight in wanted:
                     weight.requires_grad_(True)
 
+    @contextmanager
+    def gradient_checkpointing(self) -> Iterator[None]:
+        """See `Backend.gradient_checkpointing`; caches, which transformers' own refuses, go on being read."""
+        blocks = self.module.get_submodule(self.architecture.blocks)
+        assert isinstance(blocks, nn.ModuleList)
+        own = [block for block in dict.fromkeys(blocks) if not isinstance(block, _Stored)]
+        with self._whole:
+            try:
+                for block in own:
+                    block.forward = _recomputed(block.forward)
+                yield
+            finally:
+                for block in own:
+                    block.__dict__.pop("forward", None)
+
     def randomised(self, seed: int) -> "HuggingFaceBackend":
         """By Hugging Face's own initialisation; PyTorch's global generator is left as it was."""
         config = copy.deepcopy(self.module.config)
@@ -297,6 +314,17 @@ def _not_causal(module: Any) -> str | None:
 def _weight(value: Tensor) -> Tensor:
     """A tensor that asks for gradients must stay the one it is; others are made what a module expects to hold."""
     return value if value.requires_grad else nn.Parameter(value, requires_grad=False)
+
+
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Runs again in the backward pass, for the hooks of the thread that it ran in, whichever thread that pass has."""
+
+    def run(*args: Any, **options: Any) -> Any:
+        within = copy_context()
+        # a model in evaluation mode draws nothing that would have to be drawn again
+        return checkpoint(within.run, forward, *args, use_reentrant=False, preserve_rng_state=False, **options)
+
+    return run
 
 
 def _heads(config: Any) -> dict[str, int]:

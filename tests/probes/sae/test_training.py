@@ -188,13 +188,17 @@ def test_devices_that_share_each_batch_are_as_one() -> None:
 
 
 THREADS = """
+import contextlib
 import torch
 torch.set_num_threads(1)
 from probes.sae.devices import start_xla
 start_xla()
 import os, jax
 jax.numpy.ones((600, 600)).dot(jax.numpy.ones((600, 600))).block_until_ready()
-names = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+names = []
+for task in os.listdir("/proc/self/task"):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end while it is looked at
+        names.append(open(f"/proc/self/task/{task}/comm").read())
 print(sum("XLAEigen" in name for name in names), "NPROC" in os.environ)
 """
 

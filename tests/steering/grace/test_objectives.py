@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,26 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     again = train(objective, [data], ModelAccess(model, tmp_path))[0]
     assert again.losses == whole.losses
     assert all(torch.equal(again.parameters[key], value) for key, value in whole.parameters.items())
+
+
+@pytest.mark.parametrize(("name", "family"), [*product(KINDS, FAMILIES[:1]), *product(["grace"], FAMILIES[1:])])
+def test_blocks_that_run_again_on_the_way_back_give_the_same_bits_and_keep_less(name: str, family: Family) -> None:
+    model, data, recipe = tiny_model(family), triples(), replace(SHORT, epochs=1)
+    found, kept = [], []
+    for again in (False, True):
+        sizes = list[int]()
+
+        def keep(saved: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(saved.nbytes)
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+            found += train(build(name, model, recipe), [data], ModelAccess(model, gradient_checkpointing=again))
+        kept.append(sum(sizes))
+    plain, twice = found
+    assert twice.losses == plain.losses
+    assert all(torch.equal(twice.parameters[key], value) for key, value in plain.parameters.items())
+    assert kept[1] < 0.7 * kept[0]
 
 
 def test_preferences_start_at_log_two_and_are_learnt() -> None:
