@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# what is imported is compiled then: all that is installed would take a minute
+PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: report paper test test-all bench notebooks clean
+.PHONY: report paper test types pytest test-all bench notebooks clean
 
 report: .venv/ready  ## the main comparison, in 19 minutes; prints where its report is
 	$(BIN)/python -m experiments.axbench
@@ -9,13 +11,18 @@ report: .venv/ready  ## the main comparison, in 19 minutes; prints where its rep
 paper: .venv/ready  ## with every method of AxBench's tables and more ways to compare, in hours
 	$(BIN)/python -m experiments.axbench --preset paper
 
-test: .venv/ready-to-test  ## style, types and tests
+test: .venv/ready-to-test  ## style, then types and tests side by side
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --jobs 2 types pytest
+
+types: .venv/ready-to-test
 	$(BIN)/pyright
+
+pytest: .venv/ready-to-test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15 $(TESTS)
 
-test-all: TESTS := -m ""
+test-all: export TESTS := -m ""
 test-all: test  ## the same, with the slow tests: whole commands again, every benchmark at a small size
 
 bench: .venv/ready-to-test  ## speed against the peers, on this machine
@@ -41,11 +48,11 @@ notebooks: .venv/ready-to-test  ## run the notebooks and keep their output
 
 .venv/ready: pyproject.toml constraints.txt  # what the experiments need
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(PIP) --editable .
 	touch $@
 
 .venv/ready-to-test: .venv/ready  # and what tests, benchmarks and notebooks need beside it
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(PIP) --editable ".[test]"
 	touch $@
 
 clean:

@@ -15,6 +15,8 @@ from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+# tests compile many small programs and run each for a moment
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make tiny tensors very slow on a busy machine
 
 import torch  # after the settings that it reads when it is loaded

@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -16,7 +16,6 @@ from steering.optimised.decode import decode
 from workbench.artifacts.optimised_vectors import OptimisedVectors
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters
 from workbench.evaluation.judges.encoder import SentenceEncoder
-from workbench.evaluation.metrics import spearman_correlation
 from workbench.runs.files import JSON
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -76,12 +75,23 @@ class Similarity:
 
 def rank_correlation(a: Float[np.ndarray, " item"], b: Float[np.ndarray, " item"]) -> CountStatistic:
     """Spearman's correlation as a statistic for `bootstrap_clusters`; NaN where a draw has one value only."""
+    places = [np.unique(values, return_inverse=True)[1] for values in (a, b)]
 
     def statistic(count: np.ndarray) -> np.ndarray:
-        drawn = [np.repeat(np.arange(len(a)), each.astype(int)) for each in count]
-        return np.array([spearman_correlation(a[rows], b[rows]) for rows in drawn])
+        ranks = [_mean_ranks(count, place) for place in places]
+        x, y = (rank - (count * rank).sum(1, keepdims=True) / count.sum(1, keepdims=True) for rank in ranks)
+        with np.errstate(invalid="ignore"):
+            return (count * x * y).sum(1) / np.sqrt((count * x * x).sum(1) * (count * y * y).sum(1))
 
     return statistic
+
+
+def _mean_ranks(
+    count: Float[np.ndarray, "draw item"], place: Int[np.ndarray, " item"]
+) -> Float[np.ndarray, "draw item"]:
+    """The rank of each item among those drawn, equal values sharing theirs; `place` orders the values."""
+    of_value = count @ np.eye(place.max() + 1)[place]
+    return (of_value.cumsum(1) - of_value / 2)[:, place]
 
 
 def mix(study: SentenceStudy) -> list[Mixture]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from experiments.sae.fitting import FittedDictionary
 from experiments.sae.material import StateSource
+from experiments.sae.perturbing import Perturbation, perturb
 from probes.solvers.paths import balanced, logistic_path
 from workbench.data.dataset import Dataset
 from workbench.data.states import States
@@ -42,18 +43,25 @@ class SparseProbing:
 
 def probe_all(
     fits: Sequence[FittedDictionary], sources: Sequence[StateSource], concepts: Dataset
-) -> list[SparseProbing]:
-    """Stage: probes on few latents of each dictionary, on few coordinates of the state and on all of them."""
+) -> tuple[list[SparseProbing], list[Perturbation]]:
+    """Stage: probes on few latents of each dictionary, on few coordinates of the state and on all of them.
+
+    And what the last ones lose without latents of a concept, where there is more than one concept.
+    """
     states = cache(lambda source: source.read(concepts))
-    found = [_probed(fit.title, fit.source, concepts, fit.dictionary.content_digest,
-                     lambda fit=fit: pooled(fit.dictionary.encode, states(fit.source))) for fit in fits]  # fmt: skip
+    means = cache(lambda source: pooled(Tensor.float, states(source)))
+    found, perturbed = list[SparseProbing](), list[Perturbation]()
+    for fit in fits:
+        codes = cache(partial(lambda fit: pooled(fit.dictionary.encode, states(fit.source)), fit))
+        found.append(_probed(fit.title, fit.source, concepts, fit.dictionary.content_digest, codes))
+        if len(concepts.targets) > 1:
+            perturbed.append(perturb(fit, concepts, partial(means, fit.source), codes))
     for source in sources:
         found += [
-            _probed(f"{source.title}{name}", source, concepts, "none",
-                    lambda source=source: pooled(Tensor.float, states(source)), counts)
+            _probed(f"{source.title}{name}", source, concepts, "none", partial(means, source), counts)
             for name, counts in ((COORDINATES, COUNTS), (WHOLE, (0,)))
-        ]  # fmt: skip
-    return found
+        ]
+    return found, perturbed
 
 
 def _probed(

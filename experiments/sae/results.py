@@ -8,6 +8,7 @@ from experiments.sae.config import NAME, Config
 from experiments.sae.fitting import FittedDictionary
 from experiments.sae.material import StateSource
 from experiments.sae.measure import Quality
+from experiments.sae.perturbing import Perturbation
 from experiments.sae.probing import SparseProbing
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
@@ -22,6 +23,8 @@ class DictionaryResults:
     sources: list[StateSource]
     quality: list[Quality]
     probing: list[SparseProbing]
+    perturbing: list[Perturbation]
+    """Empty for one concept."""
     agreement: list[tuple[FittedDictionary, FittedDictionary, Agreement]]
 
     @property
@@ -46,6 +49,10 @@ class DictionaryResults:
         for one in self.probing:
             for count in one.aurocs:
                 yield self._row(one.name, f"probing.{count or 'all'}", **spread(one.interval(count)))
+        for one in self.perturbing:
+            for count in one.losses:
+                for what in ("targeted", "own", "others"):
+                    yield self._row(one.name, f"perturbation.{what}.{count}", **spread(one.interval(count, what)))
         for one, other, found in self.agreement:
             for metric in ("cosine", "shared"):
                 yield self._row(f"{one.title} and {other.title}", f"agreement.{metric}", value=getattr(found, metric))

@@ -66,11 +66,14 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
     for name in ("topk, k 4", "random, k 4", "coordinates of the state"):
         for count in (1, 2, 5):
             assert rows[name, f"probing.{count}"].n == 2
+        if name != "coordinates of the state":
+            own, others, apart = (rows[name, f"perturbation.{what}.10"] for what in ("own", "others", "targeted"))
+            assert apart.value == pytest.approx((own.value or 0) - (others.value or 0), abs=1e-9)
     assert rows["the whole state", "probing.all"].value is not None
     found = Document.load(folder)
     assert found.verdict.startswith("On held-out text the dictionary, with ")
     names = {getattr(block, "name", "") for section in found.sections for block in section.blocks}
-    assert {"quality", "pareto-loss-recovered", "density", "curve", "probing", "agreement"} <= names
+    assert {"quality", "pareto-loss-recovered", "density", "curve", "probing", "perturbation", "agreement"} <= names
     page = (folder / "latents.html").read_text()
     assert page.count('"') > 1000
     kept = SparseAutoencoder.load(folder / "artifacts" / "topk-k-4.safetensors")
