@@ -56,7 +56,7 @@ class Config(ModelOptions):
     learning_rate: float = 2e-3
     """Of every LoRA."""
     gradient_checkpointing: bool = False
-    """Train with less memory and more time: blocks run again on the way back. The results are the same bits."""
+    """Train with less memory and more time: blocks run again on the way back, prompts for each of their completions."""
     beta: float = 0.1
     """Of the preference in DPO and in GRACE B."""
     asked: int = 20

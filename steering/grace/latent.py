@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,9 @@ class LatentAdversarialObjective(TripleObjective):
     from refusing; at each token its length is at most `radius` times that of the state there (published: an absolute
     length and AdamW). Allowed answers are not attacked. p is a token's mean probability, as `away` in published code.
     """
+
+    shares_prompts: ClassVar[bool] = False
+    """The perturbation is of prompts."""
 
     attacked: tuple[Site, ...] = ()
     steps: int = 4

@@ -6,6 +6,7 @@ without it, read once before training (`prepare`).
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -43,7 +44,12 @@ START = 0.1
 
 @dataclass(frozen=True)
 class TripleObjective(MapObjective[Dataset]):
-    """A loss on the four texts of each item, plus `keep` times the mean nll of a token of the allowed answer."""
+    """A loss on the four texts of each item, plus `keep` times the mean nll of a token of the allowed answer.
+
+    Three of them have one prompt, which runs once.
+    """
+
+    shares_prompts: ClassVar[bool] = True
 
     keep: float = 1.0
 
@@ -212,6 +218,8 @@ class PoolerObjective(TripleObjective):
     through the trainer; pooled ones of all profiled layers are read before. The published term that compares softmaxes
     over the batch is left out: it is no distribution of anything.
     """
+
+    shares_prompts: ClassVar[bool] = False
 
     pooling: LayerPooling = field(default_factory=LayerPooling)
     margins: Margins = field(default_factory=Margins)

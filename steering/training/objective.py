@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -110,6 +110,10 @@ class Objective(ABC, Generic[D]):
 
     The loss sees the log-probabilities of the labels and the states at any sites (`observes`), under the change.
     """
+
+    shares_prompts: ClassVar[bool] = False
+    """Whether rows with one prompt may run it once: its tokens are changed alike in each, and the loss needs nothing of
+    them. What the loss is given then begins at the last token of the prompt."""
 
     recipe: TrainingConfig
     site: Site

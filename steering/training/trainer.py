@@ -26,10 +26,10 @@ from workbench.data.items import DataError, Item
 from workbench.data.labelled import Labelled, ModelAccess
 from workbench.models.backend import Hook
 from workbench.models.model import Model
-from workbench.models.positions import Layout, Positions
+from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.scoring import gives_logits, label_logits, label_nll, labels
 from workbench.models.sites import Site
-from workbench.models.tokens import Tokens
+from workbench.models.tokens import Row, Tokens
 from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
 from workbench.runs.progress import progress
 
@@ -284,16 +284,57 @@ class _Block(Generic[D]):
         parameters = {name: _stacked([one[name] for one in every]) for name in every[0]}
         with torch.enable_grad():
             fixed = {name: value.detach() for name, value in parameters.items()}
-            found = self.objective.search(batch, lambda changed: self._run(changed, Forward(fixed)))
+            found = self.objective.search(batch, lambda changed: self._run(changed, Forward(fixed), self.shared_prefix))
             batch = replace(batch, extra=batch.extra | found)
-            with self._run(batch, Forward(parameters)) as forward:
+            batch, prefix = self._behind_prompts(batch, parameters)
+            with self._run(batch, Forward(parameters), prefix) as forward:
                 rows = self.objective.loss(batch, forward)
                 rows.sum().backward()
         sums = torch.zeros(len(concepts)).index_add_(0, batch.concept.cpu(), rows.detach().float().cpu())
         return dict(zip(concepts, sums.tolist(), strict=True))
 
+    def _behind_prompts(self, batch: Batch, parameters: dict[str, Tensor]) -> tuple[Batch, SharedPrefixCache]:
+        """The rows from the last token of their prompts on, and the prompts, each run once, with gradients.
+
+        Or the rows as they are, where prompts are not to be shared, or every row has its own.
+        """
+        backend, whole = self.model.backend, (batch, self.shared_prefix)
+        alike = self.objective.shares_prompts and self.objective.positions == ALL
+        if not alike or self.through.gradient_checkpointing or backend.facts().cache != "keys":
+            return whole
+        rows = [self.tokens.rows[text] for text in batch.text.tolist()]
+        keys = [(at, row.ids[: row.response - 1]) for at, row in zip(batch.concept.tolist(), rows, strict=True)]
+        unique = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        if len(unique) == len(rows) or not all(ids for _, ids in unique):
+            return whole
+        prompts = Tokens(tuple(Row(ids) for _, ids in unique))
+        layout = Layout.of(prompts, list(range(len(prompts))), "left").to(self.model.device)
+        ran, cache = (
+            self._of_rows(batch, layout, torch.tensor([keys.index(key) for key in unique])),
+            backend.empty_cache(),
+        )
+        with self._from_states(ran), backend.hooked(self.objective.hooks(ran, Forward(parameters))):
+            self.model.forward(layout, attended=layout.mask, cache=cache, n_logits=1)
+        cache.rewind(layout.ids.shape[1])  # blocks below the stored states have run none
+        owner, lengths = (
+            torch.tensor(values, device=self.model.device)
+            for values in ([unique[key] for key in keys], [len(ids) for _, ids in keys])
+        )
+        left = self._of_rows(batch, batch.layout.after(lengths), torch.arange(len(rows)))
+        return left, SharedPrefixCache(layout.ids.shape[1], cache, owner, lengths)
+
+    def _of_rows(self, batch: Batch, layout: Layout, at: Int[Tensor, "kept"]) -> Batch:
+        """Some rows of a batch, with these columns."""
+        chosen = {
+            name: value[at.to(value.device)]
+            for name, value in vars(batch).items()
+            if isinstance(value, Tensor) and name != "content"
+        }
+        extra = {name: value[at.to(value.device)] for name, value in batch.extra.items()}
+        return replace(batch, layout=layout, content=self.objective.positions.mask(layout), extra=extra, **chosen)
+
     @contextmanager
-    def _run(self, batch: Batch, forward: Forward) -> Iterator[Forward]:
+    def _run(self, batch: Batch, forward: Forward, prefix: SharedPrefixCache) -> Iterator[Forward]:
         """One forward pass; inside the `with`, for its backward pass, the objective's changes stay in force."""
         layout, label, backend = batch.layout, labels(batch.layout), self.model.backend
         weights = self.objective.weights(forward.parameters)
@@ -301,7 +342,7 @@ class _Block(Generic[D]):
         hooks = self.objective.hooks(batch, forward) + self._observing(forward)
         recomputing = backend.gradient_checkpointing() if self.through.gradient_checkpointing else nullcontext()
         with self._from_states(batch), backend.with_weights(weights), backend.hooked(hooks), recomputing:
-            losses = self._losses(layout, label, linear, **self.shared_prefix.options(layout))
+            losses = self._losses(layout, label, linear, **prefix.options(layout))
             owner = layout.rows[:, None].expand_as(label)[label]
             forward.nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
             forward.n = label.sum(1).float()
@@ -327,9 +368,9 @@ class _Block(Generic[D]):
             yield
             return
         padded = flat.new_zeros((*batch.layout.ids.shape, flat.shape[1]))
+        mask, index = (value.cpu() for value in (batch.layout.mask, batch.layout.index - self.shared_prefix.length))
         for at, text in enumerate(batch.text.tolist()):
-            start, end = borders[text : text + 2]
-            padded[at, : end - start] = flat[start:end]
+            padded[at, mask[at]] = flat[borders[text] + index[at, mask[at]]]
         with run_from_layer(self.model, self.objective.source, padded.to(self.model.device)):
             yield
 

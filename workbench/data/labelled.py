@@ -28,8 +28,8 @@ class ModelAccess:
     read: Activations | None = None
     """What has been read of the texts that a method is asked about, a row a text: it need not be read again."""
     gradient_checkpointing: bool = False
-    """Keep only what goes into each block, and run the block again on the way back: the same bits, for less memory and
-    more time (benchmarks/training_memory.py)."""
+    """Keep only what goes into each block, and run the block again on the way back: the same gradients, for less memory
+    and more time (benchmarks/training_memory.py). Rows do not share their prompts then."""
 
 
 _TYPES = {"binary": torch.bool, "class": torch.int64, "token": torch.int64, "number": torch.float64}

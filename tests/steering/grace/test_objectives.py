@@ -30,6 +30,7 @@ from tests.tiny import FAMILIES, Family, tiny_model
 from workbench.data.labelled import ModelAccess
 from workbench.models.conversation import Conversation
 from workbench.models.model import Model
+from workbench.models.positions import Layout
 from workbench.models.sites import Site
 from workbench.runs.errors import RunError
 
@@ -109,7 +110,10 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 
 
 @pytest.mark.parametrize(("name", "family"), [*product(KINDS, FAMILIES[:1]), *product(["grace"], FAMILIES[1:])])
-def test_blocks_that_run_again_on_the_way_back_give_the_same_bits_and_keep_less(name: str, family: Family) -> None:
+def test_blocks_that_run_again_on_the_way_back_give_the_same_bits_and_keep_less(
+    name: str, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KINDS[name][0], "shares_prompts", False)  # with checkpoints none are shared
     model, data, recipe = tiny_model(family), triples(), replace(SHORT, epochs=1)
     found, kept = [], []
     for again in (False, True):
@@ -126,6 +130,33 @@ def test_blocks_that_run_again_on_the_way_back_give_the_same_bits_and_keep_less(
     assert twice.losses == plain.losses
     assert all(torch.equal(twice.parameters[key], value) for key, value in plain.parameters.items())
     assert kept[1] < 0.7 * kept[0]
+
+
+SHARING = [name for name, (kind, _) in KINDS.items() if kind.shares_prompts]
+
+
+@pytest.mark.parametrize(("name", "family"), [*product(SHARING, FAMILIES[:1]), *product(["grace"], FAMILIES[1:])])
+def test_prompts_that_run_once_for_their_completions_give_the_same_training(
+    name: str, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data, recipe = tiny_model(family), triples(), replace(SHORT, epochs=1)
+    objective, found, sizes, run = build(name, model, recipe), [], [], type(model.backend).forward
+
+    def counted(backend: Any, layout: Layout, **options: Any) -> Any:
+        sizes[-1] += int(layout.mask.sum()) * torch.is_grad_enabled()
+        return run(backend, layout, **options)
+
+    monkeypatch.setattr(type(model.backend), "forward", counted)
+    for shares in (False, True):
+        sizes.append(0)
+        monkeypatch.setattr(type(objective), "shares_prompts", shares)
+        found += train(objective, [data], ModelAccess(model))
+    apart, shared = found
+    assert shared.losses == pytest.approx(apart.losses, rel=1e-4)
+    for key, value in apart.parameters.items():
+        torch.testing.assert_close(shared.parameters[key], value, atol=1e-3, rtol=1e-2)
+    spared = sum(model.encode([item[0].conversation]).rows[0].response - 1 for item in objective.items(data))
+    assert sizes[0] - sizes[1] >= (len(objective.items(data)[0]) - 2) * spared  # one text of an item has its own prompt
 
 
 def test_preferences_start_at_log_two_and_are_learnt() -> None:
