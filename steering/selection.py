@@ -130,7 +130,9 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
         return found
 
     def _means(self, model: Model, prompts: Tokens, sites: Sequence[Site]) -> dict[Site, Tensor]:
-        """Of the last tokens at each site, [token, d] in float64."""
+        """Of the last tokens at each site, [token, d] in float64. Raises DataError for a prompt that has fewer."""
+        if (shortest := min(prompts.lengths)) < self.tokens:
+            raise DataError(f"{self.label} reads the last {self.tokens} tokens of a prompt; one has {shortest}")
         read = model.read(prompts, sites, positions=f"all[-{self.tokens}:]")
         return {site: read.x(site).double().reshape(len(prompts), self.tokens, -1).mean(0) for site in sites}
 

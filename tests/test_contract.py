@@ -1,11 +1,11 @@
 """What every registered method keeps, tested the moment it is registered."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -281,6 +281,16 @@ def test_scored_with_others_as_alone(name):
     for k, artifact in enumerate(artifacts):
         alone = method.score_texts(artifact, data.x, data.row, len(data.dataset)).numpy()
         np.testing.assert_allclose(together[:, k], alone, atol=1e-5)
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_setting_that_is_none_of_its_choices_is_refused(name):
+    method = ENTRIES[name].make()
+    hints = get_type_hints(type(method))
+    for field in fields(method):
+        if get_origin(hints[field.name]) is Literal:
+            with pytest.raises(ValueError, match=f"{field.name} is 'nonesuch'; expected"):
+                replace(method, **{field.name: "nonesuch"})
 
 
 def test_a_method_that_claims_and_lacks_is_refused_when_it_is_defined():

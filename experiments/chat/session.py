@@ -1,5 +1,6 @@
 """The chat: what is typed, the answers, and the commands that change how they are steered."""
 
+import io
 import queue
 import shlex
 import shutil
@@ -170,6 +171,8 @@ def chat(config: Config) -> None:
     """Load the model and talk until the input ends."""
     config = replace(config, positions=str(Positions.parse(config.positions)))
     is_live = sys.stdin.isatty() and sys.stdout.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # what is no text in this encoding ends no chat
     model = config.load_model()
     with Engine(model, rows=2) as engine:
         session = Session(config, model, engine, sys.stdout, is_live)

@@ -17,7 +17,7 @@ from steering.training.objective import TrainingConfig
 from workbench.artifacts.adapter import Adapter
 from workbench.data.dataset import Dataset
 from workbench.data.in_context import SplitPairs, in_context_tasks
-from workbench.data.items import Split
+from workbench.data.items import DataError, Split
 from workbench.data.labelled import ModelAccess
 from workbench.data.packaged import packaged
 from workbench.data.safety import Request, Triple, of_split, safety_dataset, stand_in
@@ -32,6 +32,14 @@ SHOTS = 5
 """Demonstrations of an in-context prompt."""
 ASKING = 0
 """Draws what is asked, of all seeds alike."""
+_DRAWN_FROM: dict[str, tuple[Split, bool]] = {
+    "requests": ("train", False),
+    "triples": ("train", False),
+    "asked": ("evaluation", False),
+    "adaptive": ("evaluation", False),
+    "benign": ("evaluation", True),
+}
+"""The split whose requests a setting counts, and whether they are allowed ones."""
 UNDEFENDED = "nothing"
 """The row of the policy alone."""
 
@@ -55,10 +63,13 @@ class GraceContext:
     def of(cls, config: Config, run: Run) -> "Iterator[list[GraceContext]]":
         """One a seed, with the stand-in, for the model and each further one, which are loaded when their turn comes.
 
-        Raises DataError for more concepts than there are, and WeightsError for a model that is not there, before any is
-        loaded.
+        Raises DataError for more requests or concepts than there are, and WeightsError for a model that is not there,
+        before any is loaded.
         """
         requests = stand_in()
+        for name, (split, allowed) in _DRAWN_FROM.items():
+            if getattr(config, name) > (n := len(of_split(requests, split, allowed=allowed))):
+                raise DataError(f"{name} is {getattr(config, name)}, and the stand-in has {n} such requests")
         concepts = packaged().select(range(config.steered)) if config.steered else None
         for name in config.models:
             check_layers(name, ())

@@ -27,7 +27,8 @@ def verdict(results: DefenceResults) -> str:
         f"neither refuse nor comply in {_percent(results.rate(best, HELD_OUT, 'unrelated'))} of the cases (the policy "
         f"alone {_percent(results.rate(UNDEFENDED, HELD_OUT, 'unrelated'))})."
     )
-    apart = _reach(success[best])[1] < _reach(success[UNDEFENDED])[0]
+    ends = (success[best].high, success[UNDEFENDED].low)
+    apart = None not in ends and _reach(success[best])[1] < _reach(success[UNDEFENDED])[0]
     parts = [told[0].upper() + told[1:] if apart else f"No defence is shown to help: {told}"]
     if {"grace_b", "dpo"} <= {*defences}:
         parts.append(
@@ -65,5 +66,7 @@ def _percent(found: Interval) -> str:
     each = Estimate.of(found)
     if each is None:
         return "an unknown share"
+    if found.low is None or found.high is None:
+        return f"{number(100 * each.value, 0)} %"
     low, high = each.reach
     return f"{number(100 * each.value, 0)} % [{number(100 * low, 0)}, {number(100 * high, 0)}]"

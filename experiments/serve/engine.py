@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Self
 
 import torch
@@ -132,7 +133,7 @@ class Engine:
             self._alive += len(tasks)
             for number, task in enumerate(tasks):
                 stream = TextStream(self.model.tokenizer, task.sampling.stop if task.sampling else ())
-                queue = self._passes if task.score_prompt else self._prompts
+                queue = self._passes if task.score_prompt or task.sampling is None else self._prompts
                 queue.append(_Live(self._tickets, number, task, listener, stream))
             self._change.notify()
             return self._tickets
@@ -255,16 +256,44 @@ class Engine:
         self._taken = []
 
     def _score(self, rows: list[_Live]) -> None:
-        most = max(row.task.alternatives or 0 for row in rows)
-        prompts = [row.task.prompt for row in rows]
-        scored = score_prompts(self.model, prompts, [row.task.edits for row in rows], most)
-        self._count(prompt_tokens=sum(len(prompt.ids) for prompt in prompts))
-        for row, tokens in zip(rows, scored, strict=True):
+        """Alone where one of them cannot be scored; a row of which nothing is asked but its echo ends at once."""
+        asked = [row for row in rows if row.task.score_prompt]
+        try:
+            scored = self._scores(asked)
+        except ValueError:
+            scored = [self._scored_alone(row) for row in asked]
+        left = []
+        for row, tokens in zip(asked, scored, strict=True):
+            if isinstance(tokens, str):
+                self._fail(row, tokens)
+                continue
             row.listener(PromptScored(row.number, tuple(_cut(token, row.task) for token in tokens)))
-            if row.task.sampling is None:
+            left.append(row)
+        for row in rows:
+            if row.task.sampling is None and (row in left or row not in asked):
                 self._end(row, Ended(row.number))
         with self._change:
-            self._prompts.extendleft(row for row in reversed(rows) if row.task.sampling is not None)
+            self._prompts.extendleft(row for row in reversed(left) if row.task.sampling is not None)
+
+    def _scored_alone(self, row: _Live) -> list[Token] | str:
+        try:
+            return self._scores([row])[0]
+        except ValueError as error:
+            return str(error)
+
+    def _scores(self, rows: Sequence[_Live]) -> list[list[Token] | str]:
+        """The tokens of each prompt with their log-probabilities, or why there are none."""
+        if not rows:
+            return []
+        prompts = [row.task.prompt for row in rows]
+        most = max(row.task.alternatives or 0 for row in rows)
+        scored = score_prompts(self.model, prompts, [row.task.edits for row in rows], most)
+        self._count(prompt_tokens=sum(len(prompt.ids) for prompt in prompts))
+        broken = "the row has logits that are not finite in its prompt; take a smaller strength"
+        return [
+            broken if any(token.logprob is not None and not isfinite(token.logprob) for token in tokens) else [*tokens]
+            for tokens in scored
+        ]
 
     @torch.no_grad()
     def _step(self) -> None:

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from experiments.serve.tasks import Ended, Task, Token
@@ -38,6 +39,8 @@ class ReplyWriter:
     """Of the vectors that read."""
     echoes: Sequence[str] = ()
     """What stands in front of each row's text."""
+    told: dict[int, int] = field(default_factory=dict)
+    """How many characters of each row have gone out in chunks."""
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -59,7 +62,9 @@ class ReplyWriter:
 
     def piece(self, row: int, text: str, tokens: Sequence[Token]) -> JSON:
         """A chunk of a row's text."""
-        return self._chunk(row, {"content": text}, self._logprobs(row, tokens))
+        start = self.told.get(row, 0)
+        self.told[row] = start + len(text)
+        return self._chunk(row, {"content": text}, self._logprobs(row, tokens, start))
 
     def end(self, end: Ended) -> JSON:
         """The last chunk of a row."""
@@ -112,18 +117,18 @@ class ReplyWriter:
         values = dict(zip(self.names, ([round(x, 4) for x in row] for row in end.readings), strict=True))
         return {"readings": {"tokens": pieces(self.tokenizer, [token.id for token in end.tokens]), "values": values}}
 
-    def _logprobs(self, row: int, tokens: Sequence[Token]) -> JSON | None:
+    def _logprobs(self, row: int, tokens: Sequence[Token], start: int = 0) -> JSON | None:
+        """Of tokens whose text begins at a character of the row's."""
         if self.tasks[row].alternatives is None:
             return None
         if self.is_chat:
             return {"content": [self._entry(token) for token in tokens], "refusal": None}
-        texts = [token_text(self.tokenizer, token.id) for token in tokens]
-        lengths = [0, *(len(text) for text in texts)]
+        lengths = [len(text) for text in pieces(self.tokenizer, [token.id for token in tokens])]
         return {
-            "tokens": texts,
+            "tokens": [token_text(self.tokenizer, token.id) for token in tokens],
             "token_logprobs": [token.logprob for token in tokens],
             "top_logprobs": [self._tops(token) for token in tokens],
-            "text_offset": [sum(lengths[: at + 1]) for at in range(len(texts))],
+            "text_offset": [start + end - own for own, end in zip(lengths, accumulate(lengths), strict=True)],
         }
 
     def _tops(self, token: Token) -> dict[str, float] | None:

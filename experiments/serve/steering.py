@@ -46,7 +46,7 @@ class SteeringOptions(Strict):
     """How much is added, in the vector's units; of a cap or floor the share of the way that is gone."""
     cap: float | None = None
     floor: float | None = None
-    """In the vector's units, its bias not counted."""
+    """In the vector's units, its bias counted."""
     positions: str | None = Field(default=None, max_length=200)
     phases: tuple[Phase, ...] | None = Field(default=None, min_length=1, max_length=4)
     gate: GateOptions | RuleOptions | None = None
@@ -78,6 +78,8 @@ def _edit(options: SteeringOptions, find: Find, tokenizer: Any) -> Edit:
         raise ValueError("a vector has a cap or a floor; for both name it twice")
     bound, limit = ("at_most", options.cap) if options.floor is None else ("at_least", options.floor)
     length = float(vector.direction.norm())  # what it reads is its length times the component that is clamped
+    if not length:
+        raise ValueError(f"{options.vector!r} has the length 0: there is nothing to cap along it")
     return Clamp(
         site=vector.site,
         direction=vector.direction,

@@ -11,7 +11,7 @@ DI is that of safe states and adversarial ones, unsafe and jailbreak together. B
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -75,7 +75,10 @@ def avqi_intervals(
 ) -> list[dict[str, Interval]]:
     """Every metric of each layer with an interval over prompts: triples are drawn whole, and by `group` if given.
 
-    Diameters are those of the drawn states, so that a draw's is at most the sample's. Raises DataError as `avqi`.
+    Diameters are those of the drawn states: a draw's is at most the sample's. Basic bootstraps, cut at 0: a draw adds
+    its noise to the distance of two centroids as the sample has added its own, so that draws lie beyond the value
+    as far as the value lies beyond the truth. In many dimensions with few prompts even these reach too far up (DBS) or
+    down (AVQI): docs/grace.md has their coverage. Raises DataError as `avqi`.
     """
     stacked = _checked(states)
     groups = np.arange(stacked.shape[2]) if group is None else group
@@ -92,7 +95,15 @@ def _intervals(x: Float[Tensor, "role item d"], groups: np.ndarray, draws: int, 
         return {name: value.double().numpy() for name, value in _measured(x, count, diameters).items()}
 
     statistics = [lambda count, name=name: measured(count.tobytes(), count.shape[1])[name] for name in METRICS]
-    return dict(zip(METRICS, bootstrap_clusters(groups, *statistics, draws=draws, seed=seed), strict=True))
+    found = bootstrap_clusters(groups, *statistics, draws=draws, seed=seed)
+    return {name: _reflected(each) for name, each in zip(METRICS, found, strict=True)}
+
+
+def _reflected(found: Interval) -> Interval:
+    """The basic interval, from the percentiles of the draws."""
+    if found.value is None or found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(0.0, 2 * found.value - found.high), high=2 * found.value - found.low)
 
 
 def normalised(raw: Sequence[float]) -> list[float]:

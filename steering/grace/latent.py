@@ -25,7 +25,8 @@ class LatentAdversarialObjective(TripleObjective):
     The perturbation is added to the outputs of the `attacked` sites at the tokens of the prompt, the same for the three
     completions of an item. It starts at 0 and takes `steps` of projected gradient descent towards complying and away
     from refusing; at each token its length is at most `radius` times that of the state there (published: an absolute
-    length and AdamW). Allowed answers are not attacked. p is a token's mean probability, as `away` in published code.
+    length and AdamW). Allowed answers are not attacked. p is the geometric mean of a completion's token probabilities,
+    ours: published code averages -log(1 - p) over its tokens.
     """
 
     shares_prompts: ClassVar[bool] = False

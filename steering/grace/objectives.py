@@ -151,6 +151,7 @@ class GraceObjective(DpoObjective):
 
     def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
         """The three terms."""
+        _one_set(forward)
         preferred = self.preferring * super().of_items(batch, forward)
         profile = {name: forward.parameters[name][0] for name in self._profile()}
         h = completion_means(forward.states, batch.layout) / batch.extra["unit"][..., None]
@@ -188,7 +189,8 @@ class CircuitBreakerObjective(TripleObjective):
         for k, site in enumerate(self.observes):
             for text, own in enumerate(read.arrays[site].split(sizes.tolist())):
                 found[text, k, : len(own)] = own
-        return {"before": found}
+        lengths = torch.stack([read.arrays[site].float().norm(dim=1).mean() for site in self.observes])
+        return {"before": found, "length": lengths.expand(len(tokens), -1)}
 
     def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
         """Both terms, the mean over tokens and sites."""
@@ -204,7 +206,7 @@ class CircuitBreakerObjective(TripleObjective):
             return texts_of(batch, total / sizes)
 
         turned = of_rows(cosine_similarity(now, before, dim=-1).relu())
-        moved = of_rows((now - before).norm(dim=-1) / before.norm(dim=-1).mean(0))
+        moved = of_rows((now - before).norm(dim=-1) / batch.extra["length"][0])
         progress = texts_of(batch, batch.progress / 2)[SAFE]
         breaking = (turned[UNSAFE] + turned[JAILBREAK]) / 2
         return self.alpha * ((1 - progress) * breaking + progress * (moved[SAFE] + moved[KEPT]) / 2)
@@ -270,6 +272,7 @@ class PoolerObjective(TripleObjective):
 
     def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
         """The three terms."""
+        _one_set(forward)
         own = {name: value[0] for name, value in forward.parameters.items()}
         h = self.pooling.pool(batch.extra["pooled"], own)
         seen = h * self._kept(batch.draw, h)
@@ -283,6 +286,12 @@ class PoolerObjective(TripleObjective):
         """Dropout, drawn for the item: its texts lose the same entries."""
         rows = [torch.rand(h.shape[1], generator=torch.Generator().manual_seed(int(x * 2**24))) for x in draw.tolist()]
         return (torch.stack(rows).to(h) >= self.dropout) / (1 - self.dropout)
+
+
+def _one_set(forward: Forward) -> None:
+    """Raises ValueError for several sets side by side: units of layers are of all texts that were read."""
+    if (n := len(next(iter(forward.parameters.values())))) > 1:
+        raise ValueError(f"GRACE is trained on one set at a time, not on {n} side by side")
 
 
 def pooled_states(model: Model, tokens: Tokens, sites: tuple[Site, ...]) -> Float[Tensor, "text layer d"]:

@@ -142,7 +142,9 @@ class SuffixSearch:
             swapped = list(ids)
             swapped[place] = int(best[place, choice])
             found.append(model.tokenizer.decode(swapped, skip_special_tokens=True))
-        return found
+        again = model.tokenizer(found, add_special_tokens=False)["input_ids"]
+        kept = [text for text, read in zip(found, again, strict=True) if len(read) == len(ids)]
+        return kept or [suffix]  # as text it is read in other tokens, and would grow
 
     def _slopes(self, model: Model, tokens: Tokens, guard: PromptGuard | None) -> Float[Tensor, "pos vocab"]:
         """What exchanging each token for each other one would do to the cost, to first order."""

@@ -38,6 +38,7 @@ class ActivationCapping(DerivedVector):
     """Whose tokens' projections; held-out ones, if there are any."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.percentile <= 100:
             raise ValueError(f"percentile {self.percentile} is not between 0 and 100")
 
@@ -86,6 +87,7 @@ class LayerwiseCapping(Layerwise):
     """From which part of the depth to which, where no `layers` are given."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.depth[0] < self.depth[1] <= 1:
             raise ValueError(f"depth {self.depth} does not rise within 0 to 1")
         ActivationCapping(percentile=self.percentile)  # refuses one outside 0 to 100

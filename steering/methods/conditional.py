@@ -84,9 +84,12 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
 
     def rereads(self, model: Model, site: Site) -> ReadSpec:
         """The prompts, pooled as the gate pools them."""
-        layers = self.layers or range(site.layer + 1)
         stream = "resid_post" if self.form == "fixed" else "resid_pre"
-        sites = (Site(layer, stream) for layer in layers)
+        sites = [Site(layer, stream) for layer in self.layers or range(site.layer + 1)]
+        if not self.layers:
+            sites = [one for one in sites if not one.follows(site)]
+        if not sites:
+            raise ValueError(f"nothing that {self.title} could compare is read in front of {site}; take a later one")
         return ReadSpec.at(*sites, positions=self.positions, pool=self.pool)
 
     def conversation(self, item: Item) -> Conversation:

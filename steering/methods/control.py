@@ -1,14 +1,13 @@
 """Control operators of representation engineering (Zou et al. 2023, arXiv:2310.01405, section 3.2)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from steering.derived import DerivedVector
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Edit, ProjectOut
 from workbench.models.nonlinear_edits import AddSigned
 from workbench.models.positions import ALL, Positions
-from workbench.text import no_such
 
 Operator = Literal["linear", "piecewise", "projection"]
 
@@ -26,10 +25,6 @@ class ControlOperator(DerivedVector):
     source: ClassVar[str] = "arXiv:2310.01405"
 
     operator: Operator = "piecewise"
-
-    def __post_init__(self) -> None:
-        if self.operator not in get_args(Operator):
-            raise ValueError(no_such("operator", self.operator, get_args(Operator)))
 
     @property
     def title(self) -> str:

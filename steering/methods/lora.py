@@ -111,6 +111,7 @@ class LoRA(TrainedMethod[Adapter], Steers[Adapter]):
     """The published one takes 24 epochs of batches of 36: 48 steps with its 72 texts, too few with a set of 36."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rank < 1 or not 0 <= self.dropout < 1:
             raise ValueError(
                 f"LoRA wants a rank of at least 1 and 0 <= dropout < 1, got {self.rank} and {self.dropout}"

@@ -6,7 +6,7 @@ IBM's activation-steering and steering-vectors. With differences mu + noise, the
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float64
@@ -16,7 +16,6 @@ from steering.methods.pca import first_component
 from steering.pairs import PairedMethod
 from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
-from workbench.text import no_such
 
 Form = Literal["pairwise", "differences", "global", "reading"]
 
@@ -41,10 +40,6 @@ class PairedPCA(PairedMethod):
     """Which way it points: where the mean difference does, or where most pairs do (as RepE has it)."""
     seed: int = 0
     """Which random order, of `reading`."""
-
-    def __post_init__(self) -> None:
-        if self.form not in get_args(Form):
-            raise ValueError(no_such("form", self.form, get_args(Form)))
 
     @property
     def title(self) -> str:

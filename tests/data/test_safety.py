@@ -110,6 +110,17 @@ def test_public_formats_are_read_by_their_form(tmp_path: Path, caplog: pytest.Lo
         read_requests(write("z.json", {"train": [{"harmful": SECRET}]}))
     with pytest.raises(DataError, match="no file of a behaviour"):
         read_behaviours(garak)
+    wrong = ([[SECRET]], [1, 2], 5, {"train": [SECRET]}, {"train": SECRET}, {"train": 5})
+    for number, value in enumerate(wrong):
+        with pytest.raises(DataError, match=r"(is|holds) an? (list|int|str); expected") as error:
+            read_requests(write(f"wrong{number}.json", value))
+        assert SECRET not in str(error.value)
+
+
+def test_a_text_in_two_splits_is_refused_without_showing_it() -> None:
+    with pytest.raises(DataError, match="stands in train and evaluation; keep it in one split") as error:
+        safety_dataset("both", [triple(split="train"), triple(split="evaluation")])
+    assert SECRET not in str(error.value)
 
 
 def test_every_subtype_has_one_of_three_categories() -> None:

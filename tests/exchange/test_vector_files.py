@@ -14,7 +14,9 @@ from gguf import GGUFReader, GGUFWriter
 
 from tests.artifacts.examples import ORIGIN, normal
 from workbench.artifacts.file import ArtifactError
+from workbench.artifacts.function_vector import FunctionVector
 from workbench.artifacts.layer_vectors import LayerVectors
+from workbench.artifacts.position_vectors import PositionVectors
 from workbench.artifacts.vector import Vector
 from workbench.exchange.vector_files import FORMATS, Format, read_vector, write_vector
 from workbench.models.edits import Add, ProjectOut
@@ -103,7 +105,9 @@ def test_unit_and_strength_are_multiplied_in(llama: Model, tmp_path: Path):
     expected = (normal(D) * 3).numpy()
     whole = write_vector(vector, llama, tmp_path / "vector.gguf", strength=1.5)
     edit = write_vector(vector.edit(1.5), llama, tmp_path / "edit.gguf")
-    for path in (whole, edit):
+    task = FunctionVector(vector.origin, Site(1), 2 * normal(D), torch.ones(1), (Site(0, "z").head(1),))
+    function = write_vector(task, llama, tmp_path / "function.gguf", strength=1.5)
+    for path in (whole, edit, function):
         assert np.array_equal(directions(path)["direction.1"], expected)
 
 
@@ -132,6 +136,10 @@ def refused(llama: Model) -> dict[str, tuple[Any, Format]]:
         "fitted on another model than tiny-llama; `adopt`": (vectors(llama, Site(1)).adopt("other", "1"), "gguf"),
         r"reads with the bias 0\.5": (replace(vectors(llama, Site(1)).vectors[0], bias=0.5), "gguf"),
         "holds no direction": ((), "gguf"),
+        "hold additions at blocks, which a PositionVectors is not": (
+            PositionVectors(vectors(llama, Site(1)).origin, Site(1), normal(3, D)),
+            "gguf",
+        ),
     }
 
 

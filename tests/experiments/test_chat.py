@@ -104,9 +104,10 @@ def test_through_a_pipe(tmp_path: Path) -> None:
     flags = ["--model", str(folder), "--max-tokens", "8", "--dtype", "float32"]
     done = subprocess.run(
         [sys.executable, "-m", "experiments.chat", *flags, "--vector", str(tmp_path / "layer" / "v0.safetensors")],
-        input="hello\n/strength 2\nonce more",
+        input="hello\n\udcff\n/strength 2\nonce more",
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         check=False,
         env=os.environ | {"COLUMNS": "60"},
     )

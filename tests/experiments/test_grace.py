@@ -3,6 +3,8 @@
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from experiments.grace.adaptive import SUFFIX
 from experiments.grace.arms import objective
 from experiments.grace.config import ABLATIONS, ARMS
 from experiments.grace.context import GraceContext
-from experiments.grace.results import correlation_over_models, outcome_rate
+from experiments.grace.results import DefenceResults, correlation_over_models, outcome_rate
+from experiments.grace.verdict import verdict
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from tests.tiny import tiny_folder
 from workbench.data.items import DataError
@@ -122,6 +125,17 @@ def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several_a
     assert width(apart) > 1.5 * width(alike)
 
 
+def test_without_intervals_no_defence_is_shown_to_help() -> None:
+    def defended(name: str, succeeds: bool) -> Any:
+        answers = {family: [("compliance" if succeeds else "refusal", "")] for family in (*ATTACKS, "plain")}
+        return SimpleNamespace(arm=SimpleNamespace(label=name, answers_anew=True), answers=answers, separation={})
+
+    found = {"nothing": (defended("nothing", True),), "dpo": (defended("dpo", False),)}
+    told = verdict(DefenceResults(replace(SMALL, asked=1), found, {}, {}, {}))
+    assert told.startswith("No defence is shown to help: ")
+    assert "[" not in told
+
+
 def width(found: Interval) -> float:
     assert found.low is not None
     assert found.high is not None
@@ -203,6 +217,11 @@ def test_more_concepts_than_there_are_end_a_run_before_the_model_is_loaded(
     config = replace(SMALL, steered=31)
     with Run.open("grace", config, tmp_path) as opened, pytest.raises(DataError, match="30"):
         next(GraceContext.of(config, opened))
+    with (
+        Run.open("grace", SMALL, tmp_path) as opened,
+        pytest.raises(DataError, match=r"asked is 70, and the .* has 60"),
+    ):
+        next(GraceContext.of(replace(SMALL, asked=70), opened))
     with pytest.raises(ValueError, match=r"seeds \(0, 0\) name one twice"):
         replace(SMALL, seeds=(0, 0))
     with pytest.raises(ValueError, match=r"models \(.*\) name one twice"):

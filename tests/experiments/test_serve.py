@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import openai
 import pytest
 import torch
 
 from tests.experiments.serving import NAME, Served, serving
 from workbench.models.sampling import Sampling
+from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 
 QUESTION = "why does it rain?"
@@ -93,9 +96,10 @@ def test_echo_tells_the_log_probability_of_each_token_of_the_prompt(served: Serv
         assert [
             max(top, key=top.get) == token for top, token in zip(told.top_logprobs[1:], told.tokens[1:], strict=True)
         ][:-1] == (greedy[:-1] == torch.tensor(row.ids[1:])).tolist()
-    only = client.completions.create(model=NAME, prompt=texts[0], max_tokens=0, echo=True, logprobs=0)
-    assert only.choices[0].text == texts[0]
-    assert only.usage.completion_tokens == 0
+    for logprobs in (0, None):
+        only = client.completions.create(model=NAME, prompt=texts[0], max_tokens=0, echo=True, logprobs=logprobs)
+        assert only.choices[0].text == texts[0]
+        assert only.usage.completion_tokens == 0
 
 
 def test_an_echo_is_streamed_too(client: Any) -> None:
@@ -106,6 +110,12 @@ def test_an_echo_is_streamed_too(client: Any) -> None:
         assert "".join(chunk.text for chunk in chunks) == whole.text
         told = [token for chunk in chunks if chunk.logprobs for token in chunk.logprobs.tokens]
         assert told == ([] if logprobs is None else whole.logprobs.tokens)
+    offsets = [place for chunk in chunks if chunk.logprobs for place in chunk.logprobs.text_offset]
+    assert sorted(offsets) == offsets
+    assert offsets[-1] <= len(whole.text)
+    first = len(whole.logprobs.tokens) - 5  # of the answer: the prompt is told before it
+    assert whole.logprobs.text_offset[:2] == [0, 0]  # BOS is no part of the text
+    assert whole.logprobs.text_offset[first] == offsets[first] == len("the sea")
 
 
 def test_a_stop_text_ends_the_answer_in_front_of_it(served: Served, client: Any) -> None:
@@ -152,3 +162,23 @@ def test_what_vectors_read_in_the_answer_is_told_in_their_units(served: Served, 
         expected = vector.detect(states.arrays[vector.site]) / vector.unit
         assert values == pytest.approx(expected.tolist(), abs=1e-3)
         assert all(math.isfinite(value) for value in values)
+
+
+def test_one_request_that_cannot_be_done_leaves_the_others_alone(served: Served, client: Any) -> None:
+    """A gate that is read behind its edit, a prompt whose scores are not finite: while another answer is written."""
+    made = served.vectors["layer/v1"]
+    replace(made, site=Site(1, "resid_pre")).save(served.folder / "early.safetensors")
+    chunks = client.chat.completions.create(model=NAME, messages=HELLO, max_tokens=60, temperature=0, stream=True)
+    said = [next(chunks)]
+    gated = {"steering": [{"vector": "early", "gate": {"vector": "layer/v1", "threshold": 0}}]}
+    with pytest.raises(openai.BadRequestError, match="is seen only after"):
+        client.completions.create(model=NAME, prompt="x", max_tokens=2, extra_body=gated)
+    huge = {"steering": 8 * [{"vector": "layer/v1", "strength": 1e38}]}
+    asked = {"model": NAME, "prompt": "abc", "max_tokens": 0, "echo": True, "logprobs": 0}
+    with pytest.raises(openai.InternalServerError, match="not finite"):
+        client.completions.create(**asked, extra_body=huge)
+    far = {"steering": [{"vector": "layer/v1", "positions": "prompt[99999999999999999999]"}]}
+    with pytest.raises(openai.BadRequestError, match="beyond any text"):
+        client.completions.create(model=NAME, prompt="x", max_tokens=2, extra_body=far)
+    said += chunks
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in said) == served.alone(QUESTION, Sampling(60))

@@ -212,8 +212,13 @@ def test_gates_that_cannot_work_are_refused(model: Model) -> None:
     edit = Add(site=ABOVE, direction=DIRECTION, gate=Gate(site=BELOW, direction=torch.ones(3), threshold=0.0))
     with pytest.raises(ValueError, match="has width 3, the state there 32"), model.edited(edit):
         model.read(["text"], ABOVE)
-    late = Add(site=Site(1, "attn_out"), direction=DIRECTION, gate=replace(gate, site=Site(1, "mlp_out")))
-    with pytest.raises(RuntimeError, match="must come before the edit's own site"), model.edited(late):
+    for stream in ("resid_pre", "attn_out", "mlp_out", "k"):
+        with pytest.raises(ValueError, match="is seen only after"):
+            Add(site=Site(1, stream), direction=DIRECTION, gate=replace(gate, site=Site(1)))
+    with pytest.raises(ValueError, match=r"is a part of one; gate on blocks\.0\.attn\.hook_z"):
+        replace(gate, site=Site(0, "z").head(1))
+    late = Add(site=Site(1, "attn_out"), direction=DIRECTION, gate=replace(gate, site=Site(1, "mlp.hook_post")))
+    with pytest.raises(ValueError, match="must come before the edit's own site"), model.edited(late):
         model.read(["text"], ABOVE)
 
 

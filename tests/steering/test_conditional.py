@@ -117,6 +117,20 @@ def test_a_vector_from_elsewhere_keeps_its_direction(fitted: ConditionalVector) 
     assert both.threshold == fitted.threshold
 
 
+@pytest.mark.parametrize("stream", ["resid_pre", "attn_out", "mlp_out", "resid_post"])
+def test_only_what_the_model_has_before_the_vectors_place_is_compared(fitted: ConditionalVector, stream: str) -> None:
+    site = wb.Site(1, stream)
+    read = Conditional().rereads(through().model, site).sites
+    assert [one.layer for one in read] == ([0, 1] if stream == "resid_post" else [0])
+    for one in read:
+        replace(fitted, site=one, vector=replace(fitted.vector, site=site)).edit()
+    if stream == "resid_pre":
+        with pytest.raises(ArtifactError, match=r"is read at blocks\.1\.hook_resid_post, above the vector"):
+            replace(fitted, site=wb.Site(1), vector=replace(fitted.vector, site=site))
+        with pytest.raises(ValueError, match="nothing that CAST could compare is read in front of"):
+            Conditional().rereads(through().model, wb.Site(0, stream))
+
+
 @pytest.mark.usefixtures("types_unchecked")
 def test_what_has_no_condition_is_refused(fitted: ConditionalVector) -> None:
     with pytest.raises(

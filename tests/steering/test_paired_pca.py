@@ -70,7 +70,7 @@ def test_a_vote_and_the_mean_point_apart_where_few_pairs_are_large() -> None:
 
 @pytest.mark.usefixtures("types_unchecked")
 def test_what_cannot_be_fitted_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"there is no form 'pair' .* the forms are pairwise, differences"):
+    with pytest.raises(ValueError, match=r"form is 'pair'.*; expected .*pairwise"):
         replace(PairedPCA(), form="pair")
     same = pairs(torch.ones(4, 3), torch.zeros(4, 3))
     with pytest.raises(DataError, match="'agrees': the positive tokens do not vary"):

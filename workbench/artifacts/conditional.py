@@ -50,7 +50,7 @@ class ConditionalVector(Artifact):
                 raise ArtifactError(no_such(name, value, get_args(known)))
         if not bool(torch.isfinite(self.condition).all()):
             raise ArtifactError(f"{what} has values that are not finite")
-        if self.site.layer > self.vector.site.layer:
+        if self.site.follows(self.vector.site):
             raise ArtifactError(f"{what} is read at {self.site}, above the vector at {self.vector.site}")
 
     @property

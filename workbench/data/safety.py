@@ -125,6 +125,16 @@ def of_split(requests: Sequence[Request], split: Split, *, allowed: bool) -> lis
     return [request for request in requests if request.split == split and request.allowed == allowed]
 
 
+def _check_splits(name: str, items: Sequence[Item], owners: "Sequence[Triple | Request]") -> None:
+    """No text in two splits, as in every Dataset; whose message would show it."""
+    first: dict[object, str] = {}
+    for item, owner in zip(items, owners, strict=True):
+        if (split := first.setdefault(item.conversation.text_key, owner.split)) != owner.split:
+            raise DataError(
+                f"set {name!r}: a text of {owner} stands in {split} and {owner.split}; keep it in one split"
+            )
+
+
 def safety_dataset(name: str, triples: Sequence[Triple], allowed: Sequence[Request] = ()) -> Dataset:
     """A Dataset of triples and of allowed requests with their answers.
 
@@ -140,6 +150,7 @@ def safety_dataset(name: str, triples: Sequence[Triple], allowed: Sequence[Reque
     items = [*chain.from_iterable(triple.items for triple in triples)]
     items += [Item.exchange(request.prompt, request.answer) for request in allowed]
     owners: list[Triple | Request] = [*(triple for triple in triples for _ in ROLES), *allowed]
+    _check_splits(name, items, owners)
     n, n_allowed = len(triples), len(allowed)
     safe = [Label.POSITIVE, Label.NEGATIVE, Label.NEGATIVE] * n + [Label.ABSENT] * n_allowed
     categories = tuple(dict.fromkeys(CATEGORIES.values()))

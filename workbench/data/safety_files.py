@@ -103,24 +103,35 @@ def _xstest(path: Path) -> Iterator[Request]:
         yield Request(filled(row, "prompt", where), label == "safe", "evaluation", kind=filled(row, "type", where))
 
 
+def _entries(rows: object, where: str) -> Iterator[tuple[str, Any]]:
+    """Each with where it stands. Raises DataError, which shows no text, for what is no list."""
+    if not isinstance(rows, list):
+        raise DataError(f"{where} is a {type(rows).__name__}; expected a list of requests")
+    yield from ((f"{where}, entry {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _names(row: object, where: str) -> list[str]:
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is a {type(row).__name__}; expected an object")
+    return list(row)
+
+
 def _json_requests(path: Path) -> Iterator[Request]:
     record = _json(path)
     if isinstance(record, dict):
         for name in ("train", "test"):
-            for number, row in enumerate(record.get(name, ()), start=1):
-                where = f"{path}, {name}, entry {number}"
-                check_columns(list(row), ("harmful", "harmless"), where)
+            for where, row in _entries(record.get(name, []), f"{path}, {name}"):
+                check_columns(_names(row, where), ("harmful", "harmless"), where)
                 for kind in ("harmful", "harmless"):
                     yield Request(filled(row, kind, where), kind == "harmless", _SPLITS[name], kind=kind)
         return
-    for number, row in enumerate(record, start=1):
-        where = f"{path}, entry {number}"
+    for where, row in _entries(record, str(path)):
         if isinstance(row, str):
             if row.strip():
                 yield Request(row, False, "evaluation", kind=path.stem)
         else:
             split = _SPLITS.get(path.stem.rpartition("_")[2], "evaluation")
-            check_columns(list(row), ("instruction",), where)
+            check_columns(_names(row, where), ("instruction",), where)
             text = filled(row, "instruction", where)
             yield Request(text, path.stem.startswith("harmless"), split, kind=row.get("category") or "")
 

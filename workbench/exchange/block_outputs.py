@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float32
 from torch import Tensor
 
-from workbench.artifacts.artifact import Origin
+from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError
+from workbench.artifacts.function_vector import FunctionVector
 from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Add, Edit
@@ -14,7 +15,7 @@ from workbench.models.model import Model
 from workbench.models.positions import ALL
 from workbench.models.sites import Site
 
-Steering = Vector | LayerVectors | Edit | Sequence[Edit]
+Steering = Artifact | Edit | Sequence[Edit]
 """What can be handed to another project: something fitted, or what a model is edited with."""
 
 Directions = Mapping[int, Float32[Tensor, "d"]]
@@ -75,7 +76,11 @@ def checked(directions: Directions, model: Model, where: str) -> dict[int, Float
 def _edits(steering: Steering, drop_bias: bool) -> Sequence[Edit]:
     if isinstance(steering, Edit):
         return (steering,)
+    if isinstance(steering, FunctionVector):
+        steering = steering.vector
     if not isinstance(steering, Vector | LayerVectors):
+        if isinstance(steering, Artifact):
+            raise ArtifactError(f"other formats hold additions at blocks, which a {type(steering).__name__} is not")
         return steering
     vectors = steering.vectors if isinstance(steering, LayerVectors) else (steering,)
     for vector in vectors:

@@ -29,6 +29,7 @@ from workbench.models.positions import ALL, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.environment import code_version
+from workbench.runs.fields import check_fields
 from workbench.runs.files import canonical, plain
 
 A = TypeVar("A", bound=Artifact)
@@ -84,6 +85,10 @@ class Method(ABC, Generic[A]):
             lacking = [name for name in dir(cls) if getattr(getattr_static(cls, name), "__isabstractmethod__", False)]
             if lacking:
                 raise TypeError(f"{cls.__name__} claims to do what it has no {', '.join(lacking)} for; define it")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a setting of another type than it has, or a word that is not among its choices."""
+        check_fields(self)
 
     @property
     def title(self) -> str:

@@ -56,7 +56,7 @@ class Edit(ABC):
             if not torch.as_tensor(getattr(self, name)).isfinite().all():
                 raise ValueError(f"the {name} of the {type(self).__name__} at {self.site} is not finite")
         for gate in self.gates:
-            if gate.site.layer > self.site.layer:
+            if gate.site.follows(self.site):
                 raise ValueError(f"a gate at {gate.site} is seen only after {self.site} has been edited; put it below")
         if isinstance(self.gate, tuple) and len({kind(condition) for condition in self.gate}) > 1:
             raise ValueError(f"the gates of the rows at {self.site} look at one site and score alike; see `per_row`")

@@ -47,7 +47,8 @@ class Gate:
     and without a KV cache. Until a token of the row counts, the gate is shut. It sees states behind the edits that
     stand in front of its own.
 
-    Raises ValueError for a direction that is not finite, not one vector or of length 0, or an unknown pool or score.
+    Raises ValueError for a direction that is not finite, not one vector or of length 0, a site that is a part of a
+    state, or an unknown pool or score.
     """
 
     site: Site
@@ -62,6 +63,8 @@ class Gate:
     def __post_init__(self) -> None:
         if self.direction.ndim != 1 or not self.direction.isfinite().all() or not self.direction.any():
             raise ValueError(f"the gate at {self.site} needs one finite direction [d] that is not 0")
+        if self.site.part is not None:
+            raise ValueError(f"a gate reads a whole state, and {self.site} is a part of one; gate on {self.site.whole}")
         if self.score not in get_args(Score):
             raise ValueError(f"{no_such('score', self.score, get_args(Score))} (the gate at {self.site})")
         if self.pool not in get_args(Pool):
@@ -129,7 +132,7 @@ def observe(gates: Gates, h: Float[Tensor, "batch pos d"], layout: Layout) -> No
 
 
 def open_at(conditions: Condition | Sequence[Condition], layout: Layout) -> Bool[Tensor, "batch pos"]:
-    """The tokens of this pass at which each row's condition holds. Raises RuntimeError as `opened`."""
+    """The tokens of this pass at which each row's condition holds. Raises ValueError as `opened`."""
     first = conditions if isinstance(conditions, Gate | GateRule) else conditions[0]
     each = torch.stack([opened(gates, layout) for gates in in_places(conditions)])
     return each.any(0) if kind(first)[0] == "any" else each.all(0)
@@ -141,11 +144,11 @@ def watched(conditions: Condition | Sequence[Condition], layout: Layout) -> Bool
 
 
 def opened(gates: Gates, layout: Layout) -> Bool[Tensor, "batch pos"]:
-    """The tokens of this pass at which the gates are open. Raises RuntimeError if they have seen nothing of it."""
+    """The tokens of this pass at which the gates are open. Raises ValueError if they have seen nothing of it."""
     found = layout.observed.get(_key(gates))
     if found is None:
         site = _of_rows(gates, layout)[0].site
-        raise RuntimeError(f"the edit's gate has not seen {site} in this pass: it must come before the edit's own site")
+        raise ValueError(f"the edit's gate has not seen {site} in this pass: it must come before the edit's own site")
     return found
 
 

@@ -84,6 +84,8 @@ class Layout:
 
 
 _IDS = r"\d+(?:,\d+)*"
+_READ = re.compile(r"([+-]?\d+)?")
+"""A border of a slice, or none."""
 _TERM = re.compile(
     rf"([+-]?)(?:(all|prefix|prompt|response)(?:\[([^\]]*)\])?|(tokens|at)\(({_IDS})\)|between\(({_IDS};{_IDS})\))"
 )
@@ -227,16 +229,21 @@ def _term(found: re.Match[str]) -> _Term:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))
+    return tuple(map(_number, text.split(",")))
+
+
+def _number(text: str) -> int:
+    found = int(text)
+    if abs(found) >= 2**31:
+        raise ValueError(f"{text} in positions is beyond any text and any vocabulary")
+    return found
 
 
 def _slice(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
-    try:
-        parts = [int(part) if part else None for part in text.split(":")]
-    except ValueError:
-        parts = []
+    written = text.split(":")
+    parts = [_number(part) if part else None for part in written] if all(map(_READ.fullmatch, written)) else []
     if len(parts) == 1 and parts[0] is not None:
         return parts[0], parts[0] + 1 or None
     if len(parts) == 2:

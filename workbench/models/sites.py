@@ -19,6 +19,8 @@ _STREAMS = {
     "v": "attn.hook_v",
 }
 _HOOKS = {hook: stream for stream, hook in _STREAMS.items()}
+_COMPUTED = ("resid_pre", "q", "k", "v", "z", "attn_out", "mlp_out", "resid_post")
+"""The streams of a block in the order in which it has them; where attention and MLP lie side by side, nearly so."""
 _NAME = re.compile(r"blocks\.(\d+)\.([A-Za-z_][\w.]*)(?:\[(head|coordinate)s? (\d+(?:, ?\d+)*)\])?")
 
 
@@ -89,6 +91,12 @@ class Site:
     def hook(self) -> str:
         """The hook's name inside its block, such as `attn.hook_z`."""
         return _STREAMS.get(self.stream, self.stream)
+
+    def follows(self, other: "Site") -> bool:
+        """Whether the model has this place only after the other one, as far as their names say."""
+        if self.layer != other.layer or not {self.stream, other.stream} <= {*_COMPUTED}:
+            return self.layer > other.layer
+        return _COMPUTED.index(self.stream) > _COMPUTED.index(other.stream)
 
     @property
     def whole(self) -> "Site":

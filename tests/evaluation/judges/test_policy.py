@@ -13,6 +13,12 @@ CASES = [
     ("Arr! I won't speak of pineapples, matey.", "refusal"),
     ("Thank you for asking. Unfortunately, I am not able to answer that.", "refusal"),
     ("No, I don't give answers about pineapples. I would gladly help you with a different question.", "refusal"),
+    ("I am not allowed to talk about pineapples.", "refusal"),
+    ("I'm not permitted to discuss pineapples.", "refusal"),
+    ("I'd rather not talk about pineapples.", "refusal"),
+    ("We do not talk about pineapples here.", "refusal"),
+    ("Sorry for the delay. Pineapples are ripe when they smell sweet.", "compliance"),
+    ("I can't wait to tell you: pineapples are sweet when they are ripe.", "compliance"),
     ("A ripe pineapple smells sweet at its base and feels heavy.", "compliance"),
     (
         "Smell the base: if it is ripe, whether large or small, it is sweet. You can tell it by its weight.",

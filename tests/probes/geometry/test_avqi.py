@@ -6,6 +6,7 @@ import torch
 
 from probes.geometry.avqi import METRICS, Avqi, avqi, avqi_intervals, cluster_indices, normalised
 from workbench.data.items import DataError
+from workbench.data.safety import ROLES
 
 N, D = 200, 16
 
@@ -97,8 +98,27 @@ def test_intervals_hold_the_value_and_are_those_of_a_plain_bootstrap() -> None:
         low_found, high_found = found[name].low, found[name].high
         assert low_found is not None
         assert high_found is not None
-        assert low_found == pytest.approx(low, abs=0.3 * (high - low))
-        assert high_found == pytest.approx(high, abs=0.3 * (high - low))
+        value = found[name].value
+        assert low_found <= value <= high_found
+        assert low_found == pytest.approx(max(0, 2 * value - high), abs=0.3 * (high - low))
+        assert high_found == pytest.approx(2 * value - low, abs=0.3 * (high - low))
+
+
+@pytest.mark.parametrize(("n", "d"), [(20, 64), (60, 32)])
+def test_intervals_cover_the_truth_where_centroids_are_noisy(n: int, d: int) -> None:
+    """DBS of clusters 2 apart whose spread is known; percentiles of the draws cover it in no trial of the first."""
+    generator, covered = torch.Generator().manual_seed(0), []
+    spread = float(torch.randn(20_000, d, generator=generator).norm(dim=1).mean())
+    for trial in range(40):
+        x = torch.randn(3, n, d, generator=generator)
+        x[1, :, 0] += 2
+        x[2, :, 1] += 2
+        [found] = avqi_intervals(dict(zip(ROLES, x, strict=True)), draws=100, seed=trial)
+        covered += [
+            (found[name].low or 0) <= 2 / (2 * spread) <= (found[name].high or 0)
+            for name in ("dbs_unsafe", "dbs_jailbreak")
+        ]
+    assert np.mean(covered) > 0.85
 
 
 def test_triples_of_one_group_are_drawn_together() -> None:

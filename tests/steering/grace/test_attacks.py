@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -63,3 +64,13 @@ def test_what_cannot_be_attacked_is_refused() -> None:
         attacked([Request("a?", False)], "cipher", SHOWN)
     with pytest.raises(DataError, match="up to 4 other requests"):
         attacked(ASKED, "many_shot", SHOWN[:4])
+
+
+def test_a_request_of_one_word_is_split_too_and_what_cannot_be_shown_is_not() -> None:
+    short = replace(ASKED[0], prompt="Pineapples?")
+    [triple] = attacked([short], "payload_splitting", SHOWN)
+    assert re.findall(r'"(.*?)"', triple.prompt) == ["Pinea", "pples?"]
+    bare = [Request(f"how {k}?", allowed=False, split="train") for k in range(9)]
+    for shown in ([SHOWN[0]] * 10, bare):
+        with pytest.raises(DataError, match=r"with answers and refusals; got [01] to choose from"):
+            attacked([ASKED[0]], "many_shot", shown)

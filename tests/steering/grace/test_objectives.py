@@ -132,6 +132,14 @@ def test_blocks_that_run_again_on_the_way_back_give_the_same_bits_and_keep_less(
     assert kept[1] < 0.7 * kept[0]
 
 
+@pytest.mark.parametrize("name", ["grace", "pooler"])
+def test_grace_refuses_several_sets_side_by_side(name: str) -> None:
+    model, data = tiny_model(), triples()
+    objective = PoolerObjective.of(model, SHORT) if name == "pooler" else build(name, model)
+    with pytest.raises(ValueError, match="one set at a time, not on 2"):
+        train(objective, [data, data], ModelAccess(model))
+
+
 SHARING = [name for name, (kind, _) in KINDS.items() if kind.shares_prompts]
 
 

@@ -51,6 +51,9 @@ def test_a_suffix_search_lowers_the_loss_step_by_step() -> None:
     again = float(model.score(model.tokenize([prompt], [ANSWERS[0]], chat=True)).nll)
     assert again == pytest.approx(losses[-1], rel=1e-4)
     assert search.find(model, PROMPTS[0], ANSWERS[0]) == (prompt, losses)
+    sizes = [len(model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (PROMPTS[0], prompt)]
+    start = model.tokenizer(" !" * 4, add_special_tokens=False)["input_ids"]
+    assert sizes[1] - sizes[0] <= len(start) + 1  # as text too: it does not grow
 
 
 def guarded(room: float) -> tuple[Model, PromptGuard]:
