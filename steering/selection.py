@@ -25,6 +25,7 @@ from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
+from workbench.runs.fields import at_least, check_fields
 
 Score = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, "row"]]
 """How much the next token's logits show the behaviour."""
@@ -67,6 +68,9 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
     form: Literal["fixed", "compat"] = "fixed"
     """`compat` wants the score above 0 where the direction is added (not just raised), and validates on prompts whose
     score has the sign of their side only, as published."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, tokens=at_least(1), train=at_least(1), validation=at_least(1))
 
     @property
     def cost(self) -> float:

@@ -40,7 +40,10 @@ class RefusalDirection(SelectedDirection):
 
     def _starts(self, model: Model, data: Labelled) -> list[int]:
         if self.starts:
-            return sorted({model.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in self.starts})
+            ids = {text: model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in self.starts}
+            if empty := [text for text, own in ids.items() if not own]:
+                raise DataError(f"{self.label}: {empty[0]!r} among `starts` is no token of {model.name}")
+            return sorted({own[0] for own in ids.values()})
         counts = {side: self._first_tokens(model, data, side) for side in (True, False)}
         shares = {side: {token: n / count.total() for token, n in count.items()} for side, count in counts.items()}
         found = sorted(token for token, share in shares[True].items() if share > shares[False].get(token, 0.0))

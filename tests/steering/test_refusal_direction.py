@@ -105,3 +105,9 @@ def test_without_held_out_prompts_or_a_model_it_is_refused(data: Labelled) -> No
     with pytest.raises(DataError, match="needs the live model"):
         RefusalDirection().fit(replace(data, through=None))
     assert len(DirectionalAblation().fit(data).vectors) == 9
+    with pytest.raises(DataError, match="reads the last 500 tokens of a prompt; one has"):
+        RefusalDirection(tokens=500).fit(data)
+    with pytest.raises(DataError, match="'' among `starts` is no token"):
+        RefusalDirection(starts=("",)).fit(data)
+    with pytest.raises(ValueError, match="tokens is 0; expected numbers at least 1"):
+        RefusalDirection(tokens=0)
