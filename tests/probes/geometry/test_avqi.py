@@ -99,6 +99,7 @@ def test_intervals_hold_the_value_and_are_those_of_a_plain_bootstrap() -> None:
         assert low_found is not None
         assert high_found is not None
         value = found[name].value
+        assert value is not None
         assert low_found <= value <= high_found
         assert low_found == pytest.approx(max(0, 2 * value - high), abs=0.3 * (high - low))
         assert high_found == pytest.approx(2 * value - low, abs=0.3 * (high - low))
