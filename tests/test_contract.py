@@ -284,6 +284,7 @@ def test_scored_with_others_as_alone(name):
 
 
 @pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("name", ENTRIES)
 def test_a_setting_that_is_none_of_its_choices_is_refused(name):
     method = ENTRIES[name].make()
     hints = get_type_hints(type(method))
