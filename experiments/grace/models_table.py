@@ -12,7 +12,7 @@ SAID = {"paper": "AVQI, the paper's form", "two_cluster": "AVQI, two clusters"}
 """What each form is called."""
 
 
-def following(results: DefenceResults) -> Block:
+def following_table(results: DefenceResults) -> Block:
     """Whether the index says what it is for."""
     found = {form: results.followed(form) for form in FORMS}
     return Table(

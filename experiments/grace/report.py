@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from experiments.grace.adaptive import DEPTH, RADIUS, SUFFIX
 from experiments.grace.config import PRESETS
 from experiments.grace.context import UNDEFENDED
-from experiments.grace.models_table import following, further_models
+from experiments.grace.models_table import following_table, further_models
 from experiments.grace.outcomes import share
 from experiments.grace.results import ADAPTIVE, LEAST, SIDES, DefenceResults, outcome_rate
 from experiments.grace.steered import STRENGTHS
@@ -233,7 +233,7 @@ def _states(results: DefenceResults) -> Section:
     )
     blocks = (
         table,
-        following(results),
+        following_table(results),
         *further_models(results),
         other,
         chart,

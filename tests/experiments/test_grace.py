@@ -133,7 +133,7 @@ def test_without_intervals_no_defence_is_shown_to_help() -> None:
     found = {"nothing": (defended("nothing", True),), "dpo": (defended("dpo", False),)}
     told = verdict(DefenceResults(replace(SMALL, asked=1), found, {}, {}, {}))
     assert told.startswith("No defence is shown to help: ")
-    assert "[" not in told
+    assert "100 % succeed against the policy alone and 0 % with DPO" in told
 
 
 def width(found: Interval) -> float:
