@@ -96,6 +96,7 @@ def fuzz(loader: Loader, inputs: int, start: int, watch: Watch) -> Counter[str]:
         folder = Path(scratch) / "sample"
         folder.mkdir()
         target = loader.make(folder)
+        outcome(loader, target, watch)  # the first time pays for what the loader imports
         if (whole := outcome(loader, target, watch)) != "loaded":
             raise SystemExit(f"{loader.name}: the undamaged sample gives: {whole}")
         sample = {
