@@ -17,6 +17,7 @@ import probes
 import steering
 import workbench as wb
 from tests.forked import errors_of
+from tests.tiny import tiny_folder
 from workbench.data.items import DataError
 from workbench.data.tables import read_jsonl
 
@@ -186,16 +187,14 @@ def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
 
 
 def test_the_experiments_run_from_python_and_show_themselves(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"steered": (), "instructions": 2, "neutral": 1}  # ten lines are too few for the judge
-    result = wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), root=tmp_path, preset="smoke", **settings)
+    model, small = str(tiny_folder(tmp_path)), {"root": tmp_path, "preset": "smoke", "layers": (1,)}
+    settings: dict[str, Any] = small | {"model": model, "steered": (), "neutral": 1}  # too few lines for the judge
+    result = wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), **settings)
     assert {"diffmean", "random", "probe"} <= {*result.rows["method"]}
     assert result.page.name == "report.html"
     assert result._repr_html_().startswith("<iframe srcdoc=")
-    assert (
-        wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), root=tmp_path, preset="smoke", **settings)
-        == result
-    )
-    swept = wb.sweep(wb.concepts({"the sea": SEA}), root=tmp_path, preset="smoke", layers=(9,), causal_blocks=0)
+    assert wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), **settings) == result
+    swept = wb.sweep(wb.concepts({"the sea": SEA}), **small, models=(model,), causal_blocks=0)
     assert any(str(concept).endswith("/the-sea") for concept in swept.rows["concept"])
     with pytest.raises(
         ValueError, match=r"there is no setting 'strenghts' \(did you mean 'strengths'\?\); the settings"

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
+from statsmodels.stats.proportion import proportion_confint
 
 from experiments.grace.config import NAME, Config
 from experiments.grace.context import UNDEFENDED
@@ -175,8 +176,8 @@ def outcome_rate(seeds: Sequence[Sequence[np.ndarray]]) -> Interval:
         return bootstrap_crossed(np.array([np.mean(families, axis=0) for families in seeds]), bounds=(0.0, 1.0))
     [[values]] = seeds
     hits, n = int(values.sum()), len(values)
-    reach = binomtest(hits, n).proportion_ci(method="exact")
-    return Interval(hits / n, float(reach.low), float(reach.high), n, 0, 0.95)
+    low, high = proportion_confint(hits, n, method="beta")
+    return Interval(hits / n, float(low), float(high), n, 0, 0.95)
 
 
 def correlation_over_models(pairs: Sequence[tuple[float, float]]) -> Interval:

@@ -14,9 +14,12 @@ import torch
 
 from experiments.axbench import EXPERIMENT, METHODS, PRESETS, Config, run
 from experiments.axbench.context import ComparisonContext
+from tests.data.sets import few
 from tests.experiments.small import ByLength, RatedByLength, cache_of_its_own, write_concepts
 from tests.runs.wandb_log import logged
 from tests.tiny import tiny_folder
+from workbench.data.packaged import packaged
+from workbench.data.saving import write_jsonl
 from workbench.evaluation.judges import choose
 from workbench.methods.capabilities import detects
 from workbench.runs.rows import Row, read_rows
@@ -32,12 +35,13 @@ CONFIG = EXPERIMENT.parse(FLAGS).config
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run, which is the last line that the command prints."""
+    """The folder of a finished run on the default model, which is the last line that the command prints."""
     root, said = tmp_path_factory.mktemp("runs"), io.StringIO()
+    write_jsonl(few(packaged().subset(2), 20), root / "concepts.jsonl")
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
         patched.setenv("WANDB_MODE", "offline")
         patched.setattr(choose, "N_REFERENCES", 6)  # enough to see that the judge is set up
-        EXPERIMENT.main(["--root", str(root), *FLAGS])
+        EXPERIMENT.main(["--root", str(root), "--concepts", str(root / "concepts.jsonl"), *FLAGS])
     page, folder = (Path(line) for line in said.getvalue().strip().splitlines()[-2:])
     assert page == folder / "report.html"
     return folder

@@ -227,7 +227,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "2"}
+    return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def values(folder: Path) -> dict[tuple[str, str, str | None], Row]:

@@ -44,6 +44,7 @@ def test_from_the_same_place_it_is_the_difference_in_means() -> None:
     assert float(own.direction @ mapped.direction) > 0.99
 
 
+@pytest.mark.slow
 def test_a_direction_of_a_lower_block_still_reads(default_data: States) -> None:
     method = MappedDiffMean()
     vectors = method.fit_all(default_data)

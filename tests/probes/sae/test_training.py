@@ -156,8 +156,8 @@ def test_states_that_stand_out_make_room_for_others_of_the_batch() -> None:
 def test_folding_undoes_all_that_training_did_around_the_weights() -> None:
     """The same weights with and without the scale: what was trained on x * s, folded, reads x."""
     x = planted(640)[0]
-    for name in ARCHITECTURES:
-        config_ = short(name, n_steps=3, **({"prefixes": (8,)} if name == "matryoshka_batchtopk" else {}))
+    for name in ("topk", "jumprelu", "gated"):  # a threshold that is learnt, none, and a gate's own biases
+        config_ = short(name, n_steps=3)
         scaled = train_dictionary(config_, 1000 * x, running=Running(batch_size=64))
         plain = train_dictionary(config_, x, running=Running(batch_size=64))
         torch.testing.assert_close(scaled.encode(1000 * x), 1000 * plain.encode(x), rtol=1e-3, atol=1e-1)
@@ -170,7 +170,7 @@ import json, sys
 from probes.sae import Running, train_dictionary
 from tests.probes.sae.test_training import planted, short
 found = {}
-for name, devices in (("topk", 1), ("topk", 2), ("topk", 4), ("batchtopk", 1), ("batchtopk", 4)):
+for name, devices in (("topk", 1), ("topk", 2), ("batchtopk", 1), ("batchtopk", 4)):
     one = train_dictionary(short(name), planted(640)[0], running=Running(batch_size=64, n_devices=devices))
     found[f"{name}{devices}"] = [one.W_enc.tolist(), one.W_dec.tolist(), one.threshold.tolist()]
 print(json.dumps(found))
@@ -180,7 +180,7 @@ print(json.dumps(found))
 def test_devices_that_share_each_batch_are_as_one() -> None:
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
     found = json.loads(run(SHARED, {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}))
-    for shared, alone in (("topk2", "topk1"), ("topk4", "topk1"), ("batchtopk4", "batchtopk1")):
+    for shared, alone in (("topk2", "topk1"), ("batchtopk4", "batchtopk1")):
         for one, several in zip(found[alone], found[shared], strict=True):
             torch.testing.assert_close(torch.tensor(one), torch.tensor(several), rtol=1e-4, atol=1e-4)
 
