@@ -2,7 +2,7 @@
 
 from experiments.grace.config import ARMS
 from experiments.grace.context import UNDEFENDED
-from experiments.grace.results import DefenceResults
+from experiments.grace.results import ADAPTIVE, DefenceResults
 from steering.grace.attacks import HELD_OUT
 from workbench.evaluation.intervals import Interval
 from workbench.report.estimate import Estimate
@@ -35,6 +35,12 @@ def verdict(results: DefenceResults) -> str:
             f"GRACE B stands at {_percent(success['grace_b'])} with "
             f"{_percent(results.rate('grace_b', ['plain'], 'refusal'))} benign refusals, DPO at "
             f"{_percent(success['dpo'])} with {_percent(results.rate('dpo', ['plain'], 'refusal'))}."
+        )
+    if results.config.adaptive:
+        parts.append(
+            "Searched attacks that know what they attack succeed in "
+            f"{_percent(results.rate(UNDEFENDED, ADAPTIVE))} of the cases against the policy alone and in "
+            f"{_percent(results.rate(best, ADAPTIVE))} against {ARMS[best]}."
         )
     for form, said in (("paper", "in the paper's form"), ("two_cluster", "in the two-cluster form")):
         parts += _followed(results, form, said)

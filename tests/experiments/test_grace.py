@@ -14,7 +14,7 @@ from experiments.grace.adaptive import SUFFIX
 from experiments.grace.arms import objective
 from experiments.grace.config import ABLATIONS, ARMS
 from experiments.grace.context import GraceContext
-from experiments.grace.results import DefenceResults, correlation_over_models, outcome_rate
+from experiments.grace.results import ADAPTIVE, DefenceResults, correlation_over_models, outcome_rate
 from experiments.grace.verdict import verdict
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from tests.tiny import tiny_folder
@@ -125,15 +125,31 @@ def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several_a
     assert width(apart) > 1.5 * width(alike)
 
 
-def test_without_intervals_no_defence_is_shown_to_help() -> None:
-    def defended(name: str, succeeds: bool) -> Any:
-        answers = {family: [("compliance" if succeeds else "refusal", "")] for family in (*ATTACKS, "plain")}
+def told(config: Config, succeeding: dict[str, tuple[str, ...]]) -> str:
+    """The verdict where these families, and no others, get an answer out of each defence."""
+
+    def defended(name: str) -> Any:
+        answers = {
+            family: [("compliance" if family in succeeding[name] else "refusal", "")]
+            for family in (*ATTACKS, *ADAPTIVE, "plain")
+        }
         return SimpleNamespace(arm=SimpleNamespace(label=name, answers_anew=True), answers=answers, separation={})
 
-    found = {"nothing": (defended("nothing", True),), "dpo": (defended("dpo", False),)}
-    told = verdict(DefenceResults(replace(SMALL, asked=1), found, {}, {}, {}))
-    assert told.startswith("No defence is shown to help: ")
-    assert "100 % succeed against the policy alone and 0 % with DPO" in told
+    return verdict(DefenceResults(config, {name: (defended(name),) for name in succeeding}, {}, {}, {}))
+
+
+def test_without_intervals_no_defence_is_shown_to_help() -> None:
+    said = told(replace(SMALL, asked=1), {"nothing": tuple(ATTACKS), "dpo": ()})
+    assert said.startswith("No defence is shown to help: ")
+    assert "100 % succeed against the policy alone and 0 % with DPO" in said
+    assert "know what they attack" not in said
+
+
+def test_the_verdict_tells_of_attacks_that_know_the_defence_where_there_were_any() -> None:
+    said = told(replace(SMALL, asked=1, adaptive=1), {"nothing": ("suffix", "latent"), "dpo": ("latent",)})
+    assert (
+        "know what they attack succeed in 100 % of the cases against the policy alone and in 50 % against DPO" in said
+    )
 
 
 def width(found: Interval) -> float:
