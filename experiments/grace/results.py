@@ -176,8 +176,8 @@ def outcome_rate(seeds: Sequence[Sequence[np.ndarray]]) -> Interval:
         return bootstrap_crossed(np.array([np.mean(families, axis=0) for families in seeds]), bounds=(0.0, 1.0))
     [[values]] = seeds
     hits, n = int(values.sum()), len(values)
-    low, high = proportion_confint(hits, n, method="beta")
-    return Interval(hits / n, float(low), float(high), n, 0, 0.95)
+    low, high = np.asarray(proportion_confint(hits, n, method="beta"), dtype=float).tolist()
+    return Interval(hits / n, low, high, n, 0, 0.95)
 
 
 def correlation_over_models(pairs: Sequence[tuple[float, float]]) -> Interval:
