@@ -38,6 +38,11 @@ class LatentAdversarialObjective(TripleObjective):
     away: float = 0.5
     """Weight of -log(1 - p)."""
 
+    @property
+    def run_through(self) -> tuple[Site, ...]:
+        """What is attacked, too."""
+        return *self.observes, *self.attacked
+
     def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
         """The LoRA, and the perturbation where there is one."""
         return super().hooks(batch, forward) + [

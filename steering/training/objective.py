@@ -119,12 +119,17 @@ class Objective(ABC, Generic[D]):
     site: Site
     positions: Positions = CONTENT
     observes: tuple[Site, ...] = field(default=(), kw_only=True)
-    """The sites whose states the loss sees, none of them below `source`."""
+    """The sites whose states the loss sees."""
 
     @property
     def source(self) -> int | None:
         """The block whose stored output training starts from; None runs the whole model."""
         return self.site.layer
+
+    @property
+    def run_through(self) -> tuple[Site, ...]:
+        """The sites that every pass has to reach, none of them below `source`: those that are observed."""
+        return self.observes
 
     @abstractmethod
     def start(self, data: D) -> dict[str, Tensor]:

@@ -48,11 +48,14 @@ def train(objective: Objective[D], data: Sequence[D], through: ModelAccess | Non
 
     The live model is that of `through`, or the one that the data carry; DataError if there is none. A concept whose
     loss or gradient is not finite is stopped, and reported in `Trained.stopped` and the log; the others go on.
-    ValueError if the objective observes a site below the block that training starts from.
+    ValueError if the objective observes or attacks a site below the block that training starts from.
     """
-    below = [str(site) for site in objective.observes if _below(site, objective.source)]
+    below = [str(site) for site in objective.run_through if _below(site, objective.source)]
     if below:
-        raise ValueError(f"{type(objective).__name__} starts from block {objective.source} and observes {below} below")
+        raise ValueError(
+            f"{type(objective).__name__} starts from the stored output of block {objective.source}, and no pass "
+            f"reaches {', '.join(below)} below"
+        )
     carried = [] if through else [access(one) for one in data]
     found = _Block(objective, data, through or carried[0]).run()
     for one, trained in zip(data, found, strict=True):

@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -230,6 +231,16 @@ def test_the_latent_adversary_finds_what_a_defence_without_it_does_not_withstand
         found = replace(objective, steps=steps, radius=0.5, recipe=replace(SHORT, learning_rate=0.0))
         seen[steps] = train(found, [data], ModelAccess(model))[0].losses
     assert all(attacked > alone + 0.05 for attacked, alone in zip(seen[4], seen[0], strict=True))
+
+
+@pytest.mark.parametrize("setting", ["attacked", "observes"])
+def test_what_no_pass_reaches_is_refused_before_training(setting: str) -> None:
+    model, below = tiny_model(), (Site(0, "mlp_out"),)
+    objective = replace(build("latent adversary", model), **{setting: below})
+    with pytest.raises(ValueError, match=r"stored output of block 0, and no pass reaches .*mlp_out"):
+        train(objective, [triples()], ModelAccess(model))
+    lowest = replace(objective, **{setting: (Site(0),)})  # the stored states themselves
+    assert np.isfinite(train(lowest, [triples()], ModelAccess(model))[0].losses).all()
 
 
 def test_the_published_pooler_separates_without_touching_the_model() -> None:
