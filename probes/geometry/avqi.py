@@ -140,7 +140,7 @@ def _checked(states: States) -> Float[Tensor, "role layer item d"]:
     stacked = torch.stack([each if each.ndim == 3 else each[None] for each in every])
     if not bool(stacked.sum(dtype=torch.float64).isfinite()):
         raise DataError("AVQI was given states that are not finite")
-    return stacked
+    return stacked - stacked.mean((0, 2), keepdim=True)  # rounding grows with the distance from 0
 
 
 def _measured(
@@ -150,8 +150,8 @@ def _measured(
     share = count / count.sum(1, keepdim=True)
     safe, unsafe, jailbreak = share @ x  # [draw, d]
     spreads = [
-        (share * torch.cdist(centroid, states)).sum(1)
-        for centroid, states in zip((safe, unsafe, jailbreak), x, strict=True)
+        (share * torch.cdist(centroid - middle, states - middle)).sum(1)
+        for centroid, states, middle in zip((safe, unsafe, jailbreak), x, x.mean(1), strict=True)
     ]
     apart = [(a - b).norm(dim=1) for a, b in ((safe, unsafe), (safe, jailbreak), (unsafe, jailbreak))]
     adversarial = (safe - (unsafe + jailbreak) / 2).norm(dim=1)
@@ -171,8 +171,8 @@ def _measured(
 
 def _pairs(x: Float[Tensor, "role item d"]) -> list[tuple[Tensor, Tensor]]:
     """Between which states diameters are taken: within safe, unsafe and jailbreak, and from unsafe to jailbreak."""
-    x = x - x.mean((0, 1))  # rounding grows with the distance from 0
-    return [(x[0], x[0]), (x[1], x[1]), (x[2], x[2]), (x[1], x[2])]
+    own, adversarial = x - x.mean(1, keepdim=True), x[1:] - x[1:].mean((0, 1))
+    return [(own[0], own[0]), (own[1], own[1]), (own[2], own[2]), (adversarial[0], adversarial[1])]
 
 
 def _screened(x: Tensor) -> torch.dtype:

@@ -78,6 +78,14 @@ def test_the_index_has_no_scale_and_no_place_and_layers_are_apart() -> None:
         assert vars(found) == pytest.approx(vars(avqi(states)[0]), rel=1e-9)
 
 
+@pytest.mark.parametrize(("far", "offset"), [(10, 1e3), (1e4, 0)])
+def test_in_float32_neither_a_common_offset_nor_far_clusters_cost_precision(far: float, offset: float) -> None:
+    """Of the float32 states themselves, which are rounded to begin with."""
+    states = {role: (each + offset).float() for role, each in planted(0, far, 2 * far).items()}
+    [found] = avqi(states)
+    assert vars(found) == pytest.approx(plain({role: each.double() for role, each in states.items()}), rel=5e-3)
+
+
 def test_in_float32_diameters_are_those_that_bfloat16_cannot_tell_from_the_largest() -> None:
     generator = torch.Generator().manual_seed(1)
     states = {role: torch.randn(3, 400, 64, generator=generator) + 30 for role in ("safe", "unsafe", "jailbreak")}
