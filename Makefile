@@ -16,7 +16,8 @@ test: .venv/ready-to-test  ## style, then types and tests side by side
 	$(BIN)/ruff format --check .
 	$(MAKE) --jobs 2 types pytest
 
-types: export NODE_OPTIONS := --max-old-space-size=9216  # with less it forgets what it knows and starts again
+# with less memory it forgets what it knows of the libraries, and starts again
+types: export NODE_OPTIONS := --max-old-space-size=9216
 types: .venv/ready-to-test
 	$(BIN)/pyright
 
