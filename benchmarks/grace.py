@@ -1,4 +1,4 @@
-"""A training of GRACE beside one of DPO on the same triples, in seconds, preparation apart.
+"""A training of GRACE beside one of DPO, and one that runs prompts thrice, on the same triples, in seconds.
 
 python -m benchmarks.grace --cpu --threads 1 --rounds 3
 """
@@ -6,6 +6,7 @@ python -m benchmarks.grace --cpu --threads 1 --rounds 3
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 from benchmarks.timing import arguments, race
 from steering.grace.attacks import DISGUISES, TRAINED, attacked, disguised
@@ -24,17 +25,24 @@ def triples(n: int) -> Dataset:
     requests = stand_in()
     forbidden, allowed = (of_split(requests, "train", allowed=each) for each in (False, True))
     worn = [family for family in TRAINED if family in DISGUISES]
-    made = [attacked([one], TRAINED[k % len(TRAINED)], forbidden)[0] for k, one in enumerate(forbidden[:n])]
-    return safety_dataset("triples", made, disguised(allowed[:n], worn))
+    return safety_dataset("triples", attacked(forbidden[:n], TRAINED, forbidden), disguised(allowed[:n], worn))
+
+
+class Apart(GraceObjective):
+    """GRACE whose prompts run with each of their completions."""
+
+    shares_prompts: ClassVar[bool] = False
 
 
 def objectives(model: Model, recipe: TrainingConfig) -> dict[str, TripleObjective]:
-    """Both, with the LoRA of the experiment."""
+    """All with the LoRA of the experiment."""
     lora = replace(LORA, recipe=recipe)
-    grace = GraceObjective.on(model, lora)
+    grace, apart = (kind.on(model, lora) for kind in (GraceObjective, Apart))
+    sites = profiled_sites(grace, model.n_layers)
     return {
         "DPO": DpoObjective.on(model, lora),
-        "GRACE": replace(grace, observes=profiled_sites(grace, model.n_layers)),
+        "GRACE": replace(grace, observes=sites),
+        "GRACE, prompts apart": replace(apart, observes=sites),
     }
 
 
@@ -48,8 +56,9 @@ def compare(model: Model, data: Dataset, recipe: TrainingConfig, rounds: int, *,
     times = race(contestants, rounds, cpu=cpu)
     for name, seconds in times.items():
         print(f"  {name:<30} {seconds:7.2f} s")
-    dpo, grace = (times[f"{name}, with its preparation"] - times[f"{name}, preparation"] for name in wanted)
-    print(f"  GRACE's steps take {grace / dpo:.2f} times as long as DPO's")
+    dpo, grace, apart = (times[f"{name}, with its preparation"] - times[f"{name}, preparation"] for name in wanted)
+    print(f"  GRACE's steps take {grace / dpo:.2f} times as long as DPO's,")
+    print(f"  and {grace / apart:.2f} times as long as with prompts apart")
 
 
 def main() -> None:

@@ -149,10 +149,7 @@ class GraceContext:
 
     def attack(self, asked: Sequence[Request], families: Sequence[str], seed: int = ASKING) -> tuple[Triple, ...]:
         """A triple a request, the families dealt out in turn; demonstrations are training requests."""
-        shown = self.forbidden("train")
-        return tuple(
-            attacked([request], families[k % len(families)], shown, seed)[0] for k, request in enumerate(asked)
-        )
+        return attacked(asked, families, self.forbidden("train"), seed)
 
     def lora(self, epochs: int) -> LoRA:
         """What is trained, and how."""

@@ -8,6 +8,7 @@ import base64
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from textwrap import indent
 
 from workbench.data.items import DataError
@@ -34,20 +35,22 @@ _SHIFT = 13
 
 
 def attacked(
-    requests: Sequence[Request], family: str, demonstrations: Sequence[Request], seed: int = 0
+    requests: Sequence[Request], families: Sequence[str], demonstrations: Sequence[Request], seed: int = 0
 ) -> tuple[Triple, ...]:
     """A triple a request: the attack's prompt, the refusal, the plain answer and the answer in the attack's form.
 
-    `demonstrations` are requests that an attack may show beside the one it asks; they should be training requests. The
-    family `direct` is the request as it stands. Raises DataError for a family that there is not, a request without
-    answer or refusal, and fewer than SHOTS demonstrations.
+    The families are dealt out in turn; `direct` is the request as it stands. `demonstrations` are requests that an
+    attack may show beside the one it asks; they should be training requests. Raises DataError for a family that there
+    is not, a request without answer or refusal, and fewer than SHOTS demonstrations.
     """
-    if family not in ATTACKS:
-        raise DataError(no_such("family of attacks", family, tuple(ATTACKS)))
+    if strange := [family for family in families if family not in ATTACKS]:
+        raise DataError(no_such("family of attacks", strange[0], tuple(ATTACKS)))
     shown = [one for one in demonstrations if one.answer and one.refusal]
     if (n := len({one.prompt for one in shown})) <= SHOTS:
         raise DataError(f"attacks show up to {SHOTS} other requests with answers and refusals; got {n} to choose from")
-    return tuple(_triple(request, family, shown, seed) for request in requests)
+    return tuple(
+        _triple(request, family, shown, seed) for request, family in zip(requests, cycle(families), strict=False)
+    )
 
 
 def disguised(requests: Sequence[Request], families: Sequence[str], seed: int = 0) -> tuple[Request, ...]:

@@ -27,9 +27,9 @@ def test_families_are_held_out_choose_or_train_and_cover_the_taxonomy() -> None:
 
 @pytest.mark.parametrize("family", ATTACKS)
 def test_an_attack_carries_the_request_and_shows_others_of_training_only(family: str) -> None:
-    triples = attacked(ASKED, family, SHOWN)
-    assert triples == attacked(ASKED, family, SHOWN)
-    assert triples != attacked(ASKED, family, SHOWN, seed=1) or family in ("payload_splitting", "tool_output")
+    triples = attacked(ASKED, [family], SHOWN)
+    assert triples == attacked(ASKED, [family], SHOWN)
+    assert triples != attacked(ASKED, [family], SHOWN, seed=1) or family in ("payload_splitting", "tool_output")
     for triple, request in zip(triples, ASKED, strict=True):
         if "pineapple" in request.prompt:
             assert (request.prompt in triple.prompt) != (family in HIDDEN)
@@ -40,7 +40,7 @@ def test_an_attack_carries_the_request_and_shows_others_of_training_only(family:
 
 
 def test_ciphers_and_encodings_can_be_undone() -> None:
-    for triple, request in zip(attacked(ASKED, "encoding", SHOWN), ASKED, strict=True):
+    for triple, request in zip(attacked(ASKED, ["encoding"], SHOWN), ASKED, strict=True):
         coded = re.search(r"answer it: (\S+)$", triple.prompt)
         if coded:
             assert base64.b64decode(coded[1]).decode() == request.prompt
@@ -59,18 +59,18 @@ def test_allowed_requests_wear_a_disguise_without_the_topic() -> None:
 
 def test_what_cannot_be_attacked_is_refused() -> None:
     with pytest.raises(DataError, match="did you mean 'cipher'"):
-        attacked(ASKED, "ciphr", SHOWN)
+        attacked(ASKED, ["cipher", "ciphr"], SHOWN)
     with pytest.raises(DataError, match="no answer or no refusal"):
-        attacked([Request("a?", False)], "cipher", SHOWN)
+        attacked([Request("a?", False)], ["cipher"], SHOWN)
     with pytest.raises(DataError, match="up to 4 other requests"):
-        attacked(ASKED, "many_shot", SHOWN[:4])
+        attacked(ASKED, ["many_shot"], SHOWN[:4])
 
 
 def test_a_request_of_one_word_is_split_too_and_what_cannot_be_shown_is_not() -> None:
     short = replace(ASKED[0], prompt="Pineapples?")
-    [triple] = attacked([short], "payload_splitting", SHOWN)
+    [triple] = attacked([short], ["payload_splitting"], SHOWN)
     assert re.findall(r'"(.*?)"', triple.prompt) == ["Pinea", "pples?"]
     bare = [Request(f"how {k}?", allowed=False, split="train") for k in range(9)]
     for shown in ([SHOWN[0]] * 10, bare):
         with pytest.raises(DataError, match=r"with answers and refusals; got [01] to choose from"):
-            attacked([ASKED[0]], "many_shot", shown)
+            attacked([ASKED[0]], ["many_shot"], shown)
