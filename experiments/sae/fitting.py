@@ -74,7 +74,6 @@ def dictionary_config(config: Config, source: StateSource, level: float, seed: i
         learning_rate=config.learning_rate,
         warmup_steps=config.steps // 20,
         decay_steps=config.steps // 5,
-        dead_after=max(1, config.steps // 8),
         seed=seed,
     )
 
@@ -86,7 +85,7 @@ def fit_dictionaries(source: StateSource, tracker: Tracker) -> list[FittedDictio
     settings = [dictionary_config(config, source, *case) for case in cases]
     names = [f"{source.title}dictionary/{level:g}/seed{seed}" for level, seed in cases]
     inputs = {
-        name: source.inputs(settings=plain(asdict(one)), batch=config.batch, together=len(cases), version=1)
+        name: source.inputs(settings=plain(asdict(one)), batch=config.batch, together=len(cases), version=2)
         for name, one in zip(names, settings, strict=True)
     }
 

@@ -122,7 +122,7 @@ def _training(results: DictionaryResults) -> Section:
         for one in trained
         if one.fit.curve
     ]
-    shown = [one for one in results.quality if not one.fit.seed and any(one.density)]
+    shown = [one for one in results.quality if one.fit.seed == results.config.seeds[0] and any(one.density)]
     densities = [
         Line(one.fit.title, tuple(Point(float(edge), share) for edge, share in zip(BINS, one.density, strict=False)))
         for one in shown

@@ -33,8 +33,8 @@ class DictionaryConfig:
     """JumpReLU: how far from the threshold codes still move it."""
     threshold: float = 0.01
     """JumpReLU: the thresholds to begin with."""
-    dead_after: int = 1000
-    """A latent that was not active in so many steps is dead."""
+    dead_after: int | None = None
+    """A latent that was not active in so many steps is dead; by default in an eighth of all steps."""
     aux: float = 1.0
     """TopK, BatchTopK: the coefficient of AuxK, which revives dead latents."""
     pre_activation: float = 3e-6
@@ -72,6 +72,11 @@ class DictionaryConfig:
             raise ValueError(f"prefixes are {self.prefixes}; matryoshka_batchtopk needs some, {self.architecture} none")
         if any(one >= other for one, other in pairwise(widths)):
             raise ValueError(f"prefixes are {self.prefixes}; expected ascending numbers below {self.n_latents}")
+
+    @property
+    def patience(self) -> int:
+        """The steps without activity after which a latent is dead."""
+        return max(1, self.n_steps // 8) if self.dead_after is None else self.dead_after
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -54,12 +54,16 @@ class Reconstruction:
 def evaluate_dictionary(
     dictionary: SparseAutoencoder, x: Float[Tensor, "item d"], y: Float[Tensor, "item d_out"] | None = None
 ) -> Reconstruction:
-    """On states `x`, or of a transcoder, on what it is to predict from them. Raises ValueError for no states."""
+    """On states `x`, or of a transcoder, on what it is to predict from them.
+
+    Means over states leave out those of which a number is not defined: alone in their batch, or of length 0. Raises
+    ValueError for no states, and for states that are all the same, of which nothing is to be explained.
+    """
     if not len(x):
         raise ValueError("a dictionary cannot be evaluated on no states")
     y = x if y is None else y
     n, fired = len(x), torch.zeros(dictionary.n_latents, dtype=torch.float64)
-    largest, per_state = torch.zeros(dictionary.n_latents), torch.zeros(3, dtype=torch.float64)
+    largest, per_state, defined = torch.zeros(dictionary.n_latents), *torch.zeros(2, 3, dtype=torch.float64)
     residual = squares = torch.zeros((), dtype=torch.float64)
     total = torch.zeros(y.shape[1], dtype=torch.float64)
     for some, wanted in zip(x.split(BATCH), y.float().split(BATCH), strict=True):
@@ -71,11 +75,15 @@ def evaluate_dictionary(
         spread = (wanted - wanted.mean(0)).double().square().sum(1)
         cosine = torch.nn.functional.cosine_similarity(made, wanted, dim=1)
         ratio = made.norm(dim=1) / wanted.norm(dim=1)
-        per_state += torch.stack([(1 - errors / spread).sum(), cosine.double().sum(), ratio.double().sum()]).cpu()
-        residual, squares = residual + errors.sum(), squares + wanted.double().square().sum()
-        total += wanted.double().sum(0)
+        each = torch.stack([1 - errors / spread, cosine.double(), ratio.double()]).cpu()
+        per_state += each.where(each.isfinite(), 0.0).sum(1)
+        defined += each.isfinite().sum(1)
+        residual, squares = residual + errors.sum().cpu(), squares + wanted.double().square().sum().cpu()
+        total += wanted.double().sum(0).cpu()
     variance = float(squares - total.square().sum() / n)
-    legacy, cosine, ratio = (per_state / n).tolist()
+    if variance <= 1e-12 * float(squares):
+        raise ValueError(f"all {n} states are the same: there is nothing to explain")
+    legacy, cosine, ratio = (per_state / defined).tolist()
     l0 = float(fired.sum() / n)
     return Reconstruction(n, l0, 1 - float(residual) / variance, legacy, cosine, ratio, (fired / n).float(), largest)
 
@@ -113,7 +121,7 @@ def replacement_loss(
     *,
     positions: Positions | str = CONTENT,
 ) -> ReplacementLoss:
-    """Cross-entropy and KL of the next token at the chosen positions, where states are put in place.
+    """Cross-entropy and KL of all predicted tokens, with reconstructions in place of the states at the positions.
 
     By default what stands first, BOS or the attention sink, keeps its own state. Raises as `latents` of the dictionary,
     and as the model for one of another model.

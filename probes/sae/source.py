@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.data.items import DataError
 from workbench.data.stream import ActivationStream, StreamBatch
 from workbench.models.activations import Activations
 from workbench.models.sites import Site
+from workbench.runs.files import digest
 
 N_MEASURED = 8
 """Batches that the statistics of a stream are taken from."""
@@ -45,10 +47,22 @@ class SiteStatistics:
     longest: float
     """States longer than this stand out."""
 
+    @property
+    def digest(self) -> str:
+        """Of the numbers."""
+        return digest([self.mean.tolist(), self.scale, self.longest])
+
     @classmethod
     def of(cls, x: Float[Tensor, "item d"], outlier: float) -> "SiteStatistics":
-        """From some states; those longer than `outlier` times the median length stand out."""
+        """From some states; those longer than `outlier` times the median length stand out.
+
+        Raises DataError for states that are not finite, or that have no length.
+        """
         lengths = x.norm(dim=1)
+        if not bool(lengths.isfinite().all()):
+            raise DataError("a dictionary was given states that are not finite")
+        if not bool(lengths.any()):
+            raise DataError("a dictionary was given states that are all 0")
         longest = outlier * float(lengths.median())
         usual = x[lengths <= longest]
         return cls(usual.mean(0), float(x.shape[1] ** 0.5 / usual.norm(dim=1).mean()), longest)

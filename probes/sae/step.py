@@ -18,8 +18,9 @@ from probes.sae.architectures import ARCHITECTURES, Autoencoder, Observed, SaeBa
 from probes.sae.config import DictionaryConfig
 from probes.sae.devices import AXIS
 
-THRESHOLD_RATE = 0.01
-"""How fast BatchTopK's threshold follows the smallest code of a batch."""
+SETTLED = 10
+"""BatchTopK's threshold is the mean of the smallest codes of batches over the last 1 / SETTLED of all steps: a running
+mean from the start, as published code has, lags behind codes that grow, and of a short training holds its zero."""
 
 
 @jax.tree_util.register_dataclass
@@ -34,7 +35,8 @@ class TrainState:
     idle: Int[Array, "latent"]
     """For how many steps each latent has not been active."""
     threshold: Float[Array, ""]
-    """A running mean of the smallest code of a batch, in units of decoder rows."""
+    """The smallest code of the last batch, in units of decoder rows; in the last tenth of all steps, the mean over it
+    so far."""
 
 
 def build(config: DictionaryConfig, d_in: int, d_out: int) -> Autoencoder:
@@ -90,7 +92,7 @@ def make_step(config: DictionaryConfig, graph: nnx.GraphDef, mesh: Mesh | None =
         return jax.shard_map(call, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
 
     def step(state: TrainState, x: Array, y: Array) -> tuple[TrainState, dict[str, Array]]:
-        dead = state.idle > config.dead_after
+        dead = state.idle > config.patience
         penalty = jnp.minimum((state.step + 1) / max(config.sparsity_warmup, 1), 1.0)
         # Few dead latents cost little: their loss, of all latents, would be products of dense matrices for nothing.
         capacities = nnx.merge(graph, state.params).capacities
@@ -100,7 +102,8 @@ def make_step(config: DictionaryConfig, graph: nnx.GraphDef, mesh: Mesh | None =
         params = optax.apply_updates(state.params, updates)
         idle = jnp.where(seen.fired > 0, 0, state.idle + 1)
         least = jnp.where(jnp.isfinite(seen.least), seen.least, state.threshold)
-        threshold = state.threshold + THRESHOLD_RATE * (least - state.threshold)
+        n_settled = state.step - (config.n_steps - max(1, config.n_steps // SETTLED)) + 1
+        threshold = state.threshold + (least - state.threshold) / jnp.maximum(n_settled, 1)
         following = TrainState(params, moments, state.step + 1, idle, threshold)
         return following, _curve(seen, y, dead)
 

@@ -30,9 +30,10 @@ from workbench.runs.environment import code_version
 from workbench.runs.files import canonical, digest
 from workbench.runs.progress import progress as progress_bar
 
-VERSION = 1
+VERSION = 2
 """Raised when the same settings come to train something else."""
 
+UNNAMED = "unknown"
 States = Float[Tensor, "item d"] | Float[np.ndarray, "item d"]
 Logged = Callable[[int, int, dict[str, float]], None]
 """Is told the dictionary's number, the steps done, and its loss, L0, explained variance and share of dead latents."""
@@ -59,7 +60,7 @@ def train_dictionary(
     source: ActivationStream | States,
     *,
     model: Model | None = None,
-    data: str = "unknown",
+    data: str = UNNAMED,
     running: Running | None = None,
     on_log: Logged | None = None,
 ) -> SparseAutoencoder:
@@ -72,7 +73,7 @@ def train_dictionaries(
     source: ActivationStream | States,
     *,
     model: Model | None = None,
-    data: str = "unknown",
+    data: str = UNNAMED,
     running: Running | None = None,
     on_log: Logged | None = None,
 ) -> list[SparseAutoencoder]:
@@ -80,9 +81,11 @@ def train_dictionaries(
 
     `source` is a stream, or states at the configs' one `site`. `model` is the one they come from, and `data` names or
     digests the texts; both go into the artifacts' origin, and with the settings into the name of the checkpoint, so
-    that a training that was killed continues with equal bits, and another one begins anew. What was logged before
-    comes to `on_log` again. Raises ValueError for a site that the source does not have, a training that diverges, and
-    batches that the devices cannot share evenly; and as the stream does.
+    that a training that was killed continues with equal bits, and another one begins anew. States without such a name
+    are known by the statistics of their first batches. What was logged before comes to `on_log` again.
+
+    Raises ValueError for a site that the source does not have, a training that diverges, and batches that the devices
+    cannot share evenly; DataError for states that are not finite or all 0; and as the stream does.
     """
     start_xla()
     running = running or Running()
@@ -92,9 +95,10 @@ def train_dictionaries(
         raise ValueError(f"{running.n_devices} devices cannot share batches of {stream.batch_size} evenly")
     configs = _with_sites(configs, stream)
     sites = tuple(dict.fromkeys(site for config in configs for site in config.places))
-    key = digest([VERSION, [asdict(config) for config in configs], _identity(stream), running.outlier, data,
-                  None if model is None else model.identity])  # fmt: skip
     statistics = site_statistics(stream, sites, running.outlier)
+    states_by = [one.digest for one in statistics.values()] if data == UNNAMED else data
+    key = digest([VERSION, [asdict(config) for config in configs], _identity(stream), running.outlier, states_by,
+                  None if model is None else model.identity])  # fmt: skip
     modules = [_module(config, statistics) for config in configs]
     states = [begin(config, module) for config, module in zip(configs, modules, strict=True)]
     path = None if running.folder is None else running.folder / f"{key[:24]}.safetensors"

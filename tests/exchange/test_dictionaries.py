@@ -100,6 +100,61 @@ def test_transcoders_are_written_and_read_back(tmp_path: Path) -> None:
             write(one, tmp_path / "no")
 
 
+def test_what_does_not_read_the_residual_stream_is_not_taken_for_it(tmp_path: Path) -> None:
+    elsewhere = replace(dictionary("topk"), site=Site(3, "mlp_out"))
+    assert load_dictionary(write_dictionary_learning(elsewhere, tmp_path / "ours")).site == elsewhere.site
+    config = json.loads((tmp_path / "ours" / "config.json").read_text())
+    for name, site in (
+        ("attention_out_layer_3", Site(3, "attn_out")),
+        (None, Site(3)),
+        ("resid_post_layer_3", Site(3)),
+    ):
+        config["trainer"]["submodule_name"] = name
+        (tmp_path / "ours" / "config.json").write_text(json.dumps(config))
+        assert load_dictionary(tmp_path / "ours").site == site
+    config["trainer"]["submodule_name"] = "transformer.h.3"
+    (tmp_path / "ours" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArtifactError, match=r"transformer.h.3.*give the `site` yourself"):
+        load_dictionary(tmp_path / "ours")
+
+    for repository in ("gemma-scope-2b-pt-mlp", "gemma-scope-2b-pt-att", "gemma-scope-2b-pt-transcoders"):
+        path = write_gemma_scope(dictionary("jumprelu"), tmp_path / repository / "layer_5" / "params.npz")
+        with pytest.raises(ArtifactError, match="does not read the residual stream"):
+            load_dictionary(path)
+    with pytest.raises(ArtifactError, match="a transcoder's `target`"):
+        load_dictionary(path, site="blocks.5.ln2.hook_normalized")
+    found = load_dictionary(path, site="blocks.5.ln2.hook_normalized", target="blocks.5.hook_mlp_out")
+    assert found.target == Site(5, "mlp_out")
+    path = write_gemma_scope(dictionary("jumprelu"), tmp_path / "layer_3_notes" / "layer_20" / "params.npz")
+    assert load_dictionary(path).site == Site(20)
+    with pytest.raises(ArtifactError, match="leave `target` out"):
+        load_dictionary(tmp_path / "ours", site=Site(1), target="blocks.1.hook_mlp_out")
+
+
+def test_what_saelens_cannot_say_is_neither_written_nor_guessed(tmp_path: Path) -> None:
+    limited = replace(dictionary("topk"), threshold=torch.full((N,), 0.5))
+    with pytest.raises(ArtifactError, match="no TopK with thresholds"):
+        write_saelens(limited, tmp_path / "limited")
+    folder = write_saelens(dictionary("relu"), tmp_path / "one")
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"]["hook_name"] = "hook_embed"
+    (folder / "cfg.json").write_text(json.dumps(config))
+    with pytest.raises(ArtifactError, match=r"one: .*hook_embed.*give the `site` yourself"):
+        load_dictionary(folder)
+    old = {"architecture": "standard", "hook_name": "blocks.1.hook_resid_post", "activation_fn_str": "topk"}
+    (folder / "cfg.json").write_text(json.dumps(old))
+    with pytest.raises(ArtifactError, match="k is None, expected int"):
+        load_dictionary(folder)
+
+
+def test_a_transcoder_reads_its_states_as_they_are_whatever_its_options_say(tmp_path: Path) -> None:
+    one = replace(dictionary("relu"), target=Site(1, "mlp_out"))
+    folder = write_saelens(one, tmp_path / "one")
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(config | {"apply_b_dec_to_input": True}))
+    torch.testing.assert_close(load_dictionary(folder).encode(X), one.encode(X))
+
+
 def test_a_folder_of_an_earlier_saelens_is_read(tmp_path: Path) -> None:
     """Version 5: flat, with its defaults left out; a bias that is subtracted by default."""
     w = load_file(THEIRS / "topk" / "sae_weights.safetensors")

@@ -27,7 +27,8 @@ def load_dictionary(
     `model` says that it is a dictionary of this model, which alone takes its edits; else see `adopt`. `site` and
     `target` stand where a file does not say where it reads and writes.
 
-    Raises ArtifactError for what is none of these or damaged, and for a model of another width.
+    Raises ArtifactError for what is none of these or damaged, for a `target` where the format says it or has no
+    transcoders, and for a model of another width.
     """
     if str(path) in SHIPPED:
         found = _shipped(str(path))
@@ -48,16 +49,18 @@ def _shipped(name: str) -> SparseAutoencoder:
 
 
 def _read(path: Path, site: Site | None, target: Site | None) -> SparseAutoencoder:
+    if path.suffix == ".npz":
+        return gemma_scope.read_gemma_scope(path, site, target)
+    if (path / gemma_scope.PARAMS).exists():
+        return gemma_scope.read_gemma_scope(path / gemma_scope.PARAMS, site, target)
+    if (path / sparsify.WEIGHTS).exists() and not (path / saelens.WEIGHTS).exists():
+        return sparsify.read_sparsify(path, site, target)
+    if target is not None:
+        raise ArtifactError(f"{path} says itself what it predicts, or is no transcoder; leave `target` out")
     if path.suffix == ".safetensors":
         return SparseAutoencoder.load(path)
-    if path.suffix == ".npz":
-        return gemma_scope.read_gemma_scope(path, site)
-    if (path / gemma_scope.PARAMS).exists():
-        return gemma_scope.read_gemma_scope(path / gemma_scope.PARAMS, site)
     if (path / saelens.WEIGHTS).exists():
         return saelens.read_saelens(path, site)
-    if (path / sparsify.WEIGHTS).exists():
-        return sparsify.read_sparsify(path, site, target)
     if (path / dictionary_learning.WEIGHTS).exists():
         return dictionary_learning.read_dictionary_learning(path, site)
     known = [gemma_scope.PARAMS, saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS]

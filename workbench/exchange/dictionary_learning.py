@@ -27,6 +27,8 @@ _NAMES = {
 }
 _TURNED = ("encoder.weight", "decoder.weight")
 """Stored [out, in], as torch's linear maps are."""
+_STREAMS = {"attention_out": "attn_out"}
+"""Submodules that have another name here."""
 CLASSES = {
     "AutoEncoder": True,
     "AutoEncoderNew": False,
@@ -40,7 +42,7 @@ CLASSES = {
 
 
 def read_dictionary_learning(folder: Path | str, site: Site | None = None) -> SparseAutoencoder:
-    """A folder of dictionary_learning, by default of the residual stream behind the layer that it names.
+    """A folder of dictionary_learning, by default of the submodule that it names, or the residual stream.
 
     BatchTopK is read with its threshold, as it encodes by itself. Raises ArtifactError, naming the folder, if it cannot
     be read, holds more than tensors, or is of another class.
@@ -64,10 +66,20 @@ def read_dictionary_learning(folder: Path | str, site: Site | None = None) -> Sp
         arrays.pop("threshold", None)
     if exact and (k is None or k.ndim):
         raise ArtifactError(f"{folder} holds no k")
-    where = site or Site(config_entry(trainer, "layer", int, folder))
+    where = site or _site(trainer, folder)
     weights = SaeWeights(folder, arrays, where, centred=CLASSES[kind], k=int(k) if exact and k is not None else None)
     made = weights.make("dictionary_learning", config, str(trainer.get("lm_name", "unknown")), folder / WEIGHTS)
     return made if made.k else made.with_unit_rows()
+
+
+def _site(trainer: dict[str, Any], folder: Path) -> Site:
+    """Of a submodule such as `mlp_out_layer_12`; the residual stream where none is named."""
+    layer, name = config_entry(trainer, "layer", int, folder), trainer.get("submodule_name")
+    stream = str(name or "resid_post").removesuffix(f"_layer_{layer}")
+    try:
+        return Site(layer, _STREAMS.get(stream, stream))
+    except ValueError as error:
+        raise ArtifactError(f"{folder}: {error}; give the `site` yourself") from error
 
 
 def _state(path: Path) -> dict[str, Tensor]:
@@ -101,6 +113,7 @@ def write_dictionary_learning(dictionary: SparseAutoencoder, folder: Path | str)
         "activation_dim": dictionary.d_in,
         "dict_size": dictionary.n_latents,
         "layer": dictionary.site.layer,
+        "submodule_name": f"{dictionary.site.stream}_layer_{dictionary.site.layer}",
         "lm_name": dictionary.origin.model,
     }
     folder, buffer = Path(folder), io.BytesIO()

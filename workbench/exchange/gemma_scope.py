@@ -16,12 +16,15 @@ from workbench.runs.files import write_bytes
 
 PARAMS = "params.npz"
 _LAYER = re.compile(r"layer_(\d+)")
+_ELSEWHERE = re.compile(r"-(?:att|mlp|transcoders)(?=/|$)|/embedding(?=/|$)")
+"""Folders of dictionaries that do not read the residual stream."""
 
 
-def read_gemma_scope(path: Path | str, site: Site | None = None) -> SparseAutoencoder:
+def read_gemma_scope(path: Path | str, site: Site | None = None, target: Site | None = None) -> SparseAutoencoder:
     """A params.npz. Its site is the residual stream behind the layer that its folders name, if none is given.
 
-    Raises ArtifactError, naming the path, if it cannot be read, needs unpickling, or scales what it reads.
+    Raises ArtifactError, naming the path, if it cannot be read, needs unpickling, or scales what it reads; and without
+    a `site` for one whose folders say that it reads elsewhere. A transcoder needs its `target`, too.
     """
     path = Path(path)
     try:
@@ -33,11 +36,14 @@ def read_gemma_scope(path: Path | str, site: Site | None = None) -> SparseAutoen
     scale = arrays.pop("scaling_factor", None)
     if scale is not None and not bool((scale == 1).all()):
         raise ArtifactError(f"{path} scales what it reads, which cannot be read")
-    layer = _LAYER.search(path.parent.as_posix())
-    if site is None and layer is None:
+    folder = path.parent.as_posix()
+    layers, elsewhere = _LAYER.findall(folder), _ELSEWHERE.search(folder)
+    if elsewhere and (site is None or ("transcoders" in elsewhere[0] and target is None)):
+        raise ArtifactError(f"{path} does not read the residual stream; give its `site`, and a transcoder's `target`")
+    if site is None and not layers:
         raise ArtifactError(f"{path} lies in no folder layer_N; give its `site`")
-    where = site or Site(int(layer[1]) if layer else 0)
-    return SaeWeights(path, arrays, where, centred=False).make("gemma_scope", {}, "unknown", path)
+    where = site or Site(int(layers[-1]))
+    return SaeWeights(path, arrays, where, centred=False, target=target).make("gemma_scope", {}, "unknown", path)
 
 
 def write_gemma_scope(dictionary: SparseAutoencoder, path: Path | str) -> Path:

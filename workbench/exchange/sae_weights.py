@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import ArtifactError
-from workbench.models.sites import Site, SiteError
+from workbench.models.sites import Site
 from workbench.runs.files import canonical, file_digest
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -82,7 +82,7 @@ def site_of(name: object, path: Path) -> Site:
     """The site that a file names. Raises ArtifactError naming the path."""
     try:
         return Site.parse(name if isinstance(name, str) else f"{name}")
-    except SiteError as error:
+    except ValueError as error:
         raise ArtifactError(f"{path}: {error}; give the `site` yourself") from error
 
 

@@ -65,7 +65,7 @@ def read_saelens(folder: Path | str, site: Site | None = None) -> SparseAutoenco
         folder,
         arrays,
         site or site_of(about.get("hook_name"), folder),
-        centred=config.get("apply_b_dec_to_input", True) is True,
+        centred="transcoder" not in kind and config.get("apply_b_dec_to_input", True) is True,
         k=config_entry(config, "k", int, folder) if kind == "topk" else None,
         by_norm=config.get("rescale_acts_by_decoder_norm", False) is True,
         target=site_of(about.get("hook_name_out"), folder) if "transcoder" in kind else None,
@@ -81,15 +81,20 @@ def _version_6(config: dict[str, Any]) -> dict[str, Any]:
         return {**config, "metadata": about if isinstance(about, dict) else {}}
     flat = {_RENAMED.get(name, name): value for name, value in config.items() if name != "metadata"}
     options = flat.get("activation_fn_kwargs")
-    if flat.get("activation_fn") == "topk" and isinstance(options, dict) and "k" in options:
-        flat |= {"architecture": "topk", "k": options["k"]}
+    if flat.get("activation_fn") == "topk":
+        flat |= {"architecture": "topk", "k": options.get("k") if isinstance(options, dict) else None}
     if "hook_z" in str(flat.get("hook_name", "")):
         flat.setdefault("reshape_activations", "hook_z")
     return {**flat, "metadata": flat}
 
 
 def write_saelens(dictionary: SparseAutoencoder, folder: Path | str) -> Path:
-    """Write a folder that SAELens 6 reads. Raises ArtifactError for a TopK transcoder, which SAELens does not have."""
+    """Write a folder that SAELens 6 reads.
+
+    Raises ArtifactError for what SAELens does not have: a TopK transcoder, and a TopK with thresholds.
+    """
+    if dictionary.k and bool((dictionary.threshold != 0).any()):
+        raise ArtifactError(f"SAELens has no TopK with thresholds, as the one at {dictionary.site} is")
     kind = "topk" if dictionary.k else "jumprelu" if bool((dictionary.threshold > 0).any()) else "standard"
     if dictionary.target:
         kind = {"standard": "transcoder", "jumprelu": "jumprelu_transcoder"}.get(kind, "")

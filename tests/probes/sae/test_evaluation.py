@@ -1,5 +1,6 @@
 """Metrics on dictionaries whose values are known, and in a model that runs on reconstructions."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,19 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parts.explained_variance == pytest.approx(whole.explained_variance)
     assert torch.equal(parts.density, whole.density)
     assert parts.explained_variance_per_state != pytest.approx(whole.explained_variance_per_state, abs=1e-4)
+
+
+def test_a_state_alone_in_its_batch_and_one_of_length_0_are_left_out_of_means_over_states(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("probes.sae.evaluation.BATCH", 20)
+    one, x = replace(identity(4), k=2), normal(21, 4)
+    found, without = evaluate_dictionary(one, x), evaluate_dictionary(one, x[:20])
+    assert found.explained_variance_per_state == pytest.approx(without.explained_variance_per_state)
+    x[3] = 0
+    assert math.isfinite(evaluate_dictionary(one, x).norm_ratio)
+    with pytest.raises(ValueError, match="all 21 states are the same"):
+        evaluate_dictionary(one, x[:1].expand(21, -1))
 
 
 def test_a_model_on_perfect_reconstructions_loses_nothing(llama: Model) -> None:

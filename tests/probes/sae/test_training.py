@@ -14,6 +14,7 @@ from probes.sae import DictionaryConfig, Running, stream_of, train_dictionaries,
 from probes.sae.config import COMPETING
 from probes.sae.source import SiteStatistics, usual_states
 from workbench.artifacts.autoencoder import SparseAutoencoder
+from workbench.data.items import DataError
 from workbench.data.stream import ActivationStream, StreamBatch
 from workbench.models.activations import Activations
 from workbench.models.sites import Site
@@ -106,6 +107,39 @@ def test_a_training_that_is_killed_continues_with_equal_bits(tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:-7])  # and a damaged one counts as none
     again = train_dictionaries(configs, x, running=running)
     assert again[0].content_digest == whole[0].content_digest
+
+
+def test_other_states_of_the_same_shape_are_trained_on_anew(tmp_path: Path) -> None:
+    running = Running(folder=tmp_path, batch_size=64)
+    one, other = (planted(320, seed=seed)[0] for seed in (0, 1))
+    first, second = (train_dictionary(short(), x, running=running) for x in (one, other))
+    assert second.content_digest == train_dictionary(short(), other, running=Running(batch_size=64)).content_digest
+    assert second.content_digest != first.content_digest
+
+
+@pytest.mark.parametrize("n_steps", [16, 200])
+def test_however_short_a_training_its_threshold_lets_k_latents_through(n_steps: int) -> None:
+    x, _ = planted(2000)
+    found = train_dictionary(config("batchtopk", n_steps=n_steps), x, running=Running(batch_size=256))
+    held_out, _ = planted(500, seed=1)
+    active = float((found.encode(held_out) > 0).sum(1).float().mean())
+    assert active == pytest.approx(3, abs=1)
+
+
+def test_by_default_latents_die_in_short_trainings_too() -> None:
+    logged: list[float] = []
+    settings = DictionaryConfig(n_latents=256, k=4, n_steps=80, learning_rate=3e-3, site=SITE)
+    assert settings.patience == 10
+    train_dictionary(settings, planted(1000)[0], running=Running(batch_size=64, log_every=10),
+                     on_log=lambda number, step, values: logged.append(values["dead_share"]))  # fmt: skip
+    assert logged[0] == 0
+    assert max(logged) > 0.05
+
+
+def test_states_that_cannot_be_scaled_are_refused() -> None:
+    for x, message in ((torch.full((200, D), torch.nan), "not finite"), (torch.zeros(200, D), "all 0")):
+        with pytest.raises(DataError, match=message):
+            train_dictionary(short(), x)
 
 
 def test_dictionaries_from_one_pass_are_those_trained_alone() -> None:
