@@ -45,8 +45,9 @@ bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.grace
 	$(BIN)/python -m benchmarks.latent_auroc
 
-notebooks: .venv/ready-to-test  ## run the notebooks and keep their output
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+notebooks: .venv/ready-to-test  ## run the notebooks and keep their output, without bars, warnings and times
+	TQDM_DISABLE=1 PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 .venv/ready: pyproject.toml constraints.txt  # what the experiments need
 	$(PYTHON) -m venv .venv

@@ -75,7 +75,7 @@ def test_texts_of_random_tokens_are_those_tokens():
 def test_killed_and_damaged_runs_end_like_whole_ones():
     """At a small size; docs/reliability.md has the figures of the full one. One process, for its slow imports."""
     script = (
-        "from benchmarks import damage, kills\nkills.main(kills.Args(kills=2))\ndamage.main(damage.Args(mutations=6))\n"
+        "from benchmarks import damage, kills\nkills.main(kills.Args(kills=3))\ndamage.main(damage.Args(mutations=6))\n"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script]

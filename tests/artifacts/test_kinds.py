@@ -1,6 +1,7 @@
 """Every kind of artifact is registered; its files are read, or refused, by a process that has imported none of them."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ import torch
 from torch import Tensor
 
 from tests.artifacts.examples import examples
+from tests.planted import planted
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.file import Contents
 from workbench.artifacts.kinds import ARTIFACTS
+from workbench.models.model import Model
 
 ROOT = Path(__file__).parents[2]
 FLOORS = ("workbench", "probes", "steering", "experiments")
@@ -80,6 +83,13 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     command = [sys.executable, "-c", LOAD, str(folder)]
     found = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
     return Loaded(folder, words, {name: (first, second) for name, (first, second) in found.items()})
+
+
+def test_what_a_notebook_or_a_traceback_shows_is_one_short_line(llama: Model) -> None:
+    shown = [*examples().values(), llama, planted()]
+    for one in shown:
+        assert re.fullmatch(r"\w+\(.{5,110}\)", repr(one)), repr(one)[:200]
+    assert repr(planted()).startswith("Labelled('planted', ")
 
 
 def test_each_kind_is_loaded_in_a_fresh_process(loaded: Loaded) -> None:

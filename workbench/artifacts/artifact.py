@@ -72,6 +72,13 @@ class Artifact(ABC):
     """The name of the class in files, and in `workbench/artifacts/kinds.py`."""
     origin: Origin
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__repr__ = Artifact.__repr__  # before a dataclass makes one with every number
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.origin.label!r}, {self.origin.method}, {self.origin.model})"
+
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """The arrays that the file holds."""

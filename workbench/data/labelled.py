@@ -157,6 +157,9 @@ class Labelled:
             total.update(repr(relation.taken(rows.numpy()).content).encode())
         return total.hexdigest()
 
+    def __repr__(self) -> str:
+        return f"Labelled({self.name!r}, {len(self.y)} tokens of {len(self.row_y)} texts, {self.site} of {self.model})"
+
     def _repr_html_(self) -> str:
         n_rows, positive = len(self.row_y), int(self.row_y.sum())
         facts = {

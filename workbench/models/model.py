@@ -138,6 +138,9 @@ class Model(Core):
         """exp(loss) of each row."""
         return self.loss(tokens).exp()
 
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.n_layers} layers of width {self.d_model}, {self.dtype})"
+
     def _repr_html_(self) -> str:
         facts = {"layers": self.n_layers, "d_model": self.d_model, "dtype": self.dtype, "device": self.device}
         return html_facts(facts, self.name)
