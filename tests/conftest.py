@@ -30,7 +30,7 @@ EACH_TOKEN = {
     *("workbench.models.huggingface_cache", "workbench.models.positions", "workbench.models.reading"),
     *("workbench.models.running", "workbench.models.sampling", "workbench.models.tokens"),
 }
-"""Modules that are called, or make functions, so often that a check of each call takes half of all tests' time."""
+"""Modules that are called, or make functions, so often that their checks cost as much as what they check."""
 
 
 def _with_shapes() -> list[str]:

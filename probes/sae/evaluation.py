@@ -81,7 +81,7 @@ def evaluate_dictionary(
         residual, squares = residual + errors.sum().cpu(), squares + wanted.double().square().sum().cpu()
         total += wanted.double().sum(0).cpu()
     variance = float(squares - total.square().sum() / n)
-    if variance <= 1e-12 * float(squares):
+    if variance <= 1e-12 * float(squares):  # what float64 leaves of a difference of equal sums
         raise ValueError(f"all {n} states are the same: there is nothing to explain")
     legacy, cosine, ratio = (per_state / defined).tolist()
     l0 = float(fired.sum() / n)
