@@ -29,7 +29,7 @@ from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.data.packaged import packaged
 from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
-from workbench.evaluation.judges.base import JudgedText
+from workbench.evaluation.judges.base import MAX_RATING, JudgedText
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.fluency import broken, stuck
 from workbench.evaluation.judges.judged_cases import KINDS, Half, judged_cases
@@ -41,6 +41,7 @@ from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 
 THERE = 1.0
+SHARE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,18 @@ def concept_rows(name: str, data: Labelled, ratings: np.ndarray, log_odds: np.nd
     carried, concept, rated = data.label[plain] == Label.POSITIVE, data.concept[plain], ratings[plain]
     for metric, scores in {"AUROC of the log-odds": log_odds[plain], "AUROC of the rating": rated}.items():
         areas = [float(auroc(scores[concept == k], carried[concept == k])) for k in np.unique(concept)]
-        show(name, "concept", metric, bootstrap(np.array(areas)), len(rated))
+        show(name, "concept", metric, bootstrap(np.array(areas), bounds=SHARE), len(rated))
     right = ((rated >= THERE) == carried).astype(float)
-    show(name, "concept", "accuracy", bootstrap(right, concept), len(rated))
+    show(name, "concept", "accuracy", bootstrap(right, concept, bounds=SHARE), len(rated))
     show(name, "concept", "Cohen's kappa", bootstrap_stratified(rated, carried, _kappa), len(rated))
     rejected = (ratings[hard] < THERE).astype(float)
-    show(name, "concept", "hard negatives rated below 1", bootstrap(rejected, data.concept[hard]), int(hard.sum()))
+    show(
+        name,
+        "concept",
+        "hard negatives rated below 1",
+        bootstrap(rejected, data.concept[hard], bounds=SHARE),
+        int(hard.sum()),
+    )
 
 
 def log_odds_of(judge: EmbeddedJudge, data: Labelled) -> np.ndarray:
@@ -128,7 +135,13 @@ def instruction_rows(name: str, data: Labelled, judge: EmbeddedJudge) -> None:
 def share_rows(name: str, of: str, kinds: dict[str, np.ndarray]) -> None:
     """How many of each kind of texts are rated as having the property."""
     for kind, ratings in kinds.items():
-        show(name, of, f"{kind}: rated 1 or more", bootstrap((ratings >= THERE).astype(float)), len(ratings))
+        show(
+            name,
+            of,
+            f"{kind}: rated 1 or more",
+            bootstrap((ratings >= THERE).astype(float), bounds=SHARE),
+            len(ratings),
+        )
 
 
 def fluency_rows(name: str, concepts: Dataset, judge: EmbeddedJudge, model: Model, sampling: Sampling) -> None:
@@ -169,8 +182,11 @@ def case_rows(concepts: Dataset, model: Model, sampling: Sampling, half: Half) -
         rated = np.array([(*rating.values, rating.overall) for _, rating in rows], dtype=float)
         wanted = np.array([expected.values for expected, _ in rows], dtype=float)
         right = ((rated[:, :3] >= THERE) == (wanted >= THERE)).astype(float)
-        columns = [*rated.T, *right.T]
-        print(f"| {kind} | {len(rows)} | {' | '.join(str(bootstrap(column)) for column in columns)} |", flush=True)
+        means = [
+            *(bootstrap(column, bounds=(0.0, MAX_RATING)) for column in rated.T),
+            *(bootstrap(column, bounds=SHARE) for column in right.T),
+        ]
+        print(f"| {kind} | {len(rows)} | {' | '.join(map(str, means))} |", flush=True)
 
 
 def measure(concepts: Dataset, model: Model, sampling: Sampling) -> float:

@@ -11,6 +11,10 @@ from workbench.report.estimate import Estimate
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
+_OUT_OF_REACH = "No strength that was tried has this side effect, for any concept."
+
+_COMPARED = ("detection.auroc", "steering.score")
+
 _Rows = tuple[tuple[str, tuple[Entry, ...]], ...]
 
 
@@ -29,7 +33,7 @@ def details(results: Results) -> tuple[Table, ...]:
     ):
         if measured := tuple(each for each in metrics if results.has(each)):
             tables.append(method_table(results, name, title, measured))
-    tables += (comparison_table(results, name, control) for name in CONTROLS for control in controls_of(results, name))
+    tables += (comparison_table(results, name, control) for name in _COMPARED for control in controls_of(results, name))
     if len(results.seeds) > 1 and results.has("steering.score", by_concept=True):
         tables.append(seed_table(results))
     return tuple(tables)
@@ -73,26 +77,43 @@ def equal_effect_tables(results: Results) -> tuple[Table, ...]:
     """One row a method, one column a level of side effect; of the score, and of what a probe reads without a judge."""
     tables = []
     for shown in map(metric, ("at_kl.score", "at_kl.reading")):
-        curves = {note.label: dict(results.curve(shown.name, note.name)) for note in results.methods}
-        levels = sorted({level for curve in curves.values() for level in curve})
-        rows = tuple(
-            (label, tuple(curve.get(level, Missing("Not reached for any concept.")) for level in levels))
-            for label, curve in curves.items()
-            if curve
-        )
-        columns = tuple(
-            replace(_column(shown, f"KL {level:g}{_ARROWS[shown.better]}", shown.meaning), better=shown.better)
-            for level in levels
-        )
-        if rows:
+        if results.has(shown.name):
             title = f"{shown.label} at equal side effect"
-            caption = f"{shown.meaning} {_caption((shown,), results, 'concepts that reach the level', rows)}"
-            tables.append(
-                Table(name=slug(shown.name), title=title, caption=caption, corner="Method", columns=columns, rows=rows)
-            )
+            tables.append(_level_table(results, slug(shown.name), title, (shown,)))
+    for control in controls_of(results, "at_kl.score"):
+        difference, _, p_holm, _ = comparison_metrics("at_kl.score", control)
+        title = f"Score at equal side effect against {results.note(control).label}, paired over concepts"
+        name = f"against-at-kl-score-{slug(control)}"
+        tables.append(_level_table(results, name, title, (metric(difference), metric(p_holm))))
     if areas := [name for name in ("at_kl.area",) if results.has(name)]:
         tables.append(method_table(results, "frontier-area", "Area under the frontier", areas))
     return tuple(tables)
+
+
+def _level_table(results: Results, name: str, title: str, metrics: tuple[Metric, ...]) -> Table:
+    """One row a method that was matched, and for each level of side effect a column a metric."""
+    levels = sorted({level for note in results.methods for level, _ in results.curve("at_kl.strength", note.name)})
+    shown = [(level, each) for level in levels for each in metrics]
+    rows = []
+    for note in results.methods:
+        curves = {each.name: dict(results.curve(each.name, note.name)) for each in metrics}
+        reached = dict(results.curve("at_kl.strength", note.name))
+        if any(results.recorded(each, note.name) for each in curves):
+            why = {
+                level: "Measured, and no value came of it." if level in reached else _OUT_OF_REACH for level in levels
+            }
+            rows.append((note.label, tuple(curves[each.name].get(level, Missing(why[level])) for level, each in shown)))
+    several = len(metrics) > 1
+    columns = tuple(
+        replace(
+            _column(each, f"KL {level:g}{f': {each.label}' if several else ''}{_ARROWS[each.better]}", each.meaning),
+            better=each.better,
+        )
+        for level, each in shown
+    )
+    meaning = metrics[0].meaning
+    caption = f"{meaning} {_caption(metrics, results, 'concepts that reach the level', tuple(rows))}"
+    return Table(name=name, title=title, caption=caption, corner="Method", columns=columns, rows=tuple(rows))
 
 
 def beyond_tables(results: Results) -> tuple[Table, ...]:

@@ -42,12 +42,12 @@ def match_kl(comparison: LayerComparison, unsteered: Unsteered) -> list[Row]:
                 missing = [f"at_kl.{part}" for part in ("score", *PARTS)]
                 of_level += [Number(method, name, concept, seed, np.nan) for name in missing for seed in seeds]
         numbers += [replace(one, strength=level) for one in of_level]
-    measured, rows = average_numbers(numbers), list[Row]()
-    controls = dict.fromkeys((context.config.baseline, *CONTROLS["steering.score"]))
+    measured, rows = average_numbers(numbers, KINDS), list[Row]()
+    controls = dict.fromkeys((context.config.baseline, *CONTROLS["at_kl.score"]))
     for level in context.config.levels:
         of_this = [one for one in measured if one.strength == level]
         rows += [replace(row, strength=level) for row in comparisons(NAME, layer, of_this, "at_kl.score", controls)]
-    return rows_of(NAME, layer, [*measured, *_areas(measured, context.config.levels)], KINDS) + rows
+    return rows_of(NAME, layer, [*measured, *_areas(measured, context.config.levels)]) + rows
 
 
 def _areas(measured: Sequence[MetricValues], levels: Sequence[float]) -> Iterator[MetricValues]:
@@ -61,4 +61,4 @@ def _areas(measured: Sequence[MetricValues], levels: Sequence[float]) -> Iterato
         keys = dict.fromkeys(key for point in points.values() for key in point.values)
         height = {key: [points[level].values.get(key, np.nan) for level in sorted(levels)] for key in keys}
         areas = {key: float(trapezoid(values, x) / (x[-1] - x[0])) for key, values in height.items()}
-        yield MetricValues(method, "at_kl.area", areas)
+        yield MetricValues(method, "at_kl.area", areas, kind=KINDS["at_kl.area"])

@@ -1,6 +1,7 @@
 """What the intervals allow one to say, and what is missing, in sentences made from the same rows as the tables."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from experiments.axbench.comparison_tables import controls_of, entry
 from experiments.axbench.metric_descriptions import comparison_metrics, metric
@@ -18,7 +19,7 @@ def findings(results: Results) -> tuple[str, ...]:
     """Who reads best and who writes best, and who differs from the controls, or why that is not said.
 
     A difference is decided where its Holm-corrected p is at most 5 %; else the sentence names the smallest that these
-    concepts would have shown.
+    concepts would have shown, uncorrected, where that is larger than what was found.
     """
     return (*_detection(results), *_steering(results))
 
@@ -29,17 +30,13 @@ def verdict(results: Results) -> str:
     if not found or _too_few(results, "steering.score"):
         return ""
     order = listed([f"{label} ({number(estimate.value, 2)})" for label, estimate in found])
-    difference, _, p_holm, _ = comparison_metrics("steering.score", "random")
-    above = [
-        note.label
-        for note in results.methods
-        if (p := results.estimate(p_holm, note.name)) is not None
-        and p.value <= ALPHA
-        and (found_there := results.estimate(difference, note.name)) is not None
-        and found_there.value > 0
-    ]
+    said = f"Steering scores from the highest: {order}."
+    if "random" not in controls_of(results, "steering.score"):
+        return said
+    compared = _compared(results, "steering.score", "random")
+    above = [each.label for each in compared if each.decided and each.difference.value > 0]
     decided = f"{listed(above)} {_agreeing(above, ('are', 'is'))}" if above else "none is"
-    return f"Steering scores from the highest: {order}. Of these {decided} shown to be above random directions."
+    return f"{said} Of these {decided} shown to be above random directions."
 
 
 def gaps(results: Results, cards: Sequence[Card]) -> tuple[str, ...]:
@@ -68,10 +65,11 @@ def _detection(results: Results) -> Iterable[str]:
     found = _ranked(results, "detection.auroc")
     if not found:
         return
-    best, estimate = found[0]
+    top = [(label, estimate) for label, estimate in found if estimate.value == found[0][1].value]
+    labels = [label for label, _ in top]
     yield (
-        f"Reading: {best} tells texts with the concept from texts without it best, with an AUROC of "
-        f"{_brackets(estimate)}; {counts(each for _, each in found)} concepts."
+        f"Reading: {listed(labels)} {_agreeing(labels, ('have', 'has'))} the highest AUROC of texts with the concept "
+        f"against texts without it, {_brackets(top[0][1])}; {counts(each for _, each in found)} concepts."
     )
     yield from _verdicts(
         results, "detection.auroc", ("read", "reads"), "Better than chance is better than this control."
@@ -113,23 +111,65 @@ def _too_few(results: Results, name: str) -> str:
     return ""
 
 
-def _against(results: Results, name: str, control: str, verb: tuple[str, str]) -> str:
-    """Which methods are above a control, which below, and for which it is not decided."""
+@dataclass(frozen=True)
+class _Compared:
+    """A method's paired comparison with a control."""
+
+    label: str
+    difference: Estimate
+    p_holm: float
+    family: int
+    """How many methods the control was compared with."""
+    detectable: float | None
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing could be decided, whatever the difference; empty where something could."""
+        n = self.difference.n or 0
+        if n < FEWEST_CONCEPTS:
+            return f"{n} pair{_plural(n)}, and it takes {FEWEST_CONCEPTS}"
+        least = self.family * 2.0 ** (1 - n)
+        return f"of {n} pairs and {self.family} methods no p can be below {number(least, 3)}" if least > ALPHA else ""
+
+    @property
+    def decided(self) -> bool:
+        return not self.why_not and self.p_holm <= ALPHA
+
+    @property
+    def said(self) -> str:
+        """The difference; where it is not decided with the smallest that would have been, if that is larger."""
+        told = not self.decided and self.detectable is not None and self.detectable > abs(self.difference.value)
+        least = f"; {number(self.detectable, 2)} could have been seen" if told else ""
+        return f"{self.label} ({_signed(self.difference)}{least})"
+
+
+def _compared(results: Results, name: str, control: str) -> list[_Compared]:
     difference, _, p_holm, detectable = comparison_metrics(name, control)
-    above, below, open_ = [], [], []
-    for note in results.methods:
-        found, p = results.estimate(difference, note.name), results.estimate(p_holm, note.name)
-        if found is not None and p is not None:
-            said = f"{note.label} ({_signed(found)})"
-            if p.value <= ALPHA:
-                (above if found.value > 0 else below).append(said)
-            else:
-                least = results.estimate(detectable, note.name)
-                open_.append(said if least is None else f"{said[:-1]}; {number(least.value, 2)} could have been seen)")
+    found = [
+        (note, results.estimate(difference, note.name), results.estimate(p_holm, note.name)) for note in results.methods
+    ]
+    there = [(note, each, p.value) for note, each, p in found if each is not None and p is not None]
+    least = {note.name: results.estimate(detectable, note.name) for note, _, _ in there}
+    return [
+        _Compared(note.label, each, p, len(there), None if (seen := least[note.name]) is None else seen.value)
+        for note, each, p in there
+    ]
+
+
+def _against(results: Results, name: str, control: str, verb: tuple[str, str]) -> str:
+    """Which methods are above a control, which below, for which it is not decided and for which it could not be."""
+    compared = _compared(results, name, control)
+    above = [each.said for each in compared if each.decided and each.difference.value > 0]
+    below = [each.said for each in compared if each.decided and each.difference.value <= 0]
+    open_ = [each.said for each in compared if not each.decided and not each.why_not]
+    unfit: dict[str, list[str]] = {}
+    for each in compared:
+        unfit.setdefault(each.why_not, []).append(each.label)
     parts = [
         f"{listed(above)} {_agreeing(above, verb)} better" if above else "",
         f"{listed(below)} {_agreeing(below, verb)} worse" if below else "",
         f"not decided for {listed(open_)}" if open_ else "",
+        *(f"no verdict for {listed(labels)}: {why}" for why, labels in unfit.items() if why),
     ]
     told = "; ".join(filter(None, parts)) or "nothing was measured"
     return f"Against {results.note(control).label}, paired over concepts and Holm-corrected at 5 %: {told}."

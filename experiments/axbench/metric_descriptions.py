@@ -25,6 +25,8 @@ class Metric:
     """What knowing nothing gives."""
     scale: Scale = "linear"
     """Whether its mean over concepts is arithmetic or geometric."""
+    paired: bool = False
+    """Whether it is a difference from what was there without steering."""
 
     @property
     def steering(self) -> bool:
@@ -40,7 +42,11 @@ def _rating(name: str, label: str, meaning: str) -> Metric:
     return Metric(name, label, meaning, digits=2, better="higher", span=(0.0, 2.0))
 
 
-CONTROLS = {"detection.auroc": ("random", "bag_of_words"), "steering.score": ("random", "diffmean")}
+CONTROLS = {
+    "detection.auroc": ("random", "bag_of_words"),
+    "steering.score": ("random", "diffmean"),
+    "at_kl.score": ("random", "diffmean"),
+}
 """The methods that every other one is compared with, by metric: the planned comparisons."""
 
 
@@ -129,6 +135,15 @@ METRICS: dict[str, Metric] = {
             "the largest reading on held-out text.",
             digits=2,
             better="higher",
+            paired=True,
+        ),
+        Metric(
+            "at_kl.perplexity",
+            "Perplexity",
+            "Of the answer where the side effect is equal.",
+            digits=1,
+            better="lower",
+            scale="log",
         ),
         Metric("at_kl.strength", "Strength", "Where the side effect is equal."),
         Metric(
@@ -138,6 +153,7 @@ METRICS: dict[str, Metric] = {
             digits=2,
             better="higher",
             span=(-2.0, 2.0),
+            paired=True,
         ),
         _rating("removal.score", "Score left", "Steering score of answers asked for the concept, vector subtracted."),
         _rating(
@@ -153,15 +169,23 @@ METRICS: dict[str, Metric] = {
             "reading on held-out text.",
             digits=2,
             better="higher",
+            paired=True,
         ),
-        Metric("off_concept.others", "Other concepts", "The same for the other concepts, on average.", digits=2),
+        Metric(
+            "off_concept.others",
+            "Other concepts",
+            "The same for the other concepts, on average.",
+            digits=2,
+            paired=True,
+        ),
         Metric(
             "off_concept.wrong_way",
             "Wrong way",
-            "Share of answers that carry less of the concept than unsteered.",
+            "Share of answers that carry less of the concept than unsteered; half of them where nothing is steered.",
             digits=2,
             better="lower",
             span=(0.0, 1.0),
+            chance=0.5,
         ),
         Metric("cost.seconds", "Cost (s)", "Seconds by the clock to fit all concepts.", better="lower"),
         Metric("cost.cpu_seconds", "Cost (CPU s)", "Seconds of the processor to fit all concepts.", better="lower"),
@@ -194,7 +218,7 @@ STEERING = (
 )
 
 
-KINDS = {name: MeanKind(metric.scale, metric.span) for name, metric in METRICS.items()}
+KINDS = {name: MeanKind(metric.scale, metric.span, metric.paired) for name, metric in METRICS.items()}
 """How the means over concepts are taken, for `workbench.evaluation.summary.rows_of`."""
 
 

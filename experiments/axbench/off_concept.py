@@ -48,7 +48,7 @@ def off_concept_rows(comparison: LayerComparison, changes: Changes) -> list[Row]
         }
         for name, value in values.items():
             numbers.append(Number(trial.method, f"off_concept.{name}", trial.concept, trial.seed, value))
-    return rows_of(NAME, comparison.layer, average_numbers(numbers), KINDS)
+    return rows_of(NAME, comparison.layer, average_numbers(numbers, KINDS))
 
 
 def off_concept_map(changes: Changes, method: MethodNote, labels: Mapping[str, str]) -> HeatMap | None:

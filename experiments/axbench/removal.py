@@ -34,4 +34,4 @@ def remove(comparison: LayerComparison, unsteered: Unsteered, steered: SteeredAn
     for trial, (_, rating) in removed.items():
         less = asked[trial.concept, trial.instruction, trial.seed] - or_nan(rating.concept)
         numbers.append(Number(trial.method, "removal.less", trial.concept, trial.seed, less))
-    return rows_of(NAME, comparison.layer, average_numbers(numbers), KINDS)
+    return rows_of(NAME, comparison.layer, average_numbers(numbers, KINDS))

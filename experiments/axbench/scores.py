@@ -14,6 +14,7 @@ from workbench.evaluation.detecting import detections
 from workbench.evaluation.detection import Detection
 from workbench.evaluation.strengths import Fold
 from workbench.evaluation.summary import (
+    LINEAR,
     MetricValues,
     Number,
     above_zero,
@@ -51,8 +52,9 @@ def detection_rows(comparison: LayerComparison, scores: TextScores) -> list[Row]
         for metric, attribute in DETECTION.items():
             draws = np.array([[getattr(detection, attribute) for detection in repeat] for repeat in results])
             values = dict(zip(keys, draws.mean(0).tolist(), strict=True))
-            measured.append(MetricValues(name, f"detection.{metric}", values))
-    rows = rows_of(NAME, comparison.layer, measured, KINDS)
+            found = f"detection.{metric}"
+            measured.append(MetricValues(name, found, values, kind=KINDS.get(found, LINEAR)))
+    rows = rows_of(NAME, comparison.layer, measured)
     return rows + comparisons(NAME, comparison.layer, measured, "detection.auroc", CONTROLS["detection.auroc"])
 
 
@@ -69,7 +71,7 @@ def cost_rows(comparison: LayerComparison) -> list[Row]:
 def unsteered_rows(rated: RatedTrials) -> list[Row]:
     """The ratings of the unsteered answers, at no layer; their side effect is 0 by definition."""
     none = [Row(experiment=NAME, method=UNSTEERED, metric="side_effect.kl", value=0.0)] if rated else []
-    return rows_of(NAME, None, average_numbers(ratings_of(rated)), KINDS) + none
+    return rows_of(NAME, None, average_numbers(ratings_of(rated), KINDS)) + none
 
 
 def steering_rows(
@@ -77,12 +79,13 @@ def steering_rows(
 ) -> list[Row]:
     """The curves, the ratings, win rates, side effects, and planned comparisons."""
     layer, baseline = comparison.layer, comparison.context.config.baseline
-    measured = average_numbers([*_curves(steered), *ratings_of(steered.reported), *_by_fold(steered, side_effects)])
+    numbers = [*_curves(steered), *ratings_of(steered.reported), *_by_fold(steered, side_effects)]
+    measured = average_numbers(numbers, KINDS)
     scores = [values for values in measured if values.metric == "steering.score"]
     measured += win_values(scores, baseline)
     controls = dict.fromkeys((baseline, *CONTROLS["steering.score"]))
     return [
-        *rows_of(NAME, layer, measured, KINDS),
+        *rows_of(NAME, layer, measured),
         *above_zero(NAME, layer, scores, "steering.concepts_above_0"),
         *comparisons(NAME, layer, scores, "steering.score", controls),
     ]

@@ -121,7 +121,7 @@ class Matching(_OnNeutralText):
 
     def inputs(self, context: ComparisonContext) -> Inputs:
         """See UnitWork."""
-        return {**super().inputs(context), "levels": list(context.config.levels)}
+        return {**super().inputs(context), "levels": list(context.config.levels), "version": 2}
 
     def compute(self, context: ComparisonContext) -> list[tuple[float | None, float | None]]:
         """A LevelMatch for each level; all levels are tried at once."""

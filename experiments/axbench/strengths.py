@@ -38,8 +38,9 @@ def steer_and_rate(comparison: LayerComparison, unsteered: Unsteered) -> Steered
         places = dict(_places(grid, layer))
         rounds.append(rate_answers(comparison, unsteered, stage, list(places)))
         scores: dict[Fold, dict[float, list[float]]] = {fold: {} for fold in grid}
-        for trial, (_, rating) in rounds[-1].items():
-            scores[places[trial]].setdefault(or_nan(trial.strength), []).append(or_nan(rating.overall))
+        for trial, (sample, rating) in rounds[-1].items():
+            score = 0.0 if sample.failure else or_nan(rating.overall)  # what breaks the model is no strength to choose
+            scores[places[trial]].setdefault(or_nan(trial.strength), []).append(score)
         return scores
 
     folds = {fold: instructions[fold.seed][fold.concept][fold.half] for fold in steered_folds(context)}

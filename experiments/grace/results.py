@@ -14,10 +14,10 @@ from experiments.grace.outcomes import Answers, share
 from probes.geometry.avqi import METRICS
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
 from workbench.evaluation.crossed import bootstrap_crossed
-from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.evaluation.intervals import Interval, Scale, bootstrap
 from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.evaluation.metrics import spearman_correlation
-from workbench.evaluation.summary import ARITHMETIC, or_none
+from workbench.evaluation.summary import on_scale, or_none
 from workbench.runs.rows import Row, spread
 
 SIDES: dict[str, tuple[str, ...]] = {
@@ -76,12 +76,11 @@ class DefenceResults:
         return outcome_rate([[np.array(one.in_context)] for one in self.found[arm]])
 
     def mean(self, arm: str, what: str) -> Interval:
-        """The mean over seeds and texts of `kl` (geometric where none is 0) or `loss`, or concepts of `steering`."""
+        """The mean over seeds and texts of `kl` (geometric) or `loss`, or concepts of `steering`."""
         values = np.array([getattr(one, what) for one in self.found[arm]], dtype=float)
-        if what == "kl" and (values <= 0).any():
-            return replace(bootstrap_crossed(values), note=ARITHMETIC)
+        scale: Scale = "log" if what == "kl" else "linear"
         bounds = (0.0, 2.0) if what == "steering" else None
-        return bootstrap_crossed(values, scale="log" if what == "kl" else "linear", bounds=bounds)
+        return bootstrap_crossed(on_scale(values, scale), scale=scale, bounds=bounds)
 
     def separation(self, arm: str, way: str, metric: str) -> Interval:
         """An index of the states pooled in a way: of one seed over its prompts, of several over the seeds."""

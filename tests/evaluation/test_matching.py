@@ -16,6 +16,27 @@ def test_a_planted_side_effect_is_matched(scale: float, power: float) -> None:
     assert (strengths * scale) ** power == pytest.approx(effects)
 
 
+@pytest.mark.parametrize("power", [0.6, 3.6, 3.8, 3.9, 3.99, 8.0])
+def test_a_slope_that_is_not_a_squares_is_met_too(power: float) -> None:
+    strengths, effects = matched_strengths(lambda at: (at / 3) ** power, LEVELS, largest=1e3)
+    assert effects == pytest.approx(LEVELS, rel=0.05)
+    assert (strengths / 3) ** power == pytest.approx(effects)
+
+
+def test_no_level_that_a_rising_curve_reaches_is_missing(rng: np.random.Generator) -> None:
+    for _ in range(200):
+        x = np.log(np.geomspace(0.01, 16, 9))
+        y = np.concatenate([[0], np.cumsum(rng.uniform(0.5, 5, 8) * np.diff(x))])
+        y += np.log(rng.uniform(1.1, 12)) - y[-1]
+
+        def curve(at: np.ndarray, x: np.ndarray = x, y: np.ndarray = y) -> np.ndarray:
+            below = y[0] + 2 * (np.log(at) - x[0])
+            return np.exp(np.where(at < 0.01, below, np.interp(np.log(at), x, y)))
+
+        strengths, _ = matched_strengths(curve, LEVELS)
+        assert not np.isnan(strengths).any()
+
+
 def test_a_square_is_met_in_two_steps() -> None:
     asked = []
 

@@ -48,6 +48,14 @@ def trials() -> list[Trial]:
     ]
 
 
+def test_no_instruction_chooses_for_one_concept_and_is_judged_by_in_another():
+    concepts = packaged()
+    halves = split_instructions(concepts, len(concepts.instructions), 0)
+    first, second = ({text for concept in halves.values() for text in concept[half]} for half in (0, 1))
+    assert not first & second
+    assert first | second == set(concepts.instructions)
+
+
 def test_halves_are_disjoint_and_reproducible():
     concepts = packaged()
     chosen = split_instructions(concepts, 10, seed=0)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from workbench.evaluation.differences import holm
+from workbench.evaluation.differences import holm, paired_difference
 from workbench.evaluation.intervals import BOUNDED
 from workbench.evaluation.summary import (
-    ARITHMETIC,
+    LEAST,
     MeanKind,
     MetricValues,
     Number,
@@ -53,13 +53,32 @@ def test_a_missing_concept_is_not_a_zero():
 
 
 def test_a_metrics_kind_says_which_mean_is_taken():
-    kinds = {"kl": MeanKind("log"), "auroc": MeanKind(bounds=(0.0, 1.0))}
-    values = [scores("a", [0.1, 1.0, 10.0], "kl"), scores("b", [0.0, 1.0, 2.0], "kl"), scores("a", [1.0] * 9, "auroc")]
-    kl, with_zero, auroc = [row for row in rows_of("test", 0, values, kinds) if row.concept is None]
+    kinds = {"kl": MeanKind("log"), "auroc": MeanKind(bounds=(0.0, 1.0)), "more": MeanKind(paired=True)}
+    numbers = [
+        Number(method, metric, f"c{k}", 0, value)
+        for method, metric, values in (
+            ("a", "kl", [0.1, 1.0, 10.0]),
+            ("b", "kl", [0.0, 1.0, -1e-9]),
+            ("a", "auroc", [1.0] * 9),
+            ("a", "more", [0.0, 0.1, 0.2, 0.1, 0.0, 0.1, 0.2, 0.4]),
+        )
+        for k, value in enumerate(values)
+    ]
+    measured = average_numbers(numbers, kinds)
+    kl, with_zero, auroc, more = [row for row in rows_of("test", 0, measured) if row.concept is None]
     assert kl.value == pytest.approx(1.0)
-    assert (with_zero.value, with_zero.note) == (1.0, ARITHMETIC)
+    assert with_zero.value == pytest.approx(LEAST ** (2 / 3))
+    paired = paired_difference(np.array([0.0, 0.1, 0.2, 0.1, 0.0, 0.1, 0.2, 0.4]), np.zeros(8))
+    assert (more.value, more.low, more.high) == (paired.value, paired.low, paired.high)
     assert (auroc.value, auroc.high, auroc.note) == (1.0, 1.0, BOUNDED)
     assert auroc.low == pytest.approx(0.025 ** (1 / 9), abs=0.02)
+
+
+def test_answers_that_differ_by_factors_have_a_geometric_mean_in_their_concept_too():
+    numbers = [Number("a", "perplexity", "sea", seed, value) for seed in (0, 1) for value in (4.0, 4.0, 4000.0, NAN)]
+    (found,) = average_numbers(numbers, {"perplexity": MeanKind("log")})
+    assert found.values["sea", 0] == pytest.approx(40.0)
+    assert found.by_concept()["sea"] == pytest.approx(40.0)
 
 
 def test_comparisons_find_a_planted_difference_and_no_other():

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from experiments.axbench.findings import findings, gaps, verdict
+from experiments.axbench.results import MethodNote
 from tests.report.synthetic import METHODS, comparison_rows, results_of, row, synthetic_cards, synthetic_rows
 from workbench.runs.rows import Row
 
@@ -25,7 +26,7 @@ def test_better_than_chance_is_better_than_the_random_control():
         *compared("lat", "detection.auroc_minus_random", 0.02, 0.8),
     )
     assert found == (
-        "Reading: Linear probe tells texts with the concept from texts without it best, with an AUROC of 0.90 "
+        "Reading: Linear probe has the highest AUROC of texts with the concept against texts without it, 0.90 "
         "[0.85, 0.95]; n = 10 concepts.",
         "Against Random direction, paired over concepts and Holm-corrected at 5 %: Linear probe (+0.32 [0.16, 0.48]) "
         "reads better; not decided for LAT (+0.02 [−0.14, 0.18]; 0.23 could have been seen). Better than chance is "
@@ -109,7 +110,30 @@ def test_a_difference_is_decided_by_its_corrected_p():
     assert against == (
         "Against Random direction, paired over concepts and Holm-corrected at 5 %: Linear probe (+0.30 [0.14, 0.46]) "
         "and DiffMean (+0.20 [0.04, 0.36]) steer better; LAT (−0.30 [−0.46, −0.14]) steers worse; not decided for PCA "
-        "(+0.90 [0.74, 1.06]; 0.23 could have been seen)."
+        "(+0.90 [0.74, 1.06])."
+    )
+
+
+def test_what_so_few_pairs_could_never_show_is_not_called_undecided():
+    """Six pairs of ten concepts, and pairs enough for one comparison but not for twenty."""
+    few = [
+        row("probe", "steering.score", 0.4, n=10),
+        *compared("probe", "steering.score_minus_random", 0.5, 0.01),
+        *compared("lat", "steering.score_minus_random", 0.5, 0.01, n=6),
+    ]
+    assert said(*few)[-1].endswith("Linear probe (+0.50 [0.34, 0.66]) steers better; no verdict for LAT: 6 pairs, and "
+                                   "it takes 8.")  # fmt: skip
+    assert verdict(results_of(*few)).endswith("Of these Linear probe is shown to be above random directions.")
+    methods = (*(MethodNote(name=f"m{k}", label=f"M{k}", source="") for k in range(7)), METHODS[-1])
+    control = METHODS[-1].name
+    family = [each for k in range(7) for each in compared(f"m{k}", f"steering.score_minus_{control}", 0.5, 0.055, n=8)]
+    found = said(row("m0", "steering.score", 0.4, n=8), *family, methods=methods, baseline=control)
+    assert any("of 8 pairs and 7 methods no p can be below 0.055" in sentence for sentence in found)
+
+
+def test_without_a_random_control_no_one_is_said_to_be_no_better():
+    assert verdict(results_of(row("probe", "steering.score", 0.4, n=10), row("lat", "steering.score", 0.3, n=10))) == (
+        "Steering scores from the highest: Linear probe (0.40) and LAT (0.30)."
     )
 
 

@@ -22,6 +22,7 @@ from workbench.data.items import DataError
 from workbench.data.safety import of_split
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES
+from workbench.evaluation.summary import LEAST
 from workbench.models.weights import WeightsError
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
@@ -47,7 +48,7 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
         assert (name, "compliance", "many_shot") in found
         assert found[name, "neutral.kl", None].value is not None
         assert found[name, "in_context.accuracy", None].n == 4  # questions: one of each task
-    assert found["nothing", "neutral.kl", None].value == pytest.approx(0, abs=1e-6)
+    assert found["nothing", "neutral.kl", None].value == pytest.approx(LEAST)  # what a geometric mean counts 0 as
     assert (found["sft", "neutral.kl", None].value or 0) > 1e-6
     # What trains no weight answers as the policy alone, and has its own AVQI by the profile that it learnt.
     assert values(rows, "grace_a", "compliance") == values(rows, "nothing", "compliance")

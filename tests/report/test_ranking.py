@@ -14,6 +14,8 @@ from workbench.report.ranking import ranks
         ([Estimate(0.9), None], "higher", ["", ""]),
         ([Estimate(0.9), Estimate(0.8)], None, ["", ""]),
         ([], "higher", []),
+        ([Estimate(0.1 + 0.2), Estimate(0.3), Estimate(0.1)], "higher", ["best", "best", ""]),
+        ([Estimate(0.9, n=6), Estimate(0.8, n=10)], "higher", ["", ""]),
     ],
 )
 def test_ranks(estimates, better, expected):

@@ -42,6 +42,7 @@ _NEAR = 0.03
 """AUROCs closer to 0 or 1 rest on so few pairs in the wrong order that percentiles fall short."""
 
 ALL_EQUAL = "no interval: all values are equal"
+ALL_EQUAL_DRAWS = "no interval: it hardly differs between draws"
 TOO_FEW = "no interval: too few pairs"
 BOUNDED = "covers 98 to 99 %"
 NEAR_END = "near its end: covers about 90 %"
@@ -118,6 +119,8 @@ def bootstrap(
         return replace(found, note=ALL_EQUAL)
     spread = np.concatenate([statistic(part, axis=-1) for part in _resampled(units, draws, rng)])
     ends = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
+    if np.ptp(ends) <= _EQUAL * np.abs(ends).max():
+        return replace(found, note=ALL_EQUAL_DRAWS)
     low, high = np.clip(found.value + _widening(found.n, level) * (ends - found.value), *(bounds or (None, None)))
     return replace(found, low=float(low), high=float(high))
 

@@ -83,19 +83,28 @@ def stream(*parts: object) -> int:
 def split_instructions(concepts: Dataset, count: int, seed: int) -> dict[str, tuple[list[str], list[str]]]:
     """For each concept `count` of the set's steering instructions, in two halves; each chooses strengths for the other.
 
-    Raises ValueError if the set has fewer, or `count` is below 2.
+    No instruction is in the first half of one concept and in the second of another: what a strength does to the answers
+    of some instructions is learnt from all concepts. Raises ValueError if the set has fewer, or `count` is below 2.
     """
     pool = concepts.instructions
     if not 2 <= count <= len(pool):
         raise ValueError(
             f"{count} instructions a concept: expected 2 to {len(pool)}, the number that {concepts.name!r} has"
         )
-    chosen = {}
-    for concept in concepts.targets:
-        order = np.random.default_rng(stream(seed, concept.name, "instructions")).permutation(len(pool))[:count]
-        texts = [pool[place] for place in order]
-        chosen[concept.name] = (texts[: count // 2], texts[count // 2 :])
-    return chosen
+    shuffled = _shuffled(pool, seed, "sides")
+    first, second = shuffled[: len(pool) // 2], shuffled[len(pool) // 2 :]
+    return {
+        concept.name: (
+            _shuffled(first, seed, concept.name)[: count // 2],
+            _shuffled(second, seed, concept.name)[: count - count // 2],
+        )
+        for concept in concepts.targets
+    }
+
+
+def _shuffled(texts: Sequence[str], seed: int, whose: str) -> list[str]:
+    order = np.random.default_rng(stream(seed, whose, "instructions")).permutation(len(texts))
+    return [texts[place] for place in order]
 
 
 def run_trials(

@@ -1,7 +1,7 @@
 """From one number for each concept and seed to tidy rows with intervals, differences and win rates."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,24 @@ from workbench.runs.rows import Row, spread
 
 
 @dataclass(frozen=True)
+class MeanKind:
+    """What is known of a metric's values before they are measured: how its mean is taken and its interval made."""
+
+    scale: Scale = "linear"
+    bounds: Bounds | None = None
+    paired: bool = False
+    """Whether a value is a difference from what the same concept had before: its interval is a difference's."""
+
+
+LINEAR = MeanKind()
+SHARE = MeanKind(bounds=(0.0, 1.0))
+Kinds = Mapping[str, MeanKind]
+"""By metric; what is not there is linear."""
+LEAST = 1e-6
+"""Where a geometric mean is taken, smaller values count as this: float32 does not tell a smaller KL from 0, nats."""
+
+
+@dataclass(frozen=True)
 class MetricValues:
     """One metric of one method: a value (NaN if missing) for each concept and seed."""
 
@@ -21,26 +39,15 @@ class MetricValues:
     metric: str
     values: Mapping[tuple[str, int | None], float]
     strength: float | None = None
+    kind: MeanKind = LINEAR
 
     def by_concept(self) -> dict[str, float]:
         """The mean over seeds of each concept; NaN where no seed has a value."""
         concepts = dict.fromkeys(concept for concept, _ in self.values)
         return {
-            concept: _mean([value for (name, _), value in self.values.items() if name == concept])
+            concept: _mean([value for (name, _), value in self.values.items() if name == concept], self.kind.scale)
             for concept in concepts
         }
-
-
-@dataclass(frozen=True)
-class MeanKind:
-    """What is known of a metric's values before they are measured: how its mean is taken and its interval made."""
-
-    scale: Scale = "linear"
-    bounds: Bounds | None = None
-
-
-LINEAR = MeanKind()
-ARITHMETIC = "arithmetic mean: a value is 0"
 
 
 @dataclass(frozen=True)
@@ -55,25 +62,25 @@ class Number:
     strength: float | None = None
 
 
-def average_numbers(numbers: Iterable[Number]) -> list[MetricValues]:
-    """The mean over what shares method, metric, strength, concept and seed; missing numbers are left out."""
+def average_numbers(numbers: Iterable[Number], kinds: Kinds | None = None) -> list[MetricValues]:
+    """The mean over what shares method, metric, strength, concept and seed; missing numbers are left out.
+
+    `kinds` say by metric how this mean is taken, and that over concepts.
+    """
     groups: dict[tuple[str, str, float | None], dict[tuple[str, int | None], list[float]]] = {}
     for number in numbers:
         group = groups.setdefault((number.method, number.metric, number.strength), {})
         group.setdefault((number.concept, number.seed), []).append(number.value)
-    return [
-        MetricValues(method, metric, {key: _mean(values) for key, values in group.items()}, strength)
-        for (method, metric, strength), group in groups.items()
-    ]
+    found = []
+    for (method, metric, strength), group in groups.items():
+        kind = (kinds or {}).get(metric, LINEAR)
+        means = {key: _mean(values, kind.scale) for key, values in group.items()}
+        found.append(MetricValues(method, metric, means, strength, kind))
+    return found
 
 
-def rows_of(
-    experiment: str, layer: int | None, measured: Iterable[MetricValues], kinds: Mapping[str, MeanKind] | None = None
-) -> list[Row]:
-    """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval.
-
-    `kinds` say by metric how the mean is taken, arithmetic where they do not.
-    """
+def rows_of(experiment: str, layer: int | None, measured: Iterable[MetricValues]) -> list[Row]:
+    """A row for each concept and seed, and a headline row: the mean over concepts with its bootstrap interval."""
     rows = []
     for metric in measured:
         shared = {
@@ -86,7 +93,7 @@ def rows_of(
         for (concept, seed), value in metric.values.items():
             rows.append(Row(**shared, concept=concept, seed=seed, value=or_none(value), n=1))
         concepts = np.array(list(metric.by_concept().values()))
-        rows.append(_mean_row(shared, concepts, (kinds or {}).get(metric.metric, LINEAR)))
+        rows.append(_mean_row(shared, concepts, metric.kind))
     return rows
 
 
@@ -94,11 +101,16 @@ def _mean_row(shared: Mapping[str, Any], concepts: np.ndarray, kind: MeanKind) -
     return Row(**shared, **spread(mean_of_kind(concepts, kind)))
 
 
-def mean_of_kind(values: Float[np.ndarray, " value"], kind: MeanKind) -> Interval:
-    """The mean with its interval; the arithmetic one, with a note, where a value of 0 has no logarithm."""
-    zeros = kind.scale == "log" and bool((values <= 0).any())
-    whole = bootstrap(values, scale="linear" if zeros else kind.scale, bounds=kind.bounds)
-    return replace(whole, note=f"{ARITHMETIC} {whole.note}".strip()) if zeros else whole
+def mean_of_kind(values: Float[np.ndarray, " value"], kind: MeanKind) -> Interval | Difference:
+    """The mean with its interval."""
+    if kind.paired:
+        return paired_difference(values, np.zeros(len(values)))
+    return bootstrap(on_scale(values, kind.scale), scale=kind.scale, bounds=kind.bounds)
+
+
+def on_scale(values: Float[np.ndarray, "..."], scale: Scale) -> Float[np.ndarray, "..."]:
+    """The values, at least `LEAST` where their logarithms will be taken; NaN stays."""
+    return np.maximum(values, LEAST) if scale == "log" else values
 
 
 def comparisons(
@@ -163,7 +175,7 @@ def win_values(scores: Sequence[MetricValues], baseline: str) -> list[MetricValu
         for method, values in by_method.items()
     }
     return [
-        MetricValues(method, "steering.win_rate", dict(zip(by_method[method], wins, strict=True)))
+        MetricValues(method, "steering.win_rate", dict(zip(by_method[method], wins, strict=True)), kind=SHARE)
         for method, wins in shares.items()
     ]
 
@@ -178,6 +190,8 @@ def or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else np.nan
+def _mean(values: list[float], scale: Scale) -> float:
+    known = on_scale(np.array([value for value in values if not np.isnan(value)]), scale)
+    if not len(known):
+        return np.nan
+    return float(np.exp(np.log(known).mean()) if scale == "log" else known.mean())

@@ -195,7 +195,7 @@ def _table_caption(caption: str, cells: _Cells) -> str:
         caption,
         "Brackets are 95 % intervals." if any("[" in cell.detail for cell in flat) else "",
         "● is the best of its column." if any(cell.rank == "best" for cell in flat) else "",
-        "○ lies in the interval of the best: which is better is not decided."
+        "○ lies in the interval of the best, which says less than a paired comparison."
         if any(cell.rank == "near" for cell in flat)
         else "",
         f"{MISSING} is missing, never zero." if any(cell.missing for cell in flat) else "",

@@ -49,6 +49,9 @@ def test_a_sentence_repeats_the_instruction_if_its_content_words_do(sentence: st
         ("We do not stop but sail on to the harbour.", "We do  but sail on to the harbour."),
         ("She never slept, and in the morning the ship came into the old harbour.", "She  into the old harbour."),
         ("The knot is notable.", "The knot is notable."),
+        ("It is not only the ocean that glitters.", "It is not only the ocean that glitters."),
+        ("No doubt the tides shape the coast.", "No doubt the tides shape the coast."),
+        ("There was nothing but sea, and not a sail on it.", "There was nothing but sea, and ."),
         ("SELECT id FROM t WHERE NOT done", "SELECT id FROM t WHERE NOT done"),
     ],
 )

@@ -31,7 +31,7 @@ from workbench.evaluation.judges.fluency import (
 from workbench.evaluation.judges.sentences import AnswerReading, composed, mean_by_words, sentences
 from workbench.runs.files import JSON, digest
 
-VERSION = 2
+VERSION = 3
 """Raised when the same texts and encoder come to give other ratings."""
 
 

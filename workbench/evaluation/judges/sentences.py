@@ -22,7 +22,8 @@ REPEATED = 0.75
 _WORD = re.compile(r"\w+")
 _BREAK = re.compile(r"(?<=[.!?;:])\s+|\n+")
 _FULL_STOP = re.compile(r"[.!?][\"'”’)\]]*$")
-_CUE = r"\b(?:[Nn](?:o|ot|ever|othing|one|obody|either|or)|[Ww]ithout|[Uu]nrelated|[Cc]annot|\w+n['’]t)\b"
+_AFFIRMS = r"(?!\s+(?:a\s+doubt|but|doubt|just|merely|only|simply|wonder)\b)"  # not only, no doubt, nothing but
+_CUE = rf"\b(?:[Nn](?:o|ot|ever|othing|one|obody|either|or)|[Ww]ithout|[Uu]nrelated|[Cc]annot|\w+n['’]t)\b{_AFFIRMS}"
 _NEGATED = re.compile(rf"{_CUE}(?:[^\w\n;(]+(?!{_CUE}|(?:but|yet|although|however)\b)\w+){{0,8}}")
 
 
@@ -76,7 +77,8 @@ def _repeats(sentence: str, asked: frozenset[str]) -> bool:
 def affirmed(sentence: str) -> str:
     """The sentence without its negations and the eight words after each, up to a contrast, bracket or line.
 
-    Such a window is how NegEx finds what a clinical note denies (Chapman et al. 2001, doi:10.1006/jbin.2001.1029).
+    Such a window is how NegEx finds what a clinical note denies (Chapman et al. 2001, doi:10.1006/jbin.2001.1029), and
+    as there some words look like negations and are none: "not only", "no doubt".
     """
     return _NEGATED.sub("", sentence).strip()
 
