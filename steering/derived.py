@@ -11,7 +11,7 @@ from workbench.data.labelled import Labelled
 from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod, Method
 from workbench.methods.readers import Reader
-from workbench.models.edits import Edit
+from workbench.models.edits import Add, Edit
 from workbench.models.positions import ALL, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
@@ -88,4 +88,9 @@ class DerivedVector(DerivedMethod[Vector], AdditiveMethod):
 
     def derived(self, data: Labelled, found: Vector) -> Vector:
         """The base's Vector, which comes from this method."""
-        return replace(found, origin=self.origin(data, found.origin.seed))
+        return replace(found, origin=self.origin(data, found.origin.seed), additive=self.additive)
+
+
+def addition(artifact: Vector, strength: float, positions: Positions | str = ALL) -> Add:
+    """Adding a vector, whether its method does so or not: where another edit goes, and along what."""
+    return replace(artifact, additive=True).edit(strength, positions)

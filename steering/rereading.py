@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -30,6 +30,9 @@ Elsewhere = dict[Site, Labelled]
 @dataclass(frozen=True)
 class RereadingMethod(Method[A], NeedsModel):
     """A method that says what it reads of the same texts (`rereads`) and fits on that (`fit_there`)."""
+
+    constant_sites: ClassVar[Literal["refuse", "leave out"]] = "refuse"
+    """What becomes of a site at which all texts are in the same state."""
 
     @abstractmethod
     def rereads(self, model: Model, site: Site) -> ReadSpec:
@@ -69,14 +72,16 @@ class RereadingMethod(Method[A], NeedsModel):
         for part, found in zip(parts, there, strict=True):
             if part.held_out is not None:
                 unseen = next(validation)
-                found.update({site: replace(one, held_out=unseen[site]) for site, one in found.items()})
+                both = {site: replace(one, held_out=unseen[site]) for site, one in found.items() if site in unseen}
+                found.clear()
+                found.update(both)
         return there
 
     def _read(self, model: Model, parts: Sequence[Labelled], spec: ReadSpec) -> list[Elsewhere]:
         rows = torch.cat([part.row for part in parts]).unique()
         texts = [self.conversation(parts[0].items[row]) for row in rows.tolist()]
         read = model.read(model.encode(texts), spec)
-        return [_part(part, read, rows[read.row]) for part in parts]
+        return [_part(part, read, rows[read.row], self.constant_sites) for part in parts]
 
 
 def live_model(data: Labelled, method: str) -> Model:
@@ -94,11 +99,15 @@ def prompt_of(item: Item) -> Conversation:
     return Conversation((Turn(USER, item.conversation.instruction),))
 
 
-def _part(data: Labelled, read: Activations, row: Int[Tensor, "state"]) -> Elsewhere:
+def _part(
+    data: Labelled, read: Activations, row: Int[Tensor, "state"], constant: Literal["refuse", "leave out"]
+) -> Elsewhere:
     """What one concept's Labelled has of states that belong to the items `row`."""
     mine = torch.isin(row, data.row)
     positive = torch.isin(row[mine], data.row[data.y])
+    states = {site: read.x(site)[mine] for site in read.sites}
+    varied = {site: x for site, x in states.items() if bool((x != x[:1]).any())} if constant == "leave out" else {}
     return {
-        site: replace(data, x=read.x(site)[mine], y=positive, row=row[mine], site=site, held_out=None, others={})
-        for site in read.sites
+        site: replace(data, x=x, y=positive, row=row[mine], site=site, held_out=None, others={})
+        for site, x in (varied or states).items()
     }

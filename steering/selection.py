@@ -66,8 +66,8 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
     """Prompts of each side, at most."""
     validation: int = 32
     form: Literal["fixed", "compat"] = "fixed"
-    """`compat` wants the score above 0 where the direction is added (not just raised), and validates on prompts whose
-    score has the sign of their side only, as published."""
+    """`compat` wants the score above 0 where the direction is added (not just raised), and trains and chooses only on
+    prompts whose score has the sign of their side, as published."""
 
     def __post_init__(self) -> None:
         check_fields(self, tokens=at_least(1), train=at_least(1), validation=at_least(1))
@@ -111,14 +111,15 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
         score = self.score(model, data)
         with_it, without = (_prompts(model, data, side, self.train) for side in (True, False))
         asked, other = (_prompts(model, data.held_out, side, self.validation) for side in (True, False))
-        plain = model.next_logits(other)
         if self.form == "compat":
-            asked, other = _where(asked, score(model.next_logits(asked)) > 0), _where(other, score(plain) < 0)
-            if not len(asked) or not len(other):
+            with_it, asked = (_where(side, score(model.next_logits(side)) > 0) for side in (with_it, asked))
+            without, other = (_where(side, score(model.next_logits(side)) < 0) for side in (without, other))
+            if not all(map(len, (with_it, without, asked, other))):
                 raise DataError(
-                    f"{self.label} of {data.name!r}: on one side no held-out prompt scores as its side does"
+                    f"{self.label} of {data.name!r}: on one side no prompt for training, or none for choosing, scores "
+                    "as its side does"
                 )
-            plain = model.next_logits(other)
+        plain = model.next_logits(other)
         sites = [Site(layer, "resid_pre") for layer in range(model.n_layers) if layer < self.depth * model.n_layers]
         means = [self._means(model, side, sites) for side in (with_it, without)]
         start = 0.0 if self.form == "compat" else float(score(plain).mean())

@@ -86,7 +86,7 @@ PRESETS = {
     "paper": Config(
         methods=(
             *("diffmean", "diffmean/letters", "caa/letters", "mean_centring", "pca", "pca_pairwise", "repe", "actadd"),
-            *("control_piecewise", "capping", "rotation", "layerwise", "ablation", "iti", "cast"),
+            *("control_piecewise", "capping", "rotation", "layerwise", "ablation", "iti"),
         ),
         train=30,
         layers=tuple(range(3, 28, 2)),

@@ -7,6 +7,8 @@ from functools import cached_property
 from experiments.behaviours.config import CONTROLS, Config
 from experiments.options import note_model
 from steering import METHODS
+from steering.methods.conditional import Conditional
+from steering.selection import SelectedDirection
 from workbench.data.behaviour_files import behaviours_of
 from workbench.data.behaviours import Behaviour, Form, behaviour_dataset, chosen_behaviours
 from workbench.data.dataset import Dataset
@@ -74,6 +76,8 @@ def _way(name: str) -> Way:
     if form not in ("", "letters"):
         raise DataError(f"method {name!r}: behind a name there may stand /letters, which says what it is fitted on")
     method = METHODS[registered].make()
+    if isinstance(method, Conditional | SelectedDirection):
+        raise DataError(f"method {registered!r} tells prompts apart, and both answers of a pair share their prompt")
     if not has_strength(method):
         raise DataError(f"method {registered!r} has no strength to choose, which this experiment compares methods by")
     return Way(name, method, "letters" if form else "answers")

@@ -77,7 +77,8 @@ def _evaluated(
 
     found = context.run.unit(f"evaluation/{behaviour.name}", inputs, measure)
     plain = {name: np.array(rows) for name, rows in found["plain"].items()}
-    reworded = {name: np.array(rows).reshape(len(rows), -1) for name, rows in found["reworded"].items()}
+    asked_again = 1 + sum(setting == CHOSEN for _, setting in strengths)  # unsteered, and at each chosen strength
+    reworded = {name: np.array(rows).reshape(-1, asked_again) for name, rows in found["reworded"].items()}
     return BehaviourEvaluation(
         tuple(strengths),
         {name: rows[:, 0] for name, rows in plain.items()},

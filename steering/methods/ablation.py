@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.derived import DerivedMethod
+from steering.derived import DerivedMethod, addition
 from steering.rereading import live_model
 from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.vector import Vector
@@ -34,7 +34,8 @@ class DirectionalAblation(DerivedMethod[LayerVectors], Steers[LayerVectors], Nee
         """The base's direction at all of these places. Raises DataError if the data do not carry the live model."""
         n_layers = live_model(data, self.label).n_layers
         sites = [Site(layer, stream) for layer in range(n_layers) for stream in WRITES]
-        return LayerVectors(self.origin(data, found.origin.seed), tuple(replace(found, site=site) for site in sites))
+        vectors = (replace(found, site=site, additive=False) for site in sites)
+        return LayerVectors(self.origin(data, found.origin.seed), tuple(vectors))
 
     def edit(self, artifact: LayerVectors, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
         """A projection at each place."""
@@ -46,7 +47,7 @@ class DirectionalAblation(DerivedMethod[LayerVectors], Steers[LayerVectors], Nee
                 direction=added.direction,
                 model=added.model,
             )
-            for added in artifact.edits(strength, positions)
+            for added in (addition(vector, strength, positions) for vector in artifact.vectors)
         )
 
 

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, replace
 from math import radians
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from steering.methods.pca import first_component
-from steering.rereading import Elsewhere, RereadingMethod
+from steering.rereading import Elsewhere, RereadingMethod, live_model
 from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
@@ -38,11 +38,13 @@ class AngularSteering(RereadingMethod[Adapter], Steers[Adapter]):
     Ours: candidates are read where states are turned (the published code reads a norm's input and turns its output),
     from the mean of each text instead of its last token (`positions`, `pool`); the sign of b2, its largest entry being
     positive, which matters between 0 and 180 degrees only; and strengths below 1, which go part of the way.
-    Raises DataError for candidates that span no plane.
+    A place where all texts are in one state, as the last token of a template is in front of the first block, has no
+    candidate and is turned all the same. Raises DataError for candidates that span no plane.
     """
 
     label: ClassVar[str] = "Angular Steering"
     source: ClassVar[str] = "arXiv:2510.26243"
+    constant_sites: ClassVar[Literal["refuse", "leave out"]] = "leave out"
 
     degrees: float = 0.0
     """The angle from b1: 0 is all for the concept, 180 all against it."""
@@ -64,7 +66,8 @@ class AngularSteering(RereadingMethod[Adapter], Steers[Adapter]):
     def fit_there(self, data: Labelled, there: Elsewhere) -> Adapter:
         """One plane, at each place."""
         plane = steering_plane(torch.stack([candidate(one) for one in there.values()]), data.name)
-        parts = (AdapterPart("rotate_within", site, {"plane": plane.float()}) for site in there)
+        sites = self.rereads(live_model(data, self.label), data.site).sites
+        parts = (AdapterPart("rotate_within", site, {"plane": plane.float()}) for site in sites)
         return Adapter(self.origin(data), tuple(parts))
 
     def edit(self, artifact: Adapter, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:

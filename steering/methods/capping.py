@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from steering.derived import DerivedVector
+from steering.derived import DerivedVector, addition
 from steering.methods.layerwise import Layerwise
 from steering.rereading import Elsewhere
 from workbench.artifacts.layer_vectors import LayerVectors
@@ -59,9 +59,10 @@ class ActivationCapping(DerivedVector):
 
     def edit(self, artifact: Vector, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
         """Bring components on the wrong side `strength` of the way to the bound."""
-        added = artifact.edit(strength, positions)
+        added = addition(artifact, strength, positions)
         where = {"site": added.site, "positions": added.positions, "strength": strength, "model": added.model}
-        return (Clamp(**where, direction=artifact.direction, target=-artifact.bias, bound=self.bound),)
+        target = -artifact.bias / float(artifact.direction.double().norm())  # of a multiple it is where it was
+        return (Clamp(**where, direction=artifact.direction, target=target, bound=self.bound),)
 
 
 @dataclass(frozen=True)

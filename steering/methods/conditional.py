@@ -20,11 +20,12 @@ from workbench.models.conversation import Conversation
 from workbench.models.edits import Edit
 from workbench.models.gates import PROMPT, Score, scores
 from workbench.models.model import Model
-from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 
+_NOISE = 1e-5
+"""What a state moves by, as a share of itself, when it is read in another batch: no difference between prompts."""
 WHOLE_PROMPT = Positions("prefix+prompt")
 """The prompt with BOS and chat header."""
 
@@ -56,10 +57,12 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
 
     label: ClassVar[str] = "CAST"
     source: ClassVar[str] = "arXiv:2409.05907"
+    version: ClassVar[int] = 2
+    constant_sites: ClassVar[Literal["refuse", "leave out"]] = "leave out"
 
     layers: tuple[int, ...] = ()
     """Blocks whose output (`compat`: input) may be compared; by default all up to the one where the vector is added."""
-    pool: Pool = "mean"
+    pool: Literal["mean", "last"] = "mean"
     """Of the prompt's tokens; the published code also has the last one."""
     form: Literal["fixed", "compat"] = "fixed"
 
@@ -119,6 +122,8 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
             if one.held_out is None:
                 raise DataError(f"CAST of {data.name!r} chooses its threshold on held-out prompts, and there are none")
             positive, negative = class_means(one)
+            if float((positive - negative).norm()) <= _NOISE * float(one.x.double().norm(dim=1).mean()):
+                continue
             directions[site] = torch.nn.functional.normalize(positive - negative, dim=0)
             held = one.held_out
             best = best_condition(scores(held.x.double(), directions[site], self.score), held.y)
@@ -150,7 +155,7 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
 def best_condition(scores: Float64[Tensor, "prompt"], met: Bool[Tensor, "prompt"]) -> Condition | None:
     """The threshold between two neighbouring scores, and the side of it, with the best F1; then the widest margin.
 
-    None where all scores are equal.
+    None where all scores are equal but for rounding.
     """
     return max(_conditions(scores, met), key=lambda one: (one.f1, one.margin), default=None)
 
@@ -158,7 +163,9 @@ def best_condition(scores: Float64[Tensor, "prompt"], met: Bool[Tensor, "prompt"
 def _conditions(scores: Float64[Tensor, "prompt"], met: Bool[Tensor, "prompt"]) -> Iterator[Condition]:
     order = scores.argsort()
     ranked, positive = scores[order], met[order]
-    gaps = ranked.diff() / ranked.std(unbiased=False).clamp(min=torch.finfo(ranked.dtype).tiny)
+    gaps = ranked.diff()
+    apart = (gaps > _NOISE * ranked.abs().mean()).nonzero()[:, 0].tolist()
+    gaps = gaps / ranked.std(unbiased=False).clamp(min=torch.finfo(ranked.dtype).tiny)
     below = positive.cumsum(0)[:-1]  # [threshold]: how many positives lie below each
     number, total = torch.arange(1, len(ranked)), int(met.sum())
     sides: dict[Comparator, tuple[Tensor, Tensor]] = {
@@ -167,6 +174,6 @@ def _conditions(scores: Float64[Tensor, "prompt"], met: Bool[Tensor, "prompt"]) 
     }
     for comparator, (hits, chosen) in sides.items():
         f1 = 2 * hits / (chosen + total)
-        for at in (gaps > 0).nonzero()[:, 0].tolist():
+        for at in apart:
             middle = float((ranked[at] + ranked[at + 1]) / 2)
             yield Condition(float(f1[at]), float(gaps[at]), middle, comparator)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from steering.derived import DerivedVector
+from steering.derived import DerivedVector, addition
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Edit, ProjectOut
 from workbench.models.nonlinear_edits import AddSigned
@@ -38,7 +38,7 @@ class ControlOperator(DerivedVector):
 
     def edit(self, artifact: Vector, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
         """The operator with c = `strength` units, or so many times the projection."""
-        added = artifact.edit(strength, positions)
+        added = addition(artifact, strength, positions)
         where = {"site": added.site, "positions": added.positions, "strength": strength, "model": added.model}
         if self.operator == "linear":
             return (added,)

@@ -1,6 +1,6 @@
 """Mean-centring (Jorgensen et al. 2023, arXiv:2312.03813, section 3): a set of texts against text of every kind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from jaxtyping import Float64
@@ -18,10 +18,14 @@ from workbench.models.conversation import Conversation
 
 @dataclass(frozen=True)
 class MeanCentring(AdditiveMethod, NeedsModel):
-    """mean(tokens of the positive texts) - mean(tokens of generic texts): the negatives are not looked at."""
+    """mean(tokens of the positive texts) - mean(tokens of generic texts): the negatives are not looked at.
+
+    Of the generic texts the same tokens are read as of the data.
+    """
 
     label: ClassVar[str] = "Mean-centring"
     source: ClassVar[str] = "arXiv:2312.03813"
+    version: ClassVar[int] = 2
 
     generic: tuple[str, ...] = ()
     """Bare texts of every kind, as many as the model's own training data would give; by default the packaged neutral
@@ -40,7 +44,8 @@ class MeanCentring(AdditiveMethod, NeedsModel):
         model = live_model(data, self.label)
         texts = [Conversation.bare(text) for text in self.generic]
         texts = texts or [item.conversation for item, split in neutral() if split == "train"]
-        return model.read(model.encode(texts), self.reads(data.site)).x(data.site).double().mean(0)
+        spec = replace(data.spec or self.reads(data.site), sites=(data.site,))
+        return model.read(model.encode(texts), spec).x(data.site).double().mean(0)
 
     def _centred(self, data: Labelled, generic: Float64[Tensor, "d"]) -> Vector:
         target = data.x[data.y].double().mean(0)

@@ -72,4 +72,6 @@ class PairedPCA(PairedMethod):
         if self.form == "pairwise":
             return torch.cat([difference / 2, -difference / 2])
         order = torch.randint(2, (len(difference), 1), generator=torch.Generator().manual_seed(self.seed)) * 2 - 1
+        if len(order) > 1 and len(order.unique()) == 1:  # centring would take the mean difference out
+            order[::2] *= -1
         return order * difference / difference.norm(dim=1, keepdim=True).clamp_min(1e-12)

@@ -44,6 +44,10 @@ class PCA(AdditiveMethod):
         return self.vector(data, direction, bias=-float((positive + negative) @ direction / 2))
 
 
+_ROUNDING = 1e-7
+"""What float32 states differ by, as a share of themselves, where they are the same."""
+
+
 def first_component(x: Float[Tensor, "item d"], concept: str) -> Float[Tensor, "d"]:
     """The unit eigenvector of the largest variance of `x`, in float64.
 
@@ -51,7 +55,7 @@ def first_component(x: Float[Tensor, "item d"], concept: str) -> Float[Tensor, "
     """
     centred = x.double() - x.double().mean(0)
     variances, axes = torch.linalg.eigh(centred.T @ centred)
-    if not float(variances[-1]) > 0:
+    if not float(variances[-1]) > _ROUNDING**2 * float(x.double().square().sum()):
         raise DataError(f"{concept!r}: the positive tokens do not vary, so they have no principal component")
     axis = axes[:, -1]
     return axis * axis[axis.abs().argmax()].sign()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from math import radians
 from typing import ClassVar, Literal
 
-from steering.derived import DerivedVector
+from steering.derived import DerivedVector, addition
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Edit
 from workbench.models.nonlinear_edits import Rotate
@@ -34,7 +34,7 @@ class Rotation(DerivedVector):
 
     def edit(self, artifact: Vector, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
         """Turn by `strength` times the angle; or add `strength` units and rescale."""
-        added = artifact.edit(strength, positions)
+        added = addition(artifact, strength, positions)
         if self.form == "rescaled":
             return (replace(added, keep_norm=True),)
         where = {"site": added.site, "positions": added.positions, "model": added.model}

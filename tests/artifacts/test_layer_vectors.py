@@ -58,7 +58,7 @@ def test_arithmetic() -> None:
 
 def test_a_site_that_two_share_is_refused_added_or_kept() -> None:
     one, other = at(0, 1), at(1, 2, seed=10)
-    with pytest.raises(ArtifactError, match=r"both have a direction at blocks\.1\.hook_resid_post; say conflict="):
+    with pytest.raises(ArtifactError, match=r"'sea' one at blocks\.1\.hook_resid_post; say conflict='add' or 'first'"):
         LayerVectors.join((one, other))
     x, y = added(one), added(other)
     assert_adds(
@@ -89,3 +89,22 @@ def test_they_are_saved_with_parts_and_widths_of_their_own(tmp_path: Path) -> No
     assert isinstance(loaded, LayerVectors)
     assert loaded.digest == whole.digest
     assert torch.equal(loaded[Site(4, "z").head(3, 1)].direction, heads.direction)
+
+
+def test_one_place_under_two_names_is_shared() -> None:
+    below = LayerVectors(ORIGIN, (Vector(ORIGIN, Site(1), normal(D)),))
+    above = LayerVectors(ORIGIN, (Vector(ORIGIN, Site(2, "resid_pre"), normal(D, seed=1)),))
+    heads = [LayerVectors(ORIGIN, (Vector(ORIGIN, Site(1, "z").head(*each), normal(16)),)) for each in ((0, 1), (1, 2))]
+    for pair in ((below, above), heads, (heads[0], LayerVectors(ORIGIN, (Vector(ORIGIN, Site(1, "z"), normal(D)),)))):
+        with pytest.raises(ArtifactError, match="say conflict='add' or 'first' if that is meant"):
+            LayerVectors.join(pair)
+    assert LayerVectors.join((below, above), "first").sites == (Site(1),)
+    assert LayerVectors.join((below, above), "add").sites == (Site(1), Site(2, "resid_pre"))
+    with pytest.raises(ArtifactError, match="say conflict='add' if that is meant"):
+        LayerVectors.join(heads, "first")  # head 2 is free, head 1 is not
+    apart = LayerVectors(ORIGIN, (Vector(ORIGIN, Site(1, "z").head(3), normal(8)),))
+    assert len(LayerVectors.join((heads[0], apart)).vectors) == 2
+
+
+def test_a_difference_is_named_as_one() -> None:
+    assert (at(0) - at(0)).origin.label == "(sea - sea)"

@@ -48,7 +48,8 @@ def test_both_orders_of_one_question_stay_together(tmp_path: Path) -> None:
         for first, second, right, wrong in (("one", "two", "(A)", "(B)"), ("two", "one", "(B)", "(A)")):
             asked = f"Question {k}?\n\nYour choices:\n(A) {first} {k}\n(B) {second} {k}"
             entries.append({"question": asked, "correct": right, "incorrect": wrong})
-        entries.append({"question": f"Question {k}?\n\n(A) one {k}\n(B) three", "correct": "A", "incorrect": "B"})
+        asked = f"Question {k}?\n\nChoices:\n (A) one {k}\n (B) three"  # as model-written evaluations have it
+        entries.append({"question": asked, "correct": " (A)", "incorrect": " (B)"})
     found = read(tmp_path, entries)
     assert len(found.pairs) == 20  # the two orders are one pair, another wrong answer makes another
     assert len({pair.group for pair in found.pairs}) == 10

@@ -59,8 +59,14 @@ def test_what_cannot_be_said_or_taken_is_refused(llama: Model):
         repeng_fields(vectors(llama, Site(0, "resid_pre")), llama)
     with pytest.raises(ArtifactError, match="of the type 'self_attn'"):
         from_steering_vectors(SteeringVector({1: normal(D)}, "self_attn"), llama, "sea")
-    with pytest.raises(ArtifactError, match="for layer -1; tiny-llama has 3 blocks"):
+    with pytest.raises(ArtifactError, match="for layer -1; tiny-llama has the blocks 0 to 2"):
         from_repeng(ControlVector("llama", {-1: normal(D).numpy()}), llama, "sea")
+    for key in ("1", None, 1.7, True):
+        with pytest.raises(ArtifactError, match="tiny-llama has the blocks 0 to 2"):
+            from_repeng(ControlVector("llama", {key: normal(D).numpy()}), llama, "sea")  # type: ignore[dict-item]
+    for value in ("text", None, normal(D).numpy().astype(complex), np.ones(D, dtype=int)):
+        with pytest.raises(ArtifactError, match=r"is no array of numbers|expected real ones"):
+            from_repeng(ControlVector("llama", {1: value}), llama, "sea")  # type: ignore[dict-item]
     with pytest.raises(ArtifactError, match=r"shape \[16\] for block 1"):
         from_repeng(ControlVector("llama", {1: normal(16).numpy()}), llama, "sea")
     with pytest.raises(ArtifactError, match="not finite"):

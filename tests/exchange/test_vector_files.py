@@ -135,6 +135,10 @@ def refused(llama: Model) -> dict[str, tuple[Any, Format]]:
         "not finite in float32": (large, "gguf"),
         "fitted on another model than tiny-llama; `adopt`": (vectors(llama, Site(1)).adopt("other", "1"), "gguf"),
         r"reads with the bias 0\.5": (replace(vectors(llama, Site(1)).vectors[0], bias=0.5), "gguf"),
+        "comes from .*, which does not write by adding": (
+            replace(vectors(llama, Site(1)).vectors[0], additive=False),
+            "gguf",
+        ),
         "holds no direction": ((), "gguf"),
         "hold additions at blocks, which a PositionVectors is not": (
             PositionVectors(vectors(llama, Site(1)).origin, Site(1), normal(3, D)),

@@ -311,11 +311,26 @@ def test_the_random_control_is_as_long_as_the_vector(folder: Path) -> None:
         (("random",), "which are controls"),
         (("prompt",), "method 'prompt' has no strength to choose"),
         (("sft",), "method 'sft' has no strength to choose"),
+        (("cast",), "method 'cast' tells prompts apart"),
+        (("refusal_direction",), "method 'refusal_direction' tells prompts apart"),
     ],
 )
 def test_methods_that_cannot_be_compared_are_refused(names: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
         ways_of(names)
+
+
+def test_published_pairs_without_rewordings_are_compared_to_the_end(config: Config, tmp_path: Path) -> None:
+    entries = [
+        {"question": one["question"], "decline_answer": one["matching"], "respond_answer": one["other"]}
+        for one in lines("up")
+    ]
+    (tmp_path / "published.json").write_text(json.dumps(entries))
+    small = replace(
+        config, source=str(tmp_path / "published.json"), methods=("diffmean",), layers=(1,), strengths=(1.0,)
+    )
+    found = {row.metric for row in read_rows(run(small, tmp_path / "runs") / "results.json") if row.value is not None}
+    assert any("answers" in metric or "letters" in metric or "margin" in metric for metric in found)
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,17 @@ def test_every_norm_gives_states_at_the_angle_and_each_text_is_as_alone() -> Non
     torch.testing.assert_close(after.x(first).norm(dim=1), before.x(first).norm(dim=1))
     found = model.generate(PROMPTS, edits=edits)
     assert found == [model.generate([prompt], edits=edits)[0] for prompt in PROMPTS] != model.generate(PROMPTS)
+
+
+def test_a_norm_behind_which_all_texts_are_alike_has_no_candidate_and_is_turned() -> None:
+    method = AngularSteering(positions="all[-1]", pool="last")
+    assert len(method.fit(asked_alike()).parts) == 2 * through().model.n_layers
+
+
+def asked_alike() -> wb.Labelled:
+    """Texts that all end in the same token."""
+    data = planted()
+    items = tuple(wb.Item.exchange(item.instruction, f"{item.response} end") for item in data.items)
+    held = data.held_out
+    assert held is not None
+    return replace(data, items=items, held_out=replace(held, items=items))

@@ -52,3 +52,20 @@ def test_what_is_read_is_the_letter() -> None:
     assert read.position is not None
     (place,) = read.position.tolist()
     assert model.tokenizer.decode([tokens.rows[0].ids[place]]) == "A"
+
+
+def test_only_letters_that_stand_in_both_orders_cancel() -> None:
+    """(A) against (B) in both orders, however often; what stands in one order only is left out."""
+    letters = {name: torch.eye(D)[k] for k, name in enumerate("ABC", start=1)}
+    orders = [("A", "B")] * 12 + [("B", "A")] * 4 + [("A", "C")] * 8 + [("", "")] * 4
+
+    def states(side: int, sign: float) -> torch.Tensor:
+        return torch.stack([sign * BEHAVIOUR + 5 * letters.get(order[side], torch.zeros(D)) for order in orders])
+
+    answers = [tuple(f"({letter})" if letter else "yes" for letter in order) for order in orders]
+    data = pairs(states(0, 1.0), states(1, -1.0), [(one, other) for one, other in answers])
+    torch.testing.assert_close(CAA().fit(data).direction, BEHAVIOUR, atol=1e-6, rtol=0)
+    turning = [("A", "B"), ("B", "C"), ("C", "A")] * 4
+    around = pairs(torch.ones(12, D), torch.zeros(12, D), [(f"({one})", f"({other})") for one, other in turning])
+    with pytest.raises(DataError, match="no two letters take turns in all 12 pairs"):
+        CAA().fit(around)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -22,10 +23,11 @@ SEA = [f"Tell me of the sea, the sea and its wave {k}" for k in range(24)]
 SUMS = [f"11 + 22 + {k} + 33 = ?" for k in range(24)]
 
 
-def asked(positive: list[str], negative: list[str]) -> Labelled:
-    """Prompts with equal answers: what tells the sides apart is what was asked."""
+def asked(positive: list[str], negative: list[str], other: str = "answer") -> Labelled:
+    """Prompts with equal answers, if the other side's are not named: what tells the sides apart is what was asked."""
     texts = [(text, label) for label, side in ((1, positive), (0, negative)) for text in side]
-    items = tuple(wb.Item.exchange(text, f"answer {k % 24}") for k, (text, _) in enumerate(texts))
+    answers = ["answer"] * len(positive) + [other] * len(negative)
+    items = tuple(wb.Item.exchange(text, f"{answers[k]} {k % 24}") for k, (text, _) in enumerate(texts))
     labels, split = np.array([label for _, label in texts], dtype=np.int8), (["train"] * 16 + ["validation"] * 8) * 2
     data = wb.Dataset("asked", items, (wb.Target("sea", "asks for the sea"),), (labels,), np.array(split))
     return wb.States.read(data, through().model, SITE)["sea"]
@@ -145,3 +147,19 @@ def test_what_has_no_condition_is_refused(fitted: ConditionalVector) -> None:
         replace(fitted, comparator="over")
     with pytest.raises(ArtifactError, match=r"there is no score 'angle'"):
         replace(fitted, score="angle")
+
+
+@pytest.mark.parametrize("form", ["fixed", "compat"])
+def test_rounding_is_no_condition(form: Literal["fixed", "compat"]) -> None:
+    """The same prompts on both sides, read in batches of other lengths, differ in their last bits."""
+    same = asked(SEA, [*SEA[8:16], *SEA[:8], *SEA[20:], *SEA[16:20]], "no")
+    with pytest.raises(DataError, match="finds no layer at which held-out prompts differ"):
+        Conditional(form=form).fit(same)
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_place_where_all_prompts_end_alike_is_left_out() -> None:
+    found = Conditional(form="compat", pool="last").fit(asked(SEA, SUMS))
+    assert found.site.layer > 0  # what goes into block 0 is the template's last token
+    with pytest.raises(ValueError, match="pool is 'max'"):
+        Conditional(pool="max")  # type: ignore[arg-type]

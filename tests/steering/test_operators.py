@@ -14,7 +14,10 @@ from steering.methods.pca import PCA
 from steering.methods.rotation import Rotation
 from tests.planted import D, planted
 from tests.tiny import tiny_model
+from workbench.artifacts.file import ArtifactError, Contents
+from workbench.artifacts.vector import Vector
 from workbench.methods.method import AdditiveMethod
+from workbench.models.edits import Clamp, ProjectOut
 from workbench.models.nonlinear_edits import Rotate
 from workbench.models.positions import Layout
 from workbench.models.sites import Site
@@ -117,3 +120,36 @@ def test_another_base_is_named_and_counts() -> None:
 def test_another_operator_is_refused() -> None:
     with pytest.raises(ValueError, match=r"operator is 'cubic'; expected one of linear"):
         replace(ControlOperator(), operator="cubic")
+
+
+def test_what_does_not_write_by_adding_has_no_addition() -> None:
+    """Its vector would be added by whoever takes it for one: from a file, in a server, under a model."""
+    for method in (ActivationCapping(), Rotation(), ControlOperator(operator="piecewise")):
+        artifact = method.fit(planted())
+        assert method.edit(artifact, 1.0)
+        with pytest.raises(ArtifactError, match=f"comes from {type(method).__name__}, which does not write by adding"):
+            artifact.edit()
+        with pytest.raises(ArtifactError, match="does not write by adding"):
+            _ = artifact + artifact
+        again = Vector.restore(Contents(artifact.tensors(), artifact.header()), artifact.origin)
+        assert not again.additive
+    linear = ControlOperator(operator="linear").fit(planted())
+    assert "additive" not in linear.header()  # so that they keep their digests
+    assert linear.edit()
+
+
+def test_a_multiple_of_a_bounded_vector_has_the_same_bound() -> None:
+    method = ActivationCapping(percentile=25.0)
+    artifact = method.fit(planted())
+    (one,), (twice,) = method.edit(artifact, 1.0), method.edit(2 * artifact, 1.0)
+    assert isinstance(one, Clamp)
+    assert isinstance(twice, Clamp)
+    assert twice.target == pytest.approx(one.target, rel=1e-6)
+
+
+def test_the_component_along_a_huge_direction_is_taken_out() -> None:
+    unit = torch.nn.functional.normalize(torch.ones(32), dim=0)
+    model = tiny_model()
+    with model.edited(ProjectOut(site=Site(1), direction=1e20 * unit)):
+        left = model.read(["the sea"], Site(1), positions="all").x(Site(1)) @ unit
+    torch.testing.assert_close(left, torch.zeros_like(left), atol=1e-5, rtol=0)

@@ -75,5 +75,16 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     same = pairs(torch.ones(4, 3), torch.zeros(4, 3))
     with pytest.raises(DataError, match="'agrees': the positive tokens do not vary"):
         PairedPCA(form="differences").fit(same)
+    nearly = pairs(torch.ones(4, 3), 1e-8 * torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(DataError, match="'agrees': the positive tokens do not vary"):
+        PairedPCA(form="differences").fit(nearly)
     with pytest.raises(DataError, match="has no relation 'pair'; it has none"):
         PairedPCA().fit(replace(trap(), relations=()))
+
+
+def test_pairs_that_are_all_drawn_in_one_order_keep_their_concept() -> None:
+    direction = torch.eye(3)[0]
+    for seed in range(8):
+        two = pairs(torch.stack([direction, 1.1 * direction]), torch.zeros(2, 3))
+        found = PairedPCA(form="reading", seed=seed).fit(two)
+        assert float(found.direction @ direction) == pytest.approx(1.0, abs=1e-6)

@@ -83,8 +83,27 @@ def test_the_gates(data: Labelled) -> None:
     assert not RefusalDirection().passes(replace(one, added=-0.1))
     with pytest.raises(DataError, match=r"Refusal direction of 'refuses': none of \d+ candidates passes; 0 have a KL"):
         RefusalDirection(max_kl=-1.0).fit(data)
-    with pytest.raises(DataError, match="on one side no held-out prompt scores as its side does"):
+    with pytest.raises(DataError, match="on one side no prompt for training, or none for choosing, scores as its"):
         RefusalDirection(form="compat", starts=("zebra",)).fit(data)
+
+
+def test_as_published_only_prompts_that_score_as_their_side_does_train(model: wb.Model, data: Labelled) -> None:
+    """Three prompts of the wrong side, in training: as published they change nothing, else they do."""
+    turned = {row: f"do {k} ??? now" for k, row in enumerate(data.row[data.y].unique().tolist()[:3], start=90)}
+    items = tuple(
+        wb.Item.exchange(turned[number], item.response) if number in turned else item
+        for number, item in enumerate(data.items)
+    )
+    held = data.held_out
+    assert held is not None
+    mixed = replace(data, items=items, held_out=replace(held, items=items))
+    kept = data.row[data.y].unique().tolist()[3:]
+    clean = torch.isin(data.row, torch.tensor(kept)) | ~data.y
+    without = replace(data, x=data.x[clean], y=data.y[clean], row=data.row[clean])
+    for form, alike in (("compat", True), ("fixed", False)):
+        method = RefusalDirection(form="compat" if form == "compat" else "fixed", starts=("No",))
+        one, other = (method.candidates(each)[0].direction for each in (mixed, without))
+        assert torch.allclose(one, other, atol=1e-5) == alike
 
 
 def test_what_the_answers_begin_with(model: wb.Model, data: Labelled) -> None:

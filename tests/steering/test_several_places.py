@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from steering.methods.mean_centring import MeanCentring
 from tests.planted import planted, through
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
+from workbench.data.packaged import neutral
 from workbench.models.positions import Layout
 from workbench.models.tokens import Row, Tokens
 
@@ -111,6 +113,19 @@ def test_mean_centring_takes_a_direction_that_all_texts_share_away(texts: Labell
     torch.testing.assert_close(vector.direction.double(), expected / expected.norm(), atol=1e-6, rtol=0)
     other = read_with_other_negatives()
     assert torch.equal(MeanCentring(generic=generic).fit(other).direction, vector.direction)
+
+
+def test_of_generic_texts_the_same_tokens_are_read_as_of_the_data() -> None:
+    model, spec = through().model, wb.ReadSpec.at(SITE, positions="response[0]")
+    items = tuple(wb.Item.exchange(f"question {k}", f"waves {k}" if k < 8 else f"sums {k}") for k in range(16))
+    labels, split = np.repeat([1, 0], 8).astype(np.int8), np.array(["train"] * 16)
+    data = wb.Dataset("asked", items, (wb.Target("sea", "the sea"),), (labels,), split)
+    states = wb.States.read(data, model, spec)["sea"]
+    vector = MeanCentring().fit(states)
+    texts = [item.conversation for item, split in neutral() if split == "train"]
+    generic = model.read(model.encode(texts), spec).x(SITE)
+    expected = states.x[states.y].double().mean(0) - generic.double().mean(0)
+    torch.testing.assert_close(vector.direction.double(), expected / expected.norm(), atol=1e-6, rtol=0)
 
 
 def read_with_other_negatives() -> Labelled:

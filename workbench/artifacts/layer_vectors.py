@@ -42,9 +42,10 @@ class LayerVectors(Artifact):
     def join(cls, parts: "Sequence[LayerVectors]", conflict: Conflict = "error") -> "LayerVectors":
         """All directions of several, in one: strength 1 adds what strength 1 of each would add.
 
-        `conflict` says what becomes of a site that several have a direction at. Sums have unit 1 and no bias, as sums
-        of Vectors have. Raises ArtifactError for no parts, parts fitted on different models, and, with "error", such a
-        site.
+        `conflict` says what becomes of a site that several have a direction at, under whatever name: a block's input is
+        the output of the block before, and heads 0 and 1 overlap with heads 1 and 2. Sums have unit 1 and no bias, as
+        sums of Vectors have. Raises ArtifactError for no parts, parts fitted on different models, with "error" such a
+        site, and with "first" one of which the first has only a part.
         """
         if conflict not in get_args(Conflict):
             raise ArtifactError(no_such("conflict policy", conflict, get_args(Conflict)))
@@ -58,12 +59,14 @@ class LayerVectors(Artifact):
             )
         at: dict[Site, Vector] = {}
         for vector in (vector for part in parts for vector in part.vectors):
-            if vector.site not in at or conflict == "add":
+            shared = [site for site in at if site.overlaps(vector.site)]
+            if not shared or conflict == "add":
                 at[vector.site] = at[vector.site] + vector if vector.site in at else vector
-            elif conflict == "error":
+            elif conflict == "error" or not any(site.holds(vector.site) for site in shared):
+                ways = "'add' or 'first'" if conflict == "error" else "'add'"
                 raise ArtifactError(
-                    f"{at[vector.site].origin.label!r} and {vector.origin.label!r} both have a direction at "
-                    f"{vector.site}; say conflict='add' or 'first' if that is meant"
+                    f"{at[shared[0]].origin.label!r} has a direction at {shared[0]} and {vector.origin.label!r} one at "
+                    f"{vector.site}; say conflict={ways} if that is meant"
                 )
         name = f"({' + '.join(part.origin.label for part in parts)})"
         origin = replace(first, concept=name, code=joined_code(part.origin for part in parts))
@@ -95,7 +98,8 @@ class LayerVectors(Artifact):
         return self.join((self, other), "add")
 
     def __sub__(self, other: "LayerVectors") -> "LayerVectors":
-        return self.join((self, -other), "add")
+        joined = self.join((self, -other), "add")
+        return replace(joined, origin=replace(joined.origin, concept=f"({self.origin.label} - {other.origin.label})"))
 
     def __mul__(self, factor: float | int) -> "LayerVectors":
         return replace(self, vectors=tuple(vector * factor for vector in self.vectors))

@@ -27,6 +27,8 @@ class Vector(Artifact):
     direction: Float[Tensor, "d"]
     bias: float = 0.0
     unit: float = 1.0
+    additive: bool = True
+    """Whether its method writes by adding it; of others the method's own `edit` writes, and this one refuses."""
 
     def __post_init__(self) -> None:
         if not bool(torch.isfinite(self.direction).all()):
@@ -42,7 +44,11 @@ class Vector(Artifact):
         return x @ self.direction.to(x) + self.bias
 
     def edit(self, strength: float | int = 1.0, positions: Positions | str = ALL) -> Add:
-        """Add `strength` units of the direction at the site. Only the model it was fitted on takes it; see `adopt`."""
+        """Add `strength` units of the direction at the site. Only the model it was fitted on takes it; see `adopt`.
+
+        Raises ArtifactError where its method writes in another way.
+        """
+        self._check_additive()
         return Add(
             site=self.site,
             positions=Positions.parse(positions),
@@ -76,6 +82,8 @@ class Vector(Artifact):
 
     def _combined(self, other: "Vector", step: Tensor, name: str) -> "Vector":
         """Strength 1 of the result is what strength 1 of both would add."""
+        self._check_additive()
+        other._check_additive()
         if other.site != self.site:
             raise ArtifactError(
                 f"{self.origin.label!r} lives at {self.site}, {other.origin.label!r} at {other.site}: they cannot be "
@@ -88,19 +96,28 @@ class Vector(Artifact):
             )
         return Vector(replace(self.origin, concept=name), self.site, step)
 
+    def _check_additive(self) -> None:
+        if not self.additive:
+            raise ArtifactError(
+                f"the vector for {self.origin.label!r} comes from {self.origin.method}, which does not write by adding "
+                "it: take the edits of the method, `method.edit(vector, strength)`"
+            )
+
     def tensors(self) -> dict[str, Tensor]:
         """The direction."""
         return {"direction": self.direction}
 
     def header(self) -> dict[str, Any]:
-        """Site, bias and unit."""
-        return {"site": str(self.site), "bias": self.bias, "unit": self.unit}
+        """Site, bias and unit; and that it is not added, if so."""
+        other = {} if self.additive else {"additive": False}
+        return {"site": str(self.site), "bias": self.bias, "unit": self.unit, **other}
 
     @classmethod
     def restore(cls, contents: Contents, origin: Origin) -> "Vector":
         """The vector from its file."""
         bias, unit = contents.number("bias"), contents.number("unit")
-        return cls(origin, contents.site(), **contents.arrays(cls), bias=bias, unit=unit)
+        additive = "additive" not in contents.header or bool(contents.entry("additive", bool))
+        return cls(origin, contents.site(), **contents.arrays(cls), bias=bias, unit=unit, additive=additive)
 
     def _repr_html_(self) -> str:
         facts = {

@@ -17,7 +17,7 @@ from workbench.data.behaviours import (
 from workbench.data.cells import filled, json_lines, optional, read_text
 from workbench.data.items import DataError, slug, text_key
 
-_CHOICES = re.compile(r"(?s)(.+?)\s*\n(?:[^\n]*choices:\s*\n)?\(A\)(.+?)\n\s*\(B\)(.+)", re.IGNORECASE)
+_CHOICES = re.compile(r"(?s)(.+?)\s*\n(?:[^\n]*choices:\s*\n)?[ \t]*\(A\)(.+?)\n\s*\(B\)(.+)", re.IGNORECASE)
 """A question with both answers, each on a line of its own behind its letter."""
 _LETTER = re.compile(r"\s*\(?([AB])\)?\s*")
 _Cells = Mapping[str, Any]

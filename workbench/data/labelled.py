@@ -15,6 +15,7 @@ from workbench.html import html_facts
 from workbench.models.activations import Activations
 from workbench.models.model import Model
 from workbench.models.pooling import pool_rows
+from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 
 
@@ -88,6 +89,8 @@ class Labelled:
     """The states of the same tokens at the other sites that were read."""
     relations: tuple[Relation, ...] = ()
     """Which of the texts belong together, by their numbers in `items`; see `related`."""
+    spec: ReadSpec | None = None
+    """How a model was read for these states, where that is known."""
 
     def __post_init__(self) -> None:
         name = self.target.name

@@ -178,6 +178,7 @@ class States:
             through=self.through,
             others={site: found.x(site) for site in self.spec.sites[1:]},
             relations=self.dataset.relations,
+            spec=self.spec,
         )
 
     @property

@@ -83,13 +83,14 @@ def _edits(steering: Steering, drop_bias: bool) -> Sequence[Edit]:
             raise ArtifactError(f"other formats hold additions at blocks, which a {type(steering).__name__} is not")
         return steering
     vectors = steering.vectors if isinstance(steering, LayerVectors) else (steering,)
+    edits = [vector.edit() for vector in vectors]  # refuses what is not added
     for vector in vectors:
         if vector.bias and not drop_bias:
             raise ArtifactError(
                 f"the vector for {vector.origin.label!r} reads with the bias {vector.bias:.4g}, for which there is no "
                 "place in other formats; leave it out with drop_bias=True, since it changes nothing that is written"
             )
-    return [vector.edit() for vector in vectors]
+    return edits
 
 
 def _block(site: Site) -> int:

@@ -5,9 +5,12 @@ their classes: `repeng.ControlVector(**repeng_fields(vector, model))`.
 """
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
+from jaxtyping import Float32
+from torch import Tensor
 
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.file import ArtifactError
@@ -67,10 +70,23 @@ def _outputs(directions: Directions) -> Directions:
     return directions
 
 
+def _floats(array: Any, where: str) -> Float32[Tensor, "..."]:
+    try:
+        found = torch.as_tensor(array).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{where}: {type(array).__name__} is no array of numbers") from error
+    if not found.is_floating_point():
+        raise ArtifactError(f"{where} has numbers of the type {found.dtype}; expected real ones")
+    return found.float()
+
+
 def _vectors(layers: Mapping[Any, Any], model: Model, concept: str, method: str) -> LayerVectors:
     where = f"the {method} vector for {concept!r}"
-    if wrong := [layer for layer in layers if not 0 <= int(layer) < model.n_layers]:
-        raise ArtifactError(f"{where} has a direction for layer {wrong[0]}; {model.name} has {model.n_layers} blocks")
-    found = {int(layer): torch.as_tensor(array).detach().cpu().float() for layer, array in layers.items()}
+    for layer in layers:
+        if isinstance(layer, bool) or not isinstance(layer, Integral) or not 0 <= int(layer) < model.n_layers:
+            raise ArtifactError(
+                f"{where} has a direction for layer {layer!r}; {model.name} has the blocks 0 to {model.n_layers - 1}"
+            )
+    found = {int(layer): _floats(array, f"{where}, layer {layer}") for layer, array in layers.items()}
     data = digest({str(block): direction.tolist() for block, direction in checked(found, model, where).items()})
     return layer_vectors(found, model, Origin(method, "{}", concept, model.name, model.digest, data), where)

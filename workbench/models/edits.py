@@ -209,12 +209,13 @@ class Along(Edit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.direction.norm(dim=-1) == 0).any():
+        if (self.direction == 0).all(-1).any():
             raise ValueError(f"the {type(self).__name__} at {self.site} has a direction of length 0")
 
     def unit(self, layout: Layout, h: Tensor) -> Float[Tensor, "#batch 1 d"]:
         """The unit vector along the direction of each row."""
         direction = self.vector(self.direction, layout, h)
+        direction = direction / direction.abs().amax(-1, keepdim=True)  # squares of 1e20 are not finite in float32
         return direction / direction.norm(dim=-1, keepdim=True)
 
 

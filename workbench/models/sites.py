@@ -103,6 +103,26 @@ class Site:
         """The same place without a part."""
         return replace(self, part=None)
 
+    def holds(self, other: "Site") -> bool:
+        """Whether all that lies at the other place lies here: a block's input is the output of the block before."""
+        if self.part is None or other.part is None:
+            return self._place == other._place and self.part is None
+        within = {*other.part.numbers} <= {*self.part.numbers}
+        return self._place == other._place and self.part.kind == other.part.kind and within
+
+    def overlaps(self, other: "Site") -> bool:
+        """Whether something may lie at both: two heads do not overlap, a head and a coordinate may."""
+        if self._place != other._place:
+            return False
+        parts = self.part, other.part
+        if parts[0] is None or parts[1] is None or parts[0].kind != parts[1].kind:
+            return True
+        return not {*parts[0].numbers}.isdisjoint(parts[1].numbers)
+
+    @property
+    def _place(self) -> tuple[int, str]:
+        return (self.layer - 1, "resid_post") if self.stream == "resid_pre" else (self.layer, self.stream)
+
     def head(self, *numbers: int) -> "Site":
         """Some heads of this place."""
         return replace(self, part=Part("head", numbers))
