@@ -47,10 +47,11 @@ class Config(ModelOptions):
     """Of the model: in bfloat16 a small effect is lost in the rounding of logits."""
 
     def __post_init__(self) -> None:
-        counts = ("shots", "prompts", "corrupted", "shortlist", "heads", "validation", "test", "every", "sentences")
+        counts = ("prompts", "corrupted", "shortlist", "heads", "validation", "test", "every", "sentences")
         self.check(
             source=some(),
             seeds=some(at_least(0)),
+            shots=at_least(2),
             **{name: at_least(1) for name in (*counts, "steps")},
         )
 

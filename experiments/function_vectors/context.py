@@ -82,7 +82,7 @@ class StudyContext:
     def inputs(self, case: Case, *settings: str) -> dict[str, JSON]:
         """What a unit about one case depends on: the model, the pairs, the seed, and these settings."""
         chosen: dict[str, JSON] = {name: plain(getattr(self.config, name)) for name in settings}
-        return {**self.model.identity, "pairs": case.digest, "seed": case.seed, "settings": chosen, "version": 1}
+        return {**self.model.identity, "pairs": case.digest, "seed": case.seed, "settings": chosen, "version": 2}
 
     def shown(self, case: Case) -> list[Shown]:
         """The prompts that a vector is made from: questions and demonstrations are training pairs."""
@@ -90,8 +90,8 @@ class StudyContext:
         return Shown.draw(case.split.train, queries, self.config.shots, case.seed)
 
     def corrupted(self, case: Case) -> list[Shown]:
-        """Some of the same with their answers shuffled."""
-        return [each.shuffled(case.seed + k) for k, each in enumerate(self.shown(case)[: self.config.corrupted])]
+        """The same with their answers shuffled; the effects of heads are measured on the first ones."""
+        return [each.shuffled(case.seed + k) for k, each in enumerate(self.shown(case))]
 
     def asked(self, case: Case) -> list[Shown]:
         """Test questions behind training demonstrations."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+import numpy as np
 import torch
 
 from experiments.function_vectors.context import StudyContext
@@ -88,7 +89,7 @@ def evaluate_case(context: StudyContext, vectors: Vectors) -> Evaluation:
 
 def _measured(context: StudyContext, vectors: Vectors) -> dict[str, JSON]:
     case, n_layers = vectors.fit.case, context.model.n_layers
-    tried = [*range(n_layers - 1, 0, -context.config.every)][::-1] or [0]
+    tried = [*range(n_layers - 1, -1, -context.config.every)][::-1]
     curves = _sweep(context.ask(case.split.validation[: context.config.validation]), vectors, tried)
     layers = {way: tried[_best(curves[way])] for way in SWEPT}
     edits = {way: vectors.edit(way, layers.get(way, layers["function_vector"])) for way in WAYS if way != "none"}
@@ -120,7 +121,8 @@ def _sweep(prompts: InContextPrompts, vectors: Vectors, tried: Sequence[int]) ->
 
 def _best(curve: Mapping[str, Sequence[float]]) -> int:
     """Where most answers are right; of equals, where they are likeliest."""
-    return max(range(len(curve["top1"])), key=lambda at: (curve["top1"][at], curve["log_p"][at]))
+    likelier = np.nan_to_num(curve["log_p"], nan=-np.inf)
+    return max(range(len(curve["top1"])), key=lambda at: (curve["top1"][at], likelier[at]))
 
 
 def _steered(context: StudyContext, prompts: InContextPrompts, edits: Mapping[str, Edit]) -> dict[str, Answers]:

@@ -68,14 +68,15 @@ def _fit(context: StudyContext, case: Case) -> TaskFit:
 def _measure(context: StudyContext, case: Case, whole: bool, path: Path) -> None:
     model = context.model
     means = TaskMeans.read(model, context.encode(context.shown(case)).tokens)
-    prompts = context.encode(context.corrupted(case))
+    corrupted = context.corrupted(case)
+    prompts = context.encode(corrupted[: context.config.corrupted])
     asked = list(zip(each_alone(model, prompts.tokens), prompts.target.tolist(), strict=False))
     attributed = torch.stack([attributed_effects(run, target, means) for run, target in asked]).mean(0)
     heads = all_heads(means) if whole else strongest(attributed, context.config.shortlist)
     measured = torch.stack([exact_effects(run, target, means, heads) for run, target in asked]).mean(0)
     exact = torch.full_like(attributed, torch.nan)
     exact[tuple(torch.tensor(heads).T)] = measured
-    shuffled = TaskMeans.read(model, prompts.tokens)
+    shuffled = TaskMeans.read(model, context.encode(corrupted).tokens)
     arrays = {"exact": exact, "attributed": attributed}
     for prefix, each in (("means", means), ("shuffled", shuffled)):
         arrays |= {f"{prefix}.{name}": value.contiguous() for name, value in vars(each).items()}

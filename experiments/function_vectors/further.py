@@ -1,5 +1,6 @@
 """Beyond the form that a vector was made with: natural text, other templates, the vocabulary, and sums of vectors."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -73,9 +74,14 @@ def _natural(context: StudyContext, vectors: Vectors, layer: int) -> dict[str, l
     found = {}
     for way, edits in (("none", ()), ("function_vector", edit)):
         written = context.model.generate(prompts, edits=edits, sampling=Sampling(max_new_tokens=NEW_TOKENS))
-        hits = [float(said in one.text) for said, one in zip(answers, written, strict=True)]
+        hits = [float(says(one.text, said)) for said, one in zip(answers, written, strict=True)]
         found[way] = [fmean(hits[at : at + len(SENTENCES)]) for at in range(0, len(hits), len(SENTENCES))]
     return found
+
+
+def says(text: str, answer: str) -> bool:
+    """Whether an answer stands in a text as words of its own: the `S` of `Sulfur` is none."""
+    return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text) is not None
 
 
 def _templates(context: StudyContext, vectors: Vectors, layer: int) -> dict[str, list[float]]:

@@ -1,14 +1,18 @@
 """How many tokens vectors hold: texts of growing length, natural and random (cramming, arXiv:2502.13063)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from experiments.latent_steering.study import SentenceStudy
 from steering.optimised.decode import recall
 from steering.optimised.optimise import optimise
+from workbench.data.items import DataError
 from workbench.models.tokens import Row, Tokens
 from workbench.runs.files import JSON
 
+CutText = tuple[str, int, Row]
+"""Kind, number and tokens."""
 TEXT_KINDS = ("natural text", "random words")
 FULL = 0.99
 """The mean accuracy from which on a length counts as held."""
@@ -25,7 +29,7 @@ class Filled:
     n_tokens: int
     accuracy: float
     plain_accuracy: float
-    """Without vectors."""
+    """Without vectors, behind the opening of the published form, whatever the site's own is."""
     nll: float
     """Of the text, in nats."""
     plain_nll: float
@@ -43,37 +47,43 @@ class Filled:
         return self.plain_nll - self.nll
 
 
-def fill_sites(study: SentenceStudy) -> list[Filled]:
+def fill_sites(study: SentenceStudy, rows: Sequence[CutText]) -> list[Filled]:
     """Every text at every site whose capacity is asked for."""
     found = []
     for name in dict.fromkeys(study.config.capacity):
-        place, rows = study.place(name), _rows(study)
+        place = study.place(name)
         ids: JSON = [list(row.ids) for _, _, row in rows]
         inputs = study.inputs(place, ()) | {"ids": ids}
-        values = study.run.unit(f"capacity/{name.replace(':', '-')}", inputs, lambda name=name: _filled(study, name))
+        values = study.run.unit(
+            f"capacity/{name.replace(':', '-')}", inputs, lambda name=name: _filled(study, rows, name)
+        )
         found += [Filled(**each) for each in values]
     return found
 
 
-def _rows(study: SentenceStudy) -> list[tuple[str, int, Row]]:
-    """Kind, number and tokens of each text."""
+def cut_texts(study: SentenceStudy) -> list[CutText]:
+    """Texts of every kind at every length. Raises DataError for one that is shorter than the longest length."""
     config, model, texts = study.config, study.model, study.texts
     longest, rows = max(config.lengths), []
     for number in range(config.repeats):
-        natural = texts.passages[number % len(texts.passages)]
-        for kind, text in zip(TEXT_KINDS, (natural, texts.random_words(longest, config.seed + number)), strict=True):
+        words = texts.random_words(longest, config.seed + number)
+        for kind, text in zip(TEXT_KINDS, (texts.passages[number], words), strict=True):
             [row] = model.tokenize([text], chat=False)
             own = row.ids[row.prefix :]
-            lengths = [length for length in dict.fromkeys(config.lengths) if length <= len(own)]
-            rows += [(kind, number, Row(own[:length])) for length in lengths]
+            if len(own) < longest:
+                raise DataError(
+                    f"{kind} {number} has {len(own)} tokens, fewer than the {longest} of the longest length"
+                )
+            rows += [(kind, number, Row(own[:length])) for length in dict.fromkeys(config.lengths)]
     return rows
 
 
-def _filled(study: SentenceStudy, name: str) -> list[dict[str, JSON]]:
-    place, rows = study.place(name), _rows(study)
+def _filled(study: SentenceStudy, rows: Sequence[CutText], name: str) -> list[dict[str, JSON]]:
+    place = study.place(name)
     tokens = Tokens(tuple(row for _, _, row in rows))
     found = optimise(study.model, place, tokens, study.optimiser)
-    with_them, plain = (recall(study.model, place, each, tokens) for each in (found.vectors, None))
+    with_them = recall(study.model, place, found.vectors, tokens)
+    plain = recall(study.model, study.place("published"), None, tokens)
     return [
         {
             "name": name,

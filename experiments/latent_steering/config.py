@@ -86,7 +86,7 @@ class Config(ModelOptions):
 ABOUT = {
     "default": "ten sentences at six sites, three more depths, and texts of up to 32 tokens; five minutes of one core",
     "smoke": "three sentences at two sites with few steps, to see that it runs; under a minute",
-    "paper": "fifty sentences at eight sites with restarts, and texts of up to 128 tokens; hours",
+    "paper": "fifty sentences at eight sites with restarts, and texts of up to 80 tokens; hours",
 }
 """What each preset is for and how long it takes."""
 
@@ -116,7 +116,7 @@ PRESETS = {
         strengths=(0.5, 1.0, 1.5, 2.0, 3.0),
         pairs=24,
         capacity=("block", "first", "first:2", "first:4", "prefix", "prefix:4"),
-        lengths=(8, 16, 32, 48, 64, 96),
+        lengths=(8, 16, 32, 48, 64, 80),
         repeats=4,
     ),
 }

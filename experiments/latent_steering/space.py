@@ -16,6 +16,7 @@ from steering.optimised.decode import decode
 from workbench.artifacts.optimised_vectors import OptimisedVectors
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters
 from workbench.evaluation.judges.encoder import SentenceEncoder
+from workbench.models.positions import CONTENT
 from workbench.runs.files import JSON
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -207,7 +208,7 @@ def compare_similarity(study: SentenceStudy, encoder: SentenceEncoder) -> Simila
     def measured() -> dict[str, JSON]:
         tokens = study.model.tokenize(list(sides), chat=False)
         pooled = {
-            f"{pool} state": study.model.read(tokens, place.site, positions="all-prefix", pool=pool).arrays[place.site]
+            f"{pool} state": study.model.read(tokens, place.site, positions=CONTENT, pool=pool).arrays[place.site]
             for pool in ("mean", "last")
         }
         ways = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from experiments.latent_steering.capacity import fill_sites
+from experiments.latent_steering.capacity import cut_texts, fill_sites
 from experiments.latent_steering.config import Config
 from experiments.latent_steering.report import build_report
 from experiments.latent_steering.results import SentenceResults
@@ -17,11 +17,12 @@ from workbench.runs.run import Run
 def stages(config: Config, run: Run) -> list[Path]:
     """Write sentences from every site, look at their vectors, then fill the sites with longer texts."""
     study = SentenceStudy.of(config, run)
+    cut = cut_texts(study) if config.capacity else []
     decoded = decode_sites(study)
     mixtures = mix(study)
     encoder = SentenceEncoder.load()
     sentiment, similarity = change_sentiment(study, encoder), compare_similarity(study, encoder)
-    results = SentenceResults(study, decoded, mixtures, sentiment, similarity, fill_sites(study))
+    results = SentenceResults(study, decoded, mixtures, sentiment, similarity, fill_sites(study, cut))
     run.record(results.rows())
     run.settle()
     write_report(run.folder, build_report(results))

@@ -17,7 +17,7 @@ from workbench.models.sites import Site
 from workbench.runs.files import JSON, copy_file, digest, plain
 from workbench.runs.run import Run
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,7 @@ class Texts:
             _enough(positive, n_reviews, f"positive reviews of {config.reviews}"),
             _enough(negative, n_reviews, f"negative reviews of {config.reviews}"),
             _spread(pairs, config.pairs, config.sts),
-            tuple(packaged["passages"]),
+            _enough(packaged["passages"], config.repeats if config.capacity else 0, "passages of natural text"),
             tuple(packaged["words"]),
         )
 

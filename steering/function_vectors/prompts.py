@@ -66,9 +66,16 @@ class Shown:
         return found
 
     def shuffled(self, seed: int) -> "Shown":
-        """The same demonstrations with their answers dealt out anew; one may stay where it was (as published)."""
+        """The same demonstrations with their answers dealt out anew; one may stay where it was (as published).
+
+        Not all of them, where there are two different ones.
+        """
+        if len({said for _, said in self.demonstrations}) < 2:
+            return self
         asked, said = zip(*self.demonstrations, strict=True)
-        mixed = random.Random(seed).sample(said, len(said))
+        drawn, mixed = random.Random(seed), [*said]
+        while mixed == [*said]:
+            mixed = drawn.sample(said, len(said))
         return Shown(tuple(zip(asked, mixed, strict=True)), self.query)
 
 
@@ -87,9 +94,10 @@ class AnswerScores:
 
     @classmethod
     def of(cls, logits: Float[Tensor, "prompt vocab"], target: Int[Tensor, "prompt"]) -> "AnswerScores":
-        """From the logits behind each prompt."""
+        """From the logits behind each prompt. Where they are not numbers, every token is likelier than the answer."""
         mine = logits.gather(1, target[:, None])
-        return cls(logits.log_softmax(1).gather(1, target[:, None])[:, 0], (logits > mine).sum(1))
+        rank = torch.where(logits.isnan().any(1), logits.shape[1], (logits > mine).sum(1))
+        return cls(logits.log_softmax(1).gather(1, target[:, None])[:, 0], rank)
 
     @property
     def correct(self) -> Float[Tensor, "prompt"]:

@@ -227,7 +227,7 @@ class _Optimisation:
         found.nll[rows] = torch.minimum(mean.nan_to_num(nan=torch.inf), found.nll[rows])
         finished = rows[largest < -log(self.config.confidence)]
         found.done[finished] = True
-        found.vectors[finished] = vectors[finished]
+        found.vectors[finished], found.nll[finished] = vectors[finished], mean[largest < -log(self.config.confidence)]
 
     def _backward(self, free: Float[Tensor, "row vector d"], rows: Int[Tensor, "part"]) -> Float[Tensor, "part 2"]:
         """Add the gradients of some rows; the mean and the largest nll of each row's tokens."""

@@ -90,8 +90,12 @@ def test_a_split_is_whole_disjoint_and_drawn() -> None:
     assert sorted([*split.train, *split.validation, *split.test]) == sorted(pairs)
     assert (len(split.train), len(split.validation)) == (round(0.5 * len(pairs)), round(0.7 * len(pairs)) - 38)
     assert SplitPairs.draw(pairs, 0) == split != SplitPairs.draw(pairs, 1)
-    with pytest.raises(DataError, match="a task of 9 pairs"):
-        SplitPairs.draw(pairs[:9], 0)
+    with pytest.raises(DataError, match="a task of 9 inputs"):
+        SplitPairs.draw([*pairs[:9], pairs[0]], 0)
+    several = [*pairs[:20], *((asked, f"{said} too") for asked, said in pairs[:20])]
+    split = SplitPairs.draw(several, 0)
+    inputs = [{asked for asked, _ in part} for part in (split.train, split.validation, split.test)]
+    assert sum(map(len, inputs)) == len(set.union(*inputs)) == 20  # no input is asked in two of them
 
 
 def test_a_template_writes_the_published_prompt() -> None:

@@ -10,6 +10,7 @@ from experiments.function_vectors import EXPERIMENT, NAME, PRESETS, Config, run
 from experiments.function_vectors.context import StudyContext
 from experiments.function_vectors.evaluation import CONTROLS, SWEPT, WAYS
 from experiments.function_vectors.fitting import Vectors, fit_cases
+from experiments.function_vectors.further import says
 from tests.tiny import tiny_folder
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.function_vector import FunctionVector
@@ -69,6 +70,17 @@ def test_the_report_has_a_verdict_controls_and_a_map_of_heads(folder: Path) -> N
     page = (folder / "report.html").read_text()
     assert "Random vector of equal length" in page
     assert document.sections[0].title == "Verdict"
+
+
+def test_every_block_is_tried(folder: Path) -> None:
+    units = [json.loads(path.read_text()) for path in folder.glob("units/evaluation-*/unit.json")]
+    assert [unit["value"]["tried"] for unit in units] == [[0, 1, 2]] * len(units) != []
+
+
+def test_an_answer_is_a_word_of_its_own() -> None:
+    assert not says("Sulfur and Cobalt", "S")
+    assert says("It is S, of course.", "S")
+    assert says("in São Tomé (the city)", "São Tomé")
 
 
 def test_a_vector_is_saved_with_its_heads(folder: Path, config: Config) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from experiments.latent_steering import NAME, PRESETS, Config, run
+from experiments.latent_steering import EXPERIMENT, NAME, PRESETS, Config, run
 from experiments.latent_steering.capacity import Filled, longest_held
 from experiments.latent_steering.config import KINDS
 from experiments.latent_steering.sites import bleu
@@ -115,6 +115,14 @@ def test_packaged_texts_are_enough_for_every_preset_and_no_review_counts_twice()
         assert (grades[0], grades[-1]) == (0.0, 5.0)
 
 
+def test_texts_that_are_too_short_for_a_length_are_named_before_anything_is_fitted(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.latent_steering.stages.decode_sites", lambda _: pytest.fail("fitted"))
+    with pytest.raises(DataError, match=r"natural text 0 has \d+ tokens, fewer than the 9999"):
+        EXPERIMENT.run(replace(config, lengths=(2, 9999)), tmp_path)
+
+
 def test_pairs_of_a_file_are_read(config: Config) -> None:
     assert Texts.of(replace(config, pairs=5)).pairs[0] == Pair(0.5, "cat 1", "cat x")
 
@@ -124,6 +132,7 @@ def test_pairs_of_a_file_are_read(config: Config) -> None:
     [
         ({"sentences": 4}, r"4 sentences of .* are needed, there are 3"),
         ({"exemplars": 30}, "32|31 positive reviews"),
+        ({"repeats": 5}, "5 passages of natural text are needed, there are 4"),
         ({"pairs": 6}, r"6 pairs of .* are needed, there are 5"),
     ],
 )

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,18 @@ class SplitPairs:
 
     @classmethod
     def draw(cls, pairs: Sequence[Pair], seed: int) -> "SplitPairs":
-        """Half of the pairs, a fifth, and the rest, in an order drawn from `seed`.
+        """Half of the inputs with their pairs, a fifth, and the rest, in an order drawn from `seed`.
 
-        Raises DataError for fewer than 10 pairs.
+        Raises DataError for fewer than 10 inputs.
         """
-        if len(pairs) < 10:
-            raise DataError(f"a task of {len(pairs)} pairs cannot be split; give at least 10")
-        mixed = random.Random(seed).sample([*pairs], len(pairs))
-        ends = [round(sum(_SHARES[: k + 1]) * len(mixed)) for k in range(len(_SHARES))]
-        return cls(tuple(mixed[: ends[0]]), tuple(mixed[ends[0] : ends[1]]), tuple(mixed[ends[1] :]))
+        of_input: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            of_input.setdefault(pair[0], []).append(pair)
+        if len(of_input) < 10:
+            raise DataError(f"a task of {len(of_input)} inputs cannot be split; give at least 10")
+        mixed = random.Random(seed).sample([*of_input.values()], len(of_input))
+        ends = [0, *(round(sum(_SHARES[: k + 1]) * len(mixed)) for k in range(len(_SHARES))), len(mixed)]
+        return cls(*(tuple(chain.from_iterable(mixed[start:end])) for start, end in pairwise(ends)))
 
 
 def _packaged() -> Iterator[_Task]:

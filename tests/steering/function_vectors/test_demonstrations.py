@@ -36,3 +36,17 @@ def test_scores_count_what_is_likelier() -> None:
     assert scores.rank.tolist() == [1, 0]
     assert scores.correct.tolist() == [0.0, 1.0]
     torch.testing.assert_close(scores.log_p, logits.log_softmax(1)[[0, 1], [2, 0]])
+
+
+def test_what_is_not_a_number_is_not_right() -> None:
+    scores = AnswerScores.of(torch.tensor([[torch.nan, 1.0, 0.0], [0.0, 1.0, torch.nan]]), torch.tensor([1, 1]))
+    assert scores.rank.tolist() == [3, 3]
+    assert scores.correct.tolist() == [0.0, 0.0]
+
+
+def test_shuffled_answers_are_not_the_right_ones() -> None:
+    for seed in range(20):
+        shown = Shown((("hot", "cold"), ("up", "down")), ("in", "out"))
+        assert shown.shuffled(seed).demonstrations == (("hot", "down"), ("up", "cold"))
+    for same in ((), (("hot", "cold"),), (("hot", "cold"), ("warm", "cold"))):
+        assert Shown(same, ("in", "out")).shuffled(0).demonstrations == same
