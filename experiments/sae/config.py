@@ -17,9 +17,9 @@ class Config(ModelOptions):
     """The block after which states are read; none means the one at 0.6 of the depth."""
     text: str = "standard-library"
     """`standard-library` (the sources of the running Python), a .jsonl or .csv file with `text`, or a text file."""
-    passages: int = 1500
+    passages: int = 500
     """Passages that are drawn from it for training, of about 150 tokens each."""
-    held_out: int = 48
+    held_out: int = 32
     """Passages that dictionaries are measured on, from other modules, rows or chapters."""
     architecture: Architecture = "topk"
     latents: int = 4608

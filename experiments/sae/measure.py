@@ -1,6 +1,6 @@
 """What a dictionary is worth on held-out passages: in states, and in the model that runs on its reconstructions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 
 from experiments.sae.fitting import FittedDictionary
-from probes.sae.evaluation import evaluate_dictionary, nearest_cosine, replacement_loss
+from experiments.sae.material import StateSource
+from probes.sae.evaluation import evaluate_dictionary, nearest_cosine, replacement_losses
 from workbench.evaluation.intervals import Interval, bootstrap_clusters
 from workbench.runs.files import JSON
+from workbench.runs.progress import progress
 
 Sums = dict[str, Float[np.ndarray, " text"]]
 """Sums over the tokens of each held-out passage, by name."""
@@ -19,6 +21,7 @@ Sums = dict[str, Float[np.ndarray, " text"]]
 BINS = np.arange(-5.0, 0.01, 0.25)
 """Edges of the histogram of densities, as powers of 10."""
 
+_LOSSES = ("clean", "replaced", "ablated", "kl", "n_tokens")
 TWICE = 0.9
 """Latents whose decoder rows have a larger cosine are there twice."""
 
@@ -39,13 +42,39 @@ class Quality:
         return found if isinstance(found, Interval) else None
 
 
-def measure_quality(fit: FittedDictionary) -> Quality:
-    """Stage: a dictionary's numbers on held-out passages, and its densities in training states."""
+def measure_quality(fits: Sequence[FittedDictionary]) -> list[Quality]:
+    """Stage: each dictionary's numbers on held-out passages, and its densities in training states."""
+    found = [_in_states(fit) for fit in progress("held-out passages", fits, unit="dictionary")]
+    for source in dict.fromkeys(fit.source for fit in fits if not fit.source.random):
+        mine = [number for number, fit in enumerate(fits) if fit.source is source]
+        for number, sums in zip(mine, _in_model(source, [fits[number] for number in mine]), strict=True):
+            found[number]["sums"].update(sums)
+    return [
+        Quality(fit, _intervals(_arrays(stored["sums"])) | stored["numbers"], stored["density"])
+        for fit, stored in zip(fits, found, strict=True)
+    ]
+
+
+def _in_states(fit: FittedDictionary) -> dict[str, Any]:
     source = fit.source
-    inputs = source.inputs(dictionary=fit.dictionary.content_digest, held_out=source.held_out.digest, version=1)
-    stored = source.run.unit(f"quality/{fit.title}", inputs, lambda: _measured(fit))
-    sums = {name: np.array(values) for name, values in stored["sums"].items()}
-    return Quality(fit, _intervals(sums) | stored["numbers"], stored["density"])
+    inputs = source.inputs(dictionary=fit.dictionary.content_digest, held_out=source.held_out.digest, version=2)
+    return dict(source.run.unit(f"quality/{fit.title}", inputs, lambda: _measured(fit)))
+
+
+def _in_model(source: StateSource, fits: Sequence[FittedDictionary]) -> list[dict[str, list[float]]]:
+    """What the model predicts of each passage on the reconstructions of each, from passes that they share."""
+    digests: list[JSON] = [fit.dictionary.content_digest for fit in fits]
+    inputs = source.inputs(dictionaries=digests, held_out=source.held_out.digest, version=1)
+
+    def measured() -> list[dict[str, list[float]]]:
+        losses = replacement_losses([fit.dictionary for fit in fits], source.model, source.held_out)
+        return [{name: getattr(loss, name).double().tolist() for name in _LOSSES} for loss in losses]
+
+    return source.run.unit("losses", inputs, measured)
+
+
+def _arrays(sums: Mapping[str, Sequence[float]]) -> Sums:
+    return {name: np.array(values) for name, values in sums.items()}
 
 
 def _measured(fit: FittedDictionary) -> dict[str, JSON | dict[str, Any]]:
@@ -58,9 +87,11 @@ def _measured(fit: FittedDictionary) -> dict[str, JSON | dict[str, Any]]:
         "dense_share": sample.dense_share(),
         "twice_share": float(twice),
     }
-    sums = _of_states(fit) | ({} if fit.source.random else _of_model(fit))
-    density = (counts / fit.dictionary.n_latents).tolist()
-    return {"numbers": numbers, "density": density, "sums": {name: one.tolist() for name, one in sums.items()}}
+    return {
+        "numbers": numbers,
+        "density": (counts / fit.dictionary.n_latents).tolist(),
+        "sums": {name: one.tolist() for name, one in _of_states(fit).items()},
+    }
 
 
 def _of_states(fit: FittedDictionary) -> Sums:
@@ -80,12 +111,6 @@ def _of_states(fit: FittedDictionary) -> Sums:
         for name, values in zip(names, (torch.ones(len(x)), (codes > 0).sum(1), residual, spread), strict=True):
             np.add.at(sums[name], row, values.double().numpy())
     return sums
-
-
-def _of_model(fit: FittedDictionary) -> Sums:
-    found = replacement_loss(fit.dictionary, fit.source.model, fit.source.held_out)
-    names = ("clean", "replaced", "ablated", "kl", "n_tokens")
-    return {name: getattr(found, name).double().numpy() for name in names}
 
 
 def _intervals(sums: Sums) -> dict[str, Interval | float | None]:

@@ -13,7 +13,6 @@ from experiments.sae.report import build_report
 from experiments.sae.results import DictionaryResults
 from workbench.evaluation.judges.choose import check_judge
 from workbench.report.render import write_report
-from workbench.runs.progress import progress
 from workbench.runs.run import Run
 from workbench.runs.tracking import Tracker
 
@@ -30,7 +29,7 @@ def stages(config: Config, run: Run) -> list[Path]:
     with Tracker.start(run) as tracker:
         trained = [fit for source in sources for fit in fit_dictionaries(source, tracker)]
         fits = [*trained, *fit_baselines(trained)]
-        quality = [measure_quality(fit) for fit in progress("held-out passages", fits, unit="dictionary")]
+        quality = measure_quality(fits)
         probing, perturbing = probe_all(fits, sources, load_concepts(config))
         page = write_page(trained[0])
         results = DictionaryResults(config, run, sources, quality, probing, perturbing, measure_agreement(fits))

@@ -17,7 +17,13 @@ from workbench.registry import lazy
 if TYPE_CHECKING:
     from probes.sae.baselines import pca_dictionary, random_dictionary
     from probes.sae.config import DictionaryConfig
-    from probes.sae.evaluation import agreement, evaluate_dictionary, nearest_cosine, replacement_loss
+    from probes.sae.evaluation import (
+        agreement,
+        evaluate_dictionary,
+        nearest_cosine,
+        replacement_loss,
+        replacement_losses,
+    )
     from probes.sae.source import stream_of
     from probes.sae.training import Running, train_dictionaries, train_dictionary
 
@@ -30,6 +36,7 @@ __all__ = [
     "pca_dictionary",
     "random_dictionary",
     "replacement_loss",
+    "replacement_losses",
     "stream_of",
     "train_dictionaries",
     "train_dictionary",
@@ -46,6 +53,7 @@ __getattr__ = lazy(
         "pca_dictionary": "probes.sae.baselines:pca_dictionary",
         "random_dictionary": "probes.sae.baselines:random_dictionary",
         "replacement_loss": "probes.sae.evaluation:replacement_loss",
+        "replacement_losses": "probes.sae.evaluation:replacement_losses",
         "stream_of": "probes.sae.source:stream_of",
         "train_dictionaries": "probes.sae.training:train_dictionaries",
         "train_dictionary": "probes.sae.training:train_dictionary",

@@ -14,6 +14,7 @@ from workbench.data.dataset import Dataset
 from workbench.models.edits import Edit, Replace
 from workbench.models.model import Model
 from workbench.models.positions import CONTENT, Positions
+from workbench.models.tokens import Tokens
 
 BATCH = 2048
 """States whose codes are in memory together."""
@@ -113,7 +114,6 @@ class ReplacementLoss:
         return float(self.kl.sum() / self.n_tokens.sum())
 
 
-@torch.no_grad()
 def replacement_loss(
     dictionary: SparseAutoencoder,
     model: Model,
@@ -126,22 +126,38 @@ def replacement_loss(
     By default what stands first, BOS or the attention sink, keeps its own state. Raises as `latents` of the dictionary,
     and as the model for one of another model.
     """
+    return replacement_losses([dictionary], model, texts, positions=positions)[0]
+
+
+@torch.no_grad()
+def replacement_losses(
+    dictionaries: Sequence[SparseAutoencoder],
+    model: Model,
+    texts: Dataset | Sequence[str],
+    *,
+    positions: Positions | str = CONTENT,
+) -> list[ReplacementLoss]:
+    """As `replacement_loss` of each; the passes without a dictionary, and those on states of 0, are shared."""
     where = Positions.parse(positions)
     tokens = model.encode(texts.conversations) if isinstance(texts, Dataset) else model.tokenize(texts)
-    zero = Replace(site=dictionary.site, positions=where, value=torch.zeros(dictionary.d_in))
-    kinds: dict[str, Edit] = {"replaced": dictionary.replacement(positions=where), "ablated": zero}
-    sums = _Sums(len(tokens))
+    width = {one.site: one.d_in for one in dictionaries}
+    zeros = {site: Replace(site=site, positions=where, value=torch.zeros(d)) for site, d in width.items()}
+    sums = [_Sums(len(tokens)) for _ in dictionaries]
     for begin in range(0, len(tokens), TEXTS):
         rows = list(range(begin, min(begin + TEXTS, len(tokens))))
         some = tokens[rows]
-        clean = [logits.float().log_softmax(-1) for logits in model.logits(some)]
-        changed = {}
-        for name, edit in kinds.items():
-            with model.edited(edit):
-                changed[name] = [logits.float().log_softmax(-1) for logits in model.logits(some)]
-        for row, ids in enumerate(one.ids for one in some):
-            sums.add(rows[row], torch.tensor(ids), clean[row], {name: logits[row] for name, logits in changed.items()})
-    return ReplacementLoss(**sums.values, n_tokens=sums.n_tokens)
+
+        def log_p(edit: Edit | None, some: Tokens = some) -> list[Tensor]:
+            with model.edited(edit or ()):
+                return [logits.float().log_softmax(-1) for logits in model.logits(some)]
+
+        clean, ablated = log_p(None), {site: log_p(edit) for site, edit in zeros.items()}
+        for dictionary, mine in zip(dictionaries, sums, strict=True):
+            replaced = log_p(dictionary.replacement(positions=where))
+            for at, row in enumerate(some):
+                changed = {"replaced": replaced[at], "ablated": ablated[dictionary.site][at]}
+                mine.add(rows[at], torch.tensor(row.ids), clean[at], changed)
+    return [ReplacementLoss(**each.values, n_tokens=each.n_tokens) for each in sums]
 
 
 @dataclass(eq=False)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from probes.sae.baselines import pca_dictionary, random_dictionary
-from probes.sae.evaluation import agreement, evaluate_dictionary, nearest_cosine, replacement_loss
+from probes.sae.evaluation import agreement, evaluate_dictionary, nearest_cosine, replacement_loss, replacement_losses
 from tests.artifacts.examples import ORIGIN, SITE, normal
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.models.model import Model
 from workbench.models.positions import ALL
+from workbench.models.sites import Site
 
 
 def identity(d: int) -> SparseAutoencoder:
@@ -87,6 +88,11 @@ def test_a_model_on_perfect_reconstructions_loses_nothing(llama: Model) -> None:
     torch.testing.assert_close(lost.replaced, lost.ablated)
     torch.testing.assert_close(lost.kl, lost.kl_ablated)
     assert lost.kl_per_token > 0
+    elsewhere = replace(one, site=Site(0))  # several share the passes without them, also at several sites
+    every = [one, nothing, elsewhere]
+    for each, alone in zip(every, replacement_losses(every, llama, texts), strict=True):
+        expected = replacement_loss(each, llama, texts)
+        assert all(torch.equal(getattr(alone, name), value) for name, value in vars(expected).items())
 
 
 def test_agreement_is_one_of_the_same_and_that_of_chance_of_others() -> None:
