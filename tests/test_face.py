@@ -182,7 +182,9 @@ def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
         wb.fit_all(llama, wb.concepts(), steering.DiffMean)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="a text of 'sea' is 3; texts are strings"):
         wb.concepts({"sea": [*SEA, 3]})  # type: ignore[list-item]
-    with pytest.raises(DataError, match="concepts takes a dict, a frame, a file or a name; got a int"):
+    with pytest.raises(
+        DataError, match="what concepts are made from is 3, of type int; expected a dict from a concept's name"
+    ):
         wb.concepts(3)  # type: ignore[arg-type]
 
 

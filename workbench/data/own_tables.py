@@ -1,19 +1,19 @@
-"""Datasets from a researcher's own texts: splits and negatives are made where they are not given, and it is said."""
+"""Datasets of a researcher's own texts: splits and negatives are made where they are not given, and it is said."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from workbench.arguments import unlike
 from workbench.data.cells import optional
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, several, unique_slugs
-from workbench.data.named import dataset
 from workbench.data.packaged import neutral, packaged
 from workbench.data.rows import Row, assemble
-from workbench.data.tables import REQUIRED, from_frame, read_frame
+from workbench.data.tables import REQUIRED, from_frame
 from workbench.models.cache import say
 from workbench.models.conversation import Conversation
 
@@ -24,70 +24,69 @@ Texts = Mapping[str, Sequence[str]]
 """Texts that carry a concept, by its description."""
 
 
-def concepts(
-    source: Dataset | Texts | pd.DataFrame | str | Path | None = None,
-    *,
-    negatives: Sequence[str] = (),
-    seed: int = 0,
-) -> Dataset:
-    """A dataset of concepts: the packaged one, or one made from your texts.
-
-    `source` is nothing (the packaged set), a dict from a concept's description to texts that carry it, a frame or file
-    with the columns `concept` and `text` (and `instruction`, on demand; a row without concept is a negative), or any
-    name that the experiments take. A table with all columns of `workbench.data.tables` is taken as it stands.
-
-    What is not given is made, and said on standard error. Splits: 60 % of a concept's texts train, 20 % choose, 20 %
-    are held out, drawn by `seed`. Negatives: `negatives`, or the packaged neutral texts; and, outside evaluation, the
-    other concepts' texts. Raises DataError for a concept with fewer than three texts, and as the readers do.
-    """
-    several(negatives, "negatives")
-    if source is None:
-        return packaged()
-    if isinstance(source, Dataset):
-        return source
-    if isinstance(source, str | Path) and Path(source).suffix in (".csv", ".jsonl") and Path(source).exists():
-        frame = read_frame(source)
-        light = {"concept"} <= {*frame.columns} and not {*REQUIRED} <= {*frame.columns}
-        return _of_frame(frame, negatives, seed, Path(source).stem) if light else dataset(str(source))
-    if isinstance(source, str | Path):
-        return dataset(str(source))
-    if isinstance(source, pd.DataFrame):
-        return _of_frame(source, negatives, seed, "frame")
-    if not isinstance(source, Mapping):
-        raise DataError(f"concepts takes a dict, a frame, a file or a name; got a {type(source).__name__}")
-    for name, texts in source.items():
-        several(texts, f"concept {name!r}")
-    spoken = {name: [_bare(text, f"a text of {name!r}") for text in texts] for name, texts in source.items()}
+def own_texts(texts: Texts, negatives: Sequence[str] = (), seed: int = 0) -> Dataset:
+    """A dataset from texts by concept. Raises DataError as `workbench.data.own.concepts`."""
+    for name, some in texts.items():
+        _check_name(name)
+        several(some, f"concept {name!r}")
+    spoken = {name: [_bare(text, f"a text of {name!r}") for text in some] for name, some in texts.items()}
     return _of_conversations(spoken, [_bare(text, "a negative") for text in negatives], seed, "own texts")
 
 
-def _bare(text: Any, what: str) -> Conversation:
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{what} is {text!r:.80}; texts are strings that are not empty")
-    return Conversation.bare(text)
+def own_frame(
+    frame: pd.DataFrame, name: str, negatives: Sequence[str] = (), seed: int = 0, *, source: str = ""
+) -> Dataset:
+    """A dataset from a frame: as it stands where it has all columns of `workbench.data.tables`, else by its texts.
 
-
-def _of_frame(frame: pd.DataFrame, negatives: Sequence[str], seed: int, name: str) -> Dataset:
+    Then it needs `concept` and `text`. Messages call it `source`, by default its name. Raises DataError as `concepts`.
+    """
+    source = source or name
     if {*REQUIRED} <= {*frame.columns}:
-        return from_frame(frame, name)
+        return replace(from_frame(frame, source), name=name)
     column = "text" if "text" in frame.columns else "response"
     if column not in frame.columns or "concept" not in frame.columns:
-        raise DataError(f"{name} has the columns {list(frame.columns)}; expected at least `concept` and `text`")
+        have = ", ".join(map(str, frame.columns)) or "none"
+        raise DataError(
+            f"{source} has the columns {have}; expected at least `concept` and `text`, one text a row, and on demand "
+            f"`instruction`; or all of {', '.join(REQUIRED)}"
+        )
     if extra := {"label", "category", "split"} & {*frame.columns}:
         raise DataError(
-            f"{name} has a column {sorted(extra)[0]!r}; with it, it needs all of {', '.join(REQUIRED)}; without it, "
-            "splits and negatives are made"
+            f"{source} has a column {sorted(extra)[0]!r}; with it, it needs all of {', '.join(REQUIRED)}; without it, "
+            "`concept` and `text` are enough: splits and negatives are made"
         )
     spoken: dict[str, list[Conversation]] = {}
     without = [_bare(text, "a negative") for text in negatives]
     for number, cells in zip(frame.index, frame.to_dict("records"), strict=True):
-        where = f"{name}, {frame.index.name or 'row'} {number}"
+        where = f"{source}, {frame.index.name or 'row'} {number}"
         said, concept = _conversation(cells, column, where), optional(cells, "concept", where)
         if concept is None:
             without.append(said)
         else:
             spoken.setdefault(concept.strip(), []).append(said)
     return _of_conversations(spoken, without, seed, name)
+
+
+def _check_name(name: object) -> None:
+    """The description of a concept: it becomes a file's name and what judges read."""
+    if not isinstance(name, str):
+        raise DataError(unlike("a concept's name", name, "text that says what the concept is"))
+    try:
+        name.encode()
+    except UnicodeEncodeError as problem:
+        raise DataError(f"the concept's name {name!r} has half a character at {problem.start}; repair it") from problem
+
+
+def _bare(text: Any, what: str) -> Conversation:
+    if not isinstance(text, str) or not text.strip():
+        hint = (
+            ""
+            if isinstance(text, str | int | float | None)
+            else "; what answers an instruction stands in a frame with "
+        )
+        hint += "the columns concept, instruction and text" * bool(hint)
+        raise DataError(f"{what} is {text!r:.80}; texts are strings that are not empty{hint}")
+    return Conversation.bare(text)
 
 
 def _conversation(cells: Mapping[Any, Any], column: str, where: str) -> Conversation:

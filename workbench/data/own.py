@@ -1,0 +1,48 @@
+"""From whatever a researcher has to a dataset of concepts: a name, a file, a frame, or texts by concept."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from workbench.arguments import unlike, whole
+from workbench.data.dataset import Dataset
+from workbench.data.items import DataError, several
+from workbench.data.named import dataset
+from workbench.data.own_tables import Texts, own_frame, own_texts
+from workbench.data.packaged import packaged
+
+Source = Dataset | Texts | pd.DataFrame | str | Path
+"""What concepts can be taken from."""
+_TAKEN = (
+    "a dict from a concept's name to its texts, {'the sea': [...]}, a frame or a .csv or .jsonl file with the columns "
+    "concept and text, a name such as 'packaged', or a Dataset"
+)
+
+
+def concepts(source: Source | None = None, *, negatives: Sequence[str] | None = (), seed: int = 0) -> Dataset:
+    """A dataset of concepts: the packaged one, or one made from your texts.
+
+    `source` is nothing (the packaged set), a dict from a concept's description to texts that carry it, a frame or file
+    with the columns `concept` and `text` (and `instruction`, on demand; a row without concept is a negative), or any
+    name that the experiments take. A table with all columns of `workbench.data.tables` is taken as it stands.
+
+    What is not given is made, and said on standard error. Splits: 60 % of a concept's texts train, 20 % choose, 20 %
+    are held out, drawn by `seed`. Negatives: `negatives`, or the packaged neutral texts; and, outside evaluation, the
+    other concepts' texts. Raises DataError for a concept with fewer than three texts, and as the readers do.
+    """
+    negatives = () if negatives is None else negatives
+    several(negatives, "negatives")
+    if whole("seed", seed, error=DataError) < 0:
+        raise DataError(f"seed is {seed}; expected a whole number from 0 on")
+    if source is None:
+        return packaged()
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, str | Path):
+        return dataset(str(source), seed=seed, negatives=negatives)
+    if isinstance(source, pd.DataFrame):
+        return own_frame(source, "frame", negatives, seed)
+    if not isinstance(source, Mapping):
+        raise DataError(unlike("what concepts are made from", source, _TAKEN))
+    return own_texts(source, negatives, seed)
