@@ -1,7 +1,6 @@
 """Datasets of a researcher's own texts: splits and negatives are made where they are not given, and it is said."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ def own_frame(
     """
     source = source or name
     if {*REQUIRED} <= {*frame.columns}:
-        return replace(from_frame(frame, source), name=name)
+        return from_frame(frame, source)
     column = "text" if "text" in frame.columns else "response"
     if column not in frame.columns or "concept" not in frame.columns:
         have = ", ".join(map(str, frame.columns)) or "none"

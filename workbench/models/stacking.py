@@ -67,7 +67,7 @@ def _edits_of(one: Any) -> Iterator[Edit]:
         signature(make).bind()
     except TypeError as error:
         raise ValueError(
-            unlike("one of the edits", one, f"what its {make.__name__}{signature(make)} returns, or {_WANTED}")
+            unlike("one of the edits", one, f"{_WANTED}; its own {make.__name__}(...) needs arguments to make some")
         ) from error
     made: Any = make()
     found = (made,) if isinstance(made, Edit) else tuple(made)
