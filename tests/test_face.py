@@ -218,7 +218,7 @@ def test_natural_objects_are_taken_for_what_they_can_only_be(llama: wb.Model) ->
         == llama.generate(["hi", "ho"], edits=wb.per_row([None, []]), sampling=short)
     )
     assert plain != written[0]
-    read = [llama.read(["hi"], site)[wb.Site(1)] for site in (1, [1], np.int64(1), wb.Site(1))]  # type: ignore[arg-type]
+    read = [llama.read(["hi"], site).arrays[wb.Site(1)] for site in (1, [1], np.int64(1), wb.Site(1))]  # type: ignore[arg-type]
     assert all(torch.equal(one, read[0]) for one in read)
 
 
