@@ -10,14 +10,11 @@ from typing import Any
 import pandas as pd
 
 from experiments import axbench, layer_sweep
-from workbench.data.dataset import Dataset
 from workbench.data.items import several, slug
-from workbench.data.own import Texts, concepts
+from workbench.data.own import Source, concepts
 from workbench.data.saving import write_jsonl
 from workbench.runs.run import Run
 from workbench.text import no_such
-
-Source = Dataset | Texts | pd.DataFrame | str | Path
 
 
 @dataclass(frozen=True)

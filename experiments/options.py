@@ -1,10 +1,10 @@
 """The settings that experiments share; a configuration inherits them and adds its own."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from workbench.runs.fields import Limit, at_least, check_fields, some
+from workbench.runs.fields import Limit, at_least, check_distinct, check_fields, some
 
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
@@ -18,6 +18,10 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 LIMITS = {"model": some(), "device": some(), "concepts": some(), "limit": at_least(1), "layer": at_least(0)}
 """What the shared settings may be."""
+
+
+SEED = at_least(0, high=2**32 - 1)
+"""What all generators of random numbers take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +38,13 @@ class ModelOptions:
     def check(self, **limits: Limit) -> None:
         """Check every field when the configuration is made: the shared ones, and its own against these limits.
 
-        Raises ValueError as workbench.runs.fields.check_fields.
+        Raises ValueError as workbench.runs.fields.check_fields, and for a list in which something is twice.
         """
         shared = {name: limit for name, limit in LIMITS.items() if hasattr(self, name)}
         check_fields(self, error=ValueError, **shared, **limits)
+        check_fields(self, error=ValueError, **{name: SEED for name in ("seed", "seeds") if hasattr(self, name)})
+        for item in fields(self):
+            check_distinct(item.name, getattr(self, item.name))
 
     def load_model(self) -> "Model":
         """The model, in this precision and place. Raises what workbench.models.load raises."""

@@ -9,16 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import experiments
 import probes
 import steering
 import workbench as wb
+from experiments import axbench
 from tests.forked import errors_of
 from tests.tiny import tiny_folder
 from workbench.data.items import DataError
+from workbench.data.named import dataset, datasets
 from workbench.data.tables import read_jsonl
 
 ROOT = Path(__file__).parents[1]
@@ -176,13 +180,75 @@ def test_fit_takes_a_name_or_a_method_and_says_what_is_wrong(llama: wb.Model) ->
         wb.fit(llama, concepts, "difmean", target=0)
 
 
+LINES_OF_SEA = [f"The sea, wave {number}." for number in range(5)]
+
+
+def test_a_light_file_is_the_same_to_every_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.DataFrame({"concept": "the sea", "text": SEA})
+    for name in ("mine.csv", "MINE.CSV"):
+        frame.to_csv(tmp_path / name, index=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    expected = wb.concepts(frame).digest
+    for name in ("~/mine.csv", str(tmp_path / "MINE.CSV")):
+        assert wb.concepts(name).digest == dataset(name).digest == datasets([name])[0].digest == expected
+        assert axbench.Config(concepts=name).load_concepts().digest == expected
+    assert "mine: 1 concept. Splits were made by lot" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_natural_objects_are_taken_for_what_they_can_only_be(llama: wb.Model) -> None:
+    texts, short = {"the sea": LINES_OF_SEA}, wb.Sampling(4)
+    small = wb.concepts(texts, negatives=COOKING)
+    assert wb.concepts(texts, negatives=None).targets == small.targets
+    vector = wb.fit(llama, small, "diffmean", target="the sea", site=1)
+    assert vector.site == wb.Site(1)
+    edit = vector.edit()
+    written = [
+        llama.generate(("hi", "ho"), edits=edits, sampling=short)
+        for edits in (edit, vector, [edit], [vector], (one for one in [vector]), wb.per_row([[vector], vector]))
+    ]
+    assert all(one == written[0] for one in written)
+    plain = llama.generate(iter(["hi", "ho"]), edits=None, sampling=short)
+    assert (
+        plain
+        == llama.generate(["hi", "ho"], edits=(), sampling=short)
+        == llama.generate(["hi", "ho"], edits=wb.per_row([None, []]), sampling=short)
+    )
+    assert plain != written[0]
+    read = [llama.read(["hi"], site).arrays[wb.Site(1)] for site in (1, [1], np.int64(1), wb.Site(1))]  # type: ignore[arg-type]
+    assert all(torch.equal(one, read[0]) for one in read)
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_an_edit_reads_its_site_its_positions_and_arrays() -> None:
+    for site in (3, "blocks.3.hook_resid_post", np.int64(3)):
+        for direction in (np.ones(4), [1, 1, 1, 1], torch.ones(4)):
+            add: Any = wb.Add(site=site, direction=direction, positions="prompt[-1]")  # type: ignore[arg-type]
+            assert (add.site, add.positions) == (wb.Site(3), wb.Positions("prompt[-1]"))
+            assert torch.equal(add.direction, torch.ones(4))
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_items_and_targets_are_found_by_masks_and_by_the_names_that_were_given() -> None:
+    data = wb.concepts().subset(2)
+    mask = data.split == "train"
+    assert data.take(mask).digest == data.take(np.flatnonzero(mask)).digest == data.part("train").digest
+    own = wb.concepts({"the sea": SEA, "cooking": COOKING})
+    assert [own.index(name) for name in ("the-sea", "the sea", " The Sea", np.int64(0))] == [0] * 4  # type: ignore[list-item]
+
+
 @pytest.mark.usefixtures("types_unchecked")
 def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
     with pytest.raises(ValueError, match=r"DiffMean is a class; give an object, DiffMean\(\)"):
         wb.fit_all(llama, wb.concepts(), steering.DiffMean)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="a text of 'sea' is 3; texts are strings"):
         wb.concepts({"sea": [*SEA, 3]})  # type: ignore[list-item]
-    with pytest.raises(DataError, match="concepts takes a dict, a frame, a file or a name; got a int"):
+    with pytest.raises(
+        DataError, match="what concepts are made from is 3, of type int; expected a dict from a concept's name"
+    ):
         wb.concepts(3)  # type: ignore[arg-type]
 
 

@@ -100,6 +100,11 @@ class Config(ConceptOptions):
             from workbench.models.positions import Positions
 
             Positions.parse(self.positions)
+        if self.judge.startswith(("http://", "https://")) != bool(self.judge_model):
+            raise ValueError(
+                f"judge is {self.judge!r} and judge_model {self.judge_model!r}; they go together: --judge with an "
+                "endpoint's base URL, and --judge-model with a model's name there"
+            )
         for name in (*self.methods, *self.steered):
             if name not in METHODS:
                 raise ValueError(no_such("method", name, METHODS))

@@ -46,6 +46,9 @@ class Contents:
     @classmethod
     def read(cls, path: Path) -> "Contents":
         """What a file holds. Raises ArtifactError naming the path if it is absent, damaged or of another format."""
+        if path.is_dir() or (path.exists() and not path.stat().st_size):
+            kind = "a folder" if path.is_dir() else "an empty file"
+            raise ArtifactError(f"{path} cannot be read as an artifact: it is {kind}; give a file that `save` wrote")
         try:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get(_KEY, "null"))

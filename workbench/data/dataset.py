@@ -6,8 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int8
+from jaxtyping import Bool, Int, Int8
 
+from workbench.arguments import unlike, whole
 from workbench.data import checks
 from workbench.data.items import (
     FITTED,
@@ -20,6 +21,7 @@ from workbench.data.items import (
     Target,
     named_relation,
     several,
+    text_key,
 )
 from workbench.html import html_table
 from workbench.models.conversation import Conversation
@@ -131,11 +133,13 @@ class Dataset:
         return replace(self, columns=tuple(labels.T))
 
     def index(self, target: str | int) -> int:
-        """The number of a target given by name or by number. Raises DataError if there is none."""
-        if target in self._numbers:
-            return self._numbers[target]
-        if isinstance(target, int) and 0 <= target < len(self.targets):
-            return target
+        """The number of a target given by name, description or number. Raises DataError if there is none."""
+        if not isinstance(target, str):
+            number = whole(f"a target of set {self.name!r}", target, "its name or its number", DataError)
+            if 0 <= number < len(self.targets):
+                return number
+        elif (found := self._numbers.get(target, self._described.get(text_key(target)))) is not None:
+            return found
         names = ", ".join(known.name for known in self.targets) or "none"
         near = did_you_mean(str(target), (known.name for known in self.targets))
         raise DataError(f"set {self.name!r} has no target {target!r}{near}; it has {names}")
@@ -145,7 +149,12 @@ class Dataset:
         return self.columns[self.index(target)]
 
     def rows(self, target: str | int, split: Split, label: Label | None = None) -> Int[np.ndarray, " row"]:
-        """The items that have a value of the target in the split (or this Label of it), in order; may be none."""
+        """The items that have a value of the target in the split (or this Label of it), in order; may be none.
+
+        Raises DataError for a split that no dataset has.
+        """
+        if split not in SPLITS:
+            raise DataError(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
         column = self.column(target)
         mine = present(self.targets[self.index(target)], column) if label is None else column == label
         return np.flatnonzero(mine & (self.split == split))
@@ -159,9 +168,20 @@ class Dataset:
         """The text of every item, as `Model.encode` takes them."""
         return [item.conversation for item in self.items]
 
-    def take(self, rows: Int[np.ndarray, " row"] | Sequence[int]) -> "Dataset":
-        """Some of the items, by number and in this order, with all targets; relations keep what is whole."""
-        return self._cut(np.asarray(rows, dtype=np.int64), range(len(self.targets)))
+    def take(self, rows: Int[np.ndarray, " row"] | Bool[np.ndarray, " item"] | Sequence[int]) -> "Dataset":
+        """Some of the items, by number and in this order or by a mask, with all targets; relations keep what is whole.
+
+        Raises DataError for what is no list of numbers of items.
+        """
+        given = np.asarray(rows)
+        if given.dtype == bool and given.shape == (len(self),):
+            given = np.flatnonzero(given)
+        numbers = given.ndim == 1 and (given.dtype.kind in "iu" or not len(given))
+        strange = given[(given < 0) | (given >= len(self))][:1].tolist() if numbers else [rows]
+        if strange:
+            expected = f"numbers of items, 0 to {len(self) - 1}, or a mask of {len(self)} True and False"
+            raise DataError(unlike(f"what is taken of set {self.name!r}", strange[0], expected))
+        return self._cut(given.astype(np.int64), range(len(self.targets)))
 
     def _cut(self, rows: Int[np.ndarray, " row"], targets: Sequence[int]) -> "Dataset":
         return replace(
@@ -175,7 +195,9 @@ class Dataset:
         )
 
     def part(self, *splits: Split) -> "Dataset":
-        """The items of these splits. Raises DataError for a split that has none."""
+        """The items of these splits. Raises DataError for no split, and for one that has none."""
+        if not splits:
+            raise DataError(f"set {self.name!r}: no split was asked for; it has {', '.join(self.splits)}")
         for split in splits:
             if split not in self.splits:
                 raise DataError(f"set {self.name!r} has no split {split!r}; it has {', '.join(self.splits)}")
@@ -194,6 +216,7 @@ class Dataset:
         """The first `limit` targets, all of them if there are fewer or no limit. Raises DataError for one below 1."""
         if limit is None:
             return self
+        limit = whole("the limit of a subset", limit, error=DataError)
         if limit < 1:
             raise DataError(f"a subset of {limit} targets is empty; ask for at least 1")
         return self.select(range(min(limit, len(self.targets))))
@@ -255,8 +278,12 @@ class Dataset:
         return [target.name, target.genre, *counts, target.description]
 
     @cached_property
-    def _numbers(self) -> dict[str | int, int]:
+    def _numbers(self) -> dict[str, int]:
         return {target.name: number for number, target in enumerate(self.targets)}
+
+    @cached_property
+    def _described(self) -> dict[str, int]:
+        return {text_key(target.description): number for number, target in enumerate(self.targets)}
 
 
 def present(target: Target, column: np.ndarray) -> np.ndarray:

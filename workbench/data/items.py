@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal, get_args
@@ -35,9 +35,15 @@ class DataError(OneLineError, ValueError):
 
 
 def several(values: object, what: str) -> None:
-    """Raises DataError for one text in the place of a list of texts, which would be taken letter by letter."""
+    """Raises DataError for one value in the place of a list, of which a text would be taken letter by letter.
+
+    And for a mapping or a set: the order of a set is another in each process.
+    """
     if isinstance(values, str):
         raise DataError(f"{what} takes a list and got one text; write [{values!r}]")
+    if isinstance(values, Mapping | set | frozenset) or not isinstance(values, Iterable):
+        remedy = "" if values is None or isinstance(values, Iterable) else f"; write [{values!r:.80}]"
+        raise DataError(f"{what} takes a list and got {values!r:.80}, of type {type(values).__name__}{remedy}")
 
 
 class Label(IntEnum):

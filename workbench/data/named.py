@@ -9,22 +9,25 @@ from workbench.data.axbench import read_axbench
 from workbench.data.dataset import Dataset
 from workbench.data.delimited import read_comma_separated
 from workbench.data.items import DataError, several
+from workbench.data.own_tables import own_frame
 from workbench.data.packaged import packaged
 from workbench.data.sentiment import load_sentiment
 from workbench.data.statements import families, load_statements, statements
-from workbench.data.tables import read_csv, read_jsonl
+from workbench.data.tables import read_frame
 from workbench.text import did_you_mean
 
 NAMES = "`packaged`, `truth`, a family of statements (`cities`, `neg_cities`), or a path"
+_FILES = "a .csv or .jsonl file with the columns `concept` and `text`, a .tsv file of sentiment"
 
 
 def datasets(names: Sequence[str], limit: int | None = None, seed: int = 0) -> list[Dataset]:
     """The datasets that names stand for, each with at most `limit` targets; `seed` splits statements.
 
     `truth` stands for every family of statements and its negation; a family's name for one of them (`cities`,
-    `neg_cities`); `packaged`, a folder of AxBench's, a .jsonl or a .csv file for a concept set; a .csv file with the
-    columns `statement` and `label` for statements; a .tsv file for sentiment. Raises what the readers raise, and
-    DataError for a name that stands for nothing and where two datasets have one name.
+    `neg_cities`); `packaged`, a folder of AxBench's, a .jsonl or a .csv file for a concept set, of which the columns
+    `concept` and `text` are enough (`seed` draws its splits); a .csv file with the columns `statement` and `label` for
+    statements; a .tsv file for sentiment. Raises what the readers raise, and DataError for a name that stands for
+    nothing and where two datasets have one name.
     """
     several(names, "datasets")
     every = [found.subset(limit) for name in names for found in _named(name, seed)]
@@ -33,12 +36,13 @@ def datasets(names: Sequence[str], limit: int | None = None, seed: int = 0) -> l
     return every
 
 
-def dataset(name: str, limit: int | None = None, seed: int = 0) -> Dataset:
+def dataset(name: str, limit: int | None = None, seed: int = 0, negatives: Sequence[str] = ()) -> Dataset:
     """The one dataset that a name stands for; without steering instructions it gets the packaged ones.
 
-    Raises DataError as `datasets`, and for a name that stands for several.
+    `negatives` are added to those of a file of concepts and texts. Raises DataError as `datasets`, and for a name that
+    stands for several.
     """
-    found = datasets([name], limit, seed)
+    found = [one.subset(limit) for one in _named(name, seed, negatives)]
     if len(found) > 1:
         raise DataError(
             f"{name!r} stands for {len(found)} datasets; name one of {', '.join(one.name for one in found)}"
@@ -47,23 +51,26 @@ def dataset(name: str, limit: int | None = None, seed: int = 0) -> Dataset:
     return one if one.instructions else replace(one, instructions=packaged().instructions)
 
 
-def _named(name: str, seed: int) -> list[Dataset]:
+def _named(name: str, seed: int, negatives: Sequence[str] = ()) -> list[Dataset]:
     if name == "packaged":
         return [packaged()]
     if name == "truth":
         return [_family(f"{prefix}{family}", seed) for family in families() for prefix in ("", "neg_")]
     if name.removeprefix("neg_") in families():
         return [_family(name, seed)]
-    path = Path(name)
-    if not path.exists():
+    path = Path(name).expanduser()
+    if not name or not path.exists():
         raise DataError(_absent(name))
-    if path.suffix == ".tsv":
+    if path.is_dir():
+        return [read_axbench(path)]
+    suffix = path.suffix.lower()
+    if suffix == ".tsv":
         return [load_sentiment(path, seed)]
-    if path.suffix == ".jsonl":
-        return [read_jsonl(path)]
-    if path.suffix == ".csv":
-        return [load_statements(path, seed) if _is_statements(path) else read_csv(path)]
-    return [read_axbench(path)]
+    if suffix not in (".csv", ".jsonl"):
+        raise DataError(f"{name} is a file of another kind than is read; give {_FILES}, or a folder of AxBench's")
+    if suffix == ".csv" and _is_statements(path):
+        return [load_statements(path, seed)]
+    return [own_frame(read_frame(path), path.stem, negatives, seed, source=str(path))]
 
 
 def _absent(name: str) -> str:

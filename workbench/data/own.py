@@ -1,35 +1,26 @@
-"""Datasets from a researcher's own texts: splits and negatives are made where they are not given, and it is said."""
+"""From whatever a researcher has to a dataset of concepts: a name, a file, a frame, or texts by concept."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from workbench.data.cells import optional
+from workbench.arguments import unlike, whole
 from workbench.data.dataset import Dataset
-from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, several, unique_slugs
+from workbench.data.items import DataError, several
 from workbench.data.named import dataset
-from workbench.data.packaged import neutral, packaged
-from workbench.data.rows import Row, assemble
-from workbench.data.tables import REQUIRED, from_frame, read_frame
-from workbench.models.cache import say
-from workbench.models.conversation import Conversation
+from workbench.data.own_tables import Texts, own_frame, own_texts
+from workbench.data.packaged import packaged
 
-SHARES: dict[Split, float] = {"train": 0.6, "validation": 0.2, "evaluation": 0.2}
-"""Of a concept's texts."""
-
-Texts = Mapping[str, Sequence[str]]
-"""Texts that carry a concept, by its description."""
+Source = Dataset | Texts | pd.DataFrame | str | Path
+"""What concepts can be taken from."""
+_TAKEN = (
+    "a dict from a concept's name to its texts, {'the sea': [...]}, a frame or a .csv or .jsonl file with the columns "
+    "concept and text, a name such as 'packaged', or a Dataset"
+)
 
 
-def concepts(
-    source: Dataset | Texts | pd.DataFrame | str | Path | None = None,
-    *,
-    negatives: Sequence[str] = (),
-    seed: int = 0,
-) -> Dataset:
+def concepts(source: Source | None = None, *, negatives: Sequence[str] | None = (), seed: int = 0) -> Dataset:
     """A dataset of concepts: the packaged one, or one made from your texts.
 
     `source` is nothing (the packaged set), a dict from a concept's description to texts that carry it, a frame or file
@@ -40,135 +31,18 @@ def concepts(
     are held out, drawn by `seed`. Negatives: `negatives`, or the packaged neutral texts; and, outside evaluation, the
     other concepts' texts. Raises DataError for a concept with fewer than three texts, and as the readers do.
     """
+    negatives = () if negatives is None else negatives
     several(negatives, "negatives")
+    if whole("seed", seed, error=DataError) < 0:
+        raise DataError(f"seed is {seed}; expected a whole number from 0 on")
     if source is None:
         return packaged()
     if isinstance(source, Dataset):
         return source
-    if isinstance(source, str | Path) and Path(source).suffix in (".csv", ".jsonl") and Path(source).exists():
-        frame = read_frame(source)
-        light = {"concept"} <= {*frame.columns} and not {*REQUIRED} <= {*frame.columns}
-        return _of_frame(frame, negatives, seed, Path(source).stem) if light else dataset(str(source))
     if isinstance(source, str | Path):
-        return dataset(str(source))
+        return dataset(str(source), seed=seed, negatives=negatives)
     if isinstance(source, pd.DataFrame):
-        return _of_frame(source, negatives, seed, "frame")
+        return own_frame(source, "frame", negatives, seed)
     if not isinstance(source, Mapping):
-        raise DataError(f"concepts takes a dict, a frame, a file or a name; got a {type(source).__name__}")
-    for name, texts in source.items():
-        several(texts, f"concept {name!r}")
-    spoken = {name: [_bare(text, f"a text of {name!r}") for text in texts] for name, texts in source.items()}
-    return _of_conversations(spoken, [_bare(text, "a negative") for text in negatives], seed, "own texts")
-
-
-def _bare(text: Any, what: str) -> Conversation:
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{what} is {text!r:.80}; texts are strings that are not empty")
-    return Conversation.bare(text)
-
-
-def _of_frame(frame: pd.DataFrame, negatives: Sequence[str], seed: int, name: str) -> Dataset:
-    if {*REQUIRED} <= {*frame.columns}:
-        return from_frame(frame, name)
-    column = "text" if "text" in frame.columns else "response"
-    if column not in frame.columns or "concept" not in frame.columns:
-        raise DataError(f"{name} has the columns {list(frame.columns)}; expected at least `concept` and `text`")
-    if extra := {"label", "category", "split"} & {*frame.columns}:
-        raise DataError(
-            f"{name} has a column {sorted(extra)[0]!r}; with it, it needs all of {', '.join(REQUIRED)}; without it, "
-            "splits and negatives are made"
-        )
-    spoken: dict[str, list[Conversation]] = {}
-    without = [_bare(text, "a negative") for text in negatives]
-    for number, cells in zip(frame.index, frame.to_dict("records"), strict=True):
-        where = f"{name}, {frame.index.name or 'row'} {number}"
-        said, concept = _conversation(cells, column, where), optional(cells, "concept", where)
-        if concept is None:
-            without.append(said)
-        else:
-            spoken.setdefault(concept.strip(), []).append(said)
-    return _of_conversations(spoken, without, seed, name)
-
-
-def _conversation(cells: Mapping[Any, Any], column: str, where: str) -> Conversation:
-    text, instruction = _bare(cells[column], where), optional(cells, "instruction", where)
-    return text if instruction is None else Conversation.exchange(instruction, cells[column])
-
-
-def _of_conversations(
-    spoken: Mapping[str, Sequence[Conversation]], without: Sequence[Conversation], seed: int, name: str
-) -> Dataset:
-    """Each text once; a text of several concepts carries them all."""
-    targets = [Target(slug, description) for slug, description in zip(unique_slugs(spoken), spoken, strict=True)]
-    carried: dict[str, dict[int, Label]] = {}
-    said: dict[str, Conversation] = {}
-    for number, texts in enumerate(spoken.values()):
-        for text in texts:
-            carried.setdefault(text.text_key, {})[number] = Label.POSITIVE
-            said.setdefault(text.text_key, text)
-    split = _splits(spoken, seed, name)
-    rows = [
-        Row(Item(said[key]), split[key], _labels(labels, split[key], len(targets)), f"text {number}")
-        for number, (key, labels) in enumerate(carried.items())
-    ]
-    every = dict.fromkeys(range(len(targets)), Label.NEGATIVE)
-    others = _negatives(without, [*said.values()], seed, {*said})
-    rows += [Row(item, where, every, f"negative {number}") for number, (item, where) in enumerate(others)]
-    say(_summary(name, spoken, rows, given=len(without)))
-    return assemble(name, targets, rows, name, packaged().instructions)
-
-
-def _labels(carried: dict[int, Label], split: Split, n_targets: int) -> dict[int, Label]:
-    """Outside evaluation a text is a negative of the concepts that it does not carry, as in the packaged set."""
-    others = {} if split == "evaluation" else dict.fromkeys(range(n_targets), Label.NEGATIVE)
-    return others | carried
-
-
-def _splits(spoken: Mapping[str, Sequence[Conversation]], seed: int, name: str) -> dict[str, Split]:
-    """A split for each text, concept by concept; a text that an earlier concept had keeps its own."""
-    split: dict[str, Split] = {}
-    for number, (description, texts) in enumerate(spoken.items()):
-        keys = list(dict.fromkeys(text.text_key for text in texts))
-        if len(keys) < len(SPLITS):
-            raise DataError(
-                f"{name}: concept {description!r} has {len(keys)} different texts; give at least {len(SPLITS)}: one to "
-                "fit on, one to choose with and one to judge by"
-            )
-        for key, drawn in zip(keys, _drawn(len(keys), np.random.default_rng([seed, number])), strict=True):
-            split.setdefault(key, drawn)
-    return split
-
-
-def _drawn(n: int, rng: np.random.Generator) -> list[Split]:
-    """The splits of n texts in their shares, at least one text each, in random order."""
-    held = [max(1, round(SHARES[split] * n)) for split in ("validation", "evaluation")]
-    counts: dict[Split, int] = {"validation": held[0], "evaluation": held[1], "train": n - sum(held)}
-    drawn = [split for split, count in counts.items() for _ in range(count)]
-    return [drawn[at] for at in rng.permutation(n)]
-
-
-def _negatives(
-    given: Sequence[Conversation], positives: Sequence[Conversation], seed: int, taken: set[str]
-) -> list[tuple[Item, Split]]:
-    """Those that are given, else neutral texts of the form that the positives have, so that form tells nothing."""
-    if given:
-        different = {text.text_key: text for text in given if text.text_key not in taken}
-        if len(different) < len(SPLITS):
-            raise DataError(f"{len(different)} negatives that no concept has are too few; give at least {len(SPLITS)}")
-        drawn = _drawn(len(different), np.random.default_rng([seed, len(positives)]))
-        return [(Item(text), split) for text, split in zip(different.values(), drawn, strict=True)]
-    bare = any(text.is_bare for text in positives)
-    return [
-        (Item.bare(item.response) if bare else item, split)
-        for item, split in neutral()
-        if item.genre == "text" and not {Conversation.bare(item.response).text_key, item.conversation.text_key} & taken
-    ]
-
-
-def _summary(name: str, spoken: Mapping[str, object], rows: Sequence[Row], given: int) -> str:
-    counts = ", ".join(f"{sum(row.split == split for row in rows)} {split}" for split in SPLITS)
-    source = "your own" if given else "packaged neutral texts"
-    return (
-        f"{name}: {len(spoken)} concept{'s' * (len(spoken) != 1)}. Splits were made by lot ({counts}); negatives are "
-        f"{source}{' and the texts of the other concepts' * (len(spoken) > 1)}."
-    )
+        raise DataError(unlike("what concepts are made from", source, _TAKEN))
+    return own_texts(source, negatives, seed)

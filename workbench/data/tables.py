@@ -64,7 +64,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
 
     Raises DataError naming file and line where it cannot be read, OSError if it cannot be opened.
     """
-    return _json_frame(path) if Path(path).suffix == ".jsonl" else _csv_frame(path)
+    return _json_frame(path) if Path(path).suffix.lower() == ".jsonl" else _csv_frame(path)
 
 
 def read_dataset(dataset: TableLike, name: str = "dataset") -> Dataset:

@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.text import did_you_mean
+
 USER, ASSISTANT = "user", "assistant"
+ROLES = (USER, ASSISTANT, "system", "developer", "tool")
+"""Those that chat templates usually know."""
 
 Message = Mapping[str, Any]
 """A chat message as most programs write it: `{"role": ..., "content": ...}`, both text."""
@@ -19,11 +23,21 @@ def require_text(value: object, what: str) -> None:
         )
 
 
+def require_characters(text: str, what: str) -> None:
+    """Raises ValueError for a text with half a character, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise ValueError(
+            f"{what} has half a character (a lone surrogate) at {problem.start}; repair it or leave it out"
+        ) from problem
+
+
 @dataclass(frozen=True)
 class Turn:
     """One message: who speaks (`user`, `assistant`, `system` or what else the chat template knows) and the text.
 
-    Raises ValueError for an empty role, and for a role or text that is no text.
+    Raises ValueError for an empty role, one that is nearly a usual one, and for a role or text that is no text.
     """
 
     role: str
@@ -34,6 +48,8 @@ class Turn:
         require_text(self.text, f"the text of a turn of the {self.role}")
         if not self.role:
             raise ValueError(f"a turn has no role, expected for example 'user'; its text is {self.text[:40]!r}")
+        if not self.role.startswith(ROLES) and (near := did_you_mean(self.role, ROLES)):
+            raise ValueError(f"a turn has the role {self.role!r}{near}; its text is {self.text[:40]!r}")
 
     @classmethod
     def parse(cls, message: "Turn | Message") -> "Turn":

@@ -1,6 +1,6 @@
 """What reading, scoring, generation and training share: a network, its tokenizer, and the edits in force."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workbench.arguments import unlike
 from workbench.models.backend import Backend, Cache, Hook, InputOutputHook, Output
 from workbench.models.conversation import Conversation, Prompt, as_conversation
 from workbench.models.edits import Edit, LowRankMap
@@ -20,12 +21,13 @@ from workbench.models.gates import Gate, in_places, observe
 from workbench.models.identity import template_digest, tokenizer_digest
 from workbench.models.positions import Layout
 from workbench.models.sites import DEPTH, Site
+from workbench.models.stacking import Edits, as_edits
 from workbench.models.tokens import Tokens
 
 TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: keeps the working memory of a read under 100 MiB on the default model."""
 
-Inputs = Tokens | Sequence[Prompt]
+Inputs = Tokens | Iterable[Prompt]
 """What a model can read: rows of tokens, or what makes them."""
 
 # Of this thread (or asyncio task) alone, so that two of them may use one model.
@@ -112,7 +114,7 @@ class Core:
         return self.checked(encode_conversations(self.tokenizer, conversations))
 
     def tokenize(
-        self, texts: Sequence[Prompt], responses: Sequence[str] | None = None, *, chat: bool | None = None
+        self, texts: Iterable[Prompt], responses: Sequence[str] | None = None, *, chat: bool | None = None
     ) -> Tokens:
         """Texts (and what follows each of them) as Tokens.
 
@@ -122,6 +124,9 @@ class Core:
         """
         if isinstance(texts, str | Conversation | Mapping):
             raise ValueError(f"tokenize takes a list of texts; put the one {type(texts).__name__} in a list")
+        if not isinstance(texts, Iterable) or getattr(texts, "ndim", 1) != 1:
+            raise ValueError(unlike("what is to be tokenized", texts, "a list of texts, or Tokens"))
+        texts = texts if isinstance(texts, Sequence) else [*texts]
         plain = [text for text in texts if isinstance(text, str)]
         if len(plain) < len(texts):
             if responses is not None:
@@ -131,14 +136,14 @@ class Core:
         return self.checked((encode_chat if use_chat else encode)(self.tokenizer, plain, responses))
 
     @contextmanager
-    def edited(self, edits: Edit | Sequence[Edit], *, instead: bool = False) -> Iterator[Self]:
+    def edited(self, edits: Edits, *, instead: bool = False) -> Iterator[Self]:
         """Apply edits, in order, in every forward pass of this thread inside the `with`.
 
-        Edits that speak about rows must have as many rows as each call's batch. Contexts nest: inner edits come after
-        outer ones, or are in force `instead` of them. Raises SiteError for a place the model does not have, before
-        anything is hooked.
+        They are Edits, things fitted that make them at strength 1 (a Vector), or None; see `as_edits`. Edits that speak
+        about rows must have as many rows as each call's batch. Contexts nest: inner edits come after outer ones, or are
+        in force `instead` of them. Raises SiteError for a place the model does not have, before anything is hooked.
         """
-        new = _Edited((edits,) if isinstance(edits, Edit) else tuple(edits))
+        new = _Edited(as_edits(edits))
         for edit in new.edits:
             self._check_edit(edit)
         with self.backend.hooked([hook for edit in new.edits for hook in self._hooks(edit, new)]):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import unlike
 from workbench.models.gates import Condition, Gate, GateRule, kind, members, open_at, watched
 from workbench.models.parts import Columns, Latents, View
 from workbench.models.positions import ALL, Layout, Positions
@@ -30,11 +31,11 @@ class Edit(ABC):
     a strength one number or [row]. Positions, part and gate are one or a tuple of one for each row. Rows at strength 0
     are left bit-equal. Directions are used as they are: in activation units, not normalised. With a `part`, `d` is the
     width of the part, and the rest of the state is left bit-equal. Raises ValueError for a tensor that is not finite,
-    a gate above the site, and when it is applied to a state of another width.
+    arrays of other axes, a gate above the site, and when it is applied to a state of another width.
     """
 
     site: Site
-    """Where. Its part, if it has one, becomes `part`."""
+    """Where, also as Site.parse reads it. Its part, if it has one, becomes `part`."""
     positions: Positions | tuple[Positions, ...] = ALL
     strength: float | Float[Tensor, "row"] = field(default=1.0, metadata={"ndim": 0})
     part: Part | tuple[Part, ...] | Latents | None = None
@@ -47,19 +48,43 @@ class Edit(ABC):
     """Digest of the only model that may be edited, if the edit comes from something fitted on it."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "site", Site.parse(self.site))
+        given: Any = self.positions
+        many = isinstance(given, tuple | list)
+        read = tuple(map(Positions.parse, given)) if many else Positions.parse(given)
+        object.__setattr__(self, "positions", read)
         if self.site.part is not None:
             if self.part is not None:
                 raise ValueError(f"{self.site} names a part of the state; give it there or as `part`, not both")
             object.__setattr__(self, "part", self.site.part)
             object.__setattr__(self, "site", self.site.whole)
-        for name in numbers_of(self):
-            if not torch.as_tensor(getattr(self, name)).isfinite().all():
+        for name, ndim in numbers_of(self).items():
+            value = self._as_numbers(name, ndim)
+            if not torch.as_tensor(value).isfinite().all():
                 raise ValueError(f"the {name} of the {type(self).__name__} at {self.site} is not finite")
         for gate in self.gates:
             if gate.site.follows(self.site):
                 raise ValueError(f"a gate at {gate.site} is seen only after {self.site} has been edited; put it below")
         if isinstance(self.gate, tuple) and len({kind(condition) for condition in self.gate}) > 1:
             raise ValueError(f"the gates of the rows at {self.site} look at one site and score alike; see `per_row`")
+
+    def _as_numbers(self, name: str, ndim: int) -> float | Tensor:
+        """A numeric field, a tensor where it was given as an array or list."""
+        value = getattr(self, name)
+        if isinstance(value, float | int) and not ndim:
+            return value
+        what = f"the {name} of the {type(self).__name__} at {self.site}"
+        if not isinstance(value, Tensor):
+            try:
+                value = torch.as_tensor(value, dtype=torch.float32)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ValueError(unlike(what, value, "a number" if not ndim else "a tensor, array or list")) from error
+            object.__setattr__(self, name, value)
+        if value.ndim not in (ndim, ndim + 1):
+            raise ValueError(
+                f"{what} has the shape {list(value.shape)}; expected {ndim} axes, and a row in front or none"
+            )
+        return value
 
     @property
     def gates(self) -> tuple[Gate, ...]:

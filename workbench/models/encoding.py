@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn, require_text
+from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn, require_characters, require_text
 from workbench.models.tokens import Row, Tokens
 
 AHEAD = ("\n", ".", "a")
@@ -94,6 +94,8 @@ class _Encoder:
             return self.plain(number, conversation.text)
         if not getattr(self.tokenizer, "chat_template", None):
             return self._without_template(number, conversation)
+        for turn in conversation.turns:
+            require_characters(turn.text, f"the {turn.role}'s turn in row {number}")
         prompt, response = self._parts(number, conversation)
         prefix = _common(self._header(number, conversation), self._with_bos(self._ids(prompt)))
         return self._join(number, prompt, prefix, response)
@@ -101,6 +103,7 @@ class _Encoder:
     def plain(self, number: int, text: str, response: str | None = None) -> Row:
         """Text that no chat template is put around."""
         require_text(text, f"row {number}")
+        require_characters(text, f"row {number}")
         return self._join(number, text, len(self.bos), response)
 
     def _without_template(self, number: int, conversation: Conversation) -> Row:
@@ -158,6 +161,7 @@ class _Encoder:
         if response is None:
             return Row(tuple(row), prefix)
         require_text(response, f"the response of row {number}")
+        require_characters(response, f"the response of row {number}")
         joined = self._ids(prompt + response)
         answer = joined[len(ids) :] if joined[: len(ids)] == ids else following(self.tokenizer, response)
         if not answer:

@@ -1,7 +1,8 @@
 """Generation of a closed set of rows, in batches of similar length."""
 
-from typing import Literal
+from typing import Literal, get_args
 
+from workbench.arguments import unlike, whole
 from workbench.models.core import Core
 from workbench.models.decoder import Decoder, Generation
 from workbench.models.sampling import Sampling
@@ -9,6 +10,17 @@ from workbench.models.tokens import Tokens
 
 Failures = Literal["raise", "keep"]
 """What becomes of rows that cannot go on."""
+
+
+def check_generation(sampling: Sampling, batch_size: int, failures: Failures) -> None:
+    """Raises ValueError for what `generate` cannot be told."""
+    if not isinstance(sampling, Sampling):
+        hint = "a Sampling, as in sampling=Sampling(max_new_tokens=20, temperature=0.7); left out it is greedy"
+        raise ValueError(unlike("sampling", sampling, hint))
+    if whole("batch_size", batch_size) < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected how many rows are written together, at least 1")
+    if failures not in get_args(Failures):
+        raise ValueError(f"failures is {failures!r}; expected one of {', '.join(get_args(Failures))}")
 
 
 def generate(

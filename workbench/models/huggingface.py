@@ -300,6 +300,8 @@ class HuggingFaceBackend:
 
 def _not_causal(module: Any) -> str | None:
     """Why a module of transformers cannot be what the Backend promises, if it cannot."""
+    if not hasattr(getattr(module, "config", None), "get_text_config"):
+        return "it has no configuration as models of transformers have; give one of these, or its name"
     config = module.config.get_text_config()
     if module.config.is_encoder_decoder:
         return "an encoder reads the text, and a decoder goes on elsewhere"

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from workbench.arguments import unlike
+from workbench.models.builtin import BUILTIN
 from workbench.models.cache import WeightsError
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
@@ -34,8 +36,17 @@ def load(
     `tokenizer`. `dtype="auto"` is bfloat16 where the hardware multiplies it fast and float32 elsewhere; `device="auto"`
     is the first GPU if there is one. A module in memory keeps its own dtype and device.
 
-    Raises WeightsError if the weights cannot be found, fetched or trusted, ValueError for another dtype or device.
+    Raises WeightsError if the weights cannot be found, fetched or trusted, ValueError for another dtype or device, and
+    for what is of another kind.
     """
+    if not isinstance(source, str | Path | nn.Module):
+        raise ValueError(unlike("the model to load", source, f"a name such as {DEFAULT!r}, a path or a module"))
+    if isinstance(tokenizer, str | Path):
+        remedy = f"transformers.AutoTokenizer.from_pretrained({str(tokenizer)!r})"
+        raise ValueError(unlike("the tokenizer to load with", tokenizer, f"a tokenizer itself, {remedy}"))
+    local = isinstance(source, nn.Module) or str(source) in BUILTIN or Path(source).expanduser().exists()
+    if revision is not None and local:
+        raise ValueError(f"revision={revision!r} is that of a hub id, and the model here is none; leave it out")
     if isinstance(source, nn.Module):
         if tokenizer is None:
             raise ValueError("a module in memory needs its tokenizer: load(module, tokenizer)")

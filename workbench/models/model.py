@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -9,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.arguments import hinted
 from workbench.html import html_facts
 from workbench.models.activations import Activations
 from workbench.models.core import TOKEN_BUDGET, Core, Inputs
 from workbench.models.decoder import Generation
-from workbench.models.edits import Edit
-from workbench.models.generation import Failures, generate
+from workbench.models.generation import Failures, check_generation, generate
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.pooling import Pool
 from workbench.models.positions import CONTENT, Layout, Positions
@@ -23,6 +24,7 @@ from workbench.models.readspec import ReadSpec
 from workbench.models.sampling import GREEDY, Sampling
 from workbench.models.scoring import Scored, next_logits, score
 from workbench.models.sites import Site
+from workbench.models.stacking import Edits
 from workbench.models.tokens import Tokens
 
 
@@ -57,7 +59,7 @@ class Model(Core):
     def read(
         self,
         tokens: Inputs,
-        sites: Sequence[Site | str] | Site | str | ReadSpec,
+        sites: Sequence[Site | str | int] | Site | str | int | ReadSpec,
         *,
         positions: Positions | str | None = None,
         pool: Pool | None = None,
@@ -65,7 +67,8 @@ class Model(Core):
     ) -> Activations:
         """The hidden states at `sites`, of every chosen token [token, d] or pooled over each row's tokens [row, d].
 
-        A ReadSpec in the place of the sites says all three; without one, positions are by default CONTENT.
+        A number is a block's residual stream. A ReadSpec in the place of the sites says all three; without one,
+        positions are by default CONTENT.
 
         Each row runs once, in batches of similar length of at most `budget` padded tokens, no further than the last
         site asked for; the unembedding is never computed. `pool` is None, "mean", "last" or "max". Arrays are in the
@@ -73,24 +76,29 @@ class Model(Core):
         Raises ValueError naming a row in which `positions` select nothing, and for a ReadSpec beside positions or pool.
         """
         if not isinstance(sites, ReadSpec):
-            many = [sites] if isinstance(sites, Site | str) else sites
+            many = sites if isinstance(sites, Sequence) and not isinstance(sites, str) else [sites]
             sites = ReadSpec.at(*many, positions=CONTENT if positions is None else positions, pool=pool)
         elif positions is not None or pool is not None:
             raise ValueError(f"positions and pool are part of the ReadSpec ({sites}); give them there only")
         return read(self, self.rows(tokens), sites, budget)
 
+    @hinted(
+        **dict.fromkeys((field.name for field in fields(Sampling)), "sampling=Sampling({name}={value})"),
+        strength="edits=vector.edit({value})",
+        positions="edits=vector.edit(positions={value})",
+    )
     @torch.no_grad()
     def generate(
         self,
         prompts: Inputs,
         *,
-        edits: Edit | Sequence[Edit] = (),
+        edits: Edits = (),
         sampling: Sampling = GREEDY,
         batch_size: int = 32,
         chat: bool | None = None,
         failures: Failures = "raise",
     ) -> list[Generation]:
-        """Continue every prompt, with the KV cache, under `edits`; results in the prompts' order.
+        """Continue every prompt, with the KV cache, under `edits` (see `edited`); results in the prompts' order.
 
         Prompts given as text go through the chat template if there is one (`chat=None`). Each row may carry its own
         edit (see `Edit`) and has its own random stream, so its text does not depend on its neighbours. Where an edit
@@ -99,6 +107,7 @@ class Model(Core):
         """
         if not isinstance(prompts, Tokens):
             prompts = self.tokenize(prompts, chat=bool(self.tokenizer.chat_template) if chat is None else chat)
+        check_generation(sampling, batch_size, failures)
         self.checked(prompts, sampling.max_new_tokens)
         with self.edited(edits):
             self.check_rows(len(prompts))
@@ -127,15 +136,18 @@ class Model(Core):
 
     @torch.no_grad()
     def score(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:
-        """The negative log-likelihood of each row's response given its prompt; of the whole row if it has none."""
+        """The negative log-likelihood of each row's response given its prompt; of the whole row if it has none.
+
+        The first token of a row is not scored: nothing predicts it.
+        """
         return score(self, self.rows(tokens), budget)
 
     def loss(self, tokens: Inputs) -> Float[Tensor, "row"]:
-        """Mean negative log-likelihood per scored token of each row, in nats."""
+        """Mean negative log-likelihood per scored token of each row, in nats; NaN for one of a single token."""
         return self.score(tokens).loss
 
     def perplexity(self, tokens: Inputs) -> Float[Tensor, "row"]:
-        """exp(loss) of each row."""
+        """exp(loss) of each row; NaN for one of a single token, which nothing predicts."""
         return self.loss(tokens).exp()
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from workbench.arguments import unlike
 from workbench.models.tokens import Tokens
 
 
@@ -155,19 +156,29 @@ class Positions:
     mark of several tokens, as in `between(7,8,9;10,11)`, acts from its last one on. `all-prefix` reads as "all but the
     prefix". Padding is never selected.
 
-    Raises ValueError for a text that cannot be read or can select nothing.
+    Raises ValueError for what is no text, cannot be read or can select nothing.
     """
 
     text: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise ValueError(
+                unlike(
+                    "positions",
+                    self.text,
+                    "text such as 'all', 'prompt[-1]', 'response' or 'at(5)', or Positions of it",
+                )
+            )
         if not self.terms:
             raise ValueError("an empty Positions selects nothing; write for example 'all' or 'prompt[-1]'")
 
     @classmethod
     def parse(cls, text: "str | Positions") -> "Positions":
         """Read a Positions from its text; a Positions is returned as it is."""
-        return text if isinstance(text, Positions) else cls(text.replace(" ", ""))
+        if isinstance(text, Positions):
+            return text
+        return cls(text.replace(" ", "") if isinstance(text, str) else text)
 
     @property
     def terms(self) -> tuple[_Term, ...]:

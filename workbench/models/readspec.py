@@ -13,8 +13,9 @@ from workbench.models.sites import Site
 class ReadSpec:
     """The hidden states at `sites`, of the tokens at `positions`, one item a token or pooled to one a row; hashable.
 
-    `at` takes sites and positions as text as well, without a tuple around them. Raises ValueError for no site, one that
-    is there twice, text that cannot be read, or another pool than None, "mean", "last" and "max".
+    `at` takes sites and positions as text as well, and sites as numbers of blocks, without a tuple around them. Raises
+    ValueError for no site, one that is there twice, text that cannot be read, or another pool than None, "mean", "last"
+    and "max".
     """
 
     sites: tuple[Site, ...]
@@ -30,7 +31,7 @@ class ReadSpec:
             raise ValueError(f"pool={self.pool!r}: expected None, 'mean', 'last' or 'max'")
 
     @classmethod
-    def at(cls, *sites: Site | str, positions: Positions | str = CONTENT, pool: Pool | None = None) -> "ReadSpec":
+    def at(cls, *sites: Site | str | int, positions: Positions | str = CONTENT, pool: Pool | None = None) -> "ReadSpec":
         """`ReadSpec.at("blocks.3.hook_resid_post")`: one or several sites, by default every content token of each."""
         return cls(tuple(map(Site.parse, sites)), Positions.parse(positions), pool)
 

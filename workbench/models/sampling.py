@@ -28,7 +28,14 @@ class Sampling:
     """End a row in front of the first of these texts that it writes."""
 
     def __post_init__(self) -> None:
-        check_fields(self, max_new_tokens=at_least(1), temperature=at_least(0), top_p=above(0, high=1))
+        check_fields(
+            self,
+            max_new_tokens=at_least(1),
+            temperature=at_least(0),
+            top_p=above(0, high=1),
+            seed=at_least(-(2**43), high=2**43),  # a row's stream is a million times as large, and has 64 bits
+            row_seeds=at_least(-(2**63), high=2**63 - 1),
+        )
         if isinstance(self.stop, str) or "" in self.stop:
             raise ValueError(f"stop={self.stop!r}: give a tuple of texts that are not empty")
 

@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Literal
 
+from workbench.arguments import unlike, whole
 from workbench.text import did_you_mean
 
 DEPTH = 0.6
@@ -32,7 +34,7 @@ class SiteError(ValueError):
 class Part:
     """Some numbers of a state: whole heads, where heads lie side by side as in `z`, or single coordinates.
 
-    Raises ValueError for no numbers, or one that is negative or there twice.
+    Raises ValueError for no whole numbers, or one that is negative or there twice.
     """
 
     kind: Literal["head", "coordinate"]
@@ -41,6 +43,9 @@ class Part:
     """How many heads the state has, which only the model knows."""
 
     def __post_init__(self) -> None:
+        hint = f"whole numbers one after the other, as in site.{self.kind}(1, 2)"
+        numbers = tuple(whole(f"a {self.kind} of a site", number, hint) for number in self.numbers)
+        object.__setattr__(self, "numbers", numbers)
         if not self.numbers or len(set(self.numbers)) < len(self.numbers) or min(self.numbers) < 0:
             raise ValueError(f"a part of a state is distinct {self.kind}s, counted from 0; got {list(self.numbers)}")
 
@@ -70,7 +75,8 @@ class Site:
     `Site(L)`; it equals Hugging Face's `hidden_states[L + 1]`, except after the last block, where Hugging Face
     returns the state after the final norm. `Site(5, "z").head(3)`, `blocks.5.attn.hook_z[head 3]`, is one head of it.
 
-    Raises ValueError for a negative layer, and SiteError for a stream that is none of these names and no hook's.
+    Raises ValueError for a layer that is no whole number or negative, and SiteError for a stream that is none of these
+    names and no hook's.
     """
 
     layer: int
@@ -78,8 +84,14 @@ class Site:
     part: Part | None = None
 
     def __post_init__(self) -> None:
+        hint = (
+            "a block's number, as in Site(18); Site.parse reads names, and model.site() is the one at 0.6 of the depth"
+        )
+        object.__setattr__(self, "layer", whole("the layer of a Site", self.layer, hint))
         if self.layer < 0:
             raise ValueError(f"layer {self.layer} of a Site is negative; layers count from 0")
+        if not isinstance(self.stream, str):
+            raise SiteError(unlike("the stream of a Site", self.stream, f"one of {', '.join(_STREAMS)}"))
         if self.stream not in _STREAMS and "hook_" not in self.stream:
             raise SiteError(
                 f"there is no stream {self.stream!r}{did_you_mean(self.stream, _STREAMS)}; give one of "
@@ -138,23 +150,30 @@ class Site:
         return f"blocks.{self.layer}.{self.hook}{f'[{self.part}]' if self.part else ''}"
 
     @classmethod
-    def parse(cls, name: "str | Site") -> "Site":
-        """Read `blocks.12.hook_resid_post`, or `blocks.12.attn.hook_z[head 3]`; a Site is returned as it is.
+    def parse(cls, name: "str | int | Site") -> "Site":
+        """Read `blocks.12.hook_resid_post`, or `blocks.12.attn.hook_z[head 3]`; 12 is Site(12), and a Site is itself.
 
-        Raises ValueError on any other text.
+        Raises ValueError on anything else.
         """
         if isinstance(name, Site):
             return name
-        found = _NAME.fullmatch(name)
+        if isinstance(name, Integral) and not isinstance(name, bool):
+            return cls(int(name))
+        found = _NAME.fullmatch(name) if isinstance(name, str) else None
         if found is None:
-            raise ValueError(f"{name!r} names no site; write it as TransformerLens does, blocks.12.hook_resid_post")
+            raise ValueError(
+                f"{name!r:.80} names no site; write it as TransformerLens does, blocks.12.hook_resid_post, or the "
+                "number of a block, 12; model.site() is the place at 0.6 of the depth"
+            )
         return cls(int(found[1]), found[2], _part(found[3], found[4]))
 
     @classmethod
     def at_depth(cls, fraction: float, n_layers: int, stream: str = "resid_post") -> "Site":
         """The site at a fraction of the depth: 0.6 of 30 layers is block 18."""
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"depth {fraction} is not between 0 and 1")
+        if not isinstance(fraction, Real) or not 0 <= fraction <= 1:
+            raise ValueError(
+                f"depth {fraction!r} is not between 0 and 1; the place of a block by its number is Site(12)"
+            )
         return cls(min(int(fraction * n_layers), n_layers - 1), stream)
 
 

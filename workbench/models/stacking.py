@@ -1,17 +1,79 @@
-"""Edits of single rows as one edit of a batch."""
+"""What is given as edits, as edits; and edits of single rows as one edit of a batch."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from inspect import signature
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from workbench.arguments import unlike
 from workbench.models.edits import CHOICES, Edit, numbers_of
 from workbench.models.gates import kind
 from workbench.models.parts import Latents, stack_latents
 
 E = TypeVar("E", bound=Edit)
+
+
+@runtime_checkable
+class MakesEdit(Protocol):
+    """What steers by one edit, at strength 1 unless told otherwise, such as a Vector."""
+
+    def edit(self) -> Edit:
+        """The edit."""
+        ...
+
+
+@runtime_checkable
+class MakesEdits(Protocol):
+    """What steers by several edits, at strength 1 unless told otherwise, such as LayerVectors."""
+
+    def edits(self) -> Sequence[Edit]:
+        """The edits, in order."""
+        ...
+
+
+Steering = Edit | MakesEdit | MakesEdits
+Edits = Steering | Iterable[Steering] | None
+"""Whatever can be given as edits: see `as_edits`."""
+_WANTED = "an Edit, such as vector.edit(0.8), something fitted that steers, or a list of these"
+
+
+def as_edits(given: Edits) -> tuple[Edit, ...]:
+    """Edits in order: of an Edit itself, of something fitted its own `edit()` or `edits()` at strength 1; of None none.
+
+    Raises ValueError for anything else, and for what makes no edits, as weights that were trained.
+    """
+    if given is None:
+        return ()
+    if isinstance(given, Edit | MakesEdit | MakesEdits):
+        return tuple(_edits_of(given))
+    if isinstance(given, str | Mapping | Tensor) or not isinstance(given, Iterable):
+        hint = "; a direction is added by Add(site=..., direction=...)" if hasattr(given, "shape") else ""
+        raise ValueError(unlike("edits", given, _WANTED + hint))
+    return tuple(edit for one in given for edit in _edits_of(one))
+
+
+def _edits_of(one: Any) -> Iterator[Edit]:
+    if isinstance(one, Edit):
+        yield one
+        return
+    make = getattr(one, "edit", None) or getattr(one, "edits", None)
+    if isinstance(one, type) or not callable(make):
+        hint = "; rows with edits of their own take per_row(rows)" if isinstance(one, list | tuple) else ""
+        raise ValueError(unlike("one of the edits", one, _WANTED + hint))
+    try:
+        signature(make).bind()
+    except TypeError as error:
+        raise ValueError(
+            unlike("one of the edits", one, f"{_WANTED}; its own {make.__name__}(...) needs arguments to make some")
+        ) from error
+    made: Any = make()
+    found = (made,) if isinstance(made, Edit) else tuple(made)
+    if not found:
+        raise ValueError(f"{one!r} makes no edits: it changes weights, `with it.applied(model)`")
+    yield from found
 
 
 def stack(edits: Sequence[E]) -> E:
@@ -33,11 +95,16 @@ def stack(edits: Sequence[E]) -> E:
     return replace(edits[0], **choices, **numbers)
 
 
-def per_row(rows: Sequence[Sequence[Edit]]) -> tuple[Edit, ...]:
-    """Edits for a batch in which row i gets `rows[i]`, in order; a row without an edit of some kind is left alone."""
+def per_row(rows: Sequence[Edits]) -> tuple[Edit, ...]:
+    """Edits for a batch in which row i gets `rows[i]`, in order; a row without an edit of some kind is left alone.
+
+    What can be given for a row is what `as_edits` takes. Raises ValueError as it does.
+    """
+    if isinstance(rows, Steering | None):
+        raise ValueError(unlike("the rows of per_row", rows, "a list with the edits of each row, [] for none"))
     slots: dict[tuple[int, Hashable], dict[int, Edit]] = {}
     for row, edits in enumerate(rows):
-        for turn, edit in enumerate(edits):
+        for turn, edit in enumerate(as_edits(edits)):
             slots.setdefault((turn, _kind(edit)), {})[row] = edit
     return tuple(_fill(slots[slot], len(rows)) for slot in sorted(slots, key=lambda slot: slot[0]))
 

@@ -61,11 +61,16 @@ def read_config(kind: type[T], path: Path) -> T:
     cannot be read.
     """
     stored = read_json(path)
+    if not isinstance(stored, dict) or not {"experiment", "config"} <= {*stored}:
+        raise RunError(f"{path} does not describe a {kind.__qualname__}, nor any run; give the config.json of a run")
     try:
         config = _build(kind, stored["config"])
         same = describe(stored["experiment"], config) == stored
     except (TypeError, LookupError, AttributeError, ValueError) as error:
-        raise RunError(f"{path} does not describe a {kind.__qualname__}: {error}") from error
+        raise RunError(
+            f"{path} does not describe a {kind.__qualname__} of {kind.__module__}: it is of a run of "
+            f"{stored['experiment']!r}, and its settings are others ({type(error).__name__}: {error})"
+        ) from error
     if not same:
         raise RunError(f"{path} does not describe a {kind.__qualname__}: its values or classes differ; was it edited?")
     return config

@@ -69,6 +69,12 @@ def check_fields(config: Any, *, error: type[Exception] = ValueError, **limits: 
         raise AttributeError(f"{type(config).__name__} has no fields {', '.join(limits)}")
 
 
+def check_distinct(name: str, value: object) -> None:
+    """Raises ValueError, naming it, for an entry that a list of the field `name` has twice: it would count double."""
+    if isinstance(value, tuple | list) and any(entry in value[:number] for number, entry in enumerate(value)):
+        raise ValueError(f"{name} {value!r} name one twice; give each once")
+
+
 def _fits(kind: Any, value: object) -> bool:
     """Whether a value is of an annotated type, as far as a configuration's fields have types."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
