@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.models.core import Core
 from workbench.models.edits import Edit
+from workbench.models.gates import forget
 from workbench.models.running import RunningRows, start
 from workbench.models.sampling import GREEDY, NO_TOKEN, Sampling, choose
 from workbench.models.stacking import per_row
@@ -164,6 +165,7 @@ class Decoder:
         assert self._batch is not None
         self._batch = self._advance(self._batch).joined(new)
         self._edits = per_row([row.own_edits for row in (*self._rows, *rows)])
+        forget(self._batch.layout, {gate for edit in self._edits for gate in edit.gates})
 
     def _choose(self, batch: RunningRows) -> Int[Tensor, "row"]:
         """The next token of each row; those of one temperature and top_p together."""
