@@ -1,5 +1,6 @@
 """The parts of the server by themselves: text in pieces, and what steering means."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,21 @@ def test_a_vector_is_read_again_when_its_file_has_changed(tmp_path: Path) -> Non
     (tmp_path / "layer" / "v0.safetensors").unlink()
     with pytest.raises(ValueError, match="there is no vector"):
         folder.load("layer/v0")
+
+
+def test_files_without_a_proper_name_and_links_to_themselves_are_passed_over(tmp_path: Path) -> None:
+    model = tiny_double()
+    save_vectors(model, tmp_path, 1)
+    (tmp_path / "loop.safetensors").symlink_to("loop.safetensors")
+    for name in (b"not-utf8\xff.safetensors", b"two\nlines.safetensors"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    folder = VectorFolder(tmp_path, model)
+    assert folder.names() == ["layer/v0"]
+    assert folder.load("layer/v0")
+    for name in ("loop", "two\nlines", os.fsdecode(b"not-utf8\xff")):
+        with pytest.raises(ValueError, match="there is no vector") as refused:
+            folder.load(name)
+        assert str(tmp_path) not in str(refused.value)
 
 
 def test_a_vector_of_another_model_is_refused(tmp_path: Path) -> None:
