@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import experiments.serve.server
 from experiments.serve.config import Config
 from experiments.serve.server import serve
 from tests.experiments.serving import NAME, Served, serving
@@ -96,6 +98,20 @@ def test_what_cannot_be_done_is_refused_in_openais_shape(served: Served, said: s
     assert served.engine.counts.rows_running == served.engine.counts.rows_waiting == 0
 
 
+def test_who_sends_no_head_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments.serve.server, "HEADER_SECONDS", 0.2)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    with serving(tmp_path) as served:
+        port = int(served.url.rpartition(":")[2])
+        for begun in (b"", whole, whole + b"\r\n" + whole):
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.sendall(begun)
+                told = b""
+                while part := connection.recv(1000):
+                    told += part
+            assert told.count(b"200 OK") == begun.count(b"\r\n\r\n")
+
+
 def test_a_body_that_does_not_say_its_length_is_counted(served: Served) -> None:
     reply = httpx.post(f"{served.url}/v1/completions", content=iter([b"x" * 1000] * 5), timeout=60)
     assert reply.status_code == 413
@@ -103,8 +119,9 @@ def test_a_body_that_does_not_say_its_length_is_counted(served: Served) -> None:
 
 def test_every_answer_has_a_number(served: Served) -> None:
     assert httpx.get(f"{served.url}/healthz", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
-    own = httpx.get(f"{served.url}/healthz", headers={"x-request-id": "a b;c"}).headers["x-request-id"]
-    assert own.startswith("req-")
+    for foreign in (b"a b;c", b"caf\xe9"):
+        own = httpx.get(f"{served.url}/healthz", headers={b"x-request-id": foreign}).headers["x-request-id"]
+        assert own.startswith("req-")
     nowhere = httpx.get(f"{served.url}/nowhere")
     assert (nowhere.status_code, nowhere.json()["error"]["message"]) == (404, "Not Found")
     assert nowhere.headers["x-request-id"]
