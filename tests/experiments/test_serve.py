@@ -118,6 +118,20 @@ def test_an_echo_is_streamed_too(client: Any) -> None:
     assert whole.logprobs.text_offset[first] == offsets[first] == len("the sea")
 
 
+def test_a_reply_is_sent_back_as_it_came(client: Any) -> None:
+    asked = {"model": NAME, "max_tokens": 3, "temperature": 0}
+    said = client.chat.completions.create(**asked, messages=HELLO).choices[0].message
+    more = {"role": "user", "content": "more", "type": "text", "name": "Ada"}
+    texts = [
+        client.chat.completions.create(**asked, messages=[*HELLO, answer, more]).choices[0].message.content
+        for answer in (said, said.model_dump(), {"role": "assistant", "content": said.content})
+    ]
+    assert len({*texts}) == 1
+    with pytest.raises(openai.BadRequestError, match=r"messages\.0\.content") as refused:
+        client.chat.completions.create(**asked, messages=[{"role": "user", "content": None}])
+    assert refused.value.param == "messages.0.content"
+
+
 def test_a_stop_text_ends_the_answer_in_front_of_it(served: Served, client: Any) -> None:
     text = served.alone(QUESTION, Sampling(40))
     stop = text[11:14]

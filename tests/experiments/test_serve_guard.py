@@ -16,6 +16,7 @@ import experiments.serve.server
 from experiments.serve.config import Config
 from experiments.serve.server import serve
 from tests.experiments.serving import NAME, Served, serving
+from workbench.models.model import Model
 
 HELLO = {"model": NAME, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
 PROMPT = {"model": NAME, "prompt": "hi", "max_tokens": 2}
@@ -96,6 +97,48 @@ def test_what_cannot_be_done_is_refused_in_openais_shape(served: Served, said: s
     assert {*error} == {"message", "type", "param", "code"}
     assert str(served.folder.parent) not in reply.text
     assert served.engine.counts.rows_running == served.engine.counts.rows_waiting == 0
+
+
+PARAMS: dict[str, Any] = {
+    "temprature": {"temprature": 0},
+    "tools": {"tools": [{"type": "function"}]},
+    "read": {"read": ["nowhere"]},
+    "steering": {"steering": [{"vector": "nowhere"}]},
+    "temperature": {"temperature": "0.5"},
+    "top_p": {"top_p": True},
+    "stream": {"stream": "yes"},
+    "steering.0.strength": {"steering": [{"vector": "layer/v1", "strength": "1"}]},
+}
+
+
+@pytest.mark.parametrize("param", PARAMS)
+def test_a_refusal_names_the_field(served: Served, param: str) -> None:
+    reply = post(served, {**HELLO, **PARAMS[param]})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+TOO_MANY: dict[str, Any] = {
+    "17 prompts times n=1 are more than 16 rows": {**PROMPT, "prompt": ["a"] * 17},
+    "2 prompts times n=9 are more than 16 rows": {**PROMPT, "prompt": [[5], [6]], "n": 9},
+    "at most 8 vectors": {**PROMPT, "read": ["layer/v1"] * 9},
+    "at most 8 vectors may": {**PROMPT, "model": NAME + "+layer/v1@1" * 9},
+    "at most 1000 items": {**PROMPT, "steering": [{"vector": "a"}] * 1001},
+    "prompt: Tuple should have at most 10000 items": {**PROMPT, "prompt": ["a"] * 10001},
+    "at most 10000 items": {**PROMPT, "prompt": [[5]] * 10001},
+}
+
+
+@pytest.mark.parametrize("said", TOO_MANY)
+def test_what_is_too_much_is_refused_before_texts_are_cut_into_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a text was cut into tokens")
+
+    with serving(tmp_path) as roomy:
+        monkeypatch.setattr(Model, "tokenize", never)
+        reply = post(roomy, TOO_MANY[said], "/v1/completions")
+    assert (reply.status_code, said in reply.json()["error"]["message"]) == (400, True), reply.text
 
 
 def test_who_sends_no_head_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
