@@ -28,7 +28,7 @@ from experiments.serve.protocol import (
     prompts_of,
 )
 from experiments.serve.replies import DONE, JSON, ReplyWriter, error_body, sse
-from experiments.serve.tasks import Ended, Event, Failed, PromptScored, QueueFull, Task, Token, Written
+from experiments.serve.tasks import Begun, Ended, Event, Failed, PromptScored, QueueFull, Task, Token, Written
 
 PAGE = Path(__file__).parent / "page"
 FILES = {
@@ -109,9 +109,9 @@ class Service:
     async def _timed(self, rows: RequestRows, start: float) -> AsyncIterator[Event]:
         first = True
         async for event in rows:
-            if first:
+            if first and isinstance(event, Begun):
                 self.metrics.first_token(time.perf_counter() - start)
-            first = False
+                first = False
             yield event
 
 
@@ -140,7 +140,7 @@ async def _streamed(reply: ReplyWriter, events: AsyncIterator[Event], include_us
                 yield sse(error_body(reason, "server_error", "row_failed"))
                 return
             case PromptScored(row, tokens):
-                yield sse(reply.piece(row, reply.echo(row), tokens))
+                yield sse(reply.echoed(row, tokens))
             case Written(row, text, tokens):
                 yield sse(reply.piece(row, text, tokens))
             case Ended():
@@ -214,7 +214,7 @@ def build_app(engine: Engine, translator: Translator, metrics: Metrics) -> FastA
     async def completions(body: CompletionRequest, request: Request) -> Response:
         tasks = await run_in_threadpool(translator.completion, body)
         texts = [
-            prompt if isinstance(prompt, str) else model.tokenizer.decode(list(prompt))
+            prompt if isinstance(prompt, str) else model.tokenizer.decode(list(prompt), skip_special_tokens=True)
             for prompt in prompts_of(body)
             for _ in range(body.n)
         ]

@@ -234,6 +234,7 @@ class Translator:
         shared = {
             "edits": edits,
             "alternatives": alternatives,
+            "tells_end": isinstance(request, CompletionRequest) and alternatives is not None,
             "readers": readers,
             "is_streamed": request.stream,
         }

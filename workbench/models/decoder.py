@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.models.core import Core
 from workbench.models.edits import Edit
+from workbench.models.encoding import continued
 from workbench.models.gates import forget
 from workbench.models.running import RunningRows, start
 from workbench.models.sampling import GREEDY, NO_TOKEN, Sampling, choose
@@ -25,6 +26,8 @@ class Generation:
     ended: bool
     failure: str | None = None
     """Why it could not go on from there, if it could not: the model's logits were NaN or infinite."""
+    end: int | None = None
+    """The end token that it wrote, if it did: no part of `ids`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +190,7 @@ class Decoder:
             failure = f"logits that are not finite after {len(row.written)} tokens, under {under}"
             return replace(self._generation(row, ended=False), failure=failure)
         if token in self._stops:
-            return self._generation(row, ended=True)
+            return replace(self._generation(row, ended=True), end=token)
         row.written.append(token)
         if row.sampling.stop:
             generation = self._generation(row, ended=True)
@@ -197,8 +200,7 @@ class Decoder:
         return self._generation(row, ended=False) if len(row.written) == row.sampling.max_new_tokens else None
 
     def _generation(self, row: _Row, *, ended: bool) -> Generation:
-        text = self.model.tokenizer.decode(row.written, skip_special_tokens=True)
-        return Generation(text, tuple(row.written), ended)
+        return Generation(continued(self.model.tokenizer, row.written), tuple(row.written), ended)
 
     def _keep(self, batch: RunningRows, going: list[int]) -> None:
         """Go on with some of the rows."""
