@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import experiments.serve.server
 from experiments.serve.config import Config
+from experiments.serve.replies import ReplyWriter
 from experiments.serve.server import serve
 from tests.experiments.serving import NAME, Served, serving
 from workbench.models.model import Model
@@ -139,6 +140,19 @@ def test_what_is_too_much_is_refused_before_texts_are_cut_into_tokens(
         monkeypatch.setattr(Model, "tokenize", never)
         reply = post(roomy, TOO_MANY[said], "/v1/completions")
     assert (reply.status_code, said in reply.json()["error"]["message"]) == (400, True), reply.text
+
+
+def test_an_error_of_the_servers_own_has_openais_shape(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> None:
+        raise KeyError("secret")
+
+    for name in ("whole", "end"):
+        monkeypatch.setattr(ReplyWriter, name, breaks)
+    reply = post(served, HELLO)
+    assert (reply.status_code, reply.json()["error"]["type"]) == (500, "server_error")
+    with pytest.raises(openai.APIError, match="its log says why"):
+        list(served.client().chat.completions.create(**HELLO, stream=True))
+    assert "secret" not in reply.text
 
 
 def test_who_sends_no_head_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
