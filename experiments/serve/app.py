@@ -1,6 +1,7 @@
 """The routes: from requests to tasks of the engine, and from its events to answers."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -28,7 +29,9 @@ from experiments.serve.protocol import (
     prompts_of,
 )
 from experiments.serve.replies import DONE, JSON, ReplyWriter, error_body, sse
-from experiments.serve.tasks import Ended, Event, Failed, PromptScored, QueueFull, Task, Token, Written
+from experiments.serve.tasks import Begun, Ended, Event, Failed, PromptScored, QueueFull, Task, Token, Written
+
+LOG = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 FILES = {
@@ -37,6 +40,7 @@ FILES = {
     "/page.js": (PAGE / "page.js", "text/javascript"),
     "/theme.css": (Path(workbench.report.__file__).parent / "theme.css", "text/css"),
 }
+BROKEN = error_body("the server could not answer; its log says why", "server_error")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -100,7 +104,7 @@ class Service:
             raise RequestError(str(error)) from error
         timed = self._timed(rows, start)
         if options.stream:
-            return EventStream(rows, _streamed(reply, timed, options.stream_options.include_usage))
+            return EventStream(rows, _unbroken(_streamed(reply, timed, options.stream_options.include_usage)))
         try:
             return await _unless_left(_whole(reply, timed), request)
         finally:
@@ -109,9 +113,9 @@ class Service:
     async def _timed(self, rows: RequestRows, start: float) -> AsyncIterator[Event]:
         first = True
         async for event in rows:
-            if first:
+            if first and isinstance(event, Begun):
                 self.metrics.first_token(time.perf_counter() - start)
-            first = False
+                first = False
             yield event
 
 
@@ -140,7 +144,7 @@ async def _streamed(reply: ReplyWriter, events: AsyncIterator[Event], include_us
                 yield sse(error_body(reason, "server_error", "row_failed"))
                 return
             case PromptScored(row, tokens):
-                yield sse(reply.piece(row, reply.echo(row), tokens))
+                yield sse(reply.echoed(row, tokens))
             case Written(row, text, tokens):
                 yield sse(reply.piece(row, text, tokens))
             case Ended():
@@ -149,6 +153,16 @@ async def _streamed(reply: ReplyWriter, events: AsyncIterator[Event], include_us
     if include_usage:
         yield sse(reply.last(ended))
     yield DONE
+
+
+async def _unbroken(stream: AsyncIterator[str]) -> AsyncIterator[str]:
+    """A stream that tells of an error of the server's own as of any other."""
+    try:
+        async for event in stream:
+            yield event
+    except Exception:  # whatever it is, the client cannot read an end that is none
+        LOG.exception("a stream broke off")
+        yield sse(BROKEN)
 
 
 async def _unless_left(answer: Any, request: Request) -> Response:
@@ -214,7 +228,7 @@ def build_app(engine: Engine, translator: Translator, metrics: Metrics) -> FastA
     async def completions(body: CompletionRequest, request: Request) -> Response:
         tasks = await run_in_threadpool(translator.completion, body)
         texts = [
-            prompt if isinstance(prompt, str) else model.tokenizer.decode(list(prompt))
+            prompt if isinstance(prompt, str) else model.tokenizer.decode(list(prompt), skip_special_tokens=True)
             for prompt in prompts_of(body)
             for _ in range(body.n)
         ]
@@ -227,6 +241,7 @@ def build_app(engine: Engine, translator: Translator, metrics: Metrics) -> FastA
     app.exception_handler(RequestError)(_refused)
     app.exception_handler(RequestValidationError)(_unreadable)
     app.exception_handler(HTTPException)(_no_route)
+    app.exception_handler(Exception)(_broken)
     return app
 
 
@@ -252,3 +267,7 @@ async def _unreadable(request: Request, error: Exception) -> Response:
 async def _no_route(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse(error_body(str(error.detail), "invalid_request_error"), error.status_code, error.headers)
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    return JSONResponse(BROKEN, 500)

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 
 from experiments.serve.passes import read_answers, score_prompts, with_logprobs
-from experiments.serve.tasks import Ended, Event, Failed, Listener, PromptScored, QueueFull, Task, Token, Written
+from experiments.serve.tasks import Begun, Ended, Event, Failed, Listener, PromptScored, QueueFull, Task, Token, Written
 from experiments.serve.text import TextStream
 from workbench.models.decoder import Decoder, Generation
 from workbench.models.model import Model
@@ -271,7 +271,7 @@ class Engine:
             left.append(row)
         for row in rows:
             if row.task.sampling is None and (row in left or row not in asked):
-                self._end(row, Ended(row.number))
+                self._end(row, Ended(row.number, readings=((),) * len(row.task.readers)))
         with self._change:
             self._prompts.extendleft(row for row in reversed(left) if row.task.sampling is not None)
 
@@ -313,17 +313,23 @@ class Engine:
             new |= dict(zip((number for _, number in named), tokens, strict=True))
         self._count(steps=1, written_tokens=sum(token is not None for token in new.values()))
         for number, token in new.items():
-            row = self._running[number]
+            row, generation = self._running[number], done.get(number)
             if token is not None:
-                row.tokens.append(_cut(token, row.task))
-            if number in done:
+                token = _cut(token, row.task)
+                if not row.tokens:
+                    row.listener(Begun(row.number))
+                if generation is None or generation.end is None:
+                    row.tokens.append(token)
+            if generation is not None:
                 del self._running[number]
-                self._finish(row, done[number])
+                self._finish(row, generation, token)
             elif row.task.is_streamed:
                 self._tell(row, *row.stream.grow([token.id for token in row.tokens]))
 
     def _newest(self, number: int, done: Generation | None) -> Token | None:
-        """The token that a row has written in this step; None where it has ended without one."""
+        """The token that a row has written in this step, be it the one that ends it; None where it could not."""
+        if done is not None and done.end is not None:
+            return Token(done.end)
         ids = self._decoder.written(number) if done is None else done.ids
         return Token(ids[-1]) if len(ids) > len(self._running[number].tokens) else None
 
@@ -333,7 +339,7 @@ class Engine:
             row.told += n_tokens
             row.listener(Written(row.number, text, piece))
 
-    def _finish(self, row: _Live, generation: Generation) -> None:
+    def _finish(self, row: _Live, generation: Generation, last: Token | None) -> None:
         if generation.failure:
             self._fail(row, f"the row has {generation.failure}; take a smaller strength")
             return
@@ -341,7 +347,9 @@ class Engine:
         kept = tuple(row.tokens[: row.told + n_tokens])
         if row.task.is_streamed:
             self._tell(row, text, n_tokens)
-        ended = Ended(row.number, generation.text, kept, len(row.tokens), generation.ended)
+        end = last if generation.end is not None and row.task.tells_end else None
+        n_written = len(row.tokens) + (end is not None)
+        ended = Ended(row.number, generation.text, kept, n_written, generation.ended, end)
         if row.task.readers:
             row.ended = ended
             with self._change:

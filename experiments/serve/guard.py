@@ -20,7 +20,7 @@ OPEN = {"/", "/page.css", "/page.js", "/theme.css", "/healthz"}
 """Routes that need no token: they tell nothing of the model."""
 BODY_SECONDS = 30.0
 """In which a body must have come."""
-_REQUEST_ID = re.compile(r"[\w.-]{1,64}")
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 @dataclass(eq=False)

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from experiments.serve.steering import SteeringOptions, Strict, steering_edits
+from experiments.serve.steering import Number, SteeringOptions, Strict, steering_edits
 from experiments.serve.tasks import Task
 from experiments.serve.vectors import VectorFolder
 from workbench.models.conversation import ASSISTANT, Conversation
@@ -32,7 +33,8 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
 
 Text = Annotated[StrictStr, Field(max_length=1_000_000)]
 Stop = Annotated[StrictStr, Field(min_length=1, max_length=200)]
-Ids = Annotated[tuple[StrictInt, ...], Field(min_length=1)]
+Ids = Annotated[tuple[StrictInt, ...], Field(min_length=1, max_length=1_000_000, fail_fast=True)]
+Prompts = Field(min_length=1, max_length=10_000, fail_fast=True)
 VectorName = Annotated[StrictStr, Field(max_length=200)]
 
 
@@ -61,24 +63,24 @@ class Limits:
 class StreamOptions(Strict):
     """What a stream tells beside the text."""
 
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: StrictBool = False
+    include_obfuscation: StrictBool = False
     """Accepted for OpenAI's client; nothing is padded."""
 
 
 class SamplingOptions(Strict):
     """What both kinds of requests have."""
 
-    model: Text
-    temperature: float = Field(1.0, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
+    model: Annotated[StrictStr, Field(max_length=10_000)]
+    temperature: Number = Field(1.0, ge=0, le=2)
+    top_p: Number = Field(1.0, gt=0, le=1)
     n: StrictInt = Field(1, ge=1, le=128)
     stop: Stop | tuple[Stop, ...] = Field((), max_length=200)
     seed: StrictInt | None = Field(None, ge=-(2**42), le=2**42)
-    stream: bool = False
+    stream: StrictBool = False
     stream_options: StreamOptions = StreamOptions()
-    steering: tuple[SteeringOptions, ...] = ()
-    read: tuple[VectorName, ...] = ()
+    steering: tuple[SteeringOptions, ...] = Field((), max_length=1000)
+    read: tuple[VectorName, ...] = Field((), max_length=1000)
     """Vectors: what each reads at every token of the answer is told when it has ended."""
 
     @model_validator(mode="before")
@@ -90,7 +92,7 @@ class SamplingOptions(Strict):
         given = {name: value for name, value in fields.items() if value is not None and name not in NO_EFFECT}
         for name in NEUTRAL.keys() & given.keys():
             if given.pop(name) not in NEUTRAL[name]:
-                raise ValueError(f"{name} is not supported")
+                raise PydanticCustomError("unsupported", "{param} is not supported", {"param": name})
         return given
 
     def sampling(self, n_tokens: int) -> Sampling:
@@ -110,10 +112,20 @@ class TextPart(Strict):
 
 
 class ChatMessage(Strict):
-    """A turn of the conversation."""
+    """A turn of the conversation; what is null in it, as in the messages of replies, is passed over."""
 
     role: Annotated[StrictStr, Field(min_length=1, max_length=40)]
-    content: Text | tuple[TextPart, ...]
+    content: Text | Annotated[tuple[TextPart, ...], Field(max_length=1000)]
+    type: Literal["text"] = "text"
+    name: Annotated[StrictStr, Field(max_length=200)] = ""
+    """Of who speaks: accepted, and not shown to the model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def text(self) -> str:
@@ -127,30 +139,35 @@ class ChatRequest(SamplingOptions):
     messages: tuple[ChatMessage, ...] = Field(min_length=1, max_length=1000)
     max_tokens: StrictInt | None = Field(None, ge=1)
     max_completion_tokens: StrictInt | None = Field(None, ge=1)
-    logprobs: bool = False
+    logprobs: StrictBool = False
     top_logprobs: StrictInt = Field(0, ge=0, le=20)
-    continue_final_message: bool = False
+    continue_final_message: StrictBool = False
     """Go on with the last message, which is the assistant's."""
 
 
 class CompletionRequest(SamplingOptions):
     """`POST /v1/completions`."""
 
-    prompt: (
-        Text | Ids | Annotated[tuple[Text, ...], Field(min_length=1)] | Annotated[tuple[Ids, ...], Field(min_length=1)]
-    )
+    prompt: Text | Ids | Annotated[tuple[Text, ...], Prompts] | Annotated[tuple[Ids, ...], Prompts]
     max_tokens: StrictInt = Field(16, ge=0)
     logprobs: StrictInt | None = Field(None, ge=0, le=20)
-    echo: bool = False
+    echo: StrictBool = False
 
 
 def problem(error: ValidationError | Sequence[Any]) -> RequestError:
     """What a request has wrong, in one line."""
     errors = error.errors() if isinstance(error, ValidationError) else error
-    first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    first = next((one for one in errors if one["type"] == "too_long"), errors[0])  # of what may be a text or a list
+    is_field = str.isprintable if first["type"] == "extra_forbidden" else _is_field
+    place = ".".join(str(part) for part in first["loc"] if part != "body" and is_field(str(part)))
     message = first["msg"].removeprefix("Value error, ")
-    return RequestError(f"{place}: {message}" if place else message, param=place or None)
+    param = place or first.get("ctx", {}).get("param")
+    return RequestError(f"{place}: {message}" if place else message, param=param)
+
+
+def _is_field(part: str) -> bool:
+    """Whether part of an error's place is a field or an index, and not one of the types that a field may have."""
+    return part.isidentifier() or part.isdigit()
 
 
 @dataclass(frozen=True)
@@ -163,6 +180,7 @@ class Translator:
 
     def chat(self, request: ChatRequest) -> list[Task]:
         """A row for each of `n`."""
+        self._check_counts(request, 1)
         messages = request.messages
         if (messages[-1].role == ASSISTANT) != request.continue_final_message:
             raise RequestError(
@@ -184,6 +202,7 @@ class Translator:
         """A row for each prompt and each of `n`, those of one prompt together."""
         if not request.max_tokens and not request.echo:
             raise RequestError("max_tokens is 0, which is of use with echo only", param="max_tokens")
+        self._check_counts(request, len(prompts_of(request)))
         prompts = [self._prompt(each) for each in prompts_of(request)]
         scored = request.echo and request.logprobs is not None
         return self._tasks(request, prompts, request.max_tokens, request.logprobs, scored=scored)
@@ -204,16 +223,21 @@ class Translator:
         *,
         scored: bool = False,
     ) -> list[Task]:
-        self._check(request, prompts, n_tokens)
+        self._check_lengths(prompts, n_tokens)
+        param = "steering"
         try:
-            steering = (*steering_in(request.model, self.model.name), *request.steering)
-            if max(len(steering), len(request.read)) > self.limits.vectors:
-                raise RequestError(f"at most {self.limits.vectors} vectors may steer or read", param="steering")
-            edits = steering_edits(steering, self.vectors.load, self.model.tokenizer)
+            edits = steering_edits(self._steering(request), self.vectors.load, self.model.tokenizer)
+            param = "read"
             readers = tuple(self.vectors.load(name) for name in request.read)
         except ValueError as error:
-            raise RequestError(str(error), param="steering") from error
-        shared = {"edits": edits, "alternatives": alternatives, "readers": readers, "is_streamed": request.stream}
+            raise RequestError(str(error), param=param) from error
+        shared = {
+            "edits": edits,
+            "alternatives": alternatives,
+            "tells_end": isinstance(request, CompletionRequest) and alternatives is not None,
+            "readers": readers,
+            "is_streamed": request.stream,
+        }
         if not n_tokens:
             return [Task(prompt, None, score_prompt=scored, **shared) for prompt in prompts for _ in range(request.n)]
         sampling = request.sampling(n_tokens)
@@ -223,13 +247,21 @@ class Translator:
             for seed in sampling.seeds(request.n)
         ]
 
-    def _check(self, request: SamplingOptions, prompts: list[Row], n_tokens: int) -> None:
+    def _steering(self, request: SamplingOptions) -> tuple[SteeringOptions, ...]:
+        return (*steering_in(request.model, self.model.name), *request.steering)
+
+    def _check_counts(self, request: SamplingOptions, n_prompts: int) -> None:
+        """What can be refused before any text is cut into tokens."""
         limits = self.limits
         self.check_model(request.model)
-        if len(prompts) * request.n > limits.rows:
-            raise RequestError(
-                f"{len(prompts)} prompts times n={request.n} are more than {limits.rows} rows", param="n"
-            )
+        if n_prompts * request.n > limits.rows:
+            raise RequestError(f"{n_prompts} prompts times n={request.n} are more than {limits.rows} rows", param="n")
+        for param, vectors in {"steering": self._steering(request), "read": request.read}.items():
+            if len(vectors) > limits.vectors:
+                raise RequestError(f"at most {limits.vectors} vectors may steer or read", param=param)
+
+    def _check_lengths(self, prompts: list[Row], n_tokens: int) -> None:
+        limits = self.limits
         longest = max(len(prompt.ids) for prompt in prompts)
         if longest > limits.prompt:
             raise RequestError(

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from experiments.serve.tasks import Ended, Task, Token
-from experiments.serve.text import pieces, token_bytes, token_text
+from experiments.serve.text import pieces, places_in, token_bytes, token_text
 
 JSON = dict[str, Any]
 DONE = "data: [DONE]\n\n"
@@ -40,7 +40,7 @@ class ReplyWriter:
     echoes: Sequence[str] = ()
     """What stands in front of each row's text."""
     told: dict[int, int] = field(default_factory=dict)
-    """How many characters of each row have gone out in chunks."""
+    """Where the text of the tokens ends that have gone out in chunks, for each row: in characters of all its text."""
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -60,15 +60,20 @@ class ReplyWriter:
             return self._chunk(row, {"role": "assistant", "content": ""}, None)
         return self.piece(row, self.echo(row), ()) if self.echoes else None
 
+    def echoed(self, row: int, prompt: Sequence[Token]) -> JSON:
+        """The chunk of a row whose prompt was scored."""
+        return self._chunk(row, {"content": self.echo(row)}, self._logprobs(row, prompt, self._in_echo(row, prompt)))
+
     def piece(self, row: int, text: str, tokens: Sequence[Token]) -> JSON:
         """A chunk of a row's text."""
-        start = self.told.get(row, 0)
-        self.told[row] = start + len(text)
-        return self._chunk(row, {"content": text}, self._logprobs(row, tokens, start))
+        places = self._behind_echo(row, tokens)
+        return self._chunk(row, {"content": text}, self._logprobs(row, tokens, places))
 
     def end(self, end: Ended) -> JSON:
         """The last chunk of a row."""
-        return self._chunk(end.row, {}, None, _reason(end), self._readings(end))
+        last = [end.end] if end.end is not None else []
+        logprobs = self._logprobs(end.row, last, self._behind_echo(end.row, last)) if last else None
+        return self._chunk(end.row, {}, logprobs, _reason(end), self._readings(end))
 
     def usage(self, ended: Sequence[Ended]) -> JSON:
         """Tokens of the prompts, each counted once, and of what was written."""
@@ -94,7 +99,9 @@ class ReplyWriter:
 
     def _choice(self, end: Ended, prompt: Sequence[Token]) -> JSON:
         shared = {"index": end.row, "finish_reason": _reason(end), **self._readings(end)}
-        logprobs = self._logprobs(end.row, [*prompt, *end.tokens])
+        told = [*end.tokens, *([end.end] if end.end is not None else [])]
+        places = [*self._in_echo(end.row, prompt), *self._behind_echo(end.row, told)]
+        logprobs = self._logprobs(end.row, [*prompt, *told], places)
         if self.is_chat:
             return {
                 **shared,
@@ -117,18 +124,28 @@ class ReplyWriter:
         values = dict(zip(self.names, ([round(x, 4) for x in row] for row in end.readings), strict=True))
         return {"readings": {"tokens": pieces(self.tokenizer, [token.id for token in end.tokens]), "values": values}}
 
-    def _logprobs(self, row: int, tokens: Sequence[Token], start: int = 0) -> JSON | None:
-        """Of tokens whose text begins at a character of the row's."""
+    def _in_echo(self, row: int, prompt: Sequence[Token]) -> list[int]:
+        """At which character each token of a prompt begins."""
+        return places_in(self.tokenizer, [token.id for token in prompt], self.echo(row))
+
+    def _behind_echo(self, row: int, tokens: Sequence[Token]) -> list[int]:
+        """At which character of the row's text each of the next tokens of its answer begins."""
+        start = self.told.get(row, len(self.echo(row)))
+        ends = [*accumulate(map(len, pieces(self.tokenizer, [token.id for token in tokens])), initial=start)]
+        self.told[row] = ends[-1]
+        return ends[:-1]
+
+    def _logprobs(self, row: int, tokens: Sequence[Token], places: Sequence[int]) -> JSON | None:
+        """Of tokens that begin at these characters of the row's text."""
         if self.tasks[row].alternatives is None:
             return None
         if self.is_chat:
             return {"content": [self._entry(token) for token in tokens], "refusal": None}
-        lengths = [len(text) for text in pieces(self.tokenizer, [token.id for token in tokens])]
         return {
             "tokens": [token_text(self.tokenizer, token.id) for token in tokens],
             "token_logprobs": [token.logprob for token in tokens],
             "top_logprobs": [self._tops(token) for token in tokens],
-            "text_offset": [start + end - own for own, end in zip(lengths, accumulate(lengths), strict=True)],
+            "text_offset": [*places],
         }
 
     def _tops(self, token: Token) -> dict[str, float] | None:

@@ -1,11 +1,14 @@
 """From the settings to a server that listens."""
 
+import asyncio
 import socket
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from experiments.serve.app import build_app
 from experiments.serve.config import LOOPBACK, Config
@@ -15,6 +18,32 @@ from experiments.serve.metrics import Metrics
 from experiments.serve.protocol import Limits, Translator
 from experiments.serve.vectors import VectorFolder
 from workbench.models.model import Model
+
+HEADER_SECONDS = 30.0
+"""In which the head of a request must have come, from the connection or its first byte on."""
+CONNECTIONS = 500
+"""That may be open; more are answered with 503."""
+
+
+class TimedProtocol(H11Protocol):
+    """Closes a connection on which the head of a request does not come in time."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        super().connection_made(transport)  # pyright: ignore[reportArgumentType]
+        self._waiting = self.loop.call_later(HEADER_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        super().data_received(data)
+        is_head = self.conn.their_state is h11.IDLE
+        if self._waiting is not None and not is_head:
+            self._waiting.cancel()
+            self._waiting = None
+        elif self._waiting is None and is_head:
+            self._waiting = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
 
 @dataclass(frozen=True)
@@ -44,6 +73,8 @@ def build_server(config: Config, model: Model) -> Server:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        limit_concurrency=CONNECTIONS,
+        http=TimedProtocol,
         h11_max_incomplete_event_size=64 * 1024,
     )
     return Server(uvicorn.Server(settings), engine)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from experiments.serve.phases import Phase, positions_in
 from workbench.artifacts.vector import Vector
@@ -20,15 +20,19 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
+Number = Annotated[float, Field(strict=True)]
+"""No text that reads as one, and no boolean."""
+
+
 class GateOptions(Strict):
     """Steer only a row whose states read more (or less) of a vector than a threshold."""
 
     vector: str = Field(max_length=200)
-    threshold: float
+    threshold: Number
     """In the vector's units, its bias counted."""
     positions: str = Field(default="prompt", max_length=200)
     pool: Pool = "mean"
-    below: bool = False
+    below: StrictBool = False
 
 
 class RuleOptions(Strict):
@@ -42,15 +46,15 @@ class SteeringOptions(Strict):
     """One vector and how it steers: its addition, or a cap or floor of what it reads."""
 
     vector: str = Field(max_length=200)
-    strength: float = 1.0
+    strength: Number = 1.0
     """How much is added, in the vector's units; of a cap or floor the share of the way that is gone."""
-    cap: float | None = None
-    floor: float | None = None
+    cap: Number | None = None
+    floor: Number | None = None
     """In the vector's units, its bias counted."""
     positions: str | None = Field(default=None, max_length=200)
     phases: tuple[Phase, ...] | None = Field(default=None, min_length=1, max_length=4)
     gate: GateOptions | RuleOptions | None = None
-    keep_norm: bool = False
+    keep_norm: StrictBool = False
 
 
 Find = Callable[[str], Vector]

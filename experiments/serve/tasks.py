@@ -28,6 +28,8 @@ class Task:
     """Tell those of the prompt's tokens too."""
     readers: tuple[Vector, ...] = ()
     """What these read in the text that was written, in a pass of the model without edits."""
+    tells_end: bool = False
+    """Tell the token that ends the row as well, and count it."""
     is_streamed: bool = False
     """Whether text is told while it is being written."""
 
@@ -50,6 +52,13 @@ class PromptScored:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A row has written its first token, which may be held back."""
+
+    row: int
+
+
+@dataclass(frozen=True)
 class Written:
     """Text that a row has written since the last piece."""
 
@@ -68,6 +77,8 @@ class Ended:
     n_written: int = 0
     by_itself: bool = False
     """At the end of its text or in front of a stop text, and not for want of tokens."""
+    end: Token | None = None
+    """The token that ended it, if that is to be told: no part of `tokens`."""
     readings: tuple[tuple[float, ...], ...] = ()
     """What each reader reads at each token of `tokens`, in its units."""
 
@@ -80,6 +91,6 @@ class Failed:
     reason: str
 
 
-Event = PromptScored | Written | Ended | Failed
+Event = PromptScored | Begun | Written | Ended | Failed
 Listener = Callable[[Event], object]
 """Called from the engine's thread."""

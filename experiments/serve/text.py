@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from workbench.models.encoding import continued
+
 _UNFINISHED = "\ufffd"
 _BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 
@@ -32,11 +34,17 @@ class TextStream:
 
     def end(self, ids: Sequence[int], text: str) -> tuple[str, int]:
         """The rest of the row's final text, which a stop text may have cut off, and the tokens that come with it."""
-        whole = self._decoded(ids) == text
-        return self._next(text, len(text), len(ids) if whole else sum(start < len(text) for start in self._starts))
+        n_tokens = len(ids)
+        if continued(self._tokenizer, ids) != text:
+            while n_tokens and len(self._certain(ids[: n_tokens - 1])) >= len(text):
+                n_tokens -= 1
+        return self._next(text, len(text), n_tokens)
+
+    def _certain(self, ids: Sequence[int]) -> str:
+        return continued(self._tokenizer, ids).rstrip(_UNFINISHED)
 
     def _decoded(self, ids: Sequence[int]) -> str:
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        text = continued(self._tokenizer, ids)
         self._starts += [self._length] * (len(ids) - len(self._starts))
         self._length = len(text.rstrip(_UNFINISHED))
         return text
@@ -60,7 +68,8 @@ def token_bytes(tokenizer: Any, token: int) -> bytes | None:
     if piece is None:
         return None
     if _UNFINISHED not in text:
-        return (" " * (piece.startswith("▁") and not text.startswith(" ")) + text).encode()
+        is_word = piece.startswith("▁")  # which stands behind a space, if not at the beginning of a text
+        return (continued(tokenizer, [token], skip_special_tokens=False) if is_word else text).encode()
     if len(piece) == 6 and piece.startswith("<0x"):
         return bytes.fromhex(piece[3:5])
     return bytes(_BYTE_OF[each] for each in piece) if all(each in _BYTE_OF for each in piece) else None
@@ -82,3 +91,14 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     decoder, special = codecs.getincrementaldecoder("utf-8")("replace"), {*tokenizer.all_special_ids}
     spelled = [b"" if token in special else token_bytes(tokenizer, token) or b"" for token in ids]
     return [decoder.decode(word, at == len(ids) - 1) for at, word in enumerate(spelled)]
+
+
+def places_in(tokenizer: Any, ids: Sequence[int], text: str) -> list[int]:
+    """Where each token begins in the text that was cut into these: special tokens count where the text spells them."""
+    places, place, special = [], 0, {*tokenizer.all_special_ids}
+    for token, piece in zip(ids, pieces(tokenizer, ids), strict=True):
+        places.append(min(place, len(text)))
+        # a special token or a space that the tokenizer put there is not in the text
+        spellings = (token_text(tokenizer, token), "") if token in special else (piece, piece.removeprefix(" "))
+        place += len(next((each for each in spellings if text.startswith(each, place)), piece))
+    return places

@@ -39,8 +39,8 @@ def check_vector(vector: Vector, model: Model) -> None:
 class VectorFolder:
     """The vectors in a folder and in those below it, as `layer18/diffmean/cooking`; without a folder there are none.
 
-    A name is looked up among the files that there are and never made into a path; links that lead out of the folder
-    are none of its files.
+    A name is looked up among the files that there are and never made into a path. Links that lead out of the folder or
+    nowhere are none of its files, nor are those whose names are no text of one line.
     """
 
     folder: Path | None
@@ -90,12 +90,9 @@ class VectorFolder:
         if self.folder is None:
             return {}
         root = self.folder.resolve()
-        files = {path: path.resolve() for path in root.rglob(f"*{SUFFIX}")}
-        return {
-            path.relative_to(root).as_posix().removesuffix(SUFFIX): real
-            for path, real in files.items()
-            if real.is_relative_to(root) and real.is_file()
-        }
+        names = {path.relative_to(root).as_posix().removesuffix(SUFFIX): path for path in root.rglob(f"*{SUFFIX}")}
+        files = {name: _real(path) for name, path in names.items() if name.isprintable()}
+        return {name: real for name, real in files.items() if real and real.is_relative_to(root) and real.is_file()}
 
 
 @dataclass(frozen=True)
@@ -108,6 +105,14 @@ class _Loaded:
 
     def is_current(self) -> bool:
         return self.path.is_file() and _state(self.path) == self.state
+
+
+def _real(path: Path) -> Path | None:
+    """What a path leads to; None for links that lead to each other."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # the second up to Python 3.12
+        return None
 
 
 def _state(path: Path) -> tuple[int, int]:

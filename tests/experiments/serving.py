@@ -1,6 +1,8 @@
 """A server of a tiny model in float64 on loopback, and what its texts must be."""
 
+import itertools
 import socket
+import string
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ from typing import Any
 import httpx
 import openai
 import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from experiments.serve.config import Config
 from experiments.serve.engine import Engine
@@ -57,6 +61,30 @@ class Served:
 def tiny_double() -> Model:
     """In float64, where a row's numbers do not depend on its neighbours by more than rounding that no choice sees."""
     return wrap(tiny_module("llama").double(), tiny_tokenizer(), NAME)
+
+
+def wide_tokenizer() -> Any:
+    """ASCII in tokens of up to four characters, so that a text may end or be held back inside of one."""
+    texts = [each for size in (2, 3) for each in map("".join, itertools.product("abcdeĠ", repeat=size))]
+    words = ["<bos>", "<eos>", "<pad>", *map(chr, range(33, 127)), "Ġ", "Ċ", *texts]
+    inner = Tokenizer(models.BPE(vocab={word: at for at, word in enumerate(words[:300])}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>")
+
+
+def sentencepiece_tokenizer() -> Any:
+    """As Llama 2 has it: a space in front of every text, which decoding takes away again; bytes for what is missing."""
+    letters = ["▁", *string.ascii_lowercase, *(f"▁{each}" for each in "abcdefg")]
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    vocab = {word: at for at, word in enumerate(words[:300])}
+    merges = [("▁", each) for each in "abcdefg" if f"▁{each}" in vocab]
+    inner = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    inner.decoder = decoders.Sequence(steps)
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
 def vector(model: Model, seed: int, layer: int = 1) -> Vector:

@@ -1,15 +1,20 @@
 """The server by OpenAI's own client, on a tiny model: what it answers, and what it refuses."""
 
 import math
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import torch
 
-from tests.experiments.serving import NAME, Served, serving
+from experiments.serve.tasks import Begun, Ended, Event, Task
+from tests.experiments.serving import NAME, Served, sentencepiece_tokenizer, serving, wide_tokenizer
+from tests.tiny import tiny_module, tiny_tokenizer
+from workbench.models.model import wrap
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
@@ -116,6 +121,134 @@ def test_an_echo_is_streamed_too(client: Any) -> None:
     first = len(whole.logprobs.tokens) - 5  # of the answer: the prompt is told before it
     assert whole.logprobs.text_offset[:2] == [0, 0]  # BOS is no part of the text
     assert whole.logprobs.text_offset[first] == offsets[first] == len("the sea")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_an_evaluation_harness_sums_up_is_the_score_where_the_next_token_ends_the_text_too(
+    ends: bool, tmp_path: Any
+) -> None:
+    """lm-eval asks for one token more than it scores, and leaves the last one out of what it is told."""
+    model = wrap(tiny_module("llama").double(), tiny_tokenizer(), NAME)
+    context, rest = (0, 60, 70, 80), (90, 100, 110)
+    asked = Tokens((Row((*context, *rest), 0, len(context)),))
+    end = int(model.next_logits(asked).argmax())
+    if ends:
+        model.module.generation_config.eos_token_id = end
+    with serving(tmp_path, model) as served:
+        body = {"model": NAME, "prompt": [[*context, *rest]], "temperature": 0, "max_tokens": 1, "echo": True}
+        reply = served.client().completions.create(**body, logprobs=1)
+        streamed = list(served.client().completions.create(**body, logprobs=1, stream=True))
+        without = served.client().completions.create(**body)
+    told = reply.choices[0].logprobs
+    assert sum(told.token_logprobs[len(context) : -1]) == pytest.approx(-float(model.score(asked).nll[0]), abs=1e-4)
+    assert len(told.tokens) == len(context) + len(rest) + 1
+    assert told.token_logprobs[-1] == pytest.approx(max(told.top_logprobs[-1].values()))
+    assert reply.choices[0].finish_reason == ("stop" if ends else "length")
+    assert reply.usage.completion_tokens == 1
+    chunks = [chunk.choices[0].logprobs for chunk in streamed if chunk.choices[0].logprobs]
+    assert [token for chunk in chunks for token in chunk.tokens] == told.tokens
+    assert [place for chunk in chunks for place in chunk.text_offset] == told.text_offset
+    assert without.choices[0].logprobs is None
+
+
+def test_a_reply_is_sent_back_as_it_came(client: Any) -> None:
+    asked = {"model": NAME, "max_tokens": 3, "temperature": 0}
+    said = client.chat.completions.create(**asked, messages=HELLO).choices[0].message
+    more = {"role": "user", "content": "more", "type": "text", "name": "Ada"}
+    texts = [
+        client.chat.completions.create(**asked, messages=[*HELLO, answer, more]).choices[0].message.content
+        for answer in (said, said.model_dump(), {"role": "assistant", "content": said.content})
+    ]
+    assert len({*texts}) == 1
+    with pytest.raises(openai.BadRequestError, match=r"messages\.0\.content") as refused:
+        client.chat.completions.create(**asked, messages=[{"role": "user", "content": None}])
+    assert refused.value.param == "messages.0.content"
+
+
+def test_what_is_read_in_an_answer_of_no_tokens_is_nothing(served: Served) -> None:
+    body = {"model": NAME, "prompt": "hi", "max_tokens": 0, "echo": True, "read": ["layer/v0"]}
+    reply = httpx.post(f"{served.url}/v1/completions", json=body, timeout=60)
+    assert reply.json()["choices"][0]["readings"] == {"tokens": [], "values": {"layer/v0": []}}
+    streamed = httpx.post(f"{served.url}/v1/completions", json={**body, "stream": True}, timeout=60).text
+    assert streamed.endswith("data: [DONE]\n\n")
+
+
+def test_places_of_tokens_count_the_special_ones_where_the_text_spells_them(served: Served, client: Any) -> None:
+    def places(prompt: Any) -> tuple[str, list[int]]:
+        only = client.completions.create(model=NAME, prompt=prompt, max_tokens=0, echo=True, logprobs=0).choices[0]
+        return only.text, only.logprobs.text_offset
+
+    assert places("a<eos>b") == ("a<eos>b", [0, 0, 1, 6])
+    assert places("a€b") == ("a€b", [0, 0, 1, 1, 1, 2])
+    assert places([0, *served.model.tokenizer("ab", add_special_tokens=False)["input_ids"]]) == ("ab", [0, 0, 1])
+
+
+def test_a_stream_tells_of_the_same_tokens_at_the_same_places(tmp_path: Any) -> None:
+    """Also where a stop text cuts a token in two, or what may begin one is held back inside of a token."""
+    draw = random.Random(0)
+    cut = 0
+    with serving(tmp_path, wrap(tiny_module("llama").double(), wide_tokenizer(), NAME)) as served:
+        client = served.client(timeout=60)
+        for seed in range(15):
+            asked = {"model": NAME, "prompt": "ab", "max_tokens": 12, "seed": seed, "logprobs": 0}
+            full = client.completions.create(**asked).choices[0]
+            start = draw.randrange(1, len(full.text) - 2)
+            asked |= {"stop": [full.text[start : start + draw.randrange(1, 6)], full.text[-1] + "!"]}
+            asked |= {"extra_body": {"read": ["layer/v0"]}}
+            whole = client.completions.create(**asked).choices[0]
+            chunks = [chunk.choices[0] for chunk in client.completions.create(**asked, stream=True)]
+            assert "".join(chunk.text for chunk in chunks) == whole.text == full.text[: len(whole.text)]
+            told = [chunk.logprobs for chunk in chunks if chunk.logprobs]
+            shown = sum(place < len(whole.text) for place in full.logprobs.text_offset)
+            assert [token for each in told for token in each.tokens] == whole.logprobs.tokens
+            assert whole.logprobs.tokens == full.logprobs.tokens[:shown]
+            assert [place for each in told for place in each.text_offset] == whole.logprobs.text_offset
+            assert whole.logprobs.text_offset == full.logprobs.text_offset[:shown]
+            assert len(whole.model_extra["readings"]["tokens"]) == len(whole.logprobs.tokens)
+            cut += shown < len(full.logprobs.tokens)
+    assert cut > 3
+
+
+def test_a_space_between_prompt_and_answer_is_not_lost(tmp_path: Any) -> None:
+    """As in Llama 2, whose tokenizer takes the space at the beginning of what it decodes away."""
+    tokenizer = sentencepiece_tokenizer()
+    module = tiny_module("llama").double()
+    module.generation_config.eos_token_id = 2
+    asked = {"model": NAME, "prompt": "bad cab", "max_tokens": 8, "logprobs": 0, "echo": True}
+    begins = 0
+    with serving(tmp_path, wrap(module, tokenizer, NAME)) as served:
+        client = served.client(timeout=60)
+        for seed in range(60):
+            whole = client.completions.create(**asked, seed=seed).choices[0]
+            told = whole.logprobs
+            n = len(tokenizer("bad cab")["input_ids"])
+            assert told.text_offset[: n + 1] == [0, 0, 1, 2, 3, 5, 6, len("bad cab")]
+            if all(len(token) <= 2 for token in told.tokens[n:]):  # neither bytes nor special ones
+                assert whole.text == "bad cab" + "".join(told.tokens[n:])
+            if told.tokens[n].startswith(" "):
+                begins += 1
+                assert whole.text.startswith("bad cab ")
+                chunks = [chunk.choices[0] for chunk in client.completions.create(**asked, seed=seed, stream=True)]
+                assert "".join(chunk.text for chunk in chunks) == whole.text
+    assert begins
+
+
+def test_a_request_has_begun_when_its_first_token_is_written(served: Served, client: Any) -> None:
+    events: list[tuple[Event, int]] = []
+    before = served.engine.counts.steps
+    task = Task(Row((5, 6, 7)), Sampling(5))
+    served.engine.submit([task], lambda event: events.append((event, served.engine.counts.steps - before)))
+    served.settle()
+    assert [(type(event), steps) for event, steps in events] == [(Begun, 1), (Ended, 5)]
+
+    def counted() -> str:
+        return next(line for line in httpx.get(f"{served.url}/metrics").text.splitlines() if "seconds_count" in line)
+
+    first = counted()
+    client.completions.create(model=NAME, prompt="x", max_tokens=0, echo=True)
+    assert counted() == first
+    client.completions.create(model=NAME, prompt="x", max_tokens=1)
+    assert counted() != first
 
 
 def test_a_stop_text_ends_the_answer_in_front_of_it(served: Served, client: Any) -> None:

@@ -19,7 +19,8 @@ import openai
 import pytest
 
 from experiments.serve.engine import Engine
-from experiments.serve.tasks import Failed, QueueFull, Task
+from experiments.serve.steering import SteeringOptions, steering_edits
+from experiments.serve.tasks import Begun, Failed, QueueFull, Task
 from tests.experiments.serving import NAME, Served, serving
 from workbench.models.sampling import Sampling
 from workbench.models.tokens import Row
@@ -37,8 +38,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def question(draw: random.Random) -> dict[str, Any]:
     """A request that is answered."""
     n = draw.randrange(4)
+    gate = {"vector": "layer/v3", "threshold": draw.choice([-0.25, 0.0, 0.25]), "positions": "all"}
     steering = {
         "vector": f"layer/v{n}",
+        "gate": draw.choice([None, gate, {"join": "any", "gates": [gate, {**gate, "vector": "layer/v0"}]}]),
         "strength": draw.choice([2.0, 6.0]),
         "positions": draw.choice(["all", "response"]),
     }
@@ -49,7 +52,7 @@ def question(draw: random.Random) -> dict[str, Any]:
         "temperature": draw.choice([0.0, 0.8, 1.0]),
         "top_p": draw.choice([1.0, 0.9]),
         "seed": draw.randrange(1000),
-        "n": draw.choice([1, 1, 2]),
+        "n": draw.choice([1, 2, 3]),
         "stop": draw.choice([None, ["e", "q"]]),
         "stream": draw.random() < 0.5,
         "logprobs": draw.random() < 0.3,
@@ -69,10 +72,8 @@ def ask(client: Any, asked: dict[str, Any]) -> list[str]:
 
 
 def alone(served: Served, asked: dict[str, Any]) -> list[str]:
-    steering = [
-        served.vectors[each["vector"]].edit(each["strength"], each["positions"])
-        for each in asked["extra_body"]["steering"]
-    ]
+    options = [SteeringOptions.model_validate(each) for each in asked["extra_body"]["steering"]]
+    steering = steering_edits(options, served.vectors.__getitem__, served.model.tokenizer)
     how = Sampling(
         asked["max_tokens"], asked["temperature"], asked["top_p"], asked["seed"], stop=tuple(asked["stop"] or ())
     )
@@ -202,7 +203,6 @@ def test_when_the_server_stops_nobody_waits_for_ever(tmp_path: Any) -> None:
     with serving(tmp_path, rows=1) as served:
         tasks = [Task(Row((5, 6)), Sampling(200)) for _ in range(3)]
         served.engine.submit(tasks, events.append)
-    assert len(events) == 3
-    assert isinstance(events[-1], Failed)
+    assert [type(event) for event in events if not isinstance(event, Begun)] == [Failed] * 3
     with pytest.raises(QueueFull, match="stopping"):
         served.engine.submit(tasks, events.append)

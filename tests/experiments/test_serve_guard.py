@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import experiments.serve.server
 from experiments.serve.config import Config
+from experiments.serve.replies import ReplyWriter
 from experiments.serve.server import serve
 from tests.experiments.serving import NAME, Served, serving
+from workbench.models.model import Model
 
 HELLO = {"model": NAME, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
 PROMPT = {"model": NAME, "prompt": "hi", "max_tokens": 2}
@@ -96,6 +100,75 @@ def test_what_cannot_be_done_is_refused_in_openais_shape(served: Served, said: s
     assert served.engine.counts.rows_running == served.engine.counts.rows_waiting == 0
 
 
+PARAMS: dict[str, Any] = {
+    "temprature": {"temprature": 0},
+    "tools": {"tools": [{"type": "function"}]},
+    "read": {"read": ["nowhere"]},
+    "steering": {"steering": [{"vector": "nowhere"}]},
+    "temperature": {"temperature": "0.5"},
+    "top_p": {"top_p": True},
+    "stream": {"stream": "yes"},
+    "steering.0.strength": {"steering": [{"vector": "layer/v1", "strength": "1"}]},
+}
+
+
+@pytest.mark.parametrize("param", PARAMS)
+def test_a_refusal_names_the_field(served: Served, param: str) -> None:
+    reply = post(served, {**HELLO, **PARAMS[param]})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+TOO_MANY: dict[str, Any] = {
+    "17 prompts times n=1 are more than 16 rows": {**PROMPT, "prompt": ["a"] * 17},
+    "2 prompts times n=9 are more than 16 rows": {**PROMPT, "prompt": [[5], [6]], "n": 9},
+    "at most 8 vectors": {**PROMPT, "read": ["layer/v1"] * 9},
+    "at most 8 vectors may": {**PROMPT, "model": NAME + "+layer/v1@1" * 9},
+    "at most 1000 items": {**PROMPT, "steering": [{"vector": "a"}] * 1001},
+    "prompt: Tuple should have at most 10000 items": {**PROMPT, "prompt": ["a"] * 10001},
+    "at most 10000 items": {**PROMPT, "prompt": [[5]] * 10001},
+}
+
+
+@pytest.mark.parametrize("said", TOO_MANY)
+def test_what_is_too_much_is_refused_before_texts_are_cut_into_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a text was cut into tokens")
+
+    with serving(tmp_path) as roomy:
+        monkeypatch.setattr(Model, "tokenize", never)
+        reply = post(roomy, TOO_MANY[said], "/v1/completions")
+    assert (reply.status_code, said in reply.json()["error"]["message"]) == (400, True), reply.text
+
+
+def test_an_error_of_the_servers_own_has_openais_shape(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> None:
+        raise KeyError("secret")
+
+    for name in ("whole", "end"):
+        monkeypatch.setattr(ReplyWriter, name, breaks)
+    reply = post(served, HELLO)
+    assert (reply.status_code, reply.json()["error"]["type"]) == (500, "server_error")
+    with pytest.raises(openai.APIError, match="its log says why"):
+        list(served.client().chat.completions.create(**HELLO, stream=True))
+    assert "secret" not in reply.text
+
+
+def test_who_sends_no_head_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments.serve.server, "HEADER_SECONDS", 0.2)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    with serving(tmp_path) as served:
+        port = int(served.url.rpartition(":")[2])
+        for begun in (b"", whole, whole + b"\r\n" + whole):
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.sendall(begun)
+                told = b""
+                while part := connection.recv(1000):
+                    told += part
+            assert told.count(b"200 OK") == begun.count(b"\r\n\r\n")
+
+
 def test_a_body_that_does_not_say_its_length_is_counted(served: Served) -> None:
     reply = httpx.post(f"{served.url}/v1/completions", content=iter([b"x" * 1000] * 5), timeout=60)
     assert reply.status_code == 413
@@ -103,8 +176,9 @@ def test_a_body_that_does_not_say_its_length_is_counted(served: Served) -> None:
 
 def test_every_answer_has_a_number(served: Served) -> None:
     assert httpx.get(f"{served.url}/healthz", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
-    own = httpx.get(f"{served.url}/healthz", headers={"x-request-id": "a b;c"}).headers["x-request-id"]
-    assert own.startswith("req-")
+    for foreign in (b"a b;c", b"caf\xe9"):
+        own = httpx.get(f"{served.url}/healthz", headers={b"x-request-id": foreign}).headers["x-request-id"]
+        assert own.startswith("req-")
     nowhere = httpx.get(f"{served.url}/nowhere")
     assert (nowhere.status_code, nowhere.json()["error"]["message"]) == (404, "Not Found")
     assert nowhere.headers["x-request-id"]

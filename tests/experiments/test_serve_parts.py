@@ -1,5 +1,6 @@
 """The parts of the server by themselves: text in pieces, and what steering means."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from experiments.serve.steering import SteeringOptions, steering_edits
-from experiments.serve.text import TextStream, pieces, token_text
+from experiments.serve.text import TextStream, pieces, places_in, token_text
 from experiments.serve.vectors import VectorFolder
-from tests.experiments.serving import save_vectors, tiny_double, vector
+from tests.experiments.serving import save_vectors, sentencepiece_tokenizer, tiny_double, vector
 from tests.tiny import tiny_tokenizer
 from workbench.models.edits import Clamp
+from workbench.models.encoding import continued
 
 TOKENIZER = tiny_tokenizer()
 LETTERS = st.text(alphabet="abé日\n", max_size=12)
@@ -108,6 +110,30 @@ def test_a_vector_is_read_again_when_its_file_has_changed(tmp_path: Path) -> Non
     (tmp_path / "layer" / "v0.safetensors").unlink()
     with pytest.raises(ValueError, match="there is no vector"):
         folder.load("layer/v0")
+
+
+def test_files_without_a_proper_name_and_links_to_themselves_are_passed_over(tmp_path: Path) -> None:
+    model = tiny_double()
+    save_vectors(model, tmp_path, 1)
+    (tmp_path / "loop.safetensors").symlink_to("loop.safetensors")
+    for name in (b"not-utf8\xff.safetensors", b"two\nlines.safetensors"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    folder = VectorFolder(tmp_path, model)
+    assert folder.names() == ["layer/v0"]
+    assert folder.load("layer/v0")
+    for name in ("loop", "two\nlines", os.fsdecode(b"not-utf8\xff")):
+        with pytest.raises(ValueError, match="there is no vector") as refused:
+            folder.load(name)
+        assert str(tmp_path) not in str(refused.value)
+
+
+def test_tokens_of_sentencepiece_are_spelled_with_their_spaces() -> None:
+    tokenizer = sentencepiece_tokenizer()
+    ids = tokenizer("bad  cab", add_special_tokens=False)["input_ids"]
+    assert "".join(token_text(tokenizer, token) for token in ids) == " bad  cab"
+    assert places_in(tokenizer, ids, "bad  cab") == [0, 1, 2, 3, 4, 6, 7]
+    assert continued(tokenizer, ids) == " bad  cab"
+    assert continued(TOKENIZER, TOKENIZER("é b")["input_ids"]) == "é b"
 
 
 def test_a_vector_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from workbench.models.core import Core
 from workbench.models.edits import Edit
+from workbench.models.encoding import continued
+from workbench.models.gates import forget
 from workbench.models.running import RunningRows, start
 from workbench.models.sampling import GREEDY, NO_TOKEN, Sampling, choose
 from workbench.models.stacking import per_row
@@ -24,6 +26,8 @@ class Generation:
     ended: bool
     failure: str | None = None
     """Why it could not go on from there, if it could not: the model's logits were NaN or infinite."""
+    end: int | None = None
+    """The end token that it wrote, if it did: no part of `ids`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +168,7 @@ class Decoder:
         assert self._batch is not None
         self._batch = self._advance(self._batch).joined(new)
         self._edits = per_row([row.own_edits for row in (*self._rows, *rows)])
+        forget(self._batch.layout, {gate for edit in self._edits for gate in edit.gates})
 
     def _choose(self, batch: RunningRows) -> Int[Tensor, "row"]:
         """The next token of each row; those of one temperature and top_p together."""
@@ -185,7 +190,7 @@ class Decoder:
             failure = f"logits that are not finite after {len(row.written)} tokens, under {under}"
             return replace(self._generation(row, ended=False), failure=failure)
         if token in self._stops:
-            return self._generation(row, ended=True)
+            return replace(self._generation(row, ended=True), end=token)
         row.written.append(token)
         if row.sampling.stop:
             generation = self._generation(row, ended=True)
@@ -195,8 +200,7 @@ class Decoder:
         return self._generation(row, ended=False) if len(row.written) == row.sampling.max_new_tokens else None
 
     def _generation(self, row: _Row, *, ended: bool) -> Generation:
-        text = self.model.tokenizer.decode(row.written, skip_special_tokens=True)
-        return Generation(text, tuple(row.written), ended)
+        return Generation(continued(self.model.tokenizer, row.written), tuple(row.written), ended)
 
     def _keep(self, batch: RunningRows, going: list[int]) -> None:
         """Go on with some of the rows."""

@@ -188,6 +188,15 @@ def following(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def continued(tokenizer: Any, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+    """The text of tokens that others come before: with the space that some tokenizers drop in front of a text."""
+    ahead = tokenizer(AHEAD[-1], add_special_tokens=False)["input_ids"]
+    alone, joined = (
+        tokenizer.decode([*ahead, *behind], skip_special_tokens=skip_special_tokens) for behind in ((), ids)
+    )
+    return joined[len(alone) :]
+
+
 def _common(one: Sequence[object], other: Sequence[object]) -> int:
     """How many leading entries agree: one token fewer where a text's first merged with the header's last."""
     return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))

@@ -1,7 +1,7 @@
 """Conditions on what a row has shown so far, on which an edit of that row depends."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -99,6 +99,20 @@ Gates = Gate | Sequence[Gate]
 def members(condition: Condition) -> tuple[Gate, ...]:
     """The gates that a condition is made of."""
     return condition.gates if isinstance(condition, GateRule) else (condition,)
+
+
+def as_new(condition: Condition) -> Condition:
+    """The same condition with gates of its own, which have seen nothing."""
+    if isinstance(condition, Gate):
+        return replace(condition)
+    return replace(condition, gates=tuple(replace(gate) for gate in condition.gates))
+
+
+def forget(layout: Layout, but: Collection[Gate]) -> None:
+    """Drop what gates other than these have seen of the rows."""
+    for memory in layout.memory:
+        for gate in memory.keys() - but:
+            del memory[gate]
 
 
 def kind(condition: Condition) -> tuple:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.arguments import unlike
 from workbench.models.edits import CHOICES, Edit, numbers_of
-from workbench.models.gates import kind
+from workbench.models.gates import as_new, kind
 from workbench.models.parts import Latents, stack_latents
 
 E = TypeVar("E", bound=Edit)
@@ -110,7 +110,10 @@ def per_row(rows: Sequence[Edits]) -> tuple[Edit, ...]:
 
 
 def _fill(slot: dict[int, Edit], n_rows: int) -> Edit:
-    idle = replace(next(iter(slot.values())), strength=0.0)
+    first = next(iter(slot.values()))
+    # gates of its own: a row may have the first one's in another slot, where they count what that row shows
+    gate = _one_choice(first, "gate")
+    idle = replace(first, strength=0.0, gate=gate and as_new(gate))
     return stack([slot.get(row, idle) for row in range(n_rows)])
 
 
