@@ -61,7 +61,7 @@ class States:
         checkpoints. Raises what Model.read and the store raise.
         """
         if not isinstance(spec, ReadSpec):
-            spec = ReadSpec((Site.parse(spec or model.site()),))
+            spec = ReadSpec((model.site() if spec is None else Site.parse(spec),))
         tokens = model.encode(dataset.conversations)
         read = model.read(tokens, spec) if store is None else mapped(model, tokens, spec, folder=store)
         return cls(dataset, read, spec, model.name, model.digest, ModelAccess(model, folder))

@@ -13,7 +13,7 @@ from workbench.models.encoding import continued
 from workbench.models.gates import forget
 from workbench.models.running import RunningRows, start
 from workbench.models.sampling import GREEDY, NO_TOKEN, Sampling, choose
-from workbench.models.stacking import per_row
+from workbench.models.stacking import Edits, as_edits, per_row
 from workbench.models.tokens import Tokens
 
 
@@ -82,7 +82,7 @@ class Decoder:
         self,
         prompts: Tokens,
         sampling: Sampling | Sequence[Sampling] = GREEDY,
-        edits: Edit | Sequence[Edit] = (),
+        edits: Edits = (),
     ) -> list[int]:
         """Run the prompts, which join the rows that are running; the numbers by which they are known from now on.
 
@@ -98,7 +98,7 @@ class Decoder:
             return []
         draws = sampling.draws(len(prompts)) if isinstance(sampling, Sampling) else [one.draws(1)[0] for one in each]
         self.model.checked(prompts, max(one.max_new_tokens for one in each))
-        mine = (*self.model.edits, *((edits,) if isinstance(edits, Edit) else edits))
+        mine = (*self.model.edits, *as_edits(edits))
         new = self._start(prompts, mine)
         rows = [
             _Row(self._count + place, one, stream.tolist(), mine, place)
