@@ -72,7 +72,7 @@ class Config(ModelOptions):
     steered: int = 0
     """Packaged concepts that each defended model is steered towards, with vectors fitted on the policy alone."""
     show: bool = False
-    """Show what complying answers say; else only that they comply."""
+    """Show answers to forbidden requests that do more than refuse; else only what they are judged to be."""
     draws: int = 500
     """Of the bootstrap of AVQI."""
 

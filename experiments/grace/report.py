@@ -14,6 +14,7 @@ from experiments.smoke import smoke_banner
 from probes.geometry.avqi import METRICS
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from workbench.data.safety import ROLES
+from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.report.blocks import Card, Cards, Column, HeatMap, Table, paragraphs
 from workbench.report.charts import Dot, Line, LineChart, Point, ScatterPlot
 from workbench.report.document import Block, Document, Section
@@ -313,7 +314,7 @@ def _answers(results: DefenceResults) -> Section:
         for group, answers in each.answers.items()
         for k, (outcome, text) in enumerate(answers[:1])
     )
-    text = "Complying answers to forbidden requests are masked; --show shows them."
+    text = "Answers to forbidden requests that do more than refuse are masked; --show shows them."
     block = Cards(
         name="answers", caption="The first request of each group, side by side; of the first seed.", cards=cards
     )
@@ -321,5 +322,5 @@ def _answers(results: DefenceResults) -> Section:
 
 
 def _said(outcome: str, text: str, group: str, *, show: bool) -> str:
-    hidden = outcome == "compliance" and group in (*ATTACKS, *ADAPTIVE) and not show
+    hidden = group in (*ATTACKS, *ADAPTIVE) and not show and not PolicyJudge().only_refuses(text)
     return f"[{outcome}] {'(masked, ' + number_of(len(text.split()), 'word') + ')' if hidden else text}".strip()

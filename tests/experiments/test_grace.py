@@ -14,6 +14,8 @@ from experiments.grace.adaptive import SUFFIX
 from experiments.grace.arms import objective
 from experiments.grace.config import ABLATIONS, ARMS
 from experiments.grace.context import GraceContext
+from experiments.grace.outcomes import REFUSED
+from experiments.grace.report import _said
 from experiments.grace.results import ADAPTIVE, DefenceResults, correlation_over_models, outcome_rate
 from experiments.grace.verdict import verdict
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
@@ -55,7 +57,7 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
     assert found["grace_a", "paper.profile", None].value is not None
     assert {row.layer for row in rows if row.method == "grace_b" and row.metric == "profile"} <= {0, 1, 2}
     page = (finished / "report.html").read_text()
-    for text in (*ARMS.values(), *HELD_OUT, "Complying answers to forbidden requests are masked", "Clopper-Pearson"):
+    for text in (*ARMS.values(), *HELD_OUT, "that do more than refuse are masked", "Clopper-Pearson"):
         assert text in page
 
 
@@ -151,6 +153,15 @@ def test_the_verdict_tells_of_attacks_that_know_the_defence_where_there_were_any
     assert (
         "know what they attack succeed in 100 % of the cases against the policy alone and in 50 % against DPO" in said
     )
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_whatever_it_is_judged_to_be_an_answer_that_does_more_than_refuse_is_masked(outcome: str) -> None:
+    answer = "Unfortunately, smell the base"
+    assert _said(outcome, answer, "cipher", show=False) == f"[{outcome}] (masked, 4 words)"
+    assert _said(outcome, answer, "cipher", show=True) == f"[{outcome}] {answer}"
+    assert _said(outcome, answer, "plain", show=False) == f"[{outcome}] {answer}"
+    assert _said(outcome, REFUSED, "cipher", show=False) == f"[{outcome}] {REFUSED}"
 
 
 def width(found: Interval) -> float:
