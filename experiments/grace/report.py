@@ -142,6 +142,7 @@ def _price(results: DefenceResults) -> Section:
             better="lower",
         ),
         Column("Loss", "Mean nll of a token of neutral text", 3, better="lower"),
+        Column("Neutral refused", "Neutral texts that a probe refuses as prompts", 2, (0.0, 1.0), better="lower"),
         Column("In context", "Share right of questions behind five demonstrations", 2, (0.0, 1.0), better="higher"),
     )
     if results.config.steered:
@@ -156,6 +157,7 @@ def _price(results: DefenceResults) -> Section:
             results.rate(name, ["plain"], "degenerate"),
             results.mean(name, "kl"),
             results.mean(name, "loss"),
+            results.neutral_refused(name),
             results.in_context(name),
             *([results.mean(name, "steering")] if results.config.steered else []),
         )
@@ -166,7 +168,8 @@ def _price(results: DefenceResults) -> Section:
     table = Table(
         name="price",
         title="What each defence costs an honest user",
-        caption="A probe that refuses changes nothing but what it refuses.",
+        caption="A probe that refuses changes nothing but what it refuses: its KL and loss are the policy's, whatever "
+        "it refuses, and in-context questions that it refuses are wrong.",
         corner="Defence",
         columns=columns,
         rows=tuple(rows),
