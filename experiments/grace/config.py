@@ -50,7 +50,7 @@ class Config(ModelOptions):
     triples: int = 144
     """Training requests, each under one family, that defences learn from."""
     epochs: int = 1
-    """Passes over the triples of each defence that is trained."""
+    """Passes over the triples of each LoRA; GRACE A's pooler takes three times as many."""
     batch_size: int = 8
     """Triples (each with an allowed answer) in one step."""
     learning_rate: float = 2e-3
