@@ -242,7 +242,8 @@ def test_what_a_guard_refuses_is_answered_wrong_and_neutral_texts_that_it_refuse
 def test_the_pooler_takes_its_share_of_epochs_and_a_loss_that_is_not_finite_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PoolerObjective, "of_items", lambda _, batch, __: batch.n_items[::4] * torch.nan)
+    loss = PoolerObjective.of_items
+    monkeypatch.setattr(PoolerObjective, "of_items", lambda *given: loss(*given) * torch.nan)
     with one_context(tmp_path, epochs=2, arms=("grace_a",)) as context:
         assert pooler_objective(context).recipe.epochs == 6
         with pytest.raises(RunError, match=r"PoolerObjective on 'triples': diverged at step 1"):
