@@ -54,8 +54,9 @@ def build(name: str, model: Model, recipe: TrainingConfig = SHORT) -> TripleObje
 
 
 def read_roles(model: Model, sites: tuple[Site, ...] = SITES) -> list[torch.Tensor]:
-    """Pooled states [item, layer, d] of safe, unsafe, jailbreak and allowed texts."""
-    return [pooled_states(model, model.encode(each), sites) for each in by_role()]
+    """Pooled states [item, layer, d] of safe, unsafe, jailbreak and allowed texts, without what closes their turns."""
+    texts = [[Conversation.exchange(one.instruction, one.response) for one in each] for each in by_role()]
+    return [pooled_states(model, model.encode(each), sites) for each in texts]
 
 
 def by_role() -> list[list[Conversation]]:
