@@ -15,7 +15,7 @@ from torch import Tensor
 
 from experiments.grace.config import ABLATIONS, LABELS
 from experiments.grace.context import UNDEFENDED, GraceContext
-from steering.grace.adapting import merge_adapter, train_on_triples
+from steering.grace.adapting import merge_adapter, train_on_triples, train_to_end
 from steering.grace.guard import PromptGuard, prompt_states
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.objectives import (
@@ -31,7 +31,6 @@ from steering.grace.objectives import (
 from steering.methods.conditional import best_condition
 from steering.methods.lora import MapObjective
 from steering.training.objective import TrainingConfig
-from steering.training.trainer import train
 from workbench.artifacts.adapter import Adapter
 from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.edits import Add, Clamp, Edit
@@ -103,9 +102,12 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
     if name == "dpo":
         return replace(DpoObjective.on(model, lora), beta=beta)
     if name == "grace_b" or name in ABLATIONS:
-        lora = replace(lora, layers=_random_layers(context)) if name == "grace_b_random_layers" else lora
         found = GraceObjective.on(model, lora)
         found = replace(found, beta=beta, observes=profiled_sites(found, model.n_layers))
+        if name == "grace_b_random_layers":
+            moved = GraceObjective.on(model, replace(lora, layers=_random_layers(context)))
+            reached = tuple(site for site in found.observes if site.layer >= moved.site.layer)
+            found = replace(found, site=moved.site, sites=moved.sites, shapes=moved.shapes, observes=reached)
         return replace(found, **_WITHOUT.get(name, {}))
     if name == "circuit_breakers":
         found = CircuitBreakerObjective.on(model, lora)
@@ -172,14 +174,20 @@ def _profile(wanted: MapObjective[Any], parameters: dict[str, Tensor]) -> list[f
     return wanted.pooling.weights(parameters).mean(0).tolist()
 
 
+def pooler_objective(context: GraceContext) -> PoolerObjective:
+    """What GRACE as published trains: three passes for each one of a LoRA."""
+    config = context.config
+    recipe = TrainingConfig(3 * config.epochs, config.batch_size, 1e-2, weight_decay=1e-5, seed=context.seed)
+    return PoolerObjective.of(context.policy, recipe)
+
+
 def _pooler(context: GraceContext) -> Arm:
     """GRACE as published: the model itself does not change, so that neither do its answers."""
-    recipe = TrainingConfig(3, context.config.batch_size, 1e-2, weight_decay=1e-5, seed=context.seed)
-    wanted = PoolerObjective.of(context.policy, recipe)
+    wanted = pooler_objective(context)
 
     def train_pooler() -> dict[str, Any]:
         start = time.process_time()
-        [found] = train(wanted, [context.triples], context.access(context.policy))
+        found = train_to_end(wanted, context.triples, context.access(context.policy))
         return {
             "seconds": time.process_time() - start,
             "losses": found.losses,

@@ -50,7 +50,7 @@ class Config(ModelOptions):
     triples: int = 144
     """Training requests, each under one family, that defences learn from."""
     epochs: int = 1
-    """Passes over the triples of each defence that is trained."""
+    """Passes over the triples of each LoRA; GRACE A's pooler takes three times as many."""
     batch_size: int = 8
     """Triples (each with an allowed answer) in one step."""
     learning_rate: float = 2e-3
@@ -72,7 +72,7 @@ class Config(ModelOptions):
     steered: int = 0
     """Packaged concepts that each defended model is steered towards, with vectors fitted on the policy alone."""
     show: bool = False
-    """Show what complying answers say; else only that they comply."""
+    """Show answers to forbidden requests that do more than refuse; else only what they are judged to be."""
     draws: int = 500
     """Of the bootstrap of AVQI."""
 

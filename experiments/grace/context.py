@@ -130,12 +130,14 @@ class GraceContext:
 
     @cached_property
     def choosing(self) -> tuple[list[str], list[str]]:
-        """Prompts that settings are chosen on: validation requests under CHOOSING, and look-alikes, some disguised."""
+        """Prompts that settings are chosen on: validation requests under CHOOSING, and look-alikes, half disguised."""
         asked = self.forbidden("validation", self.config.asked)
         benign = self.allowed("validation", self.config.benign)
         worn = disguised(benign, [family for family in CHOOSING if family in DISGUISES], ASKING)
         attacks = self.attack(asked, [*CHOOSING])
-        return [triple.prompt for triple in attacks], [request.prompt for request in (*benign, *worn)]
+        return [triple.prompt for triple in attacks], [
+            request.prompt for pair in zip(benign, worn, strict=True) for request in pair
+        ]
 
     @cached_property
     def demonstrated(self) -> list[Shown]:
@@ -178,7 +180,7 @@ class GraceContext:
     def inputs(self, model: Model, settings: object, data: Dataset) -> dict[str, JSON]:
         """What a training depends on."""
         about = {"settings": plain(settings), "kind": type(settings).__name__, "data": data.digest}
-        return {**model.identity, **about, "version": 1}
+        return {**model.identity, **about, "version": 2}
 
     @cached_property
     def questions(self) -> str:

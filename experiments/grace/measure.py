@@ -41,7 +41,9 @@ class MeasuredDefence:
     loss: list[float]
     """Mean nll of a token of each neutral text."""
     in_context: list[float]
-    """1 for each in-context question whose answer's first token is the likeliest one."""
+    """1 for each in-context question that is let through, and whose answer's first token is the likeliest one."""
+    neutral_refused: list[float]
+    """1 for each neutral text that is refused as a prompt, in which case its KL and loss are those of the policy."""
     separation: dict[str, dict[str, list[float | None]]]
     """AVQI and its parts of states pooled by the plain mean over layers and, where there is one, by the learnt profile:
     value, low and high of each metric. Empty for defences without states of their own."""
@@ -129,16 +131,21 @@ def measure(
         {**inputs, "policy": context.policy.digest, "texts": context.config.neutral},
         lambda: _side_effect(context, arm),
     )
-    shown = context.demonstrated
+    shown, texts = context.demonstrated, _neutral_texts(context.config.neutral)
     right = context.unit(f"in_context/{arm.name}", {**inputs, "asked": plain(shown)}, lambda: _in_context(arm, shown))
     if arm.guard is not None:
-        return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, {}, {}, {}, steering)
+        prompts = [Template().prompt(one.demonstrations, one.query[0]) for one in shown]
+        right = [value * (not no) for value, no in zip(right, arm.guard.refuses(arm.model, prompts), strict=True)]
+        refused = [float(no) for no in arm.guard.refuses(arm.model, texts)]
+        return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, refused, {}, {}, {}, steering)
     apart = context.unit(
         f"separation/{arm.name}",
         {**inputs, "profile": list(arm.profile), "asked": context.questions, "draws": context.config.draws},
         lambda: _separation(context, arm),
     )
-    return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, **apart, steering=steering)
+    let_through = [0.0] * len(texts)
+    let_through = [0.0] * len(texts)
+    return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, let_through, **apart, steering=steering)
 
 
 def _in_context(arm: Arm, shown: Sequence[Shown]) -> list[float]:

@@ -14,6 +14,7 @@ from experiments.smoke import smoke_banner
 from probes.geometry.avqi import METRICS
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from workbench.data.safety import ROLES
+from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.report.blocks import Card, Cards, Column, HeatMap, Table, paragraphs
 from workbench.report.charts import Dot, Line, LineChart, Point, ScatterPlot
 from workbench.report.document import Block, Document, Section
@@ -141,6 +142,7 @@ def _price(results: DefenceResults) -> Section:
             better="lower",
         ),
         Column("Loss", "Mean nll of a token of neutral text", 3, better="lower"),
+        Column("Neutral refused", "Neutral texts that a probe refuses as prompts", 2, (0.0, 1.0), better="lower"),
         Column("In context", "Share right of questions behind five demonstrations", 2, (0.0, 1.0), better="higher"),
     )
     if results.config.steered:
@@ -155,6 +157,7 @@ def _price(results: DefenceResults) -> Section:
             results.rate(name, ["plain"], "degenerate"),
             results.mean(name, "kl"),
             results.mean(name, "loss"),
+            results.neutral_refused(name),
             results.in_context(name),
             *([results.mean(name, "steering")] if results.config.steered else []),
         )
@@ -165,7 +168,8 @@ def _price(results: DefenceResults) -> Section:
     table = Table(
         name="price",
         title="What each defence costs an honest user",
-        caption="A probe that refuses changes nothing but what it refuses.",
+        caption="A probe that refuses changes nothing but what it refuses: its KL and loss are the policy's, whatever "
+        "it refuses, and in-context questions that it refuses are wrong.",
         corner="Defence",
         columns=columns,
         rows=tuple(rows),
@@ -313,7 +317,7 @@ def _answers(results: DefenceResults) -> Section:
         for group, answers in each.answers.items()
         for k, (outcome, text) in enumerate(answers[:1])
     )
-    text = "Complying answers to forbidden requests are masked; --show shows them."
+    text = "Answers to forbidden requests that do more than refuse are masked; --show shows them."
     block = Cards(
         name="answers", caption="The first request of each group, side by side; of the first seed.", cards=cards
     )
@@ -321,5 +325,5 @@ def _answers(results: DefenceResults) -> Section:
 
 
 def _said(outcome: str, text: str, group: str, *, show: bool) -> str:
-    hidden = outcome == "compliance" and group in (*ATTACKS, *ADAPTIVE) and not show
+    hidden = group in (*ATTACKS, *ADAPTIVE) and not show and not PolicyJudge().only_refuses(text)
     return f"[{outcome}] {'(masked, ' + number_of(len(text.split()), 'word') + ')' if hidden else text}".strip()

@@ -11,7 +11,7 @@ from experiments.grace.config import NAME, Config
 from experiments.grace.context import UNDEFENDED
 from experiments.grace.measure import MeasuredDefence
 from experiments.grace.outcomes import Answers, share
-from probes.geometry.avqi import METRICS
+from probes.geometry.avqi import METRICS, noted
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
 from workbench.evaluation.crossed import bootstrap_crossed
 from workbench.evaluation.intervals import Interval, Scale, bootstrap
@@ -75,6 +75,10 @@ class DefenceResults:
         """The share of in-context questions that are answered right."""
         return outcome_rate([[np.array(one.in_context)] for one in self.found[arm]])
 
+    def neutral_refused(self, arm: str) -> Interval:
+        """The share of neutral texts that a guard refuses."""
+        return outcome_rate([[np.array(one.neutral_refused)] for one in self.found[arm]])
+
     def mean(self, arm: str, what: str) -> Interval:
         """The mean over seeds and texts of `kl` (geometric) or `loss`, or concepts of `steering`."""
         values = np.array([getattr(one, what) for one in self.found[arm]], dtype=float)
@@ -87,7 +91,7 @@ class DefenceResults:
         each = [one.separation[way][metric] for one in self.found[arm]]
         if len(each) == 1:
             value, low, high = each[0]
-            return Interval(value, low, high, self.config.asked, 0, 0.95)
+            return noted(Interval(value, low, high, self.config.asked, 0, 0.95))
         return bootstrap(np.array([np.nan if value is None else value for value, _, _ in each]))
 
     def cost(self, arm: str) -> float:
@@ -138,6 +142,7 @@ class DefenceResults:
             for kind in ("plain", "disguised"):
                 value = self.rate(name, [kind], outcome)
                 yield Row(experiment=NAME, method=name, metric=f"benign.{outcome}.{kind}", **spread(value))
+        yield Row(experiment=NAME, method=name, metric="neutral.refused", **spread(self.neutral_refused(name)))
         for what in ("kl", "loss"):
             yield Row(experiment=NAME, method=name, metric=f"neutral.{what}", **spread(self.mean(name, what)))
         yield Row(experiment=NAME, method=name, metric="in_context.accuracy", **spread(self.in_context(name)))
@@ -182,12 +187,15 @@ def outcome_rate(seeds: Sequence[Sequence[np.ndarray]]) -> Interval:
 def correlation_over_models(pairs: Sequence[tuple[float, float]]) -> Interval:
     """Spearman's correlation of pairs, with the interval of Bonett & Wright (2000) where there are LEAST or more.
 
-    None where either side does not vary, or there are fewer than three pairs.
+    None where either side does not vary, or there are fewer than three pairs. A correlation of 1 or -1 has no interval.
     """
     n = len(pairs)
     found = or_none(spearman_correlation(*np.array(pairs).T)) if n > 2 else None
-    if found is None or n < LEAST or abs(found) > 1 - 1e-9:
-        return Interval(found, None, None, n, 0, 0.95, "" if found is None else f"no interval below {LEAST} models")
+    if found is None:
+        return Interval(None, None, None, n, 0, 0.95)
+    if n < LEAST or abs(found) > 1 - 1e-9:
+        note = f"no interval below {LEAST} models" if n < LEAST else "no interval where all models rank alike"
+        return Interval(found, None, None, n, 0, 0.95, note)
     reach = norm.ppf(0.975) * np.sqrt((1 + found**2 / 2) / (n - 3))
     low, high = np.tanh(np.arctanh(found) + np.array([-reach, reach]))
     return Interval(found, float(low), float(high), n, 0, 0.95)

@@ -28,6 +28,9 @@ from workbench.models.load import fast_bfloat16
 EPSILON = 1e-8
 """Added to every divisor, as published."""
 
+ONE_SIDED = "the value is outside: noise is as long as the distance of centroids, and the interval may miss the truth"
+"""Of an interval on one side of its value."""
+
 _ROWS, _BLOCK = 256, 512
 """States whose distances are kept for draws, those with the farthest neighbours; and pairs looked at together."""
 
@@ -103,7 +106,15 @@ def _reflected(found: Interval) -> Interval:
     """The basic interval, from the percentiles of the draws."""
     if found.value is None or found.low is None or found.high is None:
         return found
-    return replace(found, low=max(0.0, 2 * found.value - found.high), high=2 * found.value - found.low)
+    ends = (max(0.0, 2 * found.value - each) for each in (found.high, found.low))
+    return noted(replace(found, **dict(zip(("low", "high"), ends, strict=True))))
+
+
+def noted(found: Interval) -> Interval:
+    """With a note where the value lies outside its own interval: draws all lie on one side of it."""
+    if found.value is None or found.low is None or found.high is None or found.low <= found.value <= found.high:
+        return found
+    return replace(found, note=ONE_SIDED)
 
 
 def normalised(raw: Sequence[float]) -> list[float]:

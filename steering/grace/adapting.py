@@ -3,6 +3,7 @@
 import torch
 
 from steering.methods.lora import MapObjective
+from steering.training.objective import Objective
 from steering.training.trainer import Trained, train
 from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Origin
@@ -14,12 +15,17 @@ from workbench.runs.errors import RunError
 from workbench.runs.files import canonical
 
 
-def train_on_triples(objective: MapObjective[Dataset], data: Dataset, through: ModelAccess) -> tuple[Trained, Adapter]:
-    """Train, and keep the LoRA as an Adapter. Raises RunError, naming the step, where the loss was not finite."""
+def train_to_end(objective: Objective[Dataset], data: Dataset, through: ModelAccess) -> Trained:
+    """Train. Raises RunError, naming the step, where the loss was not finite."""
     [found] = train(objective, [data], through)
     if found.stopped:
         raise RunError(f"{type(objective).__name__} on {data.name!r}: {found.stopped}; try a smaller learning rate")
-    model = through.model
+    return found
+
+
+def train_on_triples(objective: MapObjective[Dataset], data: Dataset, through: ModelAccess) -> tuple[Trained, Adapter]:
+    """Train, and keep the LoRA as an Adapter. Raises RunError as `train_to_end`."""
+    found, model = train_to_end(objective, data, through), through.model
     parts = [
         AdapterPart("low_rank_map", site, {"down": down, "up": up})
         for site, down, up in objective.maps(found.parameters)

@@ -154,7 +154,8 @@ class GraceObjective(DpoObjective):
         _one_set(forward)
         preferred = self.preferring * super().of_items(batch, forward)
         profile = {name: forward.parameters[name][0] for name in self._profile()}
-        h = completion_means(forward.states, batch.layout) / batch.extra["unit"][..., None]
+        states = [forward.states[site] for site in self.observes]
+        h = completion_means(states, batch.layout) / batch.extra["unit"][..., None]
         safe, unsafe, jailbreak = texts_of(batch, self.pooling.pool(h, profile))[:KEPT]
         apart = self.separating * separation(safe, unsafe, jailbreak, self.margins.separation)
         return preferred + apart + self.drawing * cohesion(unsafe, jailbreak, self.margins.cohesion)
@@ -198,7 +199,7 @@ class CircuitBreakerObjective(TripleObjective):
         sizes = mask.sum(1)
         there = torch.arange(batch.extra["before"].shape[2], device=mask.device) < sizes[:, None]
         before = batch.extra["before"].float().transpose(1, 2)[there]  # [token, site, d], row by row
-        now = torch.stack([h[mask].float() for h in forward.states.values()], 1)
+        now = torch.stack([forward.states[site][mask].float() for site in self.observes], 1)
         owner = mask.nonzero()[:, 0]
 
         def of_rows(values: Float[Tensor, "token site"]) -> list[Tensor]:
@@ -223,7 +224,8 @@ class PoolerObjective(TripleObjective):
 
     shares_prompts: ClassVar[bool] = False
 
-    pooling: LayerPooling = field(default_factory=LayerPooling)
+    pooling: LayerPooling = field(default_factory=lambda: LayerPooling(rate=10.0))
+    """Its learning rate and steps are larger than a LoRA's to begin with."""
     margins: Margins = field(default_factory=Margins)
     beta: float = 0.8
     dropout: float = 0.15

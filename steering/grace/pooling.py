@@ -1,6 +1,6 @@
 """From a completion's states at many layers to one vector: a mean over tokens, then a learned profile of layers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.models.positions import Layout, Positions
-from workbench.models.sites import Site
 from workbench.runs.fields import above, at_least, check_fields
 
 RESPONSE = Positions("response")
@@ -16,7 +15,7 @@ RESPONSE = Positions("response")
 
 @dataclass(frozen=True)
 class LayerPooling:
-    """sum over layers of alpha_l h_l, with alpha = softmax(profile / temperature), a profile that starts at 0.
+    """sum over layers of alpha_l h_l, with alpha = softmax(rate profile / temperature), a profile that starts at 0.
 
     With several `heads` each has a profile of its own, and their vectors, side by side, are projected back to the
     width of a state; the projection starts as their mean. `residual` halves the result with the plain mean over layers.
@@ -26,9 +25,14 @@ class LayerPooling:
     heads: int = 1
     temperature: float = 1.0
     residual: bool = False
+    rate: float = 100.0
+    """How many times as far as another number a step moves a logit: a LoRA's rate leaves logits of one where they are.
+
+    The gradient is that of a logit, so that the profile has no larger part of the norm that is clipped.
+    """
 
     def __post_init__(self) -> None:
-        check_fields(self, heads=at_least(1), temperature=above(0))
+        check_fields(self, heads=at_least(1), temperature=above(0), rate=above(0))
 
     def start(self, n_layers: int, d: int) -> dict[str, Tensor]:
         """The initial parameters: `profile` [head, layer], and `projection` [head d, d] where there are several.
@@ -38,12 +42,13 @@ class LayerPooling:
         generator = torch.Generator().manual_seed(0)
         if self.heads == 1:
             return {"profile": torch.zeros(1, n_layers)}
-        profile = 0.1 * torch.randn(self.heads, n_layers, generator=generator)
+        profile = 0.1 * torch.randn(self.heads, n_layers, generator=generator) / self.rate
         return {"profile": profile, "projection": torch.eye(d).repeat(self.heads, 1) / self.heads}
 
     def weights(self, parameters: Mapping[str, Tensor]) -> Float[Tensor, "head layer"]:
         """The share of each layer."""
-        return (parameters["profile"] / self.temperature).softmax(-1)
+        profile = parameters["profile"]
+        return ((profile + (self.rate - 1) * profile.detach()) / self.temperature).softmax(-1)
 
     def pool(self, h: Float[Tensor, "row layer d"], parameters: Mapping[str, Tensor]) -> Float[Tensor, "row d"]:
         """One vector a row."""
@@ -52,13 +57,11 @@ class LayerPooling:
         return (pooled + h.mean(1)) / 2 if self.residual else pooled
 
 
-def completion_means(
-    states: Mapping[Site, Float[Tensor, "batch pos d"]], layout: Layout
-) -> Float[Tensor, "batch layer d"]:
-    """The mean state of each row's completion at every site, in float32. Differentiable."""
+def completion_means(states: Sequence[Float[Tensor, "batch pos d"]], layout: Layout) -> Float[Tensor, "batch layer d"]:
+    """The mean state of each row's completion at every one of some sites, in float32. Differentiable."""
     mask = response_mask(layout)
     share = mask.float() / mask.sum(1, keepdim=True)
-    return torch.stack([torch.einsum("bp,bpd->bd", share, h.float()) for h in states.values()], 1)
+    return torch.stack([torch.einsum("bp,bpd->bd", share, h.float()) for h in states], 1)
 
 
 def response_mask(layout: Layout) -> Bool[Tensor, "batch pos"]:

@@ -1,6 +1,8 @@
 """The experiment of defences: on a tiny model from command to report, and that held-out families stay held out."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,22 +10,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from experiments.grace import EXPERIMENT, PRESETS, Config, run
 from experiments.grace.adaptive import SUFFIX
-from experiments.grace.arms import objective
+from experiments.grace.arms import Arm, arms, objective, pooler_objective
 from experiments.grace.config import ABLATIONS, ARMS
 from experiments.grace.context import GraceContext
+from experiments.grace.measure import measure
+from experiments.grace.outcomes import REFUSED
+from experiments.grace.report import _said
 from experiments.grace.results import ADAPTIVE, DefenceResults, correlation_over_models, outcome_rate
 from experiments.grace.verdict import verdict
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
+from steering.grace.guard import PromptGuard
+from steering.grace.objectives import PoolerObjective
 from tests.tiny import tiny_folder
 from workbench.data.items import DataError
 from workbench.data.safety import of_split
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.evaluation.summary import LEAST
+from workbench.models.sites import Site
 from workbench.models.weights import WeightsError
+from workbench.runs.errors import RunError
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
 
@@ -47,6 +57,7 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
             assert sum(share or 0 for share in shares) == pytest.approx(1)
         assert (name, "compliance", "many_shot") in found
         assert found[name, "neutral.kl", None].value is not None
+        assert found[name, "neutral.refused", None].n == 2
         assert found[name, "in_context.accuracy", None].n == 4  # questions: one of each task
     assert found["nothing", "neutral.kl", None].value == pytest.approx(LEAST)  # what a geometric mean counts 0 as
     assert (found["sft", "neutral.kl", None].value or 0) > 1e-6
@@ -55,7 +66,7 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
     assert found["grace_a", "paper.profile", None].value is not None
     assert {row.layer for row in rows if row.method == "grace_b" and row.metric == "profile"} <= {0, 1, 2}
     page = (finished / "report.html").read_text()
-    for text in (*ARMS.values(), *HELD_OUT, "Complying answers to forbidden requests are masked", "Clopper-Pearson"):
+    for text in (*ARMS.values(), *HELD_OUT, "that do more than refuse are masked", "Clopper-Pearson"):
         assert text in page
 
 
@@ -103,6 +114,8 @@ def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_reque
     assert not {*attacks} & {one.prompt for triples in context.judged.values() for one in triples}
     assert sum(any(prompt in text for prompt in validation) for text in attacks) >= len(attacks) / 2
     assert len(context.judged) == len(ATTACKS)
+    plain = {one.prompt for one in of_split(context.requests, "validation", allowed=True)}
+    assert [prompt in plain for prompt in benign] == [True, False] * 2  # the first of them are of both kinds
     assert not {*benign} & {one.prompt for kinds in context.benign.values() for one in kinds}
     assert not {*CHOOSING} & worn
 
@@ -153,6 +166,15 @@ def test_the_verdict_tells_of_attacks_that_know_the_defence_where_there_were_any
     )
 
 
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_whatever_it_is_judged_to_be_an_answer_that_does_more_than_refuse_is_masked(outcome: str) -> None:
+    answer = "Unfortunately, smell the base"
+    assert _said(outcome, answer, "cipher", show=False) == f"[{outcome}] (masked, 4 words)"
+    assert _said(outcome, answer, "cipher", show=True) == f"[{outcome}] {answer}"
+    assert _said(outcome, answer, "plain", show=False) == f"[{outcome}] {answer}"
+    assert _said(outcome, REFUSED, "cipher", show=False) == f"[{outcome}] {REFUSED}"
+
+
 def width(found: Interval) -> float:
     assert found.low is not None
     assert found.high is not None
@@ -162,6 +184,11 @@ def width(found: Interval) -> float:
 def test_the_rank_correlation_of_an_index_has_an_interval_from_eight_models_on() -> None:
     pairs = [(float(k), float(k)) for k in range(7)]
     assert (correlation_over_models(pairs).value, correlation_over_models(pairs).low) == (pytest.approx(1), None)
+    assert correlation_over_models(pairs).note == "no interval below 8 models"
+    assert (
+        correlation_over_models([(float(k), float(k)) for k in range(10)]).note
+        == "no interval where all models rank alike"
+    )
     found = correlation_over_models([*pairs, (7.0, 0.5), (8.0, 9.0)])
     assert found.n == 9
     assert found.value == pytest.approx(0.65, abs=1e-9)  # 1 - 6 * 42 / (9 * 80)
@@ -180,11 +207,47 @@ def test_each_ablation_leaves_out_what_it_says(tmp_path: Path) -> None:
         name: {field.name for field in fields(each[0]) if getattr(each[0], field.name) != getattr(whole[0], field.name)}
         for name, each in found.items()
     }
-    assert changed.pop("grace_b_random_layers") <= {"layers", "site", "observes", "shapes", "sites"}
+    assert changed.pop("grace_b_random_layers") <= {"site", "observes", "shapes", "sites"}
+    for default, moved in zip(whole, found["grace_b_random_layers"], strict=True):
+        assert moved.observes == tuple(site for site in default.observes if site.layer >= moved.site.layer)
     assert list(changed.values()) == [{"preferring"}, {"separating"}, {"drawing"}, {"frozen_profile"}]
     assert [each.recipe.seed for each in whole] == [0, 1]
     assert len({each.triples.digest for each in contexts}) == 2  # another seed trains on other attacks
     assert contexts[0].questions == contexts[1].questions  # and is asked the same
+
+
+@contextmanager
+def one_context(root: Path, **settings: Any) -> Iterator[GraceContext]:
+    """With the model in the place of its policy, so that nothing is trained to teach one."""
+    config = replace(SMALL, model=str(tiny_folder(root)), dtype="float32", **settings)
+    with Run.open("grace", config, root / "runs") as opened:
+        [[context]] = GraceContext.of(config, opened)
+        context.__dict__["policy"] = context.model
+        yield context
+
+
+def test_what_a_guard_refuses_is_answered_wrong_and_neutral_texts_that_it_refuses_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.grace.measure.ask", lambda *_: {})
+    monkeypatch.setattr("experiments.grace.measure._in_context", lambda _, shown: [1.0] * len(shown))
+    with one_context(tmp_path) as context:
+        for bias, refused in ((1.0, 1.0), (-1.0, 0.0)):
+            guard = PromptGuard(Site(1), torch.zeros(context.model.d_model), bias)
+            found = measure(context, Arm("probe", context.model, guard=guard), None, None)
+            assert found.neutral_refused == [refused] * 2
+            assert found.in_context == [1 - refused] * 4
+
+
+def test_the_pooler_takes_its_share_of_epochs_and_a_loss_that_is_not_finite_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = PoolerObjective.of_items
+    monkeypatch.setattr(PoolerObjective, "of_items", lambda *given: loss(*given) * torch.nan)
+    with one_context(tmp_path, epochs=2, arms=("grace_a",)) as context:
+        assert pooler_objective(context).recipe.epochs == 6
+        with pytest.raises(RunError, match=r"PoolerObjective on 'triples': diverged at step 1"):
+            arms(context)
 
 
 @pytest.fixture(scope="module")

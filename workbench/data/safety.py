@@ -17,6 +17,7 @@ import numpy as np
 from workbench.data.cells import json_lines
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split, Target, numbered
+from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn
 
 Subtype = Literal[
     "optimization_based", "long_tail", "direct", "indirect", "dataset_poisoning", "prompt_injection", "none"
@@ -101,7 +102,12 @@ class Triple:
     @property
     def items(self) -> tuple[Item, ...]:
         """The prompt with each completion, in the order of ROLES."""
-        return tuple(Item.exchange(self.prompt, getattr(self, role)) for role in ROLES)
+        return tuple(_answered(self.prompt, getattr(self, role)) for role in ROLES)
+
+
+def _answered(prompt: str, answer: str) -> Item:
+    """With the assistant's turn closed, so that what is trained on it learns to end its answers."""
+    return Item(Conversation((Turn(USER, prompt), Turn(ASSISTANT, answer))))
 
 
 def stand_in() -> tuple[Request, ...]:
@@ -148,7 +154,7 @@ def safety_dataset(name: str, triples: Sequence[Triple], allowed: Sequence[Reque
             raise DataError(f"set {name!r}: {request} is no allowed request with an answer; leave it out")
     families = tuple(dict.fromkeys(triple.family for triple in triples))
     items = [*chain.from_iterable(triple.items for triple in triples)]
-    items += [Item.exchange(request.prompt, request.answer) for request in allowed]
+    items += [_answered(request.prompt, request.answer) for request in allowed]
     owners: list[Triple | Request] = [*(triple for triple in triples for _ in ROLES), *allowed]
     _check_splits(name, items, owners)
     n, n_allowed = len(triples), len(allowed)

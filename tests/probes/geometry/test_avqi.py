@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.geometry.avqi import METRICS, Avqi, avqi, avqi_intervals, cluster_indices, normalised
+from probes.geometry.avqi import METRICS, ONE_SIDED, Avqi, avqi, avqi_intervals, cluster_indices, normalised
 from workbench.data.items import DataError
 from workbench.data.safety import ROLES
 
@@ -128,6 +128,22 @@ def test_intervals_cover_the_truth_where_centroids_are_noisy(n: int, d: int) -> 
             for name in ("dbs_unsafe", "dbs_jailbreak")
         ]
     assert np.mean(covered) > 0.85
+
+
+def test_an_interval_on_one_side_of_its_value_says_so_and_none_ends_before_it_begins() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 20, 64, generator=generator) + torch.zeros(3, 1, 64).index_fill(2, torch.tensor([0]), 1.0)
+    outside = 0
+    for states in (x, planted(0, 3, 6, n=60).values()):
+        [found] = avqi_intervals(dict(zip(ROLES, states, strict=True)), draws=100)
+        for each in found.values():
+            assert each.low is not None
+            assert each.value is not None
+            assert each.high is not None
+            assert 0 <= each.low <= each.high
+            assert (each.note == ONE_SIDED) == (not each.low <= each.value <= each.high)
+            outside += each.note == ONE_SIDED
+    assert outside > 0
 
 
 def test_triples_of_one_group_are_drawn_together() -> None:

@@ -58,7 +58,7 @@ def test_the_profile_finds_the_only_layer_that_separates(heads: int) -> None:
     h[1:, :, informative, 0] += 4
     pooling = LayerPooling(heads)
     leaves = {name: value.requires_grad_() for name, value in pooling.start(n_layers, d).items()}
-    optimizer = torch.optim.Adam([leaves["profile"]], lr=0.05)
+    optimizer = torch.optim.Adam([leaves["profile"]], lr=0.05 / pooling.rate)
     for _ in range(200):
         optimizer.zero_grad()
         safe, unsafe, jailbreak = (pooling.pool(each, leaves) for each in h)

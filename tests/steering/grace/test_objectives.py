@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.grace.config import Config
 from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.losses import PUBLISHED
@@ -53,8 +54,9 @@ def build(name: str, model: Model, recipe: TrainingConfig = SHORT) -> TripleObje
 
 
 def read_roles(model: Model, sites: tuple[Site, ...] = SITES) -> list[torch.Tensor]:
-    """Pooled states [item, layer, d] of safe, unsafe, jailbreak and allowed texts."""
-    return [pooled_states(model, model.encode(each), sites) for each in by_role()]
+    """Pooled states [item, layer, d] of safe, unsafe, jailbreak and allowed texts, without what closes their turns."""
+    texts = [[Conversation.exchange(one.instruction, one.response) for one in each] for each in by_role()]
+    return [pooled_states(model, model.encode(each), sites) for each in texts]
 
 
 def by_role() -> list[list[Conversation]]:
@@ -199,7 +201,59 @@ def test_grace_separates_safe_from_adversarial_states_and_keeps_what_is_allowed(
     after = apart(grace)
     assert after[0] / after[1] > 1.3 * before[0] / before[1]
     assert nlls(grace)[3] < 1.05 * kept
-    assert found.parameters["profile"].abs().max() > 0.01
+    assert LayerPooling().weights(found.parameters).max() > 0.6
+
+
+def planted_layer(n: int, n_layers: int) -> torch.Tensor:
+    """Pooled states [text, layer, d] of items of four texts, of which only the last layer tells safe ones apart."""
+    h = torch.zeros(n, n_layers, 32)
+    h[::4, -1, 0] = 3.0
+    return h
+
+
+@pytest.mark.parametrize("name", ["grace", "pooler"])
+def test_the_layer_that_tells_safe_states_apart_wins_on_the_schedule_of_the_experiment(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many steps at the same rates, of one triple each."""
+    model, data, config = tiny_model(), triples(18), Config()
+    assert len(data.relation("triples").members) == -(-config.triples // config.batch_size) * config.epochs
+    recipe = TrainingConfig(config.epochs, 1, config.learning_rate)
+    pooler = PoolerObjective.of(model, TrainingConfig(3, 1, 1e-2, 1e-5))
+    objective = pooler if name == "pooler" else on(GraceObjective, model, recipe)
+    assert isinstance(objective, GraceObjective | PoolerObjective)
+    objective = replace(objective, margins=PUBLISHED)
+    where = "steering.grace.objectives"
+    monkeypatch.setattr(f"{where}.pooled_states", lambda _, tokens, sites: planted_layer(len(tokens), len(sites)))
+    monkeypatch.setattr(f"{where}.completion_means", lambda states, layout: planted_layer(len(layout.ids), len(states)))
+    [found] = train(objective, [data], ModelAccess(model))
+    assert float(objective.pooling.weights(found.parameters)[0, -1]) > 0.8
+    slow = replace(objective, pooling=replace(objective.pooling, rate=1.0))
+    [found] = train(slow, [data], ModelAccess(model))
+    assert float(slow.pooling.weights(found.parameters)[0, -1]) < 0.65
+
+
+@pytest.mark.parametrize("name", ["grace", "circuit breakers"])
+def test_the_order_in_which_sites_are_observed_does_not_matter(name: str) -> None:
+    model, data = tiny_model(), triples()
+    objective = build(name, model)
+    first, other = (
+        train(replace(objective, observes=order), [data], ModelAccess(model))[0].losses
+        for order in (SITES, SITES[::-1])
+    )
+    assert other == pytest.approx(first, rel=1e-4)
+
+
+def test_completions_end_their_turn() -> None:
+    """So that a model that is trained on them learns to stop."""
+    model, item = tiny_model(), triples().items[0]
+    closed, left_open = (
+        model.encode([one]).rows[0]
+        for one in (item.conversation, Conversation.exchange(item.instruction, item.response))
+    )
+    assert closed.ids[: len(left_open.ids)] == left_open.ids
+    assert closed.response == left_open.response
+    assert len(closed.ids) > len(left_open.ids)
 
 
 def test_refusals_become_likely_and_allowed_answers_too() -> None:
