@@ -144,7 +144,6 @@ def measure(
         lambda: _separation(context, arm),
     )
     let_through = [0.0] * len(texts)
-    let_through = [0.0] * len(texts)
     return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, let_through, **apart, steering=steering)
 
 
