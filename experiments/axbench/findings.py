@@ -138,8 +138,9 @@ class _Compared:
     @property
     def said(self) -> str:
         """The difference; where it is not decided with the smallest that would have been, if that is larger."""
-        told = not self.decided and self.detectable is not None and self.detectable > abs(self.difference.value)
-        least = f"; {number(self.detectable, 2)} could have been seen" if told else ""
+        least = ""
+        if not self.decided and self.detectable is not None and self.detectable > abs(self.difference.value):
+            least = f"; {number(self.detectable, 2)} could have been seen"
         return f"{self.label} ({_signed(self.difference)}{least})"
 
 

@@ -16,7 +16,7 @@ from experiments.behaviours.sweep import CHOSEN_BY, BehaviourSweep
 from workbench.evaluation.differences import Difference, paired_difference
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.evaluation.judges.base import MAX_RATING
-from workbench.evaluation.summary import MeanKind, mean_of_kind
+from workbench.evaluation.summary import on_scale
 from workbench.runs.rows import Row, spread
 
 
@@ -81,7 +81,8 @@ class BehaviourResults:
     def side_effect(self, way: str) -> Interval:
         """KL on neutral text at the chosen strengths, in nats a token: the geometric mean over behaviours."""
         found = [each.chosen[way] for each in self.effects.values()]
-        return mean_of_kind(np.array([np.nan if kl is None else kl for kl in found]), MeanKind(scale="log"))
+        values = np.array([np.nan if kl is None else kl for kl in found])
+        return bootstrap(on_scale(values, "log"), scale="log")
 
     def validation(self, way: str, layer: int, strength: float, measure: str) -> float:
         """The mean shift of validation pairs, over behaviours."""

@@ -85,7 +85,8 @@ class CAA(PairedMethod):
 def _balanced(letters: Sequence[_Letters]) -> list[tuple[_Letters, ...]]:
     """The orders that count together: both of two letters, or the one of pairs whose letters are equal or none."""
     there = set(letters)
-    both = [(pair, pair[::-1]) for pair in sorted(there) if pair[0] < pair[1] and pair[::-1] in there]
+    turned = {pair: (pair[1], pair[0]) for pair in sorted(there)}
+    both = [(pair, other) for pair, other in turned.items() if pair[0] < pair[1] and other in there]
     return [*both, *((pair,) for pair in sorted(there) if pair[0] == pair[1])]
 
 
