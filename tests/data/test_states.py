@@ -52,6 +52,12 @@ def states(llama: Model) -> States:
     return States.read(dataset(), llama, ReadSpec.at(Site(0), Site(1)))
 
 
+def test_states_and_tokens_show_themselves_in_a_line(states: States, llama: Model) -> None:
+    assert repr(states).startswith("States('mixed', 8 items, blocks.0.hook_resid_post")
+    assert len(repr(states)) < 160
+    assert repr(llama.tokenize(["a", "b c"])).startswith("Tokens(2 rows, ")
+
+
 def equal(one: Activations | Shards, other: Activations | Shards, tolerance: float = 0.0) -> None:
     assert one.sites == other.sites
     assert one.n_rows == other.n_rows

@@ -181,6 +181,9 @@ class States:
             spec=self.spec,
         )
 
+    def __repr__(self) -> str:
+        return f"States({self.dataset.name!r}, {len(self.dataset)} items, {self.spec} of {self.model})"
+
     @property
     def _live(self) -> Model:
         if self.through is None:

@@ -61,6 +61,9 @@ class Tokens:
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
+    def __repr__(self) -> str:
+        return f"Tokens({len(self.rows)} rows, {sum(self.lengths)} tokens)"
+
     def __getitem__(self, rows: Sequence[int]) -> "Tokens":
         return Tokens(tuple(self.rows[row] for row in rows))
 
