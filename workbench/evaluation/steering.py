@@ -103,8 +103,8 @@ def split_instructions(concepts: Dataset, count: int, seed: int) -> dict[str, tu
 
 
 def _shuffled(texts: Sequence[str], seed: int, whose: str) -> list[str]:
-    order = np.random.default_rng(stream(seed, whose, "instructions")).permutation(len(texts)).tolist()
-    return [texts[place] for place in order]
+    order = np.random.default_rng(stream(seed, whose, "instructions")).permutation(len(texts))
+    return [texts[int(place)] for place in order]
 
 
 def run_trials(
