@@ -329,8 +329,9 @@ def test_published_pairs_without_rewordings_are_compared_to_the_end(config: Conf
     small = replace(
         config, source=str(tmp_path / "published.json"), methods=("diffmean",), layers=(1,), strengths=(1.0,)
     )
-    found = {row.metric for row in read_rows(run(small, tmp_path / "runs") / "results.json") if row.value is not None}
-    assert any("answers" in metric or "letters" in metric or "margin" in metric for metric in found)
+    found = {(row.method, row.metric): row for row in read_rows(run(small, tmp_path / "runs") / "results.json")}
+    assert (found["diffmean", "chosen.answers.shift"].value or 0) > 0.5  # in nats: the planted behaviour is moved
+    assert found["diffmean", "reworded.answers.shift"].value is None
 
 
 @pytest.mark.parametrize(

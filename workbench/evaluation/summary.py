@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -93,16 +92,11 @@ def rows_of(experiment: str, layer: int | None, measured: Iterable[MetricValues]
         for (concept, seed), value in metric.values.items():
             rows.append(Row(**shared, concept=concept, seed=seed, value=or_none(value), n=1))
         concepts = np.array(list(metric.by_concept().values()))
-        rows.append(_mean_row(shared, concepts, metric.kind))
+        rows.append(Row(**shared, **spread(_mean_of_kind(concepts, metric.kind))))
     return rows
 
 
-def _mean_row(shared: Mapping[str, Any], concepts: np.ndarray, kind: MeanKind) -> Row:
-    return Row(**shared, **spread(mean_of_kind(concepts, kind)))
-
-
-def mean_of_kind(values: Float[np.ndarray, " value"], kind: MeanKind) -> Interval | Difference:
-    """The mean with its interval."""
+def _mean_of_kind(values: np.ndarray, kind: MeanKind) -> Interval | Difference:
     if kind.paired:
         return paired_difference(values, np.zeros(len(values)))
     return bootstrap(on_scale(values, kind.scale), scale=kind.scale, bounds=kind.bounds)
