@@ -12,11 +12,12 @@ from workbench.evaluation.judges.sentences import sentences
 from workbench.evaluation.metrics import auroc
 
 ENCODER = WordEncoder()
+TRAIN = world().part("train")
 
 
 @pytest.fixture(scope="module")
 def classifier() -> ConceptClassifier:
-    return ConceptClassifier.fit(world(), ENCODER)
+    return ConceptClassifier.fit(TRAIN, ENCODER)
 
 
 def odds(classifier: ConceptClassifier, texts: list[str]) -> np.ndarray:
@@ -40,8 +41,8 @@ def test_how_carriers_are_written_is_not_what_is_learnt(classifier: ConceptClass
 
 
 def test_without_the_other_concepts_the_style_would_be_learnt() -> None:
-    alone = ConceptClassifier.fit(world().select(["sea"]), ENCODER)
-    together = ConceptClassifier.fit(world(), ENCODER)
+    alone = ConceptClassifier.fit(TRAIN.select(["sea"]), ENCODER)
+    together = ConceptClassifier.fit(TRAIN, ENCODER)
     styled = [sentence("truly", "bread", seed=n) for n in range(20)]
     assert odds(alone, styled).mean() > odds(together, styled)[:, 0].mean() + 0.5
 
@@ -70,29 +71,18 @@ def test_the_sentence_that_carries_a_concept_is_found(classifier: ConceptClassif
     assert [classifier.carrying(parts, vectors, k) for k in (0, 1)] == [parts[2], parts[1]]
 
 
-def changed(concepts: Dataset, split: str, label: Label | None = None) -> Dataset:
-    """Every response of a split, or those with a label, replaced by nonsense."""
-    hit = concepts.split == split
-    if label is not None:
-        hit &= (concepts.labels == label).any(1)
+def changed(concepts: Dataset, label: Label) -> Dataset:
+    """Every response with a label replaced by nonsense."""
+    hit = (concepts.labels == label).any(1)
     assert hit.any()
     pairs = zip(concepts.items, hit, strict=True)
     items = (e.with_response(f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
     return replace(concepts, items=tuple(items))
 
 
-def test_only_training_texts_are_fitted_on(classifier: ConceptClassifier) -> None:
-    for split in ("validation", "evaluation"):
-        other = ConceptClassifier.fit(changed(world(), split), ENCODER)
-        np.testing.assert_array_equal(other.weight, classifier.weight)
-    other = ConceptClassifier.fit(changed(world(), "train"), ENCODER)
-    assert not np.allclose(other.weight, classifier.weight)
-
-
-def test_hard_negatives_are_not_fitted_on_even_in_training() -> None:
-    moved = replace(world(), split=np.full(len(world()), "train"))
-    one = ConceptClassifier.fit(moved, ENCODER)
-    other = ConceptClassifier.fit(changed(moved, "train", Label.HARD_NEGATIVE), ENCODER)
+def test_hard_negatives_are_not_fitted_on() -> None:
+    one = ConceptClassifier.fit(world(), ENCODER)
+    other = ConceptClassifier.fit(changed(world(), Label.HARD_NEGATIVE), ENCODER)
     np.testing.assert_array_equal(one.weight, other.weight)
 
 

@@ -74,7 +74,7 @@ def test_with_too_few_texts_it_says_how_many_it_needs(split: str) -> None:
 
 FAULTS = {
     "no concept": (item(sentence("coffee")), (0, 2, 2)),
-    "another concept": (item(GOOD, concept="trains"), (0, 2, 2)),
+    "another concept": (item(GOOD, concept="trains"), (0, 1.2, 2)),  # only the part along trains' direction is excused
     "another topic": (item(GOOD, about="pencil"), (2, 0, 2)),
     "unlikely words": (item(GOOD, perplexity=500.0), (2, 2, 0)),
     "a loop": (item("coffee ship sail harbour " * 9), (2, 2, 0)),
@@ -151,13 +151,45 @@ def test_perplexities_in_the_wrong_order_are_refused() -> None:
         EmbeddedJudge.fit(world(), WordEncoder(), references(BROKEN, FLUENT))
 
 
-def test_thresholds_come_from_validation_texts_only(judge: EmbeddedJudge) -> None:
-    concepts = world()
-    outside = concepts.split == "evaluation"
-    pairs = zip(concepts.items, outside, strict=True)
-    items = tuple(e.with_response(f"Nonsense {n}.") if out else e for n, (e, out) in enumerate(pairs))
-    other = EmbeddedJudge.fit(replace(concepts, items=items), WordEncoder(), references())
-    assert other.thresholds == judge.thresholds
+def edited(split: str) -> Dataset:
+    """The planted world with every response of a split ended by other words."""
+    pairs = zip(world().items, world().split == split, strict=True)
+    items = tuple(
+        item.with_response(f"{item.response} Of brass and glass it sings.") if hit else item for item, hit in pairs
+    )
+    return replace(world(), items=items)
+
+
+def test_no_evaluation_text_is_learnt_from_and_no_validation_text_says_what_a_concept_is(judge: EmbeddedJudge) -> None:
+    fits = {
+        split: EmbeddedJudge.fit(edited(split), WordEncoder(), references())
+        for split in ("train", "validation", "evaluation")
+    }
+    assert fits["evaluation"].thresholds == judge.thresholds != fits["validation"].thresholds
+    for split in ("validation", "evaluation"):
+        np.testing.assert_array_equal(fits[split].classifier.weight, judge.classifier.weight)
+    assert not np.allclose(fits["train"].classifier.weight, judge.classifier.weight)
+
+
+def test_held_out_texts_are_as_relevant_as_their_threshold_says() -> None:
+    """What sets the ramp is what is rated, of answers in which one sentence of two carries the concept."""
+    carries = (world().labels == Label.POSITIVE).any(1)
+    items = tuple(
+        item.with_response(f"{sentence(*item.instruction[14:-1].split(), seed=n)} {item.response}") if hit else item
+        for n, (item, hit) in enumerate(zip(world().items, carries, strict=True))
+    )
+    concepts = replace(world(), items=items)
+    judge = EmbeddedJudge.fit(concepts, WordEncoder(), references())
+    held_out = concepts.part("validation")
+    plain = {
+        held_out.items[row].instruction: held_out.items[row].response
+        for row in held_out.rows(0, "validation", Label.NEGATIVE)
+    }
+    carrying = [(held_out.items[row], NAMES[k]) for row, k in np.argwhere(held_out.labels == Label.POSITIVE)]
+    ratings = judge.rate(
+        [JudgedText(name, "", one.instruction, one.response, 3.0, (plain[one.instruction],)) for one, name in carrying]
+    )
+    assert np.mean([rating.instruction == 2 for rating in ratings]) == pytest.approx(0.85, abs=0.05)
 
 
 def test_relevance_is_taken_from_the_packaged_set_where_texts_answer_nothing() -> None:
@@ -166,9 +198,12 @@ def test_relevance_is_taken_from_the_packaged_set_where_texts_answer_nothing() -
         concepts, items=tuple(replace(one, conversation=Conversation.bare(one.response)) for one in concepts.items)
     )
     judge = EmbeddedJudge.fit(bare, WordEncoder(), references())
-    again = EmbeddedJudge.fit(packaged().subset(2), WordEncoder(), references())
-    whole = EmbeddedJudge.fit(packaged(), WordEncoder(), references())
-    assert judge.thresholds.instruction == whole.thresholds.instruction != again.thresholds.instruction
+    own, whole = (EmbeddedJudge.fit(some, WordEncoder(), references()) for some in (concepts, packaged()))
+    ramps = [
+        np.array([fitted.thresholds.instruction.zero, fitted.thresholds.instruction.two])
+        for fitted in (judge, whole, own)
+    ]
+    assert np.abs(ramps[0] - ramps[1]).max() < 0.05 < np.abs(ramps[0] - ramps[2]).max()
     assert judge.identity != EmbeddedJudge.fit(concepts, WordEncoder(), references()).identity
 
 
@@ -193,11 +228,6 @@ def test_on_real_texts_it_agrees_with_their_labels() -> None:
 def test_its_ratings_depend_on_what_it_was_fitted_on_and_not_on_evaluation_texts(judge: EmbeddedJudge) -> None:
     def identity(concepts: Dataset, fluent: np.ndarray = FLUENT) -> object:
         return EmbeddedJudge.fit(concepts, WordEncoder(), references(fluent)).identity
-
-    def edited(split: str) -> Dataset:
-        items, at = world().items, int((world().split == split).argmax())
-        changed = items[at].with_response(f"{items[at].response} And more.")
-        return replace(world(), items=(*items[:at], changed, *items[at + 1 :]))
 
     assert identity(world()) == identity(edited("evaluation")) == judge.identity
     assert identity(world(), FLUENT + 1) != judge.identity

@@ -27,20 +27,19 @@ class ConceptClassifier:
     bias: Float[np.ndarray, " concept"]
 
     @classmethod
-    def fit(cls, concepts: Dataset, encoder: SentenceEncoder) -> "ConceptClassifier":
-        """A concept's training positives against its negatives and the other concepts' positives.
+    def fit(cls, texts: Dataset, encoder: SentenceEncoder) -> "ConceptClassifier":
+        """A concept's positives against its negatives and the other concepts' positives, of all texts given.
 
         The other concepts' positives are what keeps a classifier from learning how positives are written instead of
         what they are about. Hard negatives are never used.
         """
-        train = concepts.part("train")
-        texts = [sentences(example.response) for example in train.items]
-        encoded = encoder.vectors(chain.from_iterable(texts))
-        vectors = np.stack([composed(parts, encoded) for parts in texts]).astype(np.float64)
-        models = [_regression(vectors, carriers(train, k), usable(train, k)) for k in range(len(train.targets))]
+        said = [sentences(example.response) for example in texts.items]
+        encoded = encoder.vectors(chain.from_iterable(said))
+        vectors = np.stack([composed(parts, encoded) for parts in said]).astype(np.float64)
+        models = [_regression(vectors, carriers(texts, k), usable(texts, k)) for k in range(len(texts.targets))]
         weight = np.concatenate([model.coef_ for model in models])
         bias = np.concatenate([model.intercept_ for model in models])
-        return cls(tuple(concept.name for concept in concepts.targets), weight, bias)
+        return cls(tuple(concept.name for concept in texts.targets), weight, bias)
 
     def index(self, concept: str) -> int:
         """The column of a concept. Raises JudgeError for one that the classifier was not fitted on."""

@@ -31,7 +31,7 @@ from workbench.evaluation.judges.fluency import (
 from workbench.evaluation.judges.sentences import AnswerReading, composed, mean_by_words, sentences
 from workbench.runs.files import JSON, digest
 
-VERSION = 3
+VERSION = 4
 """Raised when the same texts and encoder come to give other ratings."""
 
 
@@ -83,12 +83,13 @@ class EmbeddedJudge:
         check_counts(concepts)
         answers = calibration_texts(concepts)
         once = encoder.remembering(_read_in_fit(concepts.part("train"), held_out, answers))
-        classifier = ConceptClassifier.fit(concepts, once)
+        classifier = ConceptClassifier.fit(concepts.part("train"), once)
+        of_answers = classifier if answers.digest == held_out.digest else ConceptClassifier.fit(answers, once)
         texts = [example.response for example in held_out.items]
         fluency, broken_ramp = _fluency(references, once)
         thresholds = Thresholds(
             concept=_concept_ramp(held_out, classifier, once),
-            instruction=_instruction_ramp(answers, once),
+            instruction=_instruction_ramp(answers, of_answers, once),
             broken=broken_ramp,
             variety=_variety_ramp(texts),
             run=_run_ramp(texts),
@@ -115,10 +116,8 @@ class EmbeddedJudge:
     def _rate(self, item: JudgedText, reading: AnswerReading, column: int, broken: float, vectors: Vectors) -> Rating:
         if item.is_empty:
             return NOTHING
-        carrying = [self.classifier.carrying(reading.stated, vectors, column)] if reading.stated else []
         fluency = rate_fluency(item, broken, self.thresholds)
-        direction = self.classifier.weight[column]
-        relevant = relevance(reading.answer, carrying, self._topic(item), vectors, direction)
+        relevant = relevance(reading, self._topic(item), vectors, self.classifier, column)
         return Rating(
             concept=self.thresholds.concept.rate(self.classifier.log_odds(reading.stated, vectors)[column]),
             instruction=self.thresholds.instruction.rate(relevant),
@@ -145,11 +144,11 @@ def topic(instruction: str, references: Sequence[str], encoder: SentenceEncoder)
 
 
 def relevance(
-    answer: Sequence[str],
-    carrying: Sequence[str],
+    reading: AnswerReading,
     about: Float[np.ndarray, "text d"],
     vectors: Vectors,
-    concept: Float[np.ndarray, " d"] | None = None,
+    classifier: ConceptClassifier,
+    concept: int,
 ) -> float:
     """The largest cosine similarity to a text of the topic, without what the concept adds.
 
@@ -157,18 +156,18 @@ def relevance(
     each vector its part along the concept's direction is taken out, since an answer that carries the concept differs in
     that direction from the topic as it should. Minus infinity for an answer without sentences.
     """
-    if not answer:
+    if not reading.answer:
         return -np.inf
-    topic_vectors = _without(concept, about)
-    several = [[vectors[part] for part in answer], [vectors[part] for part in carrying], [composed(answer, vectors)]]
-    similar = [_without(concept, np.stack(some)) @ topic_vectors.T for some in several if some]
+    direction = classifier.weight[concept]
+    topic_vectors = _without(direction, about)
+    carrying = [vectors[classifier.carrying(reading.stated, vectors, concept)]] if reading.stated else []
+    several = [[vectors[part] for part in reading.answer], carrying, [composed(reading.answer, vectors)]]
+    similar = [_without(direction, np.stack(some)) @ topic_vectors.T for some in several if some]
     return float(np.mean([found.max() for found in similar]))
 
 
-def _without(direction: Float[np.ndarray, " d"] | None, vectors: Float[np.ndarray, "text d"]) -> np.ndarray:
+def _without(direction: Float[np.ndarray, " d"], vectors: Float[np.ndarray, "text d"]) -> np.ndarray:
     """The unit vectors of what is orthogonal to a direction."""
-    if direction is None:
-        return vectors
     along = direction / np.linalg.norm(direction)
     rest = vectors - (vectors @ along)[:, None] * along
     return rest / np.linalg.norm(rest, axis=1, keepdims=True)
@@ -197,23 +196,24 @@ def _concept_ramp(held_out: Dataset, classifier: ConceptClassifier, encoder: Sen
     return Ramp.between(np.concatenate(absent), np.concatenate(carried))
 
 
-def _instruction_ramp(answers: Dataset, encoder: SentenceEncoder) -> Ramp:
-    """Every text that carries a concept is compared with every instruction and the plain answers to it.
+def _instruction_ramp(answers: Dataset, classifier: ConceptClassifier, encoder: SentenceEncoder) -> Ramp:
+    """A text that carries a concept is compared, as when it is rated, with all instructions and plain answers to them.
 
-    As it stands, with the part along the concept's direction, which ratings leave out; see docs/judges.md.
+    `classifier` knows the concepts of `answers`.
     """
-    carries = (answers.labels == Label.POSITIVE).any(1)
-    plain = (answers.labels == Label.NEGATIVE).any(1) & ~carries
+    carries = answers.labels == Label.POSITIVE
+    plain = (answers.labels == Label.NEGATIVE).any(1) & ~carries.any(1)
     topics: dict[str, list[str]] = {example.instruction: [] for example in answers.items}
     for number in np.flatnonzero(plain):
         topics[answers.items[number].instruction].append(answers.items[number].response)
     about = {instruction: topic(instruction, texts, encoder) for instruction, texts in topics.items()}
     readings, vectors = _readings(answers, encoder)
     own, other = [], []
-    for number in np.flatnonzero(carries):
+    for number, k in np.argwhere(carries):
         for instruction, compared in about.items():
             matched = instruction == answers.items[number].instruction
-            (own if matched else other).append(relevance(readings[number].answer, [], compared, vectors))
+            found = relevance(readings[number], compared, vectors, classifier, int(k))
+            (own if matched else other).append(found)
     return Ramp.between(*(np.array(some)[np.isfinite(some)] for some in (other, own)), most=0.9, few=0.15)
 
 
