@@ -12,14 +12,14 @@ from workbench.runs.fields import above, at_least, some
 from workbench.text import no_such
 
 METHODS = STEERING | PROBES
-"""All methods; those that change whole weights are refused, since the rows of one batch could not differ."""
+"""All methods."""
 WRITERS = (
     *("diffmean", "pca", "lat", "ssv", "reps", "reft_r1", "reft_r1_compat", "loreft", "lora", "random", "prompt"),
-    "probe",
+    *("probe", "sft"),
 )
 """Those of AxBench's tables that steer, and RePS, which followed them."""
 PAPER = (*WRITERS, "integrated_gradients", "input_x_gradient", "prompt_detection", "bag_of_words")
-"""Every method of AxBench's tables but SAEs and SFT."""
+"""Every method of AxBench's tables but SAEs."""
 MAIN = ("diffmean", "pca", "lat", "reft_r1", "sae", "sae_a", "random", "prompt", "probe", "bag_of_words")
 """The methods of the main comparison."""
 FORMS = ("diffmean_text", "pca_compat", "lat_compat", "ssv_compat", "reps_compat")
@@ -132,10 +132,10 @@ def follow(given: Mapping[str, Any], so_far: Mapping[str, Any]) -> dict[str, Any
         for setting in ("methods", "steered"):
             settings.setdefault(setting, tuple(name for name in so_far[setting] if name not in OF_DICTIONARY))
     elif "methods" in settings:
-        from workbench.methods.capabilities import ChangesWeights, steers
+        from workbench.methods.capabilities import steers
 
         made = {name: METHODS[name].make() for name in settings["methods"] if name in METHODS}
-        able = (name for name, method in made.items() if steers(method) and not isinstance(method, ChangesWeights))
+        able = (name for name, method in made.items() if steers(method))
         settings.setdefault("steered", tuple(able))
     if steered := settings.get("steered"):
         settings.setdefault("baseline", "random" if "random" in steered else steered[0])
@@ -155,7 +155,7 @@ class ExecutionOptions(RunOptions):
 ABOUT = {
     "default": "the main methods on thirty packaged concepts; 19 minutes on two cores",
     "smoke": "two concepts and few answers, to see that it runs; a minute",
-    "paper": "every method of AxBench's tables but SAEs and SFT, equal side effects too; hours",
+    "paper": "every method of AxBench's tables but SAEs, equal side effects too; hours, and 17 GB of disk for SFT",
     "full": "the same at AxBench's own lengths and strengths with three seeds; most of a day, or a GPU",
 }
 """What each preset is for and how long it takes."""

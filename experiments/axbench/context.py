@@ -19,7 +19,7 @@ from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import check_judge, choose_judge
 from workbench.evaluation.steering import Neutral, split_instructions
-from workbench.methods.capabilities import ChangesWeights, steers
+from workbench.methods.capabilities import steers
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
 from workbench.models.load import count_layers
@@ -100,10 +100,6 @@ class ComparisonContext(Context):
         made = {name: self._method(name) for name in self.config.methods}
         related = {relation.name for relation in self.concepts.relations}
         for name, method in made.items():
-            if isinstance(method, ChangesWeights):
-                raise ValueError(
-                    f"{name} changes the model's weights, and rows of one batch could not differ: leave it out"
-                )
             if isinstance(method, PairedMethod) and method.relation not in related:
                 raise ValueError(
                     f"{name} compares the texts of pairs, and set {self.concepts.name!r} has no relation "

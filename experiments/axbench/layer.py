@@ -1,6 +1,7 @@
 """The methods at one layer, fitted on the stored states."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +10,9 @@ from time import perf_counter, process_time
 from experiments.axbench.context import ComparisonContext
 from workbench.artifacts.artifact import Artifact
 from workbench.evaluation.steering import Plan, Trial
-from workbench.methods.capabilities import Prompts, Steers
+from workbench.methods.capabilities import ChangesWeights, Prompts, Steers
 from workbench.methods.method import Method
+from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.runs.executors import Work
 from workbench.runs.files import copy_file, digest, slug
@@ -48,7 +50,7 @@ class LayerComparison:
 
     @cached_property
     def fitted(self) -> dict[str, tuple[Method, list[Artifact]]]:
-        """Every method with its artifacts, one a concept."""
+        """Every method with its artifacts, one a concept; their arrays are mapped from their files."""
         names = [concept.name for concept in self.context.concepts.targets]
         return {
             method: (made, [Artifact.load(self.fits[method, concept].path) for concept in names])
@@ -81,16 +83,33 @@ class LayerComparison:
 
         A negative strength takes a concept out of an answer, which must have it: there it is asked for by prompt.
         """
-        method, artifact = self._fitted(trial.method, trial.concept)
+        method, artifact = self.fit_of(trial.method, trial.concept)
         strength = 1.0 if trial.strength is None else trial.strength
         edits = method.edit(artifact, strength, self.context.config.positions) if isinstance(method, Steers) else ()
-        asking, prompt = self._fitted(PROMPT, trial.concept) if strength < 0 else (method, artifact)
+        asking, prompt = self.fit_of(PROMPT, trial.concept) if strength < 0 else (method, artifact)
         asked = asking.instruct(prompt, trial.instruction) if isinstance(asking, Prompts) else trial.instruction
-        return Plan(asked, edits)
+        changed = isinstance(method, ChangesWeights)
+        return Plan(asked, edits, WithinFit(self, trial.method, trial.concept) if changed else None)
 
-    def _fitted(self, name: str, concept: str) -> tuple[Method, Artifact]:
+    def fit_of(self, name: str, concept: str) -> tuple[Method, Artifact]:
+        """A method, and its artifact of a concept."""
         method, artifacts = self.fitted[name]
         return method, artifacts[self.context.concepts.index(concept)]
+
+
+@dataclass(frozen=True)
+class WithinFit:
+    """The model as a method that changes its weights left it for one concept; equal where comparison and names are."""
+
+    comparison: LayerComparison
+    method: str
+    concept: str
+
+    def __call__(self, model: Model) -> AbstractContextManager[Model]:
+        """Inside the `with`, the model is the changed one."""
+        method, artifact = self.comparison.fit_of(self.method, self.concept)
+        assert isinstance(method, ChangesWeights)
+        return method.applied(artifact, model)
 
 
 def fit_layer(context: ComparisonContext, layer: int) -> LayerComparison:

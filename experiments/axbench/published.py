@@ -84,9 +84,7 @@ _MEANINGS: dict[Measure, str] = {
 _CAVEAT = (
     f"As reported by {SOURCE}; not measured in this run. Other models (Gemma-2), other concepts (500 a setting) and "
     "another judge (GPT-4o mini): compare the order of methods, not the numbers. Their SAE is the latent that an LLM "
-    "described as the concept; ours has no such descriptions and takes the largest difference of means. SFT has no row "
-    "of ours: it changes whole weights, so that the rows of one batch could not differ (steering.methods.sft trains it "
-    "and applies it)."
+    "described as the concept; ours has no such descriptions and takes the largest difference of means."
 )
 
 

@@ -54,7 +54,7 @@ class SFT(Method[Adapter], ChangesWeights[Adapter], NeedsModel):
 
     Its artifact holds the difference of every trained weight: two bytes a weight in bfloat16, 270 MB for a model of 135
     million weights, twice that in float32. Training needs 16 bytes a weight more than the model. No row of a batch can
-    differ from the next, so that it steers through `applied` and has no edits.
+    differ from the next, so that it steers through `applied`, has no edits, and each concept is a batch of its own.
     """
 
     label: ClassVar[str] = "SFT"

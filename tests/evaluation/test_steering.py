@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import pytest
@@ -9,11 +11,13 @@ from workbench.evaluation.steering import (
     Neutral,
     Plan,
     Trial,
+    cut,
     perplexities,
     run_trials,
     split_instructions,
 )
 from workbench.models.edits import Add
+from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.runs.run import Run
@@ -126,17 +130,55 @@ def test_divergence_is_zero_unsteered_and_grows_with_strength(llama):
     assert 0 < effect(0.1) < effect(1.0)
 
 
+@dataclass(frozen=True)
+class Turned:
+    """Other weights: those of a norm, some more than before."""
+
+    by: float
+
+    @contextmanager
+    def __call__(self, model: Model) -> Iterator[Model]:
+        norm = "model.norm.weight"
+        more = model.backend.parameters()[norm].detach() + self.by * torch.linspace(-1, 1, 32)
+        with model.backend.with_weights({norm: more}):
+            yield model
+
+
+def test_rows_within_other_weights_share_no_batch_and_answer_as_those_do(llama, run):
+    weights = {"one": Turned(0.5), "two": Turned(3.0)}
+
+    def within(trial: Trial) -> Plan:
+        return replace(plan(trial), within=weights.get(trial.method))
+
+    assert sorted(sorted({trial.method for trial in block}) for block in cut(llama, trials(), within)) == [
+        ["none"],
+        ["one"],
+        ["two"],
+    ]
+    found = run_trials(run, "all", {}, llama, trials(), within, SAMPLING)
+    for trial in trials():
+        turned = weights.get(trial.method)
+        sampling = replace(SAMPLING, row_seeds=(trial.row_seed,))
+        with turned(llama) if turned else nullcontext():
+            (alone,) = llama.generate([trial.instruction], edits=plan(trial).edits, sampling=sampling)
+        assert found[trial].text == alone.text
+        (plain,) = perplexities(llama, [trial.instruction], [alone.text])
+        assert found[trial].perplexity == pytest.approx(plain, rel=1e-5)
+    assert len({sample.text for sample in found.values()}) == len(trials())
+
+
 EFFECTS = {
     "at every token": ("", [Add(site=Site(1), direction=torch.ones(32), strength=0.5)]),
     "in the first block": ("", [Add(site=Site(0), direction=torch.ones(32), strength=0.5)]),
     "asked for": ("Talk about the sea. ", []),
     "asked for and steered": ("Talk about the sea. ", [Add(site=Site(1), direction=torch.ones(32), strength=0.5)]),
 }
+TURNED = {"within other weights": Turned(0.5)}
 
 
-@pytest.mark.parametrize("effect", EFFECTS)
+@pytest.mark.parametrize("effect", [*EFFECTS, *TURNED])
 def test_divergence_equals_sums_by_hand(llama, effect):
-    asked, edits = EFFECTS[effect]
+    (asked, edits), within = EFFECTS.get(effect, ("", [])), TURNED.get(effect)
     neutral = Neutral.of(llama, concept_set().dataset, 2, max_tokens=3)
 
     def expected(prompt: str, text: str) -> torch.Tensor:
@@ -147,9 +189,9 @@ def test_divergence_equals_sums_by_hand(llama, effect):
     by_hand = []
     for instruction, text in zip(neutral.instructions, neutral.texts, strict=True):
         before = expected(instruction, text)
-        with llama.edited(edits):
+        with within(llama) if within else llama.edited(edits):
             after = expected(asked + instruction, text)
         by_hand.append(float((before.exp() * (before - after)).sum(-1).mean()))
-    plans = [Plan(asked + text, tuple(edits)) for text in neutral.instructions]
+    plans = [Plan(asked + text, tuple(edits), within) for text in neutral.instructions]
     assert neutral.divergence(llama, plans * 2) == pytest.approx(by_hand * 2, rel=1e-3)
     assert min(by_hand) > 1e-4

@@ -174,11 +174,7 @@ def test_a_preset_without_flags_is_as_it_stands(preset: str):
         ("--methods diffmean", ("diffmean",), "diffmean"),
         ("--methods bag_of_words lat random", ("lat", "random"), "random"),
         ("--methods bag_of_words", (), "random"),
-        (
-            "--methods sft diffmean",
-            ("diffmean",),
-            "diffmean",
-        ),  # refused for changing weights, once it is to be compared
+        ("--methods sft diffmean", ("sft", "diffmean"), "sft"),
         ("--methods pca lat --steered lat", ("lat",), "lat"),
         ("--steered diffmean", ("diffmean",), "diffmean"),
         ("--methods pca lat --baseline lat", ("pca", "lat"), "lat"),

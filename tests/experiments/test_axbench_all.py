@@ -9,6 +9,7 @@ from experiments.axbench import METHODS, PRESETS, WRITERS, Config, context, run
 from tests.experiments.small import ByLength, write_concepts
 from tests.planted import dictionary_file
 from tests.tiny import tiny_folder
+from workbench.artifacts.adapter import Adapter
 from workbench.evaluation.strengths import Search
 from workbench.runs.rows import read_rows
 
@@ -35,22 +36,34 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 SEARCHES: tuple[Search, ...] = ("race", "grid")
 PAIRED = ("caa", "caa_compat", "pca_pairwise", "pca_diff", "pca_global", "repe")
-ELSEWHERE = ("sft", "refusal_direction", "cast", "cast_compat", *PAIRED)
-"""Changes weights, wants prompts that show a behaviour or differ by it, or wants pairs."""
+ELSEWHERE = ("refusal_direction", "cast", "cast_compat", *PAIRED)
+"""Wants prompts that show a behaviour or differ by it, or wants pairs."""
 COMPARED = tuple(name for name in METHODS if name not in ELSEWHERE)
-ONLY_STEER = {"prompt", "loreft", "lora", "actadd", "layerwise", "iti", "iti_probe", "ablation"}
+ONLY_STEER = {"prompt", "loreft", "lora", "sft", "actadd", "layerwise", "iti", "iti_probe", "ablation"}
 ONLY_STEER |= {"capping_compat", "angular", "angular_adaptive"}
 
 
-@pytest.mark.parametrize(
-    ("steered", "says"), [("sft", "sft changes the model's weights"), ("bag_of_words", "bag_of_words only reads")]
-)
-def test_what_cannot_be_compared_is_refused_before_anything_is_loaded(tmp_path: Path, steered: str, says: str) -> None:
+def test_what_cannot_steer_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    only = "bag_of_words"
     config = replace(
-        PRESETS["smoke"], model="no such model", methods=("diffmean", steered), steered=(steered,), baseline=steered
+        PRESETS["smoke"], model="no such model", methods=("diffmean", only), steered=(only,), baseline=only
     )
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match="bag_of_words only reads"):
         run(config, tmp_path)
+
+
+def test_what_fine_tuned_weights_write_has_its_rows(small: Config, tmp_path: Path) -> None:
+    methods = ("sft", "random")
+    folder = run(replace(small, methods=methods, steered=methods, strengths=(0.5,)), tmp_path / "runs")
+    rows = {
+        (row.metric, row.method, row.concept): row for row in read_rows(folder / "results.json") if not row.strength
+    }
+    changed = [Adapter.load(path).changes for path in sorted((folder / "artifacts" / "layer1" / "sft").iterdir())]
+    assert [any(bool(change.any()) for change in changes.values()) for changes in changed] == [True, True]
+    for concept in ("sea", "rain", None):
+        assert ("steering.score", "sft", concept) in rows
+        assert (rows["side_effect.kl", "sft", concept].value or 0) > 1e-6
+    assert ("detection.auroc", "sft", None) not in rows
 
 
 def test_methods_of_pairs_are_refused_where_there_are_none(tmp_path: Path) -> None:

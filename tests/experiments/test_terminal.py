@@ -25,7 +25,6 @@ MISTAKES = {
     "axbench --layers 40": "smollm2-135m-instruct has no block 40; its 30 blocks are numbered from 0 to 29",
     "axbench --layers -1": "layers is (-1,); expected numbers at least 0",
     "axbench --methods diffmeen": "there is no method 'diffmeen' (did you mean 'diffmean'?); the methods are diffmean,",
-    "axbench --methods sft": "sft changes the model's weights",
     "axbench --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
     "axbench --instructions 500": "500 instructions a concept: expected 2 to",
     "axbench --judge embeded": "there is no judge 'embeded'; use 'embedded'",

@@ -6,6 +6,7 @@ random stream of a row depends on concept and instruction only, so methods and s
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -64,12 +65,24 @@ class Sample:
     """Why the model could not write it to its end, if it could not; then nobody rates it."""
 
 
+Within = Callable[[Model], AbstractContextManager[Model]]
+"""What makes another model of one for all rows of a batch alike; equal ones make the same."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How a trial is carried out: what the model is asked, and under which edits."""
+    """How a trial is carried out: what the model is asked, under which edits, and within which change of its weights.
+
+    Rows share a batch with rows within the same change only.
+    """
 
     prompt: str
     edits: tuple[Edit, ...] = ()
+    within: Within | None = None
+
+    def entered(self, model: Model) -> AbstractContextManager[Model]:
+        """Inside the `with`, the model is the one that the plan asks for."""
+        return self.within(model) if self.within else nullcontext(model)
 
 
 Planner = Callable[[Trial], Plan]
@@ -139,10 +152,13 @@ def cut(model: Model, trials: Sequence[Trial], planner: Planner) -> list[tuple[T
 
     A row's text does not depend on its block but for rounding; cut the same way, not even for that.
     """
-    prompts = {trial: planner(trial).prompt for trial in trials}
-    lengths = dict(zip(prompts, model.tokenize(list(prompts.values()), chat=_chat(model)).lengths, strict=True))
-    order = sorted(prompts, key=lambda trial: (lengths[trial], digest(asdict(trial))))
-    return [tuple(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK)]
+    plans = {trial: planner(trial) for trial in trials}
+    prompts = [plan.prompt for plan in plans.values()]
+    lengths = dict(zip(plans, model.tokenize(prompts, chat=_chat(model)).lengths, strict=True))
+    alike: dict[Within | None, list[Trial]] = {}
+    for trial in sorted(plans, key=lambda trial: (lengths[trial], digest(asdict(trial)))):
+        alike.setdefault(plans[trial].within, []).append(trial)
+    return [tuple(some[start : start + BLOCK]) for some in alike.values() for start in range(0, len(some), BLOCK)]
 
 
 def block_name(stage: str, block: Sequence[Trial]) -> str:
@@ -155,7 +171,8 @@ def answer(model: Model, block: Sequence[Trial], planner: Planner, sampling: Sam
     plans = [planner(trial) for trial in block]
     seeded = replace(sampling, row_seeds=tuple(trial.row_seed for trial in block))
     edits, prompts = per_row([plan.edits for plan in plans]), [plan.prompt for plan in plans]
-    written = model.generate(prompts, edits=edits, sampling=seeded, batch_size=BLOCK, failures="keep")
+    with plans[0].entered(model) as changed:
+        written = changed.generate(prompts, edits=edits, sampling=seeded, batch_size=BLOCK, failures="keep")
     texts = ["" if one.failure else one.text for one in written]
     scores = perplexities(model, [trial.instruction for trial in block], texts)
     return [
@@ -213,13 +230,16 @@ class Neutral:
     def divergence(self, model: Model, plans: Sequence[Plan]) -> Float[np.ndarray, "row"]:
         """KL(unsteered || steered) of the next token, in nats, averaged over each text.
 
-        One plan a text, or as often as wanted, one after the other: row i is text i % len(texts) under plan i.
+        One plan a text, or as often as wanted, one after the other: row i is text i % len(texts) under plan i. All are
+        within one change of the weights, if within any.
         """
         times, prompts = len(plans) // len(self.texts), [plan.prompt for plan in plans]
         steered, rows = self.run, [*range(len(self.texts))] * times
-        if prompts != [*self.instructions] * times:
-            steered, rows = _answers(model, prompts, self.texts * times, self.max_tokens), [*range(len(plans))]
-        found = steered.under([plan.edits for plan in plans], rows).log_softmax(-1).unflatten(0, (times, -1))
+        with plans[0].entered(model) as changed:
+            if plans[0].within or prompts != [*self.instructions] * times:
+                steered, rows = _answers(changed, prompts, self.texts * times, self.max_tokens), [*range(len(plans))]
+            logits = steered.under([plan.edits for plan in plans], rows)
+        found = logits.log_softmax(-1).unflatten(0, (times, -1))
         expected = self.run.logits.to(found.device).log_softmax(-1)
         divergence = (expected.exp() * (expected - found)).sum(-1).flatten().cpu()  # [item]
         counts = self.run.wanted.sum(1).cpu().repeat(times)
