@@ -226,10 +226,12 @@ class GraceContext:
     ) -> "TrainedModel":
         """A model with a LoRA in its weights, trained once; which checkpoint of it is chosen on `held`."""
         inputs = self.inputs(through.model, objective, data) | {"choosing": self.held.digest}
+        made: list[Adapter] = []
 
         def train() -> dict[str, JSON]:
             start = time.process_time()
             found, adapter = train_on_triples(objective, data, through, self.held)
+            made.append(adapter)
             return {
                 "seconds": time.process_time() - start,
                 "losses": found.losses,
@@ -245,7 +247,7 @@ class GraceContext:
         path = self.unit_file(
             f"adapter/{name}",
             inputs | {"adapter": facts["digest"]},  # trained to its end, the checkpoint gives the same again
-            lambda path: train_on_triples(objective, data, through, self.held)[1].save(path),
+            lambda path: (made or [train_on_triples(objective, data, through, self.held)[1]])[0].save(path),
             ".safetensors",
         )
         return TrainedModel(merge_adapter(through.model, Adapter.load(path), f"{self.model.name} with {label}"), facts)
