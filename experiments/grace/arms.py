@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from experiments.grace.config import ABLATIONS, LABELS
-from experiments.grace.context import UNDEFENDED, GraceContext
-from steering.grace.adapting import merge_adapter, train_on_triples, train_to_end
-from steering.grace.guard import PromptGuard, prompt_states
+from experiments.grace.context import DEPTHS, UNDEFENDED, GraceContext, TrainedModel, sites_at
+from steering.grace.adapting import train_to_end
+from steering.grace.guard import PromptGuard
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.objectives import (
     LORA,
@@ -26,12 +26,11 @@ from steering.grace.objectives import (
     PoolerObjective,
     RefusalObjective,
     TripleObjective,
+    layer_profile,
     profiled_sites,
 )
 from steering.methods.conditional import best_condition
-from steering.methods.lora import MapObjective
 from steering.training.objective import TrainingConfig
-from workbench.artifacts.adapter import Adapter
 from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.edits import Add, Clamp, Edit
 from workbench.models.gates import Gate
@@ -39,8 +38,6 @@ from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 
-DEPTHS = (0.4, 0.6, 0.8)
-"""Where directions and probes are tried, as shares of the model's depth."""
 STRENGTHS = (0.5, 1.0, 2.0)
 FLOORS = (0.25, 0.5, 0.75)
 """Shares of the forbidden prompts."""
@@ -67,6 +64,8 @@ class Arm:
     first: int = 0
     chosen: str = ""
     """What was chosen on validation families."""
+    checkpoints: tuple[tuple[int, float], ...] = ()
+    """The steps of a training behind which it could have been ended, and the loss there on validation families."""
 
     @property
     def label(self) -> str:
@@ -81,7 +80,8 @@ class Arm:
 
 def arms(context: GraceContext) -> list[Arm]:
     """The policy alone and every defence that was asked for."""
-    found = [Arm(UNDEFENDED, context.policy)]
+    taught = context.taught
+    found = [Arm(UNDEFENDED, taught.model, **_cost(taught))]
     for name in context.config.arms:
         if name in _WAYS:
             found.append(_steered(context, name))
@@ -111,9 +111,9 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
         return replace(found, **_WITHOUT.get(name, {}))
     if name == "circuit_breakers":
         found = CircuitBreakerObjective.on(model, lora)
-        return replace(found, observes=_at(model, 1 / 3, 2 / 3))
+        return replace(found, observes=sites_at(model, 1 / 3, 2 / 3))
     found = LatentAdversarialObjective.on(model, lora)
-    return replace(found, attacked=_at(model, 0.4, 0.6), steps=2)
+    return replace(found, attacked=sites_at(model, 0.4, 0.6), steps=1)
 
 
 _WITHOUT: dict[str, dict[str, Any]] = {
@@ -130,48 +130,26 @@ def _random_layers(context: GraceContext) -> tuple[int, ...]:
     return tuple(sorted(random.Random(context.seed).sample(range(LORA.of_layers), len(LORA.layers))))
 
 
-def _at(model: Model, *depths: float) -> tuple[Site, ...]:
-    """The outputs of the blocks at these shares of the depth, each once."""
-    return tuple(dict.fromkeys(Site.at_depth(depth, model.n_layers) for depth in depths))
-
-
 def _trained(context: GraceContext, name: str) -> Arm:
-    wanted, data = objective(context, name), context.triples
-    inputs = context.inputs(context.policy, wanted, data)
-
-    def train_lora() -> dict[str, Any]:
-        start = time.process_time()
-        found, adapter = train_on_triples(wanted, data, context.access(context.policy))
-        return {
-            "seconds": time.process_time() - start,
-            "losses": found.losses,
-            "parameters": sum(each.numel() for each in found.parameters.values()),
-            "profile": _profile(wanted, found.parameters),
-            "digest": adapter.content_digest,
-        }
-
-    facts = context.unit(f"training/{name}", inputs, train_lora)
-    path = context.unit_file(
-        f"adapter/{name}",
-        inputs | {"adapter": facts["digest"]},  # trained to its end, the checkpoint gives the same again
-        lambda path: train_on_triples(wanted, data, context.access(context.policy))[1].save(path),
-        ".safetensors",
-    )
-    model = merge_adapter(context.policy, Adapter.load(path), f"{context.model.name} with {LABELS[name]}")
+    wanted = objective(context, name)
+    found = context.trained(name, LABELS[name], wanted, context.triples, context.start)
+    profile = tuple(found.facts["profile"])
     return Arm(
         name,
-        model,
-        seconds=facts["seconds"],
-        parameters=facts["parameters"],
-        profile=tuple(facts["profile"]),
-        first=wanted.observes[0].layer if facts["profile"] else 0,
+        found.model,
+        profile=profile,
+        first=wanted.observes[0].layer if profile else 0,
+        **_cost(found),
     )
 
 
-def _profile(wanted: MapObjective[Any], parameters: dict[str, Tensor]) -> list[float]:
-    if not isinstance(wanted, GraceObjective | PoolerObjective) or "profile" not in parameters:
-        return []
-    return wanted.pooling.weights(parameters).mean(0).tolist()
+def _cost(found: TrainedModel) -> dict[str, Any]:
+    """What a training cost, and which of its checkpoints was chosen."""
+    facts = {name: found.facts[name] for name in ("seconds", "parameters")}
+    return facts | {
+        "chosen": found.chosen,
+        "checkpoints": tuple((step, loss) for step, loss in found.facts["choosing"]),
+    }
 
 
 def pooler_objective(context: GraceContext) -> PoolerObjective:
@@ -187,12 +165,12 @@ def _pooler(context: GraceContext) -> Arm:
 
     def train_pooler() -> dict[str, Any]:
         start = time.process_time()
-        found = train_to_end(wanted, context.triples, context.access(context.policy))
+        found = train_to_end(wanted, context.triples, context.start)
         return {
             "seconds": time.process_time() - start,
             "losses": found.losses,
             "parameters": sum(each.numel() for each in found.parameters.values()),
-            "profile": _profile(wanted, found.parameters),
+            "profile": layer_profile(wanted, found.parameters),
         }
 
     inputs = context.inputs(context.policy, wanted, context.triples)
@@ -206,25 +184,13 @@ def _pooler(context: GraceContext) -> Arm:
     )
 
 
-def _sides(context: GraceContext) -> tuple[list[str], list[str]]:
-    """The training prompts: forbidden ones and allowed ones, with the disguises that defences may see."""
-    data = context.triples
-    forbidden, allowed = (
-        [data.items[row].instruction for row in data.relation(name).members[:, 0]] for name in ("triples", "allowed")
-    )
-    return forbidden, allowed
-
-
 def _steered(context: GraceContext, name: str) -> Arm:
     """Edits along the difference in means of forbidden and allowed prompts; where and how is chosen."""
-    model, sites, start = context.policy, _at(context.policy, *DEPTHS), time.process_time()
-    learnt, held = (
-        [prompt_states(model, side, sites) for side in sides] for sides in (_sides(context), context.choosing)
-    )
+    model, read, start = context.policy, context.prompts_read, time.process_time()
     edits: dict[str, Edit] = {}
-    for at, site in enumerate(sites):
-        means = [side[at].mean(0) for side in learnt]
-        for way, edit in _WAYS[name](site, means[0] - means[1], learnt[0][at], [side[at] for side in held]):
+    for at, site in enumerate(read.sites):
+        means = [side[at].mean(0) for side in read.learnt]
+        for way, edit in _WAYS[name](site, means[0] - means[1], read.learnt[0][at], [side[at] for side in read.held]):
             edits[f"block {site.layer}, {way}"] = edit
 
     def choose() -> dict[str, Any]:
@@ -232,7 +198,10 @@ def _steered(context: GraceContext, name: str) -> Arm:
         for way, edit in edits.items():
             rates = [_refusals(model, edit, side[:_TRIED]) for side in context.choosing]
             scores[way] = rates[0] - rates[1]
-        return {"chosen": max(scores, key=lambda way: scores[way]), "seconds": time.process_time() - start}
+        return {
+            "chosen": max(scores, key=lambda way: scores[way]),
+            "seconds": read.seconds + time.process_time() - start,
+        }
 
     inputs = context.inputs(model, [list(DEPTHS), list(edits), *map(list, context.choosing)], context.triples)
     facts = context.unit(f"training/{name}", inputs, choose)
@@ -288,14 +257,10 @@ def _refusals(model: Model, edit: Edit, prompts: Sequence[str]) -> float:
 
 def _probe(context: GraceContext) -> Arm:
     """Logistic regression on the prompt's last state: what it calls forbidden is refused, and no model is asked."""
-    model, sites = context.policy, _at(context.policy, *DEPTHS)
-    start = time.process_time()
-    train_sides, held_sides = (
-        [prompt_states(model, side, sites) for side in sides] for sides in (_sides(context), context.choosing)
-    )
+    model, read, start = context.policy, context.prompts_read, time.process_time()
     fitted = []
-    for at, site in enumerate(sites):
-        (x, y), (x_held, y_held) = (_labelled(*(side[at] for side in sides)) for sides in (train_sides, held_sides))
+    for at, site in enumerate(read.sites):
+        (x, y), (x_held, y_held) = (_labelled(*(side[at] for side in sides)) for sides in (read.learnt, read.held))
         for C in (1e-3, 1e-2, 1e-1):
             reader = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=500))
             right = reader.fit(x, y).predict(x_held) == y_held
@@ -306,7 +271,7 @@ def _probe(context: GraceContext) -> Arm:
         "probe",
         model,
         guard=PromptGuard.of(site, reader, model.d_model),
-        seconds=time.process_time() - start,
+        seconds=read.seconds + time.process_time() - start,
         parameters=model.d_model + 1,
         chosen=f"block {site.layer}, C {C:g}, balanced accuracy {score:.2f} on validation families",
     )

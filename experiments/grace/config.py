@@ -45,9 +45,9 @@ class Config(ModelOptions):
     """Everything is trained once for each: they draw training attacks, starts and orders. All are asked the same."""
     requests: int = 144
     """Forbidden training requests that teach the policy, and as many allowed ones as there are, up to this."""
-    policy_epochs: int = 3
+    policy_epochs: int = 2
     """Passes over direct requests and allowed ones that teach the model to refuse."""
-    triples: int = 144
+    triples: int = 96
     """Training requests, each under one family, that defences learn from."""
     epochs: int = 1
     """Passes over the triples of each LoRA; GRACE A's pooler takes three times as many."""
@@ -65,8 +65,8 @@ class Config(ModelOptions):
     """Look-alikes that are asked, as they are and in disguise."""
     neutral: int = 24
     """Neutral texts for perplexity and KL, and twice as many in-context questions."""
-    max_new_tokens: int = 28
-    """Of an answer; refusals begin within a few."""
+    max_new_tokens: int = 20
+    """Of an answer; with fewer, what opens like a refusal and then complies counts as one (docs/grace.md)."""
     adaptive: int = 0
     """Evaluation requests that are also attacked by searches that know the defence: a suffix, and a latent push."""
     steered: int = 0
@@ -100,7 +100,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "all defences, one seed, every family of text; about fifty minutes of one core",
+    "default": "all defences, one seed, every family of text; about an hour of one core without bfloat16",
     "paper": "five seeds, ablations, attacks that know the defence, steering scores; a day of one core",
     "smoke": "few requests, to see that it runs; a few minutes of one core",
 }
@@ -112,12 +112,12 @@ PRESETS = {
     "smoke": Config(
         arms=("dpo", "grace_a", "grace_b", "direction", "probe"),
         requests=16,
-        triples=9,
+        triples=8,
         policy_epochs=1,
         asked=2,
         benign=3,
         neutral=3,
-        max_new_tokens=10,
+        max_new_tokens=8,
         draws=50,
     ),
 }

@@ -1,28 +1,35 @@
 """What all stages share: the model, the policy's requests, what defences learn from and what they are judged by."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
 
 from experiments.grace.config import Config
 from experiments.options import check_layers, note_model
 from steering.function_vectors.prompts import Shown
 from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.attacks import ATTACKS, CHOOSING, DISGUISES, HELD_OUT, TRAINED, attacked, disguised
-from steering.grace.objectives import LORA, RefusalObjective
-from steering.methods.lora import LoRA
+from steering.grace.guard import prompt_states
+from steering.grace.objectives import LORA, RefusalObjective, layer_profile
+from steering.methods.lora import LoRA, MapObjective
 from steering.training.objective import TrainingConfig
+from steering.training.remembering import RememberingModel
 from workbench.artifacts.adapter import Adapter
 from workbench.data.dataset import Dataset
 from workbench.data.in_context import SplitPairs, in_context_tasks
 from workbench.data.items import DataError, Split
 from workbench.data.labelled import ModelAccess
 from workbench.data.packaged import packaged
-from workbench.data.safety import Request, Triple, of_split, safety_dataset, stand_in
+from workbench.data.safety import ALLOWED, TRIPLES, Request, Triple, of_split, safety_dataset, stand_in
 from workbench.data.word_pairs import pairs_of
 from workbench.models.model import Model
+from workbench.models.sites import Site
 from workbench.runs.files import JSON, digest, plain, slug
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs
@@ -40,8 +47,40 @@ _DRAWN_FROM: dict[str, tuple[Split, bool]] = {
     "benign": ("evaluation", True),
 }
 """The split whose requests a setting counts, and whether they are allowed ones."""
+DEPTHS = (0.4, 0.6, 0.8)
+"""Where directions and probes are tried, as shares of the model's depth."""
 UNDEFENDED = "nothing"
 """The row of the policy alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model with what was trained in its weights."""
+
+    model: Model
+    facts: dict[str, Any]
+    """What the training cost and came to."""
+
+    @property
+    def chosen(self) -> str:
+        """The checkpoint that was kept, and what it and the others lose on validation families."""
+        losses = dict(self.facts["choosing"])
+        if not losses:
+            return ""
+        best, each = min(losses, key=lambda step: losses[step]), [f"{step}: {losses[step]:.2f}" for step in losses]
+        end = f"; {self.facts['stopped']}" if self.facts["stopped"] else ""
+        return f"step {best} of {self.facts['steps']} (loss behind step {', '.join(each)}){end}"
+
+
+@dataclass(frozen=True, eq=False)
+class PromptsRead:
+    """The last states of forbidden and allowed prompts at some sites, of training and of choosing."""
+
+    sites: tuple[Site, ...]
+    learnt: list[list[Float[Tensor, "prompt d"]]]
+    """By side, forbidden first, and by site."""
+    held: list[list[Float[Tensor, "prompt d"]]]
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +97,8 @@ class GraceContext:
 
     place: str
     """What the names of its units begin with."""
+    states: dict[str, Tensor] = field(default_factory=dict)
+    """Of held-out triples, by what they depend on."""
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "Iterator[list[GraceContext]]":
@@ -129,15 +170,25 @@ class GraceContext:
         return {"plain": asked, "disguised": list(disguised(asked, unseen, ASKING))}
 
     @cached_property
-    def choosing(self) -> tuple[list[str], list[str]]:
-        """Prompts that settings are chosen on: validation requests under CHOOSING, and look-alikes, half disguised."""
+    def validation(self) -> tuple[tuple[Triple, ...], list[Request]]:
+        """What settings and checkpoints are chosen on: requests under CHOOSING, and look-alikes, half disguised."""
         asked = self.forbidden("validation", self.config.asked)
         benign = self.allowed("validation", self.config.benign)
         worn = disguised(benign, [family for family in CHOOSING if family in DISGUISES], ASKING)
-        attacks = self.attack(asked, [*CHOOSING])
-        return [triple.prompt for triple in attacks], [
-            request.prompt for pair in zip(benign, worn, strict=True) for request in pair
-        ]
+        mixed = [request for pair in zip(benign, worn, strict=True) for request in pair]
+        return self.attack(asked, [*CHOOSING]), mixed
+
+    @property
+    def choosing(self) -> tuple[list[str], list[str]]:
+        """Their prompts."""
+        attacks, benign = self.validation
+        return [one.prompt for one in attacks], [one.prompt for one in benign]
+
+    @cached_property
+    def held(self) -> Dataset:
+        """As many of either with what may be said to them: every training's checkpoint is chosen on it."""
+        attacks, benign = self.validation
+        return safety_dataset("choosing", attacks, benign[: len(attacks)])
 
     @cached_property
     def demonstrated(self) -> list[Shown]:
@@ -159,18 +210,62 @@ class GraceContext:
         recipe = TrainingConfig(epochs, config.batch_size, config.learning_rate, seed=self.seed)
         return replace(LORA, recipe=recipe)
 
-    @cached_property
+    @property
     def policy(self) -> Model:
         """The model that has learnt to refuse: what every defence starts from."""
+        return self.taught.model
+
+    @cached_property
+    def taught(self) -> "TrainedModel":
+        """How it learnt that."""
         objective = RefusalObjective.on(self.model, self.lora(self.config.policy_epochs))
-        inputs = self.inputs(self.model, objective, self.lessons)
+        return self.trained("policy", "the policy", objective, self.lessons, self.access(self.model))
+
+    def trained(
+        self, name: str, label: str, objective: MapObjective[Dataset], data: Dataset, through: ModelAccess
+    ) -> "TrainedModel":
+        """A model with a LoRA in its weights, trained once; which checkpoint of it is chosen on `held`."""
+        inputs = self.inputs(through.model, objective, data) | {"choosing": self.held.digest}
+        made: list[Adapter] = []
+
+        def train() -> dict[str, JSON]:
+            start = time.process_time()
+            found, adapter = train_on_triples(objective, data, through, self.held)
+            made.append(adapter)
+            return {
+                "seconds": time.process_time() - start,
+                "losses": found.losses,
+                "steps": -(-len(objective.items(data)) // objective.recipe.batch_size) * objective.recipe.epochs,
+                "stopped": found.stopped,
+                "choosing": [[step, loss] for step, loss in found.choosing.items()],
+                "parameters": sum(each.numel() for each in found.parameters.values()),
+                "profile": layer_profile(objective, found.parameters),
+                "digest": adapter.content_digest,
+            }
+
+        facts = self.unit(f"training/{name}", inputs, train)
         path = self.unit_file(
-            "policy",
-            inputs,
-            lambda path: train_on_triples(objective, self.lessons, self.access(self.model))[1].save(path),
+            f"adapter/{name}",
+            inputs | {"adapter": facts["digest"]},  # trained to its end, the checkpoint gives the same again
+            lambda path: (made or [train_on_triples(objective, data, through, self.held)[1]])[0].save(path),
             ".safetensors",
         )
-        return merge_adapter(self.model, Adapter.load(path), f"{self.model.name} with the policy")
+        return TrainedModel(merge_adapter(through.model, Adapter.load(path), f"{self.model.name} with {label}"), facts)
+
+    @cached_property
+    def prompts_read(self) -> PromptsRead:
+        """What directions and probes are made of: the policy's states behind the prompts that defences learn from."""
+        start, data, sites = time.process_time(), self.triples, sites_at(self.policy, *DEPTHS)
+        sides = [
+            [data.items[row].instruction for row in data.relation(name).members[:, 0]] for name in (TRIPLES, ALLOWED)
+        ]
+        learnt, held = ([prompt_states(self.policy, side, sites) for side in both] for both in (sides, self.choosing))
+        return PromptsRead(sites, learnt, held, time.process_time() - start)
+
+    @cached_property
+    def start(self) -> ModelAccess:
+        """What defences are trained through: the policy, which reads the triples once for all of them."""
+        return replace(self.access(self.policy), reference=RememberingModel.of(self.policy))
 
     def access(self, model: Model) -> ModelAccess:
         """A model to train through, with checkpoints in the run's folder."""
@@ -180,7 +275,7 @@ class GraceContext:
     def inputs(self, model: Model, settings: object, data: Dataset) -> dict[str, JSON]:
         """What a training depends on."""
         about = {"settings": plain(settings), "kind": type(settings).__name__, "data": data.digest}
-        return {**model.identity, **about, "version": 2}
+        return {**model.identity, **about, "version": 3}
 
     @cached_property
     def questions(self) -> str:
@@ -188,3 +283,8 @@ class GraceContext:
         attacks = [triple.prompt for triples in self.judged.values() for triple in triples]
         benign = [request.prompt for requests in self.benign.values() for request in requests]
         return digest([attacks, benign])
+
+
+def sites_at(model: Model, *depths: float) -> tuple[Site, ...]:
+    """The outputs of the blocks at these shares of the depth, each once."""
+    return tuple(dict.fromkeys(Site.at_depth(depth, model.n_layers) for depth in depths))

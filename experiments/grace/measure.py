@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from experiments.grace import adaptive
 from experiments.grace.arms import Arm
-from experiments.grace.context import GraceContext
+from experiments.grace.context import UNDEFENDED, GraceContext
 from experiments.grace.outcomes import REFUSED, Answers, inputs_of
 from experiments.grace.steered import SteeringTask
 from probes.geometry.avqi import avqi, avqi_intervals, cluster_indices
@@ -20,7 +21,7 @@ from steering.grace.objectives import pooled_states
 from steering.grace.pooling import scales
 from workbench.data.items import numbered
 from workbench.data.packaged import neutral
-from workbench.data.safety import ROLES, TRIPLES, safety_dataset
+from workbench.data.safety import ROLES, TRIPLES, Triple, safety_dataset
 from workbench.data.templates import Template
 from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.model import Model
@@ -125,26 +126,33 @@ def measure(
     answers = ask(context, arm, before.answers if before else None)
     shared = before is not None and not arm.answers_anew
     steering = before.steering if before and shared else task.scores(arm) if task else []
-    inputs = inputs_of(context, arm)
-    side = context.unit(
-        f"neutral/{arm.name}",
-        {**inputs, "policy": context.policy.digest, "texts": context.config.neutral},
-        lambda: _side_effect(context, arm),
-    )
-    shown, texts = context.demonstrated, _neutral_texts(context.config.neutral)
-    right = context.unit(f"in_context/{arm.name}", {**inputs, "asked": plain(shown)}, lambda: _in_context(arm, shown))
+    inputs, shown, texts = inputs_of(context, arm), context.demonstrated, _neutral_texts(context.config.neutral)
+    if before is not None and shared:
+        kl, loss, right = before.kl, before.loss, before.in_context
+    else:
+        asked = {**inputs, "policy": context.policy.digest, "texts": context.config.neutral}
+        side = context.unit(f"neutral/{arm.name}", asked, lambda: _side_effect(context, arm))
+        asked = {**inputs, "asked": plain(shown)}
+        kl, loss = side["kl"], side["loss"]
+        right = context.unit(f"in_context/{arm.name}", asked, lambda: _in_context(arm, shown))
     if arm.guard is not None:
         prompts = [Template().prompt(one.demonstrations, one.query[0]) for one in shown]
         right = [value * (not no) for value, no in zip(right, arm.guard.refuses(arm.model, prompts), strict=True)]
         refused = [float(no) for no in arm.guard.refuses(arm.model, texts)]
-        return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, refused, {}, {}, {}, steering)
+        return MeasuredDefence(arm, answers, kl, loss, right, refused, {}, {}, {}, steering)
     apart = context.unit(
         f"separation/{arm.name}",
-        {**inputs, "profile": list(arm.profile), "asked": context.questions, "draws": context.config.draws},
+        {
+            **inputs,
+            "profile": list(arm.profile),
+            "asked": context.questions,
+            "draws": context.config.draws,
+            "version": 2,
+        },
         lambda: _separation(context, arm),
     )
     let_through = [0.0] * len(texts)
-    return MeasuredDefence(arm, answers, side["kl"], side["loss"], right, let_through, **apart, steering=steering)
+    return MeasuredDefence(arm, answers, kl, loss, right, let_through, **apart, steering=steering)
 
 
 def _in_context(arm: Arm, shown: Sequence[Shown]) -> list[float]:
@@ -176,10 +184,27 @@ def _log_p(model: Model, tokens: Tokens) -> Float[Tensor, "pos vocab"]:
     return model.logits(tokens)[0].float().log_softmax(-1)
 
 
+def held_out_triples(context: GraceContext) -> list[Triple]:
+    """Those whose states are read: of each held-out family every second request, so that each wears two or three."""
+    return [*chain.from_iterable(context.judged[family][at % 2 :: 2] for at, family in enumerate(HELD_OUT))]
+
+
 def held_out_states(context: GraceContext, arm: Arm) -> Float[Tensor, "role triple layer d"]:
-    """Pooled states of the evaluation triples of the held-out families, at every block, in units of each layer."""
-    triples = [*chain.from_iterable(context.judged[family] for family in HELD_OUT)]
-    data = safety_dataset("held-out", triples)
+    """Pooled states of the evaluation triples of the held-out families, at every block.
+
+    Those of the policy and of GRACE B, which are asked for again, are kept.
+    """
+    key = digest(inputs_of(context, arm))
+    found = context.states.get(key)
+    if found is None:
+        found = _held_out_states(context, arm)
+        if arm.name in (UNDEFENDED, "grace_b"):
+            context.states[key] = found
+    return found
+
+
+def _held_out_states(context: GraceContext, arm: Arm) -> Float[Tensor, "role triple layer d"]:
+    data = safety_dataset("held-out", held_out_triples(context))
     sites = tuple(map(Site, range(arm.model.n_layers)))
     with arm.model.edited(arm.edits):
         pooled = pooled_states(arm.model, arm.model.encode(data.conversations), sites)
@@ -188,8 +213,7 @@ def held_out_states(context: GraceContext, arm: Arm) -> Float[Tensor, "role trip
 
 def _separation(context: GraceContext, arm: Arm) -> dict[str, JSON]:
     states = held_out_states(context, arm)
-    triples = [*chain.from_iterable(context.judged[family] for family in HELD_OUT)]
-    group = numbered([triple.request for triple in triples])
+    group = numbered([triple.request for triple in held_out_triples(context)])
     unit = scales(states.flatten(0, 1))
     scaled = states / unit[:, None]
     ways = {"mean": scaled.mean(2)}
@@ -214,9 +238,9 @@ def projections(context: GraceContext, before: Arm, after: Arm) -> dict[str, lis
     The plane is that of the first two principal components of the states before, pooled over layers; units are the
     spread of each layer before.
     """
-    inputs = {"before": before.model.digest, "after": after.model.digest, "asked": context.questions, "version": 1}
+    inputs = {"before": before.model.digest, "after": after.model.digest, "asked": context.questions, "version": 2}
     found = context.unit("projections", inputs, lambda: _projected(context, before, after))
-    places = [(role, family) for role in ROLES for family in HELD_OUT]
+    places = [(role, family) for role in ROLES for family in dict.fromkeys(_families(context))]
     return {when: [(*place, x, y) for place, (x, y) in zip(places, each, strict=True)] for when, each in found.items()}
 
 
@@ -226,8 +250,16 @@ def _projected(context: GraceContext, before: Arm, after: Arm) -> dict[str, JSON
     pooled = [(each / unit[:, None]).mean(2) for each in states]
     centre = pooled[0].flatten(0, 1).mean(0)
     plane = torch.linalg.svd(pooled[0].flatten(0, 1) - centre, full_matrices=False).Vh[:2]
-    shape = (len(HELD_OUT), len(context.judged[HELD_OUT[0]]))
+    family = np.array(_families(context))
     return {
-        when: ((each - centre) @ plane.T).unflatten(1, shape).mean(2).flatten(0, 1).tolist()
+        when: [
+            ((own[family == name] - centre) @ plane.T).mean(0).tolist()
+            for own in each
+            for name in dict.fromkeys(family)
+        ]
         for when, each in zip(("before", "after"), pooled, strict=True)
     }
+
+
+def _families(context: GraceContext) -> list[str]:
+    return [triple.family for triple in held_out_triples(context)]

@@ -27,7 +27,7 @@ NOTES = (
     "tells; what neither refuses nor speaks of it is unrelated, and what is empty, stuck in a loop or made of signs is "
     "degenerate. The judge knows the topic by its words, and fluent nonsense is unrelated to it.",
     "Families of attacks are the project's own transformations of a request. Defences are trained on direct requests "
-    f"and the families {', '.join(TRAINED)}; what is chosen (layer, strength, penalty) is chosen on "
+    f"and the families {', '.join(TRAINED)}; what is chosen (checkpoint, layer, strength, penalty) is chosen on "
     f"{', '.join(CHOOSING)}; {', '.join(HELD_OUT)} are held out from both.",
     "Every trained defence starts from the policy and sees the same triples with the same allowed answers in the same "
     "order. Rates are over requests: of one family and one seed with Clopper-Pearson intervals, else with bootstraps "
@@ -36,7 +36,7 @@ NOTES = (
     "GRACE A is the published procedure, a pooler and a linear head on frozen states; GRACE B trains a LoRA with the "
     "same losses on its own states and DPO's preference. Both use margins in units of the states' spread, ours. AVQI "
     "is of held-out triples, states averaged over completions and, in units of each layer's spread, over layers; its "
-    "intervals draw requests.",
+    "intervals draw requests. Each request is read in two or three of the held-out families.",
     "Each seed of a defence counts as a model in the rank correlation of AVQI and attack success; those of one seed "
     f"start from one policy. Its interval is that of Bonett and Wright, and there is none below {LEAST} models.",
     "Attacks that know the defence search on it, with its edits in force and past its probe: a suffix of "
@@ -289,7 +289,10 @@ def _costs(results: DefenceResults) -> Section:
     table = Table(
         name="costs",
         title="What each defence costs to make",
-        caption="A refusing probe also reads each prompt once more at inference.",
+        caption="The first row is what teaching the policy costs. Of each training that checkpoint is kept which loses "
+        "least on validation requests: how much likelier the first tokens of right answers are than those of wrong "
+        "ones. GRACE A, which changes no answer, keeps its last step. What several trainings read of the policy counts "
+        "for the first of them. A refusing probe also reads each prompt once more at inference.",
         corner="Defence",
         columns=(
             Column("Processor seconds", digits=1, better="lower"),
@@ -299,8 +302,8 @@ def _costs(results: DefenceResults) -> Section:
         rows=tuple(
             (each.arm.label, (results.cost(name), each.arm.parameters, each.arm.chosen or "nothing"))
             for name, (each, *_) in results.found.items()
-            if name != UNDEFENDED
         ),
+        references=("Policy alone",),
     )
     return Section(title="Cost", blocks=(table,))
 

@@ -166,9 +166,10 @@ class DefenceResults:
                 yield row(form, value, layer)
         for layer, value in enumerate(one.arm.profile, start=one.arm.first):
             yield row("profile", value, layer)
-        if name != UNDEFENDED:
-            yield row("cost.cpu_seconds", one.arm.seconds)
-            yield row("parameters", one.arm.parameters)
+        for step, loss in one.arm.checkpoints:
+            yield row(f"choosing.loss.{step}", loss)
+        yield row("cost.cpu_seconds", one.arm.seconds)
+        yield row("parameters", one.arm.parameters)
 
 
 def outcome_rate(seeds: Sequence[Sequence[np.ndarray]]) -> Interval:

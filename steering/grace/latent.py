@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,10 +11,7 @@ from torch import Tensor
 from steering.grace.objectives import JAILBREAK, KEPT, SAFE, UNSAFE, TripleObjective, texts_of
 from steering.training.objective import Batch, Forward
 from workbench.models.backend import Hook
-from workbench.models.positions import Positions
 from workbench.models.sites import Site
-
-PROMPT = Positions("prompt")
 
 
 @dataclass(frozen=True)
@@ -28,9 +24,6 @@ class LatentAdversarialObjective(TripleObjective):
     length and AdamW). Allowed answers are not attacked. p is the geometric mean of a completion's token probabilities,
     ours: published code averages -log(1 - p) over its tokens.
     """
-
-    shares_prompts: ClassVar[bool] = False
-    """The perturbation is of prompts."""
 
     attacked: tuple[Site, ...] = ()
     steps: int = 4
@@ -46,35 +39,42 @@ class LatentAdversarialObjective(TripleObjective):
     def hooks(self, batch: Batch, forward: Forward) -> list[tuple[Site, Hook]]:
         """The LoRA, and the perturbation where there is one."""
         return super().hooks(batch, forward) + [
-            (site, self._perturbing(k, batch, forward)) for k, site in enumerate(self.attacked)
+            (site, self._perturbing(k, batch))
+            for k, site in enumerate(self.attacked)
+            if f"perturbation.{k}" in batch.extra
         ]
 
-    def _perturbing(self, k: int, batch: Batch, forward: Forward) -> Hook:
+    def _perturbing(self, k: int, batch: Batch) -> Hook:
+        """Adds to the state of each token its share of that state's length: the perturbation, [row, token, d]."""
+        found, at = batch.extra[f"perturbation.{k}"], batch.layout.index.clamp(min=0)
+
         def hook(h: Tensor) -> Tensor:
-            forward.kept[f"length.{k}"] = h.detach().float().norm(dim=-1, keepdim=True)
-            found = batch.extra.get(f"perturbation.{k}")
-            return h if found is None else h + found.to(h.dtype)
+            length = h.detach().float().norm(dim=-1, keepdim=True)
+            return h + (length * found[torch.arange(len(h), device=h.device)[:, None], at]).to(h.dtype)
 
         return hook
 
-    def search(self, batch: Batch, run: Callable[[Batch], AbstractContextManager[Forward]]) -> dict[str, Tensor]:
-        """The perturbation at each attacked site."""
-        mask = (PROMPT.mask(batch.layout) & (batch.role != KEPT)[:, None])[..., None]
-        with torch.no_grad(), run(batch) as forward:
-            lengths = forward.kept
-        limits = {f"perturbation.{k}": self.radius * lengths[f"length.{k}"] * mask for k in range(len(self.attacked))}
-        d = self.shapes[0][1]
-        found = {name: limit.new_zeros((*limit.shape[:2], d)) for name, limit in limits.items()}
+    def search(
+        self, batch: Batch, run: Callable[[Batch], AbstractContextManager[tuple[Batch, Forward]]]
+    ) -> dict[str, Tensor]:
+        """The perturbation at each attacked site, by the place of a token in its row; 0 outside of prompts."""
+        attacked = (batch.role != KEPT).nonzero()[:, 0]
+        asked, layout = batch.select(attacked), batch.layout
+        place = torch.arange(int(layout.index.max()) + 1, device=layout.index.device)
+        inside = ((place >= layout.prefix) & (place < layout.response))[attacked][..., None]
+        zeros = inside.new_zeros((*inside.shape[:2], self.shapes[0][1]), dtype=torch.float32)
+        found = {f"perturbation.{k}": zeros for k in range(len(self.attacked))}
         for _ in range(self.steps):
-            for value in found.values():
-                value.requires_grad_()
-            with run(replace(batch, extra=batch.extra | found)) as forward:
-                slopes = torch.autograd.grad(self._complying(batch, forward).sum(), list(found.values()))
+            found = {name: value.detach().requires_grad_() for name, value in found.items()}
+            with run(replace(asked, extra=asked.extra | found)) as (rows, forward):
+                slopes = torch.autograd.grad(self._complying(rows, forward).sum(), list(found.values()))
+            step = 2 / self.steps * self.radius * inside
             found = {
-                name: _within(value.detach() - 2 / self.steps * limits[name] * _direction(slope, batch), limits[name])
+                name: _within(value.detach() - step * _direction(slope, asked), self.radius)
                 for (name, value), slope in zip(found.items(), slopes, strict=True)
             }
-        return {name: value.detach() for name, value in found.items()}
+        empty = zeros.new_zeros((len(batch.role), *zeros.shape[1:]))
+        return {name: empty.index_copy(0, attacked, value.detach()) for name, value in found.items()}
 
     def _complying(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
         """What the adversary makes small."""
@@ -95,6 +95,6 @@ def _direction(slope: Float[Tensor, "batch pos d"], batch: Batch) -> Float[Tenso
     return total / total.norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
-def _within(value: Float[Tensor, "batch pos d"], limit: Float[Tensor, "batch pos 1"]) -> Float[Tensor, "batch pos d"]:
-    """With the length of each token cut to its limit; 0 where that is 0."""
+def _within(value: Float[Tensor, "batch pos d"], limit: float) -> Float[Tensor, "batch pos d"]:
+    """With the length of each token cut to the limit."""
     return value * (limit / value.norm(dim=-1, keepdim=True).clamp(min=1e-12)).clamp(max=1)

@@ -6,7 +6,7 @@ without it, read once before training (`prepare`).
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from steering.grace.losses import Margins, cohesion, preference, relaxed_prefere
 from steering.grace.pooling import RESPONSE, LayerPooling, completion_means, response_mask, scales
 from steering.methods.lora import LoRA, MapObjective
 from steering.methods.loreft import uniform
-from steering.training.objective import Batch, Forward, Group, TrainingConfig
+from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
 from workbench.data.safety import ALLOWED, TRIPLES
@@ -65,9 +65,10 @@ class TripleObjective(MapObjective[Dataset]):
 
     def loss(self, batch: Batch, forward: Forward) -> Float[Tensor, "batch"]:
         """The mean over the items of the step, each spread over its rows."""
-        nll = texts_of(batch, forward.nll / forward.n)
-        each = self.of_items(batch, forward) + self.keep * nll[-1]
-        return each.repeat_interleave(len(nll)) / len(nll) / batch.n_items
+        each, n = self.of_items(batch, forward), int(batch.role.max()) + 1
+        if self.keep:
+            each = each + self.keep * texts_of(batch, forward.nll / forward.n)[-1]
+        return each.repeat_interleave(n) / n / batch.n_items
 
     def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
         """The loss of each item, without what keeps allowed answers."""
@@ -175,6 +176,11 @@ class CircuitBreakerObjective(TripleObjective):
     alpha: float = 10.0
     keep: float = 0.0
 
+    @property
+    def reads_labels(self) -> bool:
+        """Only to keep what is allowed likely."""
+        return self.keep > 0
+
     def start(self, data: Dataset) -> dict[str, Tensor]:
         """As every LoRA, but for B, uniform within START / sqrt(d_out)."""
         found, generator = super().start(data), torch.Generator().manual_seed(self.recipe.seed + 1)
@@ -217,8 +223,8 @@ class CircuitBreakerObjective(TripleObjective):
 class PoolerObjective(TripleObjective):
     """GRACE as published (mode A): a pooler and a linear head on frozen states; the model itself learns nothing.
 
-    The reference of the relaxed preference is another head, random and never trained. Only the last block's states go
-    through the trainer; pooled ones of all profiled layers are read before. The published term that compares softmaxes
+    The reference of the relaxed preference is another head, random and never trained. Pooled states of all profiled
+    layers are read before, and nothing goes through the model in training. The published term that compares softmaxes
     over the batch is left out: it is no distribution of anything.
     """
 
@@ -242,9 +248,14 @@ class PoolerObjective(TripleObjective):
         return cls(recipe, sites[-1], RESPONSE, profiled=sites, shapes=((0, model.d_model),))
 
     @property
-    def source(self) -> int:
-        """The last block."""
-        return self.site.layer
+    def source(self) -> None:
+        """No states are stored."""
+        return None
+
+    @property
+    def reads_labels(self) -> bool:
+        """No likelihood can change."""
+        return False
 
     def start(self, data: Dataset) -> dict[str, Tensor]:
         """The profile, and a random head."""
@@ -310,6 +321,13 @@ def units(model: Model, tokens: Tokens, sites: tuple[Site, ...], margins: Margin
 def _unit(pooled: Float[Tensor, "text layer d"], margins: Margins) -> Float[Tensor, "layer"]:
     found = scales(pooled)
     return found if margins.units == "spreads" else torch.ones_like(found)
+
+
+def layer_profile(objective: Objective[Any], parameters: dict[str, Tensor]) -> list[float]:
+    """The share of each layer in a pooled state, the mean over heads; empty where none is learnt."""
+    if not isinstance(objective, GraceObjective | PoolerObjective) or "profile" not in parameters:
+        return []
+    return objective.pooling.weights(parameters).mean(0).tolist()
 
 
 def profiled_sites(objective: MapObjective, n_layers: int) -> tuple[Site, ...]:

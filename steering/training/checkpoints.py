@@ -20,7 +20,7 @@ from workbench.runs.tensors import read_tensors, write_tensors
 Constrain = Callable[[dict[str, Tensor]], None]
 """Changes parameters and their gradients in place."""
 
-VERSION = 1
+VERSION = 2
 """Raised when the same settings come to train something else."""
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
@@ -42,6 +42,10 @@ class TrainingState:
     """The loss of every step so far."""
     stopped: str | None = None
     """Why it goes no further, if it does not."""
+    looks: int = 0
+    """How many times, evenly spread up to the last step, the parameters are kept."""
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    """These parameters, by the number of steps behind them."""
 
     def __post_init__(self) -> None:
         self.leaves = {name: value.detach().clone().requires_grad_() for name, value in self.leaves.items()}
@@ -68,6 +72,8 @@ class TrainingState:
                 group["lr"] = self.learning_rate * (1 - self.progress)
             self.optimizer.step()
             self.losses.append(loss)
+            if len(self.losses) in {-(-self.n_steps * k // self.looks) for k in range(1, self.looks + 1)}:
+                self.kept[len(self.losses)] = self.values()
         else:
             self.stopped = (
                 f"diverged at step {len(self.losses) + 1} of {self.n_steps}: loss {loss}, gradient norm {float(norm)}"
@@ -88,6 +94,8 @@ class Checkpoints:
     settings: object
     """What is trained and how, as a dataclass: another one never finds this one's checkpoints."""
     data: Sequence[TrainingData]
+    looks: int = 0
+    """As of TrainingState."""
 
     @property
     def folder(self) -> Path | None:
@@ -99,9 +107,11 @@ class Checkpoints:
         if self.folder is None:
             return
         header = {"of": self._key(at), "epochs": epochs, "losses": state.losses, "stopped": state.stopped}
+        header |= {"kept": list(state.kept)}
         tensors = {f"leaf.{name}": leaf.detach() for name, leaf in state.leaves.items()}
         for name, leaf in state.leaves.items():
             tensors |= {f"{key}.{name}": value for key, value in state.optimizer.state.get(leaf, {}).items()}
+        tensors |= {f"kept.{step}.{name}": each for step, own in state.kept.items() for name, each in own.items()}
         whole = {name: value.cpu().contiguous() for name, value in tensors.items()}
         write_tensors(self._path(at), canonical(header), whole)
 
@@ -129,11 +139,12 @@ class Checkpoints:
             state.optimizer.state[leaf] = {
                 key: value if key == "step" else value.to(leaf) for key, value in moments.items()
             }
+        state.kept = {step: {name: tensors[f"kept.{step}.{name}"] for name in state.leaves} for step in header["kept"]}
         return header["epochs"]
 
     def _key(self, at: int) -> str:
         one, model = self.data[at], self.through.model.identity
-        return digest([VERSION, type(self.settings).__name__, self.settings, model, one.name, one.digest])
+        return digest([VERSION, type(self.settings).__name__, self.settings, model, one.name, one.digest, self.looks])
 
     def _path(self, at: int) -> Path:
         assert self.folder is not None

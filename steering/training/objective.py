@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -87,6 +87,14 @@ class Batch:
     extra: dict[str, Tensor]
     """What `Objective.read` and `Objective.prepare` know of the row's text."""
 
+    def select(self, at: Int[Tensor, "kept"]) -> "Batch":
+        """Some of the rows, numbered anew."""
+        chosen = {name: value[at.to(value.device)] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        extra = {name: value[at.to(value.device)] for name, value in self.extra.items()}
+        layout = self.layout.select(at.to(self.layout.ids.device))
+        layout = replace(layout, rows=torch.arange(len(at), device=layout.rows.device))
+        return replace(self, layout=layout, extra=extra, **chosen)
+
 
 @dataclass(eq=False)
 class Forward:
@@ -130,6 +138,11 @@ class Objective(ABC, Generic[D]):
     def run_through(self) -> tuple[Site, ...]:
         """The sites that every pass has to reach, none of them below `source`: those that are observed."""
         return self.observes
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether the loss needs the labels' likelihood: else a pass ends at the highest site that it has to reach."""
+        return True
 
     @abstractmethod
     def start(self, data: D) -> dict[str, Tensor]:
@@ -175,11 +188,14 @@ class Objective(ABC, Generic[D]):
         """What else the loss needs to know of each text beforehand, as tensors [text, ...]."""
         return {}
 
-    def search(self, batch: Batch, run: Callable[[Batch], AbstractContextManager[Forward]]) -> dict[str, Tensor]:
+    def search(
+        self, batch: Batch, run: Callable[[Batch], AbstractContextManager[tuple[Batch, Forward]]]
+    ) -> dict[str, Tensor]:
         """What is searched for the rows of a pass before it counts, such as an adversary's perturbation of them.
 
-        `run` makes a forward pass of any batch with these rows, which nothing is learned from, and whose gradients are
-        taken inside its `with`; what is returned, [batch, ...], is among the batch's `extra` in the pass that counts.
+        `run` makes a forward pass of any batch with some of these rows, which nothing is learned from, and whose
+        gradients are taken inside its `with`; what is returned, [batch, ...], is among the batch's `extra` in the pass
+        that counts.
         """
         return {}
 

@@ -23,7 +23,7 @@ from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.scoring import gives_logits, label_logits, label_nll, labels
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
-from workbench.models.training import SharedPrefixCache, run_from_layer
+from workbench.models.training import SharedPrefixCache, run_from_layer, run_to_layer
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class Passes(Generic[D]):
     @cached_property
     def read(self) -> tuple[Float[Tensor, "token d"] | None, dict[str, Tensor]]:
         """The states that training starts from, if it does, and what is known of each text beforehand."""
-        states, found = None, {}
+        states, found, model = None, {}, self.through.reference or self.model
         if self.objective.source is not None:
-            states, found = self.objective.read(self.model, self.tokens, self.shared_prefix)
-        return states, found | self.objective.prepare(self.model, self.tokens)
+            states, found = self.objective.read(model, self.tokens, self.shared_prefix)
+        return states, found | self.objective.prepare(model, self.tokens)
 
     @cached_property
     def shared_prefix(self) -> SharedPrefixCache:
@@ -133,11 +133,9 @@ class Passes(Generic[D]):
         stacked = {name: _stacked([parameters[at][name] for at in concepts]) for name in parameters[concepts[0]]}
         with torch.enable_grad():
             fixed = {name: value.detach() for name, value in stacked.items()}
-            found = self.objective.search(batch, lambda changed: self._run(changed, Forward(fixed), self.shared_prefix))
-            batch = replace(batch, extra=batch.extra | found)
-            batch, prefix = self._behind_prompts(batch, stacked)
-            with self._run(batch, Forward(stacked), prefix) as forward:
-                rows = self.objective.loss(batch, forward)
+            found = self.objective.search(batch, lambda changed: self._run(changed, fixed))
+            with self._run(replace(batch, extra=batch.extra | found), stacked) as (seen, forward):
+                rows = self.objective.loss(seen, forward)
                 rows.sum().backward()
         sums = torch.zeros(len(concepts)).index_add_(0, batch.concept.cpu(), rows.detach().float().cpu())
         return dict(zip(concepts, sums.tolist(), strict=True))
@@ -162,7 +160,8 @@ class Passes(Generic[D]):
             self._of_rows(batch, layout, torch.tensor([keys.index(key) for key in unique])),
             backend.empty_cache(),
         )
-        with self._from_states(ran), backend.hooked(self.objective.hooks(ran, Forward(parameters))):
+        changes = self.objective.hooks(ran, Forward(parameters))
+        with self._from_states(ran), backend.hooked(changes), run_to_layer(self.model, self._end):
             self.model.forward(layout, attended=layout.mask, cache=cache, n_logits=1)
         cache.rewind(layout.ids.shape[1])  # blocks below the stored states have run none
         owner, lengths = (
@@ -174,28 +173,44 @@ class Passes(Generic[D]):
 
     def _of_rows(self, batch: Batch, layout: Layout, at: Int[Tensor, "kept"]) -> Batch:
         """Some rows of a batch, with these columns."""
-        chosen = {
-            name: value[at.to(value.device)]
-            for name, value in vars(batch).items()
-            if isinstance(value, Tensor) and name != "content"
-        }
-        extra = {name: value[at.to(value.device)] for name, value in batch.extra.items()}
-        return replace(batch, layout=layout, content=self.objective.positions.mask(layout), extra=extra, **chosen)
+        return replace(batch.select(at), layout=layout, content=self.objective.positions.mask(layout))
+
+    @cached_property
+    def _end(self) -> int | None:
+        """The block behind which passes end, where the loss needs no likelihood; -1 where it needs no pass at all."""
+        if self.objective.reads_labels:
+            return None
+        return max((site.layer for site in self.objective.run_through), default=-1)
 
     @contextmanager
-    def _run(self, batch: Batch, forward: Forward, prefix: SharedPrefixCache) -> Iterator[Forward]:
-        """One forward pass; inside the `with`, for its backward pass, the objective's changes stay in force."""
-        layout, label, backend = batch.layout, labels(batch.layout), self.model.backend
-        weights = self.objective.weights(forward.parameters)
-        linear = not weights and self.linear
+    def _run(self, batch: Batch, parameters: dict[str, Tensor]) -> Iterator[tuple[Batch, Forward]]:
+        """One forward pass, and the rows as it had them: prompts run once where they may.
+
+        Inside the `with`, for its backward pass, the objective's changes stay in force.
+        """
+        forward, backend = Forward(parameters), self.model.backend
+        if self._end == -1:
+            yield batch, forward
+            return
+        batch, prefix = self._behind_prompts(batch, parameters)
+        weights = self.objective.weights(parameters)
+        linear = self._end is None and not weights and self.linear
         hooks = self.objective.hooks(batch, forward) + self._observing(forward)
         recomputing = backend.gradient_checkpointing() if self.through.gradient_checkpointing else nullcontext()
         with self._from_states(batch), backend.with_weights(weights), backend.hooked(hooks), recomputing:
-            losses = self._losses(layout, label, linear, **prefix.options(layout))
-            owner = layout.rows[:, None].expand_as(label)[label]
-            forward.nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
-            forward.n = label.sum(1).float()
-            yield forward
+            if self._end is None:
+                self._likelihood(batch, forward, prefix, linear=linear)
+            else:
+                with run_to_layer(self.model, self._end):
+                    self.model.forward(batch.layout, n_logits=1, **prefix.options(batch.layout))
+            yield batch, forward
+
+    def _likelihood(self, batch: Batch, forward: Forward, prefix: SharedPrefixCache, *, linear: bool) -> None:
+        layout, label = batch.layout, labels(batch.layout)
+        losses = self._losses(layout, label, linear, **prefix.options(layout))
+        owner = layout.rows[:, None].expand_as(label)[label]
+        forward.nll = torch.zeros(len(batch.text), device=losses.device).index_add(0, owner, losses)
+        forward.n = label.sum(1).float()
 
     def _observing(self, forward: Forward) -> list[tuple[Site, Hook]]:
         """Behind all edits, so that what is observed is what the blocks above see."""

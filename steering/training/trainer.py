@@ -41,13 +41,20 @@ class Trained:
     """The loss of every optimiser step."""
     stopped: str | None
     """Why training ended early, if it did; the parameters are then the last finite ones."""
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    """The parameters after some numbers of steps, where `train` was to keep them."""
+    choosing: dict[int, float] = field(default_factory=dict)
+    """What each of these loses on held-out texts, where `parameters` are the best of them."""
 
 
-def train(objective: Objective[D], data: Sequence[D], through: ModelAccess | None = None) -> list[Trained]:
+def train(
+    objective: Objective[D], data: Sequence[D], through: ModelAccess | None = None, *, looks: int = 0
+) -> list[Trained]:
     """Train concepts side by side; each comes out as if it had been trained alone, up to rounding.
 
     The live model is that of `through`, or the one that the data carry; DataError if there is none. A concept whose
-    loss or gradient is not finite is stopped, and reported in `Trained.stopped` and the log; the others go on.
+    loss or gradient is not finite is stopped, and reported in `Trained.stopped` and the log; the others go on. With
+    `looks`, parameters are kept that many times on the way, the last of them at the end.
     ValueError if the objective observes or attacks a site below the block that training starts from.
     """
     below = [str(site) for site in objective.run_through if _below(site, objective.source)]
@@ -57,7 +64,7 @@ def train(objective: Objective[D], data: Sequence[D], through: ModelAccess | Non
             f"reaches {', '.join(below)} below"
         )
     carried = [] if through else [access(one) for one in data]
-    found = _Block(objective, data, through or carried[0]).run()
+    found = _Block(objective, data, through or carried[0], looks).run()
     for one, trained in zip(data, found, strict=True):
         if trained.stopped:
             log.warning("%s of %r: %s", type(objective).__name__, one.name, trained.stopped)
@@ -91,6 +98,7 @@ class _Block(Generic[D]):
     objective: Objective[D]
     data: Sequence[D]
     through: ModelAccess
+    looks: int
     concepts: list[TrainingState] = field(init=False)
     stepping: int | None = field(init=False, default=None)
     """The concept whose parameters are being changed."""
@@ -104,13 +112,14 @@ class _Block(Generic[D]):
                 recipe.learning_rate,
                 recipe.weight_decay,
                 self._steps(items) * recipe.epochs,
+                looks=self.looks,
             )
             for one, items in zip(self.data, self.items, strict=True)
         ]
         self.constants = [
             {name: value.to(device) for name, value in self.objective.constants(one).items()} for one in self.data
         ]
-        self.kept = Checkpoints(self.through, self.objective, self.data)
+        self.kept = Checkpoints(self.through, self.objective, self.data, self.looks)
 
     @cached_property
     def passes(self) -> Passes[D]:
@@ -128,7 +137,7 @@ class _Block(Generic[D]):
         if left := self._left():
             with frozen(self.through.model):
                 self._train(left)
-        return [Trained(state.values(), state.losses, state.stopped) for state in self.concepts]
+        return [Trained(state.values(), state.losses, state.stopped, state.kept) for state in self.concepts]
 
     def _left(self) -> list[tuple[int, int]]:
         """The epochs and their steps, from the first that some concept has not done."""

@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from experiments.grace import EXPERIMENT, PRESETS, Config, run
+from experiments.grace import context as arms_context
+from experiments.grace import measure as measuring
 from experiments.grace.adaptive import SUFFIX
 from experiments.grace.arms import Arm, arms, objective, pooler_objective
 from experiments.grace.config import ABLATIONS, ARMS
-from experiments.grace.context import GraceContext
-from experiments.grace.measure import measure
+from experiments.grace.context import GraceContext, TrainedModel
+from experiments.grace.measure import held_out_states, measure
 from experiments.grace.outcomes import REFUSED
 from experiments.grace.report import _said
 from experiments.grace.results import ADAPTIVE, DefenceResults, correlation_over_models, outcome_rate
@@ -65,8 +67,17 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
     assert values(rows, "grace_a", "compliance") == values(rows, "nothing", "compliance")
     assert found["grace_a", "paper.profile", None].value is not None
     assert {row.layer for row in rows if row.method == "grace_b" and row.metric == "profile"} <= {0, 1, 2}
+    # Each training's checkpoint is the one of least loss on the families of choosing.
+    for name in ("nothing", "sft", "dpo", "grace_b", "circuit_breakers", "latent_adversary"):
+        assert [key for key in found if key[0] == name and key[1].startswith("choosing.loss.")], name
     page = (finished / "report.html").read_text()
-    for text in (*ARMS.values(), *HELD_OUT, "that do more than refuse are masked", "Clopper-Pearson"):
+    for text in (
+        *ARMS.values(),
+        *HELD_OUT,
+        "of 2 (loss behind step 1: ",
+        "that do more than refuse are masked",
+        "Clopper-Pearson",
+    ):
         assert text in page
 
 
@@ -90,7 +101,7 @@ def values(rows: list[Row] | tuple[Row, ...], method: str, metric: str) -> dict[
 def test_the_same_command_does_nothing_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config(**json.loads((finished / "config.json").read_text())["config"])
     before = results(finished)
-    monkeypatch.setattr("experiments.grace.arms.train_on_triples", lambda *_: pytest.fail("was trained again"))
+    monkeypatch.setattr("experiments.grace.context.train_on_triples", lambda *_: pytest.fail("was trained again"))
     monkeypatch.setattr("workbench.models.model.Model.generate", lambda *_, **__: pytest.fail("was asked again"))
     assert run(config, finished.parent) == finished
     assert results(finished) == before
@@ -222,7 +233,8 @@ def one_context(root: Path, **settings: Any) -> Iterator[GraceContext]:
     config = replace(SMALL, model=str(tiny_folder(root)), dtype="float32", **settings)
     with Run.open("grace", config, root / "runs") as opened:
         [[context]] = GraceContext.of(config, opened)
-        context.__dict__["policy"] = context.model
+        facts = {"choosing": [], "seconds": 0.0, "parameters": 0, "profile": [], "stopped": None, "steps": 0}
+        context.__dict__["taught"] = TrainedModel(context.model, facts)
         yield context
 
 
@@ -237,6 +249,21 @@ def test_what_a_guard_refuses_is_answered_wrong_and_neutral_texts_that_it_refuse
             found = measure(context, Arm("probe", context.model, guard=guard), None, None)
             assert found.neutral_refused == [refused] * 2
             assert found.in_context == [1 - refused] * 4
+
+
+def test_states_of_one_model_are_read_once_for_the_policy_and_the_pooler_and_prompts_once_for_all_arms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, states, read = [], measuring.pooled_states, arms_context.prompt_states
+    monkeypatch.setattr(measuring, "pooled_states", lambda *given: (calls.append("states"), states(*given))[1])
+    monkeypatch.setattr(arms_context, "prompt_states", lambda *given: (calls.append("prompts"), read(*given))[1])
+    with one_context(tmp_path, arms=("direction", "capping", "probe"), asked=1) as context:
+        policy, direction, capping, _ = arms(context)
+        assert calls == ["prompts"] * 4  # forbidden and allowed ones, of training and of choosing
+        calls.clear()
+        for arm in (policy, Arm("grace_a", context.policy), direction, policy, capping):
+            held_out_states(context, arm)
+        assert calls == ["states"] * 3
 
 
 def test_the_pooler_takes_its_share_of_epochs_and_a_loss_that_is_not_finite_ends_it(

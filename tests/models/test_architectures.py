@@ -113,8 +113,7 @@ def test_what_all_rows_begin_with_may_run_once(arch: Model) -> None:
 
 def test_rows_of_one_prompt_are_scored_as_each_alone(arch: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network keeps keys and values, prompts run once; they are longer and shorter than windows."""
-    for module in ("scoring", "training"):
-        monkeypatch.setattr(f"workbench.models.{module}.PASS_TOKENS", 0)
+    monkeypatch.setattr("workbench.models.training.PASS_TOKENS", 0)
     tokens = arch.tokenize([*TEXTS, *TEXTS], ["an answer", "no", "yes it is", "so", "and on it goes", "it"])
     alone = torch.cat([arch.score(tokens[[row]]).nll for row in range(len(tokens))])
     close(arch.score(tokens).nll, alone)

@@ -232,3 +232,36 @@ def test_a_site_that_the_forward_never_reaches_is_refused(llama: Any, monkeypatc
 def test_positions_can_be_given_as_a_value(llama: Any) -> None:
     found = [llama.read(["text"], Site(0), positions=positions) for positions in ("all[1:3]", Positions("all[1:3]"))]
     assert torch.equal(found[0].arrays[Site(0)], found[1].arrays[Site(0)])
+
+
+EDIT = Add(site=Site(1), direction=torch.ones(32), positions=Positions("response[1:]"))
+
+
+@pytest.mark.parametrize("budget", [1, 100, 4096])
+@pytest.mark.parametrize("edit", [(), EDIT])
+def test_answers_to_one_prompt_are_read_as_each_alone_and_run_it_once_and_no_further_than_they(
+    model: Any, budget: int, edit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.models.training.PASS_TOKENS", 0)
+    prompts = ["a prompt that is long", "and another one", "a prompt that is long", "and another one", "its own"]
+    tokens = model.tokenize(prompts, ["yes", "it is so", "no", "x", "y"], chat=True)
+    sites, sizes, ran, run = [Site(0), Site(1)], list[int](), list[int](), type(model.backend).forward
+
+    def counted(backend: Any, layout: Any, **options: Any) -> Any:
+        sizes.append(int(layout.mask.sum()))
+        return run(backend, layout, **options)
+
+    with model.edited(edit):
+        alone = [model.read(tokens[[row]], sites, positions="response") for row in range(len(tokens))]
+        monkeypatch.setattr(type(model.backend), "forward", counted)
+        handle = blocks_of(model)[2].register_forward_hook(lambda *_: ran.append(2))
+        found = model.read(tokens, sites, positions="response", budget=budget)
+    handle.remove()
+    for row, one in enumerate(alone):
+        assert found.position is not None
+        assert one.position is not None
+        assert torch.equal(found.position[found.row == row], one.position)
+        for site in sites:
+            close(rows_of(found, site, row), one.arrays[site])
+    assert sum(sizes) < sum(tokens.lengths) - 60  # of two prompts of about 40 tokens
+    assert not ran

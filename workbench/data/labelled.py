@@ -31,6 +31,8 @@ class ModelAccess:
     gradient_checkpointing: bool = False
     """Keep only what goes into each block, and run the block again on the way back: the same gradients, for less memory
     and more time (benchmarks/training_memory.py). Rows do not share their prompts then."""
+    reference: Model | None = None
+    """The same model, where it may know already what is read of the texts before training."""
 
 
 _TYPES = {"binary": torch.bool, "class": torch.int64, "token": torch.int64, "number": torch.float64}

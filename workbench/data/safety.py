@@ -102,11 +102,11 @@ class Triple:
     @property
     def items(self) -> tuple[Item, ...]:
         """The prompt with each completion, in the order of ROLES."""
-        return tuple(_answered(self.prompt, getattr(self, role)) for role in ROLES)
+        return tuple(answered_item(self.prompt, getattr(self, role)) for role in ROLES)
 
 
-def _answered(prompt: str, answer: str) -> Item:
-    """With the assistant's turn closed, so that what is trained on it learns to end its answers."""
+def answered_item(prompt: str, answer: str) -> Item:
+    """A text with the assistant's turn closed, so that what is trained on it learns to end its answers."""
     return Item(Conversation((Turn(USER, prompt), Turn(ASSISTANT, answer))))
 
 
@@ -154,7 +154,7 @@ def safety_dataset(name: str, triples: Sequence[Triple], allowed: Sequence[Reque
             raise DataError(f"set {name!r}: {request} is no allowed request with an answer; leave it out")
     families = tuple(dict.fromkeys(triple.family for triple in triples))
     items = [*chain.from_iterable(triple.items for triple in triples)]
-    items += [_answered(request.prompt, request.answer) for request in allowed]
+    items += [answered_item(request.prompt, request.answer) for request in allowed]
     owners: list[Triple | Request] = [*(triple for triple in triples for _ in ROLES), *allowed]
     _check_splits(name, items, owners)
     n, n_allowed = len(triples), len(allowed)

@@ -104,7 +104,7 @@ class HuggingFaceCache:
         if not bool(by.any()):
             return
         for layer in self._layers:
-            for states in layer.used:
+            for states in layer.used if layer.is_initialized else ():
                 n_rows, n_heads, width, _ = states.shape
                 column = (torch.arange(width, device=by.device) - by[:, None]).clamp(min=0)
                 places = (torch.arange(n_rows * n_heads, device=by.device) * width).view(n_rows, n_heads, 1)

@@ -1,6 +1,6 @@
 """Reading hidden states: each row once, no layer that nobody asked for, pooled on the way."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,12 +16,14 @@ from workbench.models.pooling import Pool, pool_rows
 from workbench.models.positions import Layout, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site, SiteError
-from workbench.models.tokens import Tokens
-from workbench.models.training import SharedPrefixCache
-
-
-class _Stop(Exception):
-    """Leaves a forward pass that has nothing more to give."""
+from workbench.models.tokens import Row, Tokens
+from workbench.models.training import (
+    PassEnded,
+    SharedPrefixCache,
+    common_beginning,
+    first_edited,
+    shared_beginnings,
+)
 
 
 def read(model: Core, tokens: Tokens, spec: ReadSpec, budget: int) -> Activations:
@@ -29,30 +31,34 @@ def read(model: Core, tokens: Tokens, spec: ReadSpec, budget: int) -> Activation
     sites, positions, pool = spec.sites, spec.positions, spec.pool
     if not len(tokens):
         raise ValueError("there are no rows to read")
-    layouts = [Layout.of(tokens, rows) for rows in tokens.batches(budget)]
-    masks = [positions.mask(layout) for layout in layouts]
-    counts = _counts(layouts, masks, positions)
-    shared_prefix = _shared_prefix(model, tokens, masks, budget)
-    layouts = [layout.after(shared_prefix.length) for layout in layouts]
-    masks = [mask[:, shared_prefix.length :] for mask in masks]
-    store = _Store(counts, pool, model.backend.facts().heads)
-    for layout, mask in zip(layouts, masks, strict=True):
-        waiting, batch = set(sites), store.batch(mask, layout.rows, model.device)
-        here = layout.to(model.device)
-        with model.backend.hooked([(site.whole, _hook(store, site, batch, here, waiting)) for site in sites]):
-            try:
-                model.forward(here, n_logits=1, **shared_prefix.options(here))
-            except _Stop:
-                continue
-        raise SiteError(f"the forward pass never reached {', '.join(sorted(map(str, waiting)))}")
-    position = None if pool else store.gather(layouts, masks)
+    unread, counts = _unread(tokens, positions, budget)
+    store, last = _Store(counts, pool, model.backend.facts().heads), max(site.layer for site in sites)
+    position = None if pool else torch.empty(int(counts.sum()), dtype=torch.long)
+    for beginnings in _beginnings(model, tokens, unread, budget):
+        prefix, numbers = SharedPrefixCache.of_each(model, tokens, beginnings, last), list(beginnings)
+        rest = Tokens(tuple(Row(tokens.rows[row].ids[length:]) for row, length in beginnings.items()))
+        for rows in rest.batches(budget):
+            whole, waiting = Layout.of(tokens, [numbers[at] for at in rows]), set(sites)
+            layout = prefix.behind(whole.to(model.device))
+            mask = positions.mask(layout)
+            batch = store.batch(mask, whole.rows)
+            if position is not None:
+                position[batch.target] = layout.index[mask].cpu()
+            with model.backend.hooked([(site.whole, _hook(store, site, batch, layout, waiting)) for site in sites]):
+                try:
+                    model.forward(layout, n_logits=1, **prefix.options(layout))
+                except PassEnded:
+                    continue
+            raise SiteError(f"the forward pass never reached {', '.join(sorted(map(str, waiting)))}")
     return Activations({site: store.arrays[site] for site in sites}, store.row, len(tokens), position)
 
 
-def _shared_prefix(model: Core, tokens: Tokens, masks: list[Tensor], budget: int) -> SharedPrefixCache:
-    """What all rows begin with and nobody reads, such as a chat header, where running it once saves a batch or more."""
-    unread = min(int(mask.any(0).int().argmax()) for mask in masks)
-    return SharedPrefixCache.of(model, tokens, unread) if unread * len(tokens) > budget else SharedPrefixCache()
+def _beginnings(model: Core, tokens: Tokens, unread: list[int], budget: int) -> Iterator[dict[int, int]]:
+    """What nobody reads in front of what is read, or what all rows begin with, where that saves a batch or more."""
+    n_header, unedited = min(unread), first_edited(model.edits, Layout.of(tokens, list(range(len(tokens)))))
+    shares = n_header * len(tokens) > budget and model.backend.facts().cache == "keys"
+    header = len(common_beginning(tokens, min(n_header, unedited))) if shares else 0
+    return shared_beginnings(model, tokens, unread, header, budget)
 
 
 def states_at(model: Core, layout: Layout, site: Site, **options: Any) -> Float[Tensor, "batch pos d"]:
@@ -61,9 +67,9 @@ def states_at(model: Core, layout: Layout, site: Site, **options: Any) -> Float[
 
     def hook(h: Tensor) -> None:
         found.append(h)
-        raise _Stop
+        raise PassEnded
 
-    with torch.no_grad(), model.backend.hooked([(site, hook)]), suppress(_Stop):
+    with torch.no_grad(), model.backend.hooked([(site, hook)]), suppress(PassEnded):
         model.forward(layout, n_logits=1, **options)
     return found[0]
 
@@ -84,20 +90,24 @@ def _hook(store: "_Store", site: Site, batch: "_Batch", layout: Layout, waiting:
         store.put(site, h, batch)
         waiting.discard(site)
         if not waiting:
-            raise _Stop
+            raise PassEnded
 
     return hook
 
 
-def _counts(layouts: list[Layout], masks: list[Tensor], positions: Positions) -> Int[Tensor, "row"]:
-    """How many tokens are chosen in each row; ValueError if none are in some row."""
-    counts = torch.zeros(sum(len(layout.rows) for layout in layouts), dtype=torch.long)
-    for layout, mask in zip(layouts, masks, strict=True):
-        counts[layout.rows] = mask.sum(1)
+def _unread(tokens: Tokens, positions: Positions, budget: int) -> tuple[list[int], Int[Tensor, "row"]]:
+    """How many tokens stand in front of the first chosen one in each row, and how many are chosen.
+
+    ValueError if none are in some row.
+    """
+    counts, first = torch.zeros(2, len(tokens), dtype=torch.long)
+    for rows in tokens.batches(budget):
+        mask = positions.mask(Layout.of(tokens, rows))
+        counts[rows], first[rows] = mask.sum(1), mask.int().argmax(1)
     if (counts == 0).any():
         row = int((counts == 0).nonzero()[0])
         raise ValueError(f"positions '{positions}' select no token of row {row}")
-    return counts
+    return first.tolist(), counts
 
 
 @dataclass
@@ -127,9 +137,8 @@ class _Store:
         rows = torch.arange(len(self.counts))
         return rows if self.pool else rows.repeat_interleave(self.counts)
 
-    def batch(self, mask: Bool[Tensor, "batch pos"], rows: Int[Tensor, "batch"], device: torch.device) -> _Batch:
+    def batch(self, mask: Bool[Tensor, "batch pos"], rows: Int[Tensor, "batch"]) -> _Batch:
         """The tokens that `mask` chooses of some rows."""
-        mask = mask.to(device)
         return _Batch(mask.flatten().nonzero()[:, 0], mask.nonzero()[:, 0], len(rows), self._items(rows))
 
     def put(self, site: Site, h: Tensor, batch: _Batch) -> None:
@@ -144,13 +153,6 @@ class _Store:
             n_items = len(self.counts) if self.pool else int(self.counts.sum())
             self.arrays[site] = torch.empty((n_items, chosen.shape[-1]), dtype=chosen.dtype)
         self.arrays[site].index_copy_(0, batch.target, chosen.cpu())
-
-    def gather(self, layouts: list[Layout], masks: list[Tensor]) -> Int[Tensor, "item"]:
-        """The absolute position of every item."""
-        position = torch.empty(int(self.counts.sum()), dtype=torch.long)
-        for layout, mask in zip(layouts, masks, strict=True):
-            position[self._items(layout.rows)] = layout.index[mask]
-        return position
 
     def _items(self, rows: Int[Tensor, "batch"]) -> Int[Tensor, "item"]:
         """Where the items of some rows go."""

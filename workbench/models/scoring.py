@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.models.core import Core
 from workbench.models.positions import Layout
 from workbench.models.tokens import Row, Tokens
-from workbench.models.training import PASS_TOKENS, SharedPrefixCache, common_beginning, first_edited
+from workbench.models.training import SharedPrefixCache, common_beginning, first_edited, shared_beginnings
 
 ROWS = 128
 """Labels whose logits are in memory together, in `label_nll`."""
@@ -49,28 +49,13 @@ def score(model: Core, tokens: Tokens, budget: int) -> Scored:
 
 
 def _beginnings(model: Core, tokens: Tokens, budget: int) -> Iterator[dict[int, int]]:
-    """Rows that are scored together, each with the length of its beginning, which runs once for all that share it.
-
-    It is all in front of what predicts the row's first label, or of the first token that an edit looks at, and as many
-    run together as `budget` tokens hold; where that does not save these passes, it is what all rows begin with.
-    """
-    everyone = list(range(len(tokens)))
+    """All in front of what predicts each row's first label, or what all rows begin with."""
     if len(tokens) < 2 or model.backend.facts().cache != "keys":
-        yield dict.fromkeys(everyone, 0)
-        return
-    unedited = first_edited(model.edits, Layout.of(tokens, everyone))
-    owners: dict[tuple[int, ...], list[int]] = {}
-    for number, row in enumerate(tokens):
-        first = row.prefix if row.response == len(row.ids) else row.response
-        owners.setdefault(row.ids[: max(0, min(first - 1, unedited))], []).append(number)
-    header = len(common_beginning(tokens, min(map(len, owners))))
-    saved = sum((len(rows) - 1) * (len(ids) - header) for ids, rows in owners.items())
-    longer = [ids for ids in owners if len(ids) > header]
-    batches = list(Tokens(tuple(map(Row, longer))).batches(budget, behind=header))
-    if saved >= PASS_TOKENS * len(batches):
-        for batch in batches:
-            yield {row: len(longer[at]) for at in batch for row in owners.pop(longer[at])}
-    yield dict.fromkeys(sorted(row for rows in owners.values() for row in rows), header)
+        return iter([dict.fromkeys(range(len(tokens)), 0)])
+    first = [row.prefix if row.response == len(row.ids) else row.response for row in tokens]
+    unedited = first_edited(model.edits, Layout.of(tokens, list(range(len(tokens)))))
+    header = len(common_beginning(tokens, max(0, min(*(one - 1 for one in first), unedited))))
+    return shared_beginnings(model, tokens, [one - 1 for one in first], header, budget)
 
 
 def next_logits(model: Core, tokens: Tokens, budget: int) -> Float[Tensor, "row vocab"]:

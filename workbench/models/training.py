@@ -1,7 +1,7 @@
 """Forward passes with gradients: only the blocks above stored states, only the tokens behind a shared prefix."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from types import MappingProxyType
@@ -16,12 +16,31 @@ from workbench.models.backend import Cache
 from workbench.models.core import Core
 from workbench.models.edits import Edit
 from workbench.models.positions import Layout
+from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 
 PASS_TOKENS = 128
 """What rows share runs by itself where that saves so many tokens: a pass reads all weights however few it has."""
 
 _NONE: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class PassEnded(Exception):
+    """Leaves a forward pass that has nothing more to give."""
+
+
+@contextmanager
+def run_to_layer(model: Core, layer: int | None) -> Iterator[None]:
+    """A forward pass, the last thing in the `with`, ends behind block `layer` and gives nothing; at None it is whole.
+
+    What hooks took from it before is differentiable, and a cache has the keys of the blocks that ran.
+    """
+
+    def end(_: Tensor) -> None:
+        raise PassEnded
+
+    with model.backend.hooked([] if layer is None else [(Site(layer), end)]), suppress(PassEnded):
+        yield
 
 
 def run_from_layer(model: Core, layer: int, states: Float[Tensor, "batch pos d"]) -> AbstractContextManager[None]:
@@ -72,10 +91,13 @@ class SharedPrefixCache:
 
     @classmethod
     @torch.no_grad()
-    def of_each(cls, model: Core, tokens: Tokens, lengths: Mapping[int, int]) -> "SharedPrefixCache":
+    def of_each(
+        cls, model: Core, tokens: Tokens, lengths: Mapping[int, int], layer: int | None = None
+    ) -> "SharedPrefixCache":
         """Run the beginnings of some rows, of the `lengths` given for each: equal ones once, and what all share once.
 
-        No edit in force may look at them. Nothing runs if the model keeps other states than keys and values.
+        No edit in force may look at them. They run up to block `layer`, if given, as what follows them must then too.
+        Nothing runs if the model keeps other states than keys and values.
         """
         if not any(lengths.values()) or model.backend.facts().cache != "keys":
             return cls()
@@ -92,9 +114,11 @@ class SharedPrefixCache:
         with model.edited((), instead=True):
             if n_shared:
                 header = Layout.of(Tokens((Row(beginnings.rows[0].ids[:n_shared]),)), [0]).to(model.device)
-                model.forward(header, cache=cache, n_logits=1)
+                with run_to_layer(model, layer):
+                    model.forward(header, cache=cache, n_logits=1)
                 cache.select(torch.zeros_like(layout.rows))
-            model.forward(layout.after(n_shared), attended=torch.ones_like(layout.mask), cache=cache, n_logits=1)
+            with run_to_layer(model, layer):
+                model.forward(layout.after(n_shared), attended=torch.ones_like(layout.mask), cache=cache, n_logits=1)
         if len(places) == 1:
             return cls(width, cache)
         cache.shift(width - layout.mask.sum(1))
@@ -116,6 +140,33 @@ class SharedPrefixCache:
             before = torch.arange(self.length, device=mask.device) >= self.length - lengths
         cache = None if self.cache is None else self.cache.shared(rows)
         return {"attended": torch.cat([before, mask], 1), "cache": cache}
+
+
+def shared_beginnings(
+    model: Core, tokens: Tokens, at_most: Sequence[int], header: int, budget: int
+) -> Iterator[dict[int, int]]:
+    """Rows that run together, each with the length of its beginning, which runs once for all that share it.
+
+    It has as many tokens as `at_most` says of the row, or fewer where an edit in force looks at one of them, and as
+    many beginnings run together as `budget` tokens hold. Where that does not save these passes, it is the `header`:
+    the number of tokens that all rows begin with and that run once in any case.
+    """
+    owners: dict[tuple[int, ...], list[int]] = {}
+    if model.backend.facts().cache == "keys":
+        unedited = first_edited(model.edits, Layout.of(tokens, list(range(len(tokens)))))
+        for number, (row, most) in enumerate(zip(tokens, at_most, strict=True)):
+            owners.setdefault(row.ids[: max(0, min(most, unedited))], []).append(number)
+    saved = sum((len(rows) - 1) * (len(ids) - header) for ids, rows in owners.items())
+    longer = [ids for ids in owners if len(ids) > header]
+    batches = list(Tokens(tuple(map(Row, longer))).batches(budget, behind=header))
+    left = set(range(len(tokens)))
+    if saved >= PASS_TOKENS * len(batches):
+        for batch in batches:
+            together = {row: len(longer[at]) for at in batch for row in owners[longer[at]]}
+            left -= together.keys()
+            yield together
+    if left:
+        yield dict.fromkeys(sorted(left), header)
 
 
 def common_beginning(tokens: Tokens, at_most: int) -> tuple[int, ...]:

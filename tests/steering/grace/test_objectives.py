@@ -216,7 +216,7 @@ def test_the_layer_that_tells_safe_states_apart_wins_on_the_schedule_of_the_expe
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many steps at the same rates, of one triple each."""
-    model, data, config = tiny_model(), triples(18), Config()
+    model, data, config = tiny_model(), triples(12), Config()
     assert len(data.relation("triples").members) == -(-config.triples // config.batch_size) * config.epochs
     recipe = TrainingConfig(config.epochs, 1, config.learning_rate)
     pooler = PoolerObjective.of(model, TrainingConfig(3, 1, 1e-2, 1e-5))
