@@ -31,6 +31,7 @@ from steering.grace.objectives import (
 )
 from steering.methods.conditional import best_condition
 from steering.training.objective import TrainingConfig
+from steering.training.remembering import training_clock
 from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.edits import Add, Clamp, Edit
 from workbench.models.gates import Gate
@@ -164,10 +165,10 @@ def _pooler(context: GraceContext) -> Arm:
     wanted = pooler_objective(context)
 
     def train_pooler() -> dict[str, Any]:
-        start = time.process_time()
+        start = training_clock(context.start)
         found = train_to_end(wanted, context.triples, context.start)
         return {
-            "seconds": time.process_time() - start,
+            "seconds": training_clock(context.start) - start,
             "losses": found.losses,
             "parameters": sum(each.numel() for each in found.parameters.values()),
             "profile": layer_profile(wanted, found.parameters),

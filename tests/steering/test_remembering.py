@@ -1,12 +1,14 @@
 """The model that several trainings start from reads their texts once."""
 
+from time import process_time
 from typing import Any
 
 import pytest
 import torch
 
-from steering.training.remembering import RememberingModel
+from steering.training.remembering import RememberingModel, training_clock
 from tests.tiny import tiny_model
+from workbench.data.labelled import ModelAccess
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
@@ -36,5 +38,10 @@ def test_texts_are_read_and_scored_once_and_other_ones_anew(monkeypatch: pytest.
             expected, before = ask(model, tokens), len(ran)
             assert torch.equal(ask(remembering, tokens), expected)
             new.append(len(ran) > before)
+    spared = remembering.clock - process_time()
+    assert spared > 0
+    asked[0](remembering, texts)
+    assert remembering.clock - process_time() > spared
+    assert training_clock(ModelAccess(model, reference=remembering)) > process_time()
     assert new == [True, True, False, True, True] * 2 + [False] * 5
     assert remembering.digest == model.digest
