@@ -54,6 +54,7 @@ MISTAKES = {
     "function_vectors --tasks antonym": "antonym is the only task; give two or more",
     "function_vectors --source nowhere": "'nowhere' is neither `packaged` nor a .json file nor a folder",
     "linear_origins --steps 30": "steps is 30; expected a multiple of 20",
+    "linear_origins --extra 1 1": "extra (1, 1) name one twice",
     "latent_steering --source nowhere.txt": "nowhere.txt: No such file or directory",
     "latent_steering --model smolm2": "there is no model 'smolm2'",
     "behaviours --methods diffmeen/letters": "there is no method 'diffmeen' (did you mean 'diffmean'?)",
