@@ -36,7 +36,8 @@ from workbench.data.word_pairs import word_pairs
 from workbench.evaluation.judges.base import Rating
 from workbench.exchange.axbench_files import write_axbench
 from workbench.exchange.axbench_latent import write_latent
-from workbench.exchange.axbench_results import ExchangeError, Steered, read_results, read_steering, write_steering
+from workbench.exchange.axbench_numbers import read_results
+from workbench.exchange.axbench_results import ExchangeError, Steered, read_steering, write_steering
 from workbench.exchange.vector_files import read_vector, write_vector
 from workbench.models.cache import WeightsError, damage_of, write_manifest
 from workbench.models.edits import Add

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from experiments.command import Command, Follow, RunOptions, parse_command
+from experiments.options import Options
 from experiments.terminal import ends_in_one_line, hushed, routed_logs
 from workbench.registry import Entry
 from workbench.runs.errors import RunError
@@ -56,8 +57,9 @@ class Experiment(Generic[C]):
     def run(self, config: C, root: Path = Path("runs"), **options: Any) -> Path:
         """Run the stages, or continue a run of this configuration where it stopped; returns the run's folder.
 
-        `options` are fields of `self.options`. Raises what Run.open and the stages raise.
+        `options` are fields of `self.options`. Raises what Options.look_up, Run.open and the stages raise.
         """
+        self._look_up(config)
         return self._run(config, root, options)[-1]
 
     def parse(self, arguments: Sequence[str] | None = None) -> Command[C]:
@@ -74,10 +76,16 @@ class Experiment(Generic[C]):
         with ends_in_one_line():
             command = self.parse(arguments)
             with hushed(command.verbose):
+                self._look_up(command.config)
                 self._load()
                 with routed_logs():
                     paths = self._run(command.config, command.root, vars(command.options))
             print(*paths, sep="\n")
+
+    def _look_up(self, config: C) -> None:
+        """See Options.look_up; before a folder is made, and before the stages are imported."""
+        if isinstance(config, Options):
+            config.look_up()
 
     def _load(self) -> None:
         """Import what the stages need. Raises RunError where an optional dependency is not installed."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.runs.fields import Limit, at_least, check_distinct, check_fields, some
 
@@ -15,17 +16,39 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
-
 LIMITS = {"model": some(), "device": some(), "concepts": some(), "limit": at_least(1), "layer": at_least(0)}
 """What the shared settings may be."""
-
 
 SEED = at_least(0, high=2**32 - 1)
 """What all generators of random numbers take."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class Options:
+    """What every configuration is: checked when it is made, and looked up before anything is imported for it."""
+
+    def check(self, **limits: Limit) -> None:
+        """Check every field when the configuration is made, against these limits and what all seeds and lists may be.
+
+        Raises ValueError as workbench.runs.fields.check_fields, and for a list in which something is twice.
+        """
+        check_fields(self, error=ValueError, **limits)
+        check_fields(self, error=ValueError, **{name: SEED for name in ("seed", "seeds") if hasattr(self, name)})
+        for item in fields(self):
+            check_distinct(item.name, getattr(self, item.name))
+
+    def look_up(self) -> None:
+        """See that what the settings name is there: the models with their blocks, and, in subclasses, data and judges.
+
+        It takes no torch, so that a slip is told at once. Raises ValueError, OSError, DataError, JudgeError and
+        WeightsError.
+        """
+        for model in _entries(self, "model", "models"):
+            check_layers(model, _entries(self, "layer", "layers"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Options):
     """The model that an experiment reads."""
 
     model: str = "smollm2-135m-instruct"
@@ -36,15 +59,8 @@ class ModelOptions:
     """`auto` is the first GPU if there is one; else as PyTorch names it, `cpu` or `cuda:1`."""
 
     def check(self, **limits: Limit) -> None:
-        """Check every field when the configuration is made: the shared ones, and its own against these limits.
-
-        Raises ValueError as workbench.runs.fields.check_fields, and for a list in which something is twice.
-        """
-        shared = {name: limit for name, limit in LIMITS.items() if hasattr(self, name)}
-        check_fields(self, error=ValueError, **shared, **limits)
-        check_fields(self, error=ValueError, **{name: SEED for name in ("seed", "seeds") if hasattr(self, name)})
-        for item in fields(self):
-            check_distinct(item.name, getattr(self, item.name))
+        """As `Options.check`, the shared fields against LIMITS."""
+        super().check(**{name: limit for name, limit in LIMITS.items() if hasattr(self, name)}, **limits)
 
     def load_model(self) -> "Model":
         """The model, in this precision and place. Raises what workbench.models.load raises."""
@@ -62,6 +78,13 @@ class ConceptOptions(ModelOptions):
     limit: int | None = None
     """Use only the first concepts."""
 
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        from workbench.data.named import check_named
+
+        check_named(self.concepts)
+        super().look_up()
+
     def load_concepts(self) -> "Dataset":
         """The concepts and their texts. Raises DataError as workbench.data.named does."""
         from workbench.data.named import dataset
@@ -76,10 +99,6 @@ class LayerOptions(ConceptOptions):
     layer: int | None = None
     """The block whose output is read and edited; none means the one at 0.6 of the depth."""
 
-    def check_layer(self) -> None:
-        """Raises ValueError as check_layers, and WeightsError for a model that is not there."""
-        check_layers(self.model, () if self.layer is None else (self.layer,))
-
     def site(self, model: "Model") -> "Site":
         """The residual stream after that block."""
         from workbench.models.sites import Site
@@ -87,14 +106,33 @@ class LayerOptions(ConceptOptions):
         return model.site() if self.layer is None else Site(self.layer)
 
 
-def check_layers(model: str, layers: Iterable[int]) -> None:
-    """Raises ValueError for a block that a model does not have, by its configuration: no weights are loaded."""
-    from workbench.models.load import count_layers
+def check_file(path: str) -> None:
+    """Raises OSError for a file that cannot be opened."""
+    Path(path).open("rb").close()
 
-    n = count_layers(model)
+
+def check_layers(model: str, layers: Iterable[int]) -> None:
+    """Raises ValueError for a block that a model does not have, by its configuration: no weights are loaded.
+
+    WeightsError for a model that is not there.
+    """
+    from workbench.models.weights import stated_layers
+
+    n = stated_layers(model)
+    if n is None:
+        from workbench.models.load import count_layers  # with torch and transformers
+
+        n = count_layers(model)
     for layer in layers:
         if layer >= n:
             raise ValueError(f"{model} has no block {layer}; its {n} blocks are numbered from 0 to {n - 1}")
+
+
+def _entries(config: Any, *names: str) -> tuple[Any, ...]:
+    """All that those of these fields hold that a configuration has; None holds nothing."""
+    values = (getattr(config, name, None) for name in names)
+    several = (value if isinstance(value, tuple | list) else (value,) for value in values if value is not None)
+    return tuple(entry for each in several for entry in each)
 
 
 def note_model(run: "Run", model: "Model", **facts: "JSON") -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from experiments.command import parse_settings
+from experiments.options import Options
 from experiments.terminal import ends_in_one_line, hushed, routed_logs
 from workbench.registry import Entry
 from workbench.runs.errors import RunError
@@ -46,6 +47,8 @@ class Tool(Generic[C]):
         """Run the command line; what the user can mend, Ctrl-C and SIGTERM end it with one line on standard error."""
         config = self.parse(arguments)
         with ends_in_one_line("stopped"), hushed(verbose=False):
+            if isinstance(config, Options):
+                config.look_up()
             work = self._loaded()
             with routed_logs():
                 work(config)

@@ -27,8 +27,8 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 EACH_TOKEN = {
     *("workbench.data.checks", "workbench.data.items", "workbench.models.backend", "workbench.models.core"),
     *("workbench.models.decoder", "workbench.models.edits", "workbench.models.huggingface"),
-    *("workbench.models.huggingface_cache", "workbench.models.positions", "workbench.models.reading"),
-    *("workbench.models.running", "workbench.models.sampling", "workbench.models.tokens"),
+    *("workbench.models.huggingface_cache", "workbench.models.low_rank_edits", "workbench.models.positions"),
+    *("workbench.models.reading", "workbench.models.running", "workbench.models.sampling", "workbench.models.tokens"),
 }
 """Modules that are called, or make functions, so often that their checks cost as much as what they check."""
 

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from workbench.methods.method import AdditiveMethod, Method
     from workbench.models.conversation import Conversation
     from workbench.models.decoder import Decoder, Generation
-    from workbench.models.edits import Add, Clamp, Edit, LowRank, LowRankMap, Patch, ProjectOut, Replace
+    from workbench.models.edits import Add, Clamp, Edit, Patch, ProjectOut, Replace
     from workbench.models.gates import Gate, GateRule
     from workbench.models.load import load
+    from workbench.models.low_rank_edits import LowRank, LowRankMap
     from workbench.models.model import Model
     from workbench.models.parts import Latents
     from workbench.models.pooling import pool_rows
@@ -67,8 +68,8 @@ NAMES = {
     "Line": "workbench.report.charts",
     "LineChart": "workbench.report.charts",
     "LinearReadout": "workbench.artifacts.linear_readout",
-    "LowRank": "workbench.models.edits",
-    "LowRankMap": "workbench.models.edits",
+    "LowRank": "workbench.models.low_rank_edits",
+    "LowRankMap": "workbench.models.low_rank_edits",
     "Method": "workbench.methods.method",
     "Model": "workbench.models.model",
     "ModelAccess": "workbench.data.labelled",

@@ -8,8 +8,7 @@ from experiments.command import RunOptions
 from experiments.options import ConceptOptions
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
-from workbench.runs.fields import above, at_least, some
-from workbench.text import no_such
+from workbench.runs.fields import above, at_least, check_known, some
 
 METHODS = STEERING | PROBES
 """All methods."""
@@ -105,9 +104,7 @@ class Config(ConceptOptions):
                 f"judge is {self.judge!r} and judge_model {self.judge_model!r}; they go together: --judge with an "
                 "endpoint's base URL, and --judge-model with a model's name there"
             )
-        for name in (*self.methods, *self.steered):
-            if name not in METHODS:
-                raise ValueError(no_such("method", name, METHODS))
+        check_known("method", (*self.methods, *self.steered), METHODS)
         if missing := set(self.steered) - set(self.methods):
             raise ValueError(f"{sorted(missing)} cannot steer without being among the methods")
         if self.steered and self.baseline not in self.steered:
@@ -119,6 +116,13 @@ class Config(ConceptOptions):
             raise ValueError("--also removal needs prompt among the steered methods, which asks for the concept")
         if "off_concept" in self.also and "probe" not in self.methods:
             raise ValueError("--also off_concept needs probe among the methods, which reads the answers")
+
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        from workbench.evaluation.judges.names import check_judge
+
+        check_judge(self.judge)
+        super().look_up()
 
 
 def follow(given: Mapping[str, Any], so_far: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,9 +136,10 @@ def follow(given: Mapping[str, Any], so_far: Mapping[str, Any]) -> dict[str, Any
         for setting in ("methods", "steered"):
             settings.setdefault(setting, tuple(name for name in so_far[setting] if name not in OF_DICTIONARY))
     elif "methods" in settings:
+        check_known("method", settings["methods"], METHODS)  # before torch is imported with those that there are
         from workbench.methods.capabilities import steers
 
-        made = {name: METHODS[name].make() for name in settings["methods"] if name in METHODS}
+        made = {name: METHODS[name].make() for name in settings["methods"]}
         able = (name for name, method in made.items() if steers(method))
         settings.setdefault("steered", tuple(able))
     if steered := settings.get("steered"):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from experiments.axbench.config import METHODS, Config
-from experiments.options import check_layers, note_model
+from experiments.options import note_model
 from steering.methods.sae import SAE
 from steering.pairs import PairedMethod
 from workbench.data.dataset import Dataset
@@ -17,7 +17,7 @@ from workbench.data.labelled import ModelAccess
 from workbench.data.states import States
 from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
-from workbench.evaluation.judges.choose import check_judge, choose_judge
+from workbench.evaluation.judges.choose import choose_judge
 from workbench.evaluation.steering import Neutral, split_instructions
 from workbench.methods.capabilities import steers
 from workbench.methods.method import Method
@@ -61,11 +61,9 @@ class ComparisonContext(Context):
         _ = self.methods
         for seed in self.config.seeds:
             split_instructions(self.concepts, self.config.instructions, seed)
-        check_layers(self.config.model, self.config.layers)
         layers = self.config.layers or (Site.at_depth(DEPTH, count_layers(self.config.model)).layer,)
         for method in self.methods.values():
             method.check_place(self.config.model, layers)
-        check_judge(self.config.judge)
         note_model(self.run, self.model)
         if self.config.steered:
             self.run.note(judge=self.judge.name)

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
-from experiments.options import ModelOptions, Precision, check_layers
-from workbench.runs.fields import above, at_least, some
+from experiments.options import ModelOptions, Precision
+from steering import METHODS
+from workbench.runs.fields import above, at_least, check_known, some
 
 NAME = "behaviours"
 CONTROLS = ("random", "shuffled")
 """Always there: a random direction of equal length, and the first method on pairs of which half are exchanged."""
+
+LETTERS = "/letters"
+"""What stands behind the name of a method that is fitted on letters."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,19 @@ class Config(ModelOptions):
             seed=at_least(0),
             **{name: at_least(1) for name in ("train", "validation", "test", "neutral", "tokens")},
         )
+        check_known("method", [name.removesuffix(LETTERS) for name in self.methods if name not in CONTROLS], METHODS)
+        if set(self.methods) <= {*CONTROLS}:
+            raise ValueError(
+                f"methods are {', '.join(self.methods)}, which are controls; name one that they are controls of"
+            )
 
-    def check_layers(self) -> None:
-        """Raises ValueError for a block that the model does not have, and WeightsError for one that is not there."""
-        check_layers(self.model, self.layers)
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        from workbench.data.behaviour_files import behaviours_of
+        from workbench.data.behaviours import chosen_behaviours
+
+        chosen_behaviours(behaviours_of(self.source), self.behaviours)
+        super().look_up()
 
 
 ABOUT = {

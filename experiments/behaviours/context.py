@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from experiments.behaviours.config import CONTROLS, Config
+from experiments.behaviours.config import CONTROLS, LETTERS, Config
 from experiments.options import note_model
 from steering import METHODS
 from steering.methods.conditional import Conditional
@@ -21,7 +21,6 @@ from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.runs.files import JSON, digest, plain
 from workbench.runs.run import Run
-from workbench.text import no_such
 
 DEPTHS = (0.3, 0.5, 0.7)
 """Of the layers that are tried where none are named."""
@@ -64,23 +63,17 @@ class Way:
 def ways_of(names: tuple[str, ...]) -> tuple[Way, ...]:
     """The methods, then the controls. Raises DataError for a name that cannot be had."""
     found = [_way(name) for name in dict.fromkeys(names) if name not in CONTROLS]
-    if not found:
-        raise DataError(f"methods are {', '.join(names)}, which are controls; name one that they are controls of")
     return (*found, _way("random"), replace(found[0], name="shuffled", shuffled=True))
 
 
 def _way(name: str) -> Way:
-    registered, _, form = name.partition("/")
-    if registered not in METHODS:
-        raise DataError(no_such("method", registered, METHODS))
-    if form not in ("", "letters"):
-        raise DataError(f"method {name!r}: behind a name there may stand /letters, which says what it is fitted on")
+    registered = name.removesuffix(LETTERS)
     method = METHODS[registered].make()
     if isinstance(method, Conditional | SelectedDirection):
         raise DataError(f"method {registered!r} tells prompts apart, and both answers of a pair share their prompt")
     if not has_strength(method):
         raise DataError(f"method {registered!r} has no strength to choose, which this experiment compares methods by")
-    return Way(name, method, "letters" if form else "answers")
+    return Way(name, method, "answers" if registered == name else "letters")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +93,6 @@ class BehaviourContext:
         """Load what the configuration names, the model last. Raises DataError for what is not there."""
         limits = {"train": config.train, "validation": config.validation, "evaluation": config.test}
         every, ways = tuple(each.limited(**limits) for each in behaviours_of(config.source)), ways_of(config.methods)
-        chosen_behaviours(every, config.behaviours)
-        config.check_layers()
         model = config.load_model()
         note_model(run, model)
         depths = (Site.at_depth(depth, model.n_layers).layer for depth in DEPTHS)

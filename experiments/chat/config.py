@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.options import ModelOptions
+from experiments.options import ModelOptions, check_file
 from workbench.runs.fields import above, at_least, some
 
 
@@ -33,3 +33,9 @@ class Config(ModelOptions):
             top_p=above(0, high=1),
             seed=at_least(0),
         )
+
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        for path in self.vector:
+            check_file(path)
+        super().look_up()

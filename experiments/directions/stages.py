@@ -13,7 +13,6 @@ from workbench.runs.run import Run
 def stages(config: Config, run: Run, out: Path | None) -> list[Path]:
     """Fit the directions, and save them as one dictionary."""
     source, method = choose_source(config.concepts, config.limit), METHODS[config.method].make()
-    config.check_layer()
     if out is not None:  # hours of fitting must not end at a folder that cannot be written to
         out.parent.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=out.parent).close()

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from experiments.erasure.config import NAME, Config
-from experiments.erasure.methods import METHODS
+from experiments.erasure.config import METHODS, NAME, Config
+from experiments.erasure.methods import fit_compared
 from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.options import note_model
 from steering.erasure.amnesic import effects
@@ -31,7 +31,6 @@ from workbench.runs.files import JSON, copy_file, digest
 from workbench.runs.progress import progress
 from workbench.runs.rows import Row
 from workbench.runs.run import Run
-from workbench.text import no_such
 
 Values = dict[str, dict[str, float]]
 """Metric by metric, then method by method; `none` is the untouched state, `random` is said in the metric's name."""
@@ -48,13 +47,10 @@ class ErasureContext:
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "ErasureContext":
-        """Load what the configuration names, the model last. Raises ValueError for an unknown method or layer."""
-        if unknown := [name for name in config.methods if name not in METHODS]:
-            raise ValueError(no_such("eraser", unknown[0], METHODS))
+        """Load what the configuration names, the model last. Raises ValueError for word vectors that cannot be read."""
         concepts = config.load_concepts()
         if config.vectors != "model":
             WordVectors.read(config.vectors, config.vocabulary)
-        config.check_layer()
         model = config.load_model()
         note_model(run, model)
         return cls(config, run, model, concepts)
@@ -127,7 +123,7 @@ def _eraser(context: ErasureContext, concept: str, method: str) -> ConceptEraser
     path = context.run.unit_file(
         f"eraser/{method}/{concept}",
         inputs,
-        lambda path: METHODS[method].fit(context.data[concept]).save(path),
+        lambda path: fit_compared(METHODS[method], context.data[concept]).save(path),
         ".safetensors",
     )
     copy_file(path, context.run.artifacts / f"{concept}-{method}.safetensors")

@@ -1,11 +1,36 @@
 """The settings of the experiment, and its presets."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from experiments.options import LayerOptions
-from workbench.runs.fields import at_least, some
+from experiments.options import LayerOptions, check_file
+from steering.erasure import ERASURES
+from workbench.runs.fields import at_least, check_known, some
 
 NAME = "erasure"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A registered erasure, and whether it is fitted on the mean state of each text instead of on tokens."""
+
+    label: str
+    name: str
+    on_texts: bool
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its erasers depend on beside the data; see Method.identity."""
+        return {**ERASURES[self.name].make().identity, "on_texts": self.on_texts}
+
+
+METHODS = {
+    "leace": Compared("LEACE", "leace", False),
+    "leace_texts": Compared("LEACE (text means)", "leace", True),
+    "mean_projection": Compared("Mean projection", "mean_projection", False),
+    "inlp": Compared("INLP (text means)", "inlp", True),
+}
+"""INLP learns from text means only: it fits a classifier an iteration, and those it is to defeat read text means."""
 
 
 @dataclass(frozen=True)
@@ -13,7 +38,7 @@ class Config(LayerOptions):
     """Take concepts out of hidden states and word vectors: what is left, what it costs, what the model loses."""
 
     methods: tuple[str, ...] = ("leace", "leace_texts", "mean_projection", "inlp")
-    """Which erasers are fitted; see experiments.erasure.methods."""
+    """Which erasers are fitted; see METHODS."""
     draws: int = 5
     """Random subspaces that stand against each eraser on the live model."""
     texts: int = 8
@@ -37,6 +62,13 @@ class Config(LayerOptions):
             vocabulary=at_least(1),
             leaning=at_least(20),  # words are split in five parts
         )
+        check_known("eraser", self.methods, METHODS)
+
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        if self.vectors != "model":
+            check_file(self.vectors)
+        super().look_up()
 
 
 ABOUT = {

@@ -1,39 +1,15 @@
-"""The erasers that are compared."""
+"""Fitting the erasers that are compared."""
 
-from dataclasses import dataclass
-from typing import Any
-
+from experiments.erasure.config import Compared
 from steering.erasure import ERASURES
 from workbench.artifacts.eraser import ConceptEraser
 from workbench.data.labelled import Labelled
 from workbench.methods.fitting import mean_states
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A registered erasure, and whether it is fitted on the mean state of each text instead of on tokens."""
-
-    label: str
-    name: str
-    on_texts: bool
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What its erasers depend on beside the data; see Method.identity."""
-        return {**ERASURES[self.name].make().identity, "on_texts": self.on_texts}
-
-    def fit(self, data: Labelled) -> ConceptEraser:
-        """The eraser of one concept."""
-        return ERASURES[self.name].make().fit(text_means(data) if self.on_texts else data)
-
-
-METHODS = {
-    "leace": Compared("LEACE", "leace", False),
-    "leace_texts": Compared("LEACE (text means)", "leace", True),
-    "mean_projection": Compared("Mean projection", "mean_projection", False),
-    "inlp": Compared("INLP (text means)", "inlp", True),
-}
-"""INLP learns from text means only: it fits a classifier an iteration, and those it is to defeat read text means."""
+def fit_compared(method: Compared, data: Labelled) -> ConceptEraser:
+    """The eraser of one concept."""
+    return ERASURES[method.name].make().fit(text_means(data) if method.on_texts else data)
 
 
 def text_means(data: Labelled) -> Labelled:

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.erasure.concepts import ErasureContext
-from experiments.erasure.config import PRESETS
-from experiments.erasure.methods import METHODS
+from experiments.erasure.config import METHODS, PRESETS
 from experiments.erasure.verdict import verdict
 from experiments.erasure.words import METHODS as BY_WORDS
 from experiments.smoke import smoke_banner

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from experiments.erasure.methods import METHODS
+from experiments.erasure.config import METHODS
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row
 from workbench.text import number_of

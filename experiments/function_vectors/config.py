@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from experiments.options import ModelOptions, Precision
-from workbench.runs.fields import at_least, some
+from workbench.runs.fields import at_least, check_known, some
 
 NAME = "function_vectors"
 
@@ -54,6 +54,19 @@ class Config(ModelOptions):
             shots=at_least(2),
             **{name: at_least(1) for name in (*counts, "steps")},
         )
+
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        from workbench.data.in_context import in_context_tasks
+
+        known = [relation.name for relation in in_context_tasks(self.source).relations]
+        check_known("task", (*self.tasks, *self.exact), known)
+        if len(self.tasks or known) < 2:
+            raise ValueError(
+                f"{', '.join(self.tasks or known)} is the only task; give two or more: another task's vector is a "
+                "control"
+            )
+        super().look_up()
 
 
 ABOUT = {

@@ -8,13 +8,11 @@ from experiments.options import note_model
 from steering.function_vectors.prompts import InContextPrompts, Shown, encode_shown
 from workbench.data.dataset import Dataset
 from workbench.data.in_context import SplitPairs, in_context_tasks
-from workbench.data.items import DataError
 from workbench.data.templates import Template
 from workbench.data.word_pairs import Pair, kind_of, pairs_of
 from workbench.models.model import Model
 from workbench.runs.files import JSON, digest, plain
 from workbench.runs.run import Run
-from workbench.text import no_such
 
 TEMPLATE = Template()
 """How vectors are made and, unless said otherwise, tried."""
@@ -52,20 +50,9 @@ class StudyContext:
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "StudyContext":
-        """Load what the configuration names, the model last.
-
-        Raises DataError for a task that is not there, and for one task alone, which no other is a control of.
-        """
+        """Load what the configuration names, the model last."""
         data = in_context_tasks(config.source)
-        known = tuple(relation.name for relation in data.relations)
-        for name in (*config.tasks, *config.exact):
-            if name not in known:
-                raise DataError(no_such("task", name, known))
-        tasks = tuple(dict.fromkeys(config.tasks or known))
-        if len(tasks) < 2:
-            raise DataError(
-                f"{', '.join(tasks)} is the only task; give two or more: another task's vector is a control"
-            )
+        tasks = config.tasks or tuple(relation.name for relation in data.relations)
         model = config.load_model()
         note_model(run, model)
         return cls(config, run, model, data, tasks)

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from experiments.options import ModelOptions
-from workbench.runs.fields import above, at_least, some
-from workbench.text import no_such
+from workbench.runs.fields import above, at_least, check_distinct, check_known, some
 
 NAME = "grace"
 
@@ -91,12 +90,8 @@ class Config(ModelOptions):
         limits = {name: at_least(1) for name in (*counts, "draws")}
         limits |= {"adaptive": at_least(0), "steered": at_least(0), "seeds": some(at_least(0))}
         self.check(arms=some(), learning_rate=above(0), beta=above(0), **limits)
-        for arm in self.arms:
-            if arm not in LABELS:
-                raise ValueError(no_such("arm", arm, LABELS))
-        for name, values in (("seeds", self.seeds), ("models", (self.model, *self.models))):
-            if len({*values}) < len(values):
-                raise ValueError(f"{name} {values} name one twice")
+        check_known("arm", self.arms, LABELS)
+        check_distinct("models", (self.model, *self.models))
 
 
 ABOUT = {

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.grace.config import Config
-from experiments.options import check_layers, note_model
+from experiments.options import note_model
 from steering.function_vectors.prompts import Shown
 from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.attacks import ATTACKS, CHOOSING, DISGUISES, HELD_OUT, TRAINED, attacked, disguised
@@ -104,16 +104,13 @@ class GraceContext:
     def of(cls, config: Config, run: Run) -> "Iterator[list[GraceContext]]":
         """One a seed, with the stand-in, for the model and each further one, which are loaded when their turn comes.
 
-        Raises DataError for more requests or concepts than there are, and WeightsError for a model that is not there,
-        before any is loaded.
+        Raises DataError for more requests or concepts than there are, before any is loaded.
         """
         requests = stand_in()
         for name, (split, allowed) in _DRAWN_FROM.items():
             if getattr(config, name) > (n := len(of_split(requests, split, allowed=allowed))):
                 raise DataError(f"{name} is {getattr(config, name)}, and the stand-in has {n} such requests")
         concepts = packaged().select(range(config.steered)) if config.steered else None
-        for name in config.models:
-            check_layers(name, ())
         for name in (config.model, *config.models):
             model, place = replace(config, model=name, models=()).load_model(), ""
             if name == config.model:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.options import ModelOptions
+from experiments.options import ModelOptions, check_file
 from workbench.runs.fields import above, at_least, some
 
 NAME = "latent_steering"
@@ -59,12 +59,6 @@ class Config(ModelOptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (*self.sites, *self.capacity):
-            kind, _, number = name.partition(":")
-            if kind not in KINDS or not (not number or (number.isdigit() and int(number))):
-                raise ValueError(f"there is no site {name!r}; give {', '.join(KINDS)}, or first:4 for four vectors")
-            if number not in ("", "1") and kind not in ("first", "prefix"):
-                raise ValueError(f"site {name!r}: only first and prefix have several vectors")
         counts = ("sentences", "steps", "exemplars", "transfers", "repeats")
         self.check(
             sites=some(),
@@ -81,6 +75,19 @@ class Config(ModelOptions):
             seed=at_least(0),
             **{name: at_least(1) for name in counts},
         )
+        for name in (*self.sites, *self.capacity):
+            kind, _, number = name.partition(":")
+            if kind not in KINDS or not (not number or (number.isdigit() and int(number))):
+                raise ValueError(f"there is no site {name!r}; give {', '.join(KINDS)}, or first:4 for four vectors")
+            if number not in ("", "1") and kind not in ("first", "prefix"):
+                raise ValueError(f"site {name!r}: only first and prefix have several vectors")
+
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        for name in (self.source, self.reviews, self.sts):
+            if name != "packaged":
+                check_file(name)
+        super().look_up()
 
 
 ABOUT = {

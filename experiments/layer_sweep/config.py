@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments.options import Precision
-from workbench.runs.fields import above, at_least, check_fields, some
+from experiments.options import Options, Precision
+from workbench.runs.fields import above, at_least, some
 
 NAME = "layer_sweep"
 Pooling = Literal["last", "mean"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """Linear probes at every layer for every concept at once, with controls that say whether to believe them."""
 
     models: tuple[str, ...] = ("smollm2-135m-instruct",)
@@ -39,8 +39,7 @@ class Config:
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
+        self.check(
             models=some(),
             data=some(),
             limit=at_least(1),
@@ -52,6 +51,14 @@ class Config:
         )
         if list(self.grid) != sorted(set(self.grid)):
             raise ValueError(f"grid is {self.grid}; expected values of C that rise")
+
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        from workbench.data.named import check_named
+
+        for name in self.data:
+            check_named(name)
+        super().look_up()
 
 
 ABOUT = {

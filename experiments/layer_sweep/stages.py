@@ -12,7 +12,6 @@ from workbench.runs.run import Run
 def stages(config: Config, run: Run) -> list[Path]:
     """Probe every layer, and tell what came of it."""
     sweep = Sweep(run, config)
-    sweep.check()
     run.record(sweep.rows())
     run.settle()
     write_report(run.folder, build_report(sweep))

@@ -14,7 +14,6 @@ from experiments.layer_sweep.causal import QUESTIONS, CausalEffect, effect, rand
 from experiments.layer_sweep.cells import MeasuredProbe, measure_probes
 from experiments.layer_sweep.config import NAME, Config, Pooling
 from experiments.layer_sweep.transfer import directions, transfer
-from experiments.options import check_layers
 from probes.controls.baselines import EMBEDDINGS, random_model
 from workbench.data.dataset import Dataset
 from workbench.data.named import datasets
@@ -66,12 +65,6 @@ class Sweep:
     def datasets(self) -> list[Dataset]:
         """What is probed for."""
         return datasets(self.config.data, self.config.limit, self.config.seed)
-
-    def check(self) -> None:
-        """Read the data, and see to it that the models are there and have the layers, before any of them is loaded."""
-        _ = self.datasets
-        for model in self.config.models:
-            check_layers(model, self.config.layers)
 
     @property
     def variants(self) -> list[Variant]:

@@ -40,6 +40,15 @@ class Config(ModelOptions):
             seed=at_least(0),
         )
 
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        from experiments.linear_hypothesis.data import contexts
+        from workbench.data.word_pairs import word_pairs
+
+        word_pairs(self.pairs)
+        contexts(self.contexts)
+        super().look_up()
+
 
 ABOUT = {
     "default": "all packaged word pairs and contexts; 15 seconds on two cores",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from workbench.runs.fields import above, at_least, check_fields, some
+from experiments.options import Options
+from workbench.runs.fields import above, at_least, some
 
 NAME = "linear_origins"
 RECORDS = 20
@@ -11,7 +12,7 @@ RECORDS = 20
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """Train lookup tables to predict in a world of binary concepts, and measure how linear the concepts become."""
 
     concepts: tuple[int, ...] = (3, 5)
@@ -38,8 +39,7 @@ class Config:
     """The largest excess of the loss over its floor, in nats, with which a seed counts as converged."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
+        self.check(
             concepts=some(at_least(2, high=8)),
             extra=some(at_least(0)),
             dependence=some(),

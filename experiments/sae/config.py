@@ -64,6 +64,16 @@ class Config(ModelOptions):
         if self.architecture in COMPETING and max(self.k) > self.latents:
             raise ValueError(f"k is {max(self.k)}, more than the {self.latents} latents")
 
+    def look_up(self) -> None:
+        """See Options.look_up."""
+        from workbench.data.running_text import check_passages
+        from workbench.evaluation.judges.names import check_judge
+
+        check_passages(self.text)
+        if self.describer:
+            check_judge(self.describer)
+        super().look_up()
+
     @property
     def steps(self) -> int:
         """Batches that are trained on."""

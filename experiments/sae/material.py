@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.options import check_layers, note_model
+from experiments.options import note_model
 from experiments.sae.config import Config
 from probes.controls.baselines import random_model
 from probes.sae.source import SiteStatistics
@@ -94,12 +94,7 @@ class StateSource:
 
 
 def load_sources(config: Config, run: Run) -> list[StateSource]:
-    """The model, and if it is asked for its twin.
-
-    Raises DataError for too little text, ValueError for a block that the model does not have.
-    """
-    if config.layer is not None:
-        check_layers(config.model, [config.layer])
+    """The model, and if it is asked for its twin. Raises DataError for too little text."""
     model = config.load_model()
     note_model(run, model)
     train, held_out = split_passages(config)

@@ -11,7 +11,6 @@ from experiments.sae.measure import measure_quality
 from experiments.sae.probing import probe_all
 from experiments.sae.report import build_report
 from experiments.sae.results import DictionaryResults
-from workbench.evaluation.judges.choose import check_judge
 from workbench.report.render import write_report
 from workbench.runs.run import Run
 from workbench.runs.tracking import Tracker
@@ -20,11 +19,8 @@ from workbench.runs.tracking import Tracker
 def stages(config: Config, run: Run) -> list[Path]:
     """Train, measure beside baselines, and make the page of all latents.
 
-    Raises DataError for too little text, ValueError for a training that diverges, and JudgeError for a describer
-    without the package that asks it, before all else.
+    Raises DataError for too little text, and ValueError for a training that diverges.
     """
-    if config.describer:
-        check_judge(config.describer)
     sources = load_sources(config, run)
     with Tracker.start(run) as tracker:
         trained = [fit for source in sources for fit in fit_dictionaries(source, tracker)]

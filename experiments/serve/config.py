@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from experiments.options import ModelOptions
 from workbench.runs.fields import at_least, some
@@ -47,6 +48,13 @@ class Config(ModelOptions):
         )
         if self.max_rows > self.waiting:
             raise ValueError(f"max_rows is {self.max_rows}, and only {self.waiting} may wait")
+
+    def look_up(self) -> None:
+        """See Options.look_up; and as `token`."""
+        self.token()
+        if self.vectors is not None and not Path(self.vectors).is_dir():
+            raise ValueError(f"there is no folder {self.vectors} to take vectors from")
+        super().look_up()
 
     @property
     def is_local(self) -> bool:

@@ -4,12 +4,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Self
 
 import torch
 
+from experiments.serve.live import LiveRow
 from experiments.serve.passes import read_answers, score_prompts, with_logprobs
 from experiments.serve.tasks import Begun, Ended, Event, Failed, Listener, PromptScored, QueueFull, Task, Token, Written
 from experiments.serve.text import TextStream
@@ -17,7 +18,7 @@ from workbench.models.decoder import Decoder, Generation
 from workbench.models.model import Model
 from workbench.models.positions import Layout
 from workbench.models.stacking import per_row
-from workbench.models.tokens import Row, Tokens
+from workbench.models.tokens import Tokens
 
 LOG = logging.getLogger(__name__)
 
@@ -39,30 +40,6 @@ class Counts:
     rows_waiting: int = 0
 
 
-@dataclass(eq=False)
-class _Live:
-    """A row that has not ended."""
-
-    ticket: int
-    number: int
-    task: Task
-    listener: Listener
-    stream: TextStream
-    tokens: list[Token] = field(default_factory=list)
-    told: int = 0
-    """How many of its tokens went out in pieces."""
-    ended: Ended | None = None
-    """Set while only the reading of its text is missing."""
-
-    @property
-    def text_row(self) -> Row:
-        """What a pass runs over: the prompt, or with it the answer, once that is whole."""
-        prompt = self.task.prompt
-        if self.ended is None:
-            return prompt
-        return Row((*prompt.ids, *(token.id for token in self.ended.tokens)), prompt.prefix, len(prompt.ids))
-
-
 class Engine:
     """Continues tasks in one thread, which lives inside the `with`; `submit` and `cancel` may be called from any.
 
@@ -76,16 +53,16 @@ class Engine:
         self._joins = model.backend.facts().cache != "states"
         self._change = threading.Condition()
         """Guards all that follows but `_running` and `_counts`, which are the thread's own."""
-        self._prompts: deque[_Live] = deque()
+        self._prompts: deque[LiveRow] = deque()
         """Rows to be written."""
-        self._passes: deque[_Live] = deque()
+        self._passes: deque[LiveRow] = deque()
         """Rows whose prompt is to be scored, or whose answer is to be read."""
         self._cancelled: set[int] = set()
         self._tickets = 0
         self._closed = False
-        self._running: dict[int, _Live] = {}
+        self._running: dict[int, LiveRow] = {}
         """By their numbers in the decoder."""
-        self._taken: list[_Live] = []
+        self._taken: list[LiveRow] = []
         """Out of a queue, and not yet anywhere else."""
         self._counts = Counts()
         self._alive = 0
@@ -134,7 +111,7 @@ class Engine:
             for number, task in enumerate(tasks):
                 stream = TextStream(self.model.tokenizer, task.sampling.stop if task.sampling else ())
                 queue = self._passes if task.score_prompt or task.sampling is None else self._prompts
-                queue.append(_Live(self._tickets, number, task, listener, stream))
+                queue.append(LiveRow(self._tickets, number, task, listener, stream))
             self._change.notify()
             return self._tickets
 
@@ -173,7 +150,7 @@ class Engine:
         for row in rows:
             self._fail(row, reason)
 
-    def _fail(self, row: _Live, reason: str) -> None:
+    def _fail(self, row: LiveRow, reason: str) -> None:
         self._leave(rows_failed=1)
         row.listener(Failed(row.number, reason))
 
@@ -216,22 +193,22 @@ class Engine:
                 self._add_alone(row)
         self._taken = []
 
-    def _add(self, rows: Sequence[_Live]) -> None:
+    def _add(self, rows: Sequence[LiveRow]) -> None:
         prompts = Tokens(tuple(row.task.prompt for row in rows))
         samplings = [row.task.sampling for row in rows if row.task.sampling is not None]
         numbers = self._decoder.add(prompts, samplings, per_row([row.task.edits for row in rows]))
         self._running |= dict(zip(numbers, rows, strict=True))
         self._count(prompt_tokens=sum(prompts.lengths))
 
-    def _add_alone(self, row: _Live) -> None:
+    def _add_alone(self, row: LiveRow) -> None:
         try:
             self._add([row])
         except ValueError as error:
             self._fail(row, str(error))
 
-    def _next(self, queue: deque[_Live], room: int) -> list[_Live]:
+    def _next(self, queue: deque[LiveRow], room: int) -> list[LiveRow]:
         """Rows from the front of a queue that are one pass: within its tokens, or a single one."""
-        rows: list[_Live] = []
+        rows: list[LiveRow] = []
         with self._change:
             width = 0
             while queue and len(rows) < room:
@@ -255,7 +232,7 @@ class Engine:
                 self._end(row, replace(row.ended, readings=readings))
         self._taken = []
 
-    def _score(self, rows: list[_Live]) -> None:
+    def _score(self, rows: list[LiveRow]) -> None:
         """Alone where one of them cannot be scored; a row of which nothing is asked but its echo ends at once."""
         asked = [row for row in rows if row.task.score_prompt]
         try:
@@ -275,13 +252,13 @@ class Engine:
         with self._change:
             self._prompts.extendleft(row for row in reversed(left) if row.task.sampling is not None)
 
-    def _scored_alone(self, row: _Live) -> list[Token] | str:
+    def _scored_alone(self, row: LiveRow) -> list[Token] | str:
         try:
             return self._scores([row])[0]
         except ValueError as error:
             return str(error)
 
-    def _scores(self, rows: Sequence[_Live]) -> list[list[Token] | str]:
+    def _scores(self, rows: Sequence[LiveRow]) -> list[list[Token] | str]:
         """The tokens of each prompt with their log-probabilities, or why there are none."""
         if not rows:
             return []
@@ -333,13 +310,13 @@ class Engine:
         ids = self._decoder.written(number) if done is None else done.ids
         return Token(ids[-1]) if len(ids) > len(self._running[number].tokens) else None
 
-    def _tell(self, row: _Live, text: str, n_tokens: int) -> None:
+    def _tell(self, row: LiveRow, text: str, n_tokens: int) -> None:
         if text or n_tokens:
             piece = tuple(row.tokens[row.told : row.told + n_tokens])
             row.told += n_tokens
             row.listener(Written(row.number, text, piece))
 
-    def _finish(self, row: _Live, generation: Generation, last: Token | None) -> None:
+    def _finish(self, row: LiveRow, generation: Generation, last: Token | None) -> None:
         if generation.failure:
             self._fail(row, f"the row has {generation.failure}; take a smaller strength")
             return
@@ -357,7 +334,7 @@ class Engine:
         else:
             self._end(row, ended)
 
-    def _end(self, row: _Live, event: Event) -> None:
+    def _end(self, row: LiveRow, event: Event) -> None:
         self._leave(rows_ended=1)
         row.listener(event)
 

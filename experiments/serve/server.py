@@ -55,10 +55,8 @@ class Server:
 
 
 def build_server(config: Config, model: Model) -> Server:
-    """A server of this model, not started. Raises ValueError for a folder that is none, and as `Config.token`."""
+    """A server of this model, not started. Raises ValueError as `Config.token`."""
     folder = None if config.vectors is None else Path(config.vectors)
-    if folder is not None and not folder.is_dir():
-        raise ValueError(f"there is no folder {config.vectors} to take vectors from")
     limits = Limits(config.max_prompt, config.max_tokens, config.max_rows, config.max_vectors)
     engine = Engine(model, rows=config.rows, waiting=config.waiting)
     metrics = Metrics()
@@ -82,7 +80,6 @@ def build_server(config: Config, model: Model) -> Server:
 
 def serve(config: Config) -> None:
     """Load the model and answer until the program is stopped; prints the address once it listens."""
-    config.token()  # before the model is loaded, which takes a while
     server = build_server(config, config.load_model())
     with closing(_listening(config)) as listener:
         host, port = listener.getsockname()[:2]

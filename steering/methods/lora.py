@@ -15,7 +15,8 @@ from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import Steers
 from workbench.models.backend import Hook, InputOutputHook
-from workbench.models.edits import Edit, LowRankMap
+from workbench.models.edits import Edit
+from workbench.models.low_rank_edits import LowRankMap
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site

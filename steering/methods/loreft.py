@@ -16,7 +16,8 @@ from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import SteersAsTrained
 from workbench.models.backend import Hook
-from workbench.models.edits import Edit, LowRank
+from workbench.models.edits import Edit
+from workbench.models.low_rank_edits import LowRank
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 

@@ -14,7 +14,7 @@ from tests.tiny import tiny_module
 from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
 from workbench.artifacts.peft_files import CONFIG, WEIGHTS, read_peft, write_peft
-from workbench.models.edits import LowRank, LowRankMap
+from workbench.models.low_rank_edits import LowRank, LowRankMap
 from workbench.models.positions import Positions
 from workbench.models.sites import Site
 

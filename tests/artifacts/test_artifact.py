@@ -1,5 +1,7 @@
 """What all artifacts share: their digests, the code they name, and the files that they make and read."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from workbench.artifacts.adapter import Adapter, AdapterPart
 from workbench.artifacts.artifact import Artifact, ArtifactError, Origin
 from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.artifacts.classifier_head import ClassifierHead
+from workbench.artifacts.eraser import Eraser
 from workbench.artifacts.file import Contents
 from workbench.artifacts.prompt import Prompt
 from workbench.artifacts.vector import Vector
@@ -78,6 +81,27 @@ def test_no_bit_of_a_file_changes_unnoticed(tmp_path: Path) -> None:
             assert Vector.load(path).digest == vector.digest  # where the bit was one of padding
         except ArtifactError as error:
             assert str(path) in str(error)  # noqa: PT017 (either is right)
+
+
+def test_tensors_with_an_axis_in_common_have_one_length_of_it() -> None:
+    header = {"format": 1}
+    contents = Contents(
+        {"mean": normal(4).double(), "left": normal(4, 2).double(), "right": normal(3, 4).double()}, header
+    )
+    with pytest.raises(
+        ArtifactError, match=r"the tensor right is torch.float64 \[3, 4\], expected .* axes as long as in"
+    ):
+        contents.arrays(Eraser)
+    whole = {**contents.tensors, "right": normal(2, 4).double()}
+    assert Contents(whole, header).arrays(Eraser).keys() == {"mean", "left", "right"}
+
+
+def test_a_file_is_read_without_jax(tmp_path: Path) -> None:
+    """Which jaxtyping imports to compare axes, where it is installed: a second for nothing."""
+    path = Vector(ORIGIN, SITE, normal(4), 0.5, 2.0).save(tmp_path / "a.safetensors")
+    code = f"import sys, workbench as wb; wb.Vector.load({str(path)!r}); sys.exit('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_digests_are_found_once() -> None:

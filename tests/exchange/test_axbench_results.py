@@ -14,11 +14,11 @@ from workbench.evaluation.detection import ConceptScores, compat_auroc, compat_h
 from workbench.evaluation.judges.base import Rating
 from workbench.evaluation.steering import Sample, Trial
 from workbench.exchange.axbench_latent import write_latent
+from workbench.exchange.axbench_numbers import read_results
 from workbench.exchange.axbench_results import (
     WANDB_NAMES,
     ExchangeError,
     Rated,
-    read_results,
     read_steering,
     steered,
     write_steering,

@@ -306,9 +306,6 @@ def test_the_random_control_is_as_long_as_the_vector(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("diffmeen",), r"no method 'diffmeen' \(did you mean 'diffmean'\?\)"),
-        (("diffmean/words",), "behind a name there may stand /letters"),
-        (("random",), "which are controls"),
         (("prompt",), "method 'prompt' has no strength to choose"),
         (("sft",), "method 'sft' has no strength to choose"),
         (("cast",), "method 'cast' tells prompts apart"),
@@ -318,6 +315,19 @@ def test_the_random_control_is_as_long_as_the_vector(folder: Path) -> None:
 def test_methods_that_cannot_be_compared_are_refused(names: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
         ways_of(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("diffmeen/letters",), r"no method 'diffmeen' \(did you mean 'diffmean'\?\)"),
+        (("diffmean/words",), "no method 'diffmean/words'"),
+        (("random",), "which are controls"),
+    ],
+)
+def test_names_of_no_method_are_refused(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config(methods=names)
 
 
 def test_published_pairs_without_rewordings_are_compared_to_the_end(config: Config, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import torch
 
 from experiments.erasure import EXPERIMENT, Config, run
 from experiments.erasure.concepts import controls
-from experiments.erasure.methods import METHODS, text_means
+from experiments.erasure.config import METHODS
+from experiments.erasure.methods import fit_compared, text_means
 from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
 from experiments.erasure.words import METHODS as BY_WORDS
 from experiments.erasure.words import Leaning, chosen_vectors, source, without_common
@@ -110,7 +111,7 @@ def test_text_means_are_the_means_of_each_text_with_its_label() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_eraser_makes_the_mean_texts_of_a_concept_equal(name: str) -> None:
     data = concept_set()["c0"]
-    found = METHODS[name].fit(data)
+    found = fit_compared(METHODS[name], data)
     assert isinstance(found, ConceptEraser)
     means = text_means(data)
     after = found.eraser(means.x)

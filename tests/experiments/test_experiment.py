@@ -71,12 +71,14 @@ def test_what_cannot_be_read_says_where_help_is(flags: list[str], capsys: pytest
 
 
 def test_what_the_user_can_mend_is_one_line_and_the_log_has_the_rest(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.directions", "--concepts", "nowhere", "--root", str(tmp_path)]
+    (tmp_path / "few.csv").write_text("concept,text\nsea,waves\n")
+    flags = ["--concepts", str(tmp_path / "few.csv"), "--root", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "experiments.directions", *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: there is no dataset 'nowhere'")
-    (folder,) = tmp_path.iterdir()
+    assert line.startswith("error: few: concept 'sea' has 1 different texts; give at least 3")
+    (folder,) = (tmp_path / "runs").iterdir()
     assert "Traceback" in (folder / "log.txt").read_text()
     assert Run.load(folder).state == "failed: DataError"
 

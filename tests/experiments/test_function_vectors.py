@@ -15,7 +15,6 @@ from tests.tiny import tiny_folder
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.function_vector import FunctionVector
 from workbench.data.in_context import LIST_TASKS
-from workbench.data.items import DataError
 from workbench.report.document import Document
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
@@ -130,5 +129,5 @@ def test_controls_are_as_long_as_they_should_be_and_of_other_tasks(config: Confi
 
 @pytest.mark.parametrize("field", ["tasks", "exact"])
 def test_a_task_that_is_not_there_is_named(field: str, config: Config, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no task 'plan' \(did you mean 'plain'\?\)"):
+    with pytest.raises(ValueError, match=r"there is no task 'plan' \(did you mean 'plain'\?\)"):
         EXPERIMENT.run(replace(config, **{field: ("plan",)}), tmp_path)

@@ -339,9 +339,8 @@ def test_a_further_model_that_is_not_there_ends_a_run_before_any_model_is_loaded
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Config, "load_model", lambda _: pytest.fail("a model was loaded"))
-    config = replace(SMALL, models=(str(tmp_path / "missing"),))
-    with Run.open("grace", config, tmp_path) as opened, pytest.raises(WeightsError, match="missing"):
-        next(GraceContext.of(config, opened))
+    with pytest.raises(WeightsError, match="missing"):
+        run(replace(SMALL, models=(str(tmp_path / "missing"),)), tmp_path)
 
 
 def test_defences_of_further_models_count_where_the_index_is_compared_with_success(tmp_path: Path) -> None:

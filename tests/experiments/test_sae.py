@@ -214,7 +214,7 @@ def test_an_endpoint_that_describes_latents_is_named_whole() -> None:
 def test_a_describer_without_its_package_ends_a_run_before_anything_is_read(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.evaluation.judges.choose.find_spec", lambda _: None)
+    monkeypatch.setattr("workbench.evaluation.judges.names.find_spec", lambda _: None)
     monkeypatch.setattr("experiments.sae.stages.load_sources", lambda *_: pytest.fail("something was read"))
     with pytest.raises(JudgeError, match="needs openai"):
         run(replace(config, describer="http://127.0.0.1:1/v1", describer_model="m"), tmp_path)

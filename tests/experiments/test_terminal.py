@@ -1,6 +1,8 @@
 """What a command shows and how it ends: one line for whatever the user can mend, and for Ctrl-C and SIGTERM."""
 
+import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import EXPERIMENTS
+from experiments import EXPERIMENTS, TOOLS
 from experiments.experiment import Experiment
 from experiments.terminal import ends_in_one_line, hushed, routed_logs
 from workbench.runs.run import Run
@@ -51,7 +53,39 @@ MISTAKES = {
     "function_vectors --tasks antonym": "antonym is the only task; give two or more",
     "function_vectors --source nowhere": "'nowhere' is neither `packaged` nor a .json file nor a folder",
     "linear_origins --steps 30": "steps is 30; expected a multiple of 20",
+    "linear_origins --extra 1 1": "extra (1, 1) name one twice",
+    "latent_steering --source nowhere.txt": "nowhere.txt: No such file or directory",
+    "latent_steering --model smolm2": "there is no model 'smolm2'",
+    "behaviours --methods diffmeen/letters": "there is no method 'diffmeen' (did you mean 'diffmean'?)",
+    "behaviours --behaviours hegding": "there is no behaviour 'hegding' (did you mean 'hedging'?)",
+    "behaviours --source nowhere.json": "'nowhere.json' is neither `packaged` nor a .json or .jsonl file",
+    "behaviours --layers 40": "has no block 40",
+    "sae --text nowhere.txt": "nowhere.txt: No such file or directory",
+    "sae --layer 40": "has no block 40",
+    "grace --models smolm2": "there is no model 'smolm2'",
+    "grace --arms dop": "there is no arm 'dop' (did you mean 'dpo'?)",
+    "chat --vector nowhere.safetensors": "nowhere.safetensors: No such file or directory",
+    "chat --model smolm2": "there is no model 'smolm2'",
+    "serve --vectors nowhere": "there is no folder nowhere to take vectors from",
+    "serve --host 0.0.0.0": "put one into the environment variable WORKBENCH_TOKEN",
 }
+NEED_LIBRARIES = {
+    *("axbench --positions last", "axbench --instructions 500", "axbench --device gpu"),
+    *("axbench --root file/runs", "directions --out file/d.safetensors"),
+}
+"""Those of them that only torch or the stages can tell: a second or ten, where the others take a moment."""
+
+
+def arguments(mistake: str) -> tuple[str, list[str]]:
+    """The experiment or tool, and its flags."""
+    name, *flags = mistake.split()
+    return name, [*(["--preset", "smoke"] if name in EXPERIMENTS else []), *flags]
+
+
+def write_files(folder: Path) -> None:
+    """What some mistakes name."""
+    (folder / "semicolons.csv").write_text(SEMICOLONS)
+    (folder / "file").write_text("no folder, and no word vectors")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -63,16 +97,47 @@ def test_a_mistake_is_one_line_before_any_model_is_loaded(
     for kind in (AutoModel, AutoModelForCausalLM, AutoTokenizer):
         monkeypatch.setattr(kind, "from_pretrained", lambda *_, **__: pytest.fail("something was loaded"))
     monkeypatch.chdir(tmp_path)
-    Path("semicolons.csv").write_text(SEMICOLONS)
-    Path("file").write_text("no folder, and no word vectors")
-    name, *flags = mistake.split()
+    monkeypatch.delenv("WORKBENCH_TOKEN", raising=False)
+    write_files(tmp_path)
+    name, flags = arguments(mistake)
     with pytest.raises(SystemExit) as ended:
-        EXPERIMENTS[name].resolve().main(["--preset", "smoke", *flags])
+        (EXPERIMENTS | TOOLS)[name].resolve().main(flags)
     line = str(ended.value.code)
     assert line.startswith("error: ")
     assert MISTAKES[mistake] in line
     assert "\n" not in line
     assert not list(tmp_path.glob("runs/*/wandb"))
+    assert mistake in NEED_LIBRARIES or not Path("runs").exists()
+
+
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from experiments import EXPERIMENTS, TOOLS
+
+for name, flags in json.load(sys.stdin):
+    try:
+        (EXPERIMENTS | TOOLS)[name].resolve().main(flags)
+    except SystemExit as ended:
+        print(ended.code)
+    if heavy := {"torch", "transformers", "sklearn", "jax"} & sys.modules.keys():
+        sys.exit(f"{name} {flags} took {heavy}")
+"""
+
+
+def test_a_name_that_there_is_not_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    quick = [mistake for mistake in MISTAKES if mistake not in NEED_LIBRARIES]
+    command = [sys.executable, "-c", ONE_AFTER_THE_OTHER]
+    environment = {name: value for name, value in os.environ.items() if name != "WORKBENCH_TOKEN"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    asked = json.dumps([arguments(mistake) for mistake in quick])
+    done = subprocess.run(
+        command, input=asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for mistake, line in zip(quick, done.stdout.splitlines(), strict=True):
+        assert line.startswith("error: ")
+        assert MISTAKES[mistake] in line
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -23,7 +23,8 @@ from tests.steering.adapting import concept_texts
 from tests.tiny import tiny_tokenizer
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
-from workbench.models.edits import Add, Edit, LowRankMap
+from workbench.models.edits import Add, Edit
+from workbench.models.low_rank_edits import LowRankMap
 from workbench.models.model import Model, wrap
 from workbench.models.places import Architecture
 from workbench.models.positions import ALL, Layout

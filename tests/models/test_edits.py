@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.models.edits import Add, Bound, Clamp, Edit, LowRank, Patch, ProjectOut, Replace
+from workbench.models.edits import Add, Bound, Clamp, Edit, Patch, ProjectOut, Replace
+from workbench.models.low_rank_edits import LowRank
 from workbench.models.positions import Layout, Positions
 from workbench.models.sites import Site
 from workbench.models.stacking import per_row, stack

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.tiny import FAMILIES, Family, tiny_model
-from workbench.models.edits import Add, Clamp, Edit, LowRankMap, Patch, ProjectOut, Replace
+from workbench.models.edits import Add, Clamp, Edit, Patch, ProjectOut, Replace
+from workbench.models.low_rank_edits import LowRankMap
 from workbench.models.model import Model
 from workbench.models.parts import Latents
 from workbench.models.positions import ALL, Layout

@@ -8,15 +8,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.models.gguf_samples import tiny_module, write_tiny
+from tests.architectures import ARCHITECTURES
+from tests.models.gguf_samples import N_LAYERS, tiny_module, write_tiny
 from tests.models.wheel_samples import make_wheel
 from tests.tiny import tiny_folder
 from workbench.models import weights
 from workbench.models.builtin import BUILTIN, ENCODER, Builtin, Terms
 from workbench.models.cache import WeightsError, sha256_of
-from workbench.models.load import load
-from workbench.models.weights import encoder_folder, folder_digest, hub_digest, resolve
+from workbench.models.load import count_layers, load
+from workbench.models.weights import encoder_folder, folder_digest, hub_digest, resolve, stated_layers
 
+LISTED = {"nemotron_h"}
+"""Whose configuration lists its blocks and says no number: only its class counts them."""
 NOTICE = "Toy is provided under the Toy Terms."
 
 
@@ -227,6 +230,22 @@ def test_a_folder_with_an_adapter_is_refused(tmp_path: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(WeightsError, match=r"holds adapter_config\.json, an adapter for a model; load the model that"):
         load(folder)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_number_of_blocks_is_read_without_the_models_class(cache: Path, tmp_path: Path, kind: str) -> None:
+    config = ARCHITECTURES[kind].config()
+    config.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"weights that nobody looks at")
+    n = config.get_text_config().num_hidden_layers
+    assert stated_layers(tmp_path) == (None if kind in LISTED else n)
+    assert count_layers(tmp_path) == n
+
+
+def test_the_number_of_blocks_of_a_gguf_file_is_read_from_its_header(cache: Path, tmp_path: Path) -> None:
+    write_tiny(tmp_path / "tiny.gguf")
+    assert stated_layers(tmp_path / "tiny.gguf") == N_LAYERS
+    assert not (cache / "models").exists()  # nothing was converted
 
 
 @pytest.mark.usefixtures("seeded")

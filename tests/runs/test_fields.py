@@ -9,14 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-import experiments.axbench
-import experiments.directions
-import experiments.erasure.config
-import experiments.function_vectors.config
-import experiments.layer_sweep.config
-import experiments.linear_hypothesis.config
-import experiments.linear_origins.config
-import experiments.sae.config
+from experiments import EXPERIMENTS, TOOLS
 from probes.methods.attribution import HeadConfig
 from steering.training.objective import TrainingConfig
 from workbench.evaluation.judges.base import JudgeError
@@ -27,14 +20,7 @@ from workbench.runs.fields import above, at_least, check_fields, some
 
 pytestmark = pytest.mark.usefixtures("types_unchecked")
 CONFIGS: dict[str, Any] = {
-    "axbench": experiments.axbench.Config(),
-    "directions": experiments.directions.Config(),
-    "erasure": experiments.erasure.config.Config(),
-    "function_vectors": experiments.function_vectors.config.Config(),
-    "layer_sweep": experiments.layer_sweep.config.Config(),
-    "linear_hypothesis": experiments.linear_hypothesis.config.Config(),
-    "linear_origins": experiments.linear_origins.config.Config(),
-    "sae": experiments.sae.config.Config(),
+    **{name: entry.resolve().config() for name, entry in (EXPERIMENTS | TOOLS).items()},
     "Sampling": Sampling(),
     "TrainingConfig": TrainingConfig(),
     "HeadConfig": HeadConfig(),
@@ -52,7 +38,9 @@ MAY_BE_EMPTY = {
 }
 MAY_BE_EMPTY |= {("function_vectors", "tasks"), ("function_vectors", "exact")}
 MAY_BE_EMPTY |= {("axbench", "baseline"), ("Sampling", "row_seeds"), ("Sampling", "stop")}
-ANY_INTEGER = {("Sampling", "seed"), ("Sampling", "row_seeds")}
+MAY_BE_EMPTY |= {("latent_steering", "depths"), ("latent_steering", "capacity"), ("behaviours", "behaviours")}
+MAY_BE_EMPTY |= {("behaviours", "layers"), ("grace", "models"), ("chat", "vector")}
+ANY_NUMBER = {("Sampling", "seed"), ("Sampling", "row_seeds"), ("chat", "strength")}
 
 
 def kinds(annotation: Any) -> set[Any]:
@@ -72,7 +60,7 @@ def wrong_values() -> Iterator[tuple[str, str, Any]]:
             wrong: list[Any] = [object()]
             if {int, float} & kinds(hint):
                 wrong += [math.nan, math.inf, -math.inf, True, "1"]
-                wrong += [-(10**6)] * ((name, field.name) not in ANY_INTEGER)
+                wrong += [-(10**6)] * ((name, field.name) not in ANY_NUMBER)
             if int in kinds(hint):
                 wrong.append(1.5)
             if typing.get_origin(hint) is Literal:
@@ -88,6 +76,35 @@ def test_no_configuration_takes_a_wrong_value(name: str, field: str, value: Any)
     config = CONFIGS[name]
     with pytest.raises((ValueError, JudgeError), match=rf"{field} is (.|\n)*; expected|{field} is empty|is not among"):
         dataclasses.replace(config, **{field: value})
+
+
+COMMANDS = [*EXPERIMENTS, *TOOLS]
+
+
+def lists() -> Iterator[tuple[str, str, Any]]:
+    """The fields of all commands that hold several entries, with an entry."""
+    for name in COMMANDS:
+        for field, hint in typing.get_type_hints(type(CONFIGS[name])).items():
+            if typing.get_origin(hint) is tuple:
+                kind = typing.get_args(hint)[0]
+                examples = typing.get_args(kind) if typing.get_origin(kind) is Literal else (kind(1),)
+                yield name, field, (getattr(CONFIGS[name], field) or examples)[0]
+
+
+@pytest.mark.parametrize(("name", "field", "entry"), [*lists()])
+def test_no_list_of_a_command_has_an_entry_twice(name: str, field: str, entry: Any) -> None:
+    with pytest.raises(ValueError, match="one twice"):
+        dataclasses.replace(CONFIGS[name], **{field: (entry, entry)})
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_seed_is_what_every_generator_takes(name: str) -> None:
+    config = CONFIGS[name]
+    for field in {"seed", "seeds"} & {*vars(config)}:
+        for seed in (-1, 2**32):
+            value = (seed,) if isinstance(getattr(config, field), tuple) else seed
+            with pytest.raises(ValueError, match=rf"{field} is .*; expected numbers at least"):
+                dataclasses.replace(config, **{field: value})
 
 
 @pytest.mark.parametrize(

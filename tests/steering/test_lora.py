@@ -14,7 +14,8 @@ from tests.steering.adapting import by_hand, concept_texts, positive, without_ca
 from tests.tiny import tiny_module
 from workbench.artifacts.adapter import Adapter
 from workbench.data.labelled import ModelAccess
-from workbench.models.edits import Add, LowRankMap
+from workbench.models.edits import Add
+from workbench.models.low_rank_edits import LowRankMap
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.stacking import per_row

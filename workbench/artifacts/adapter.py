@@ -9,7 +9,8 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError, Contents
-from workbench.models.edits import Edit, LowRank, LowRankMap
+from workbench.models.edits import Edit
+from workbench.models.low_rank_edits import LowRank, LowRankMap
 from workbench.models.model import Model
 from workbench.models.nonlinear_edits import RotateWithin
 from workbench.models.positions import ALL, Positions

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import Contents
-from workbench.models.edits import LowRank
+from workbench.models.low_rank_edits import LowRank
 from workbench.models.positions import CONTENT, Positions
 from workbench.models.sites import Site
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
-from jaxtyping import AbstractArray, jaxtyped
+from jaxtyping import AbstractArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, bfloat16, float16, float32, float64, uint8
@@ -131,16 +131,23 @@ class Contents:
         if missing := kinds.keys() - self.tensors.keys():
             raise ArtifactError(f"the tensor {min(missing)} is missing; there are {sorted(self.tensors)}")
         found = {name: self.tensors[name] for name in kinds}
-        with jaxtyped("context"):
-            for name, array in found.items():
-                if not isinstance(array, kinds[name]):
-                    raise ArtifactError(
-                        f"the tensor {name} is {array.dtype} {list(array.shape)}, expected {kinds[name].__name__} with "
-                        "axes as long as in the other tensors"
-                    )
-                if not bool(array.isfinite().all()):
-                    raise ArtifactError(f"the tensor {name} has values that are not finite")
+        lengths: dict[str, int] = {}  # of each axis; jaxtyping compares them too, but imports JAX for it
+        for name, array in found.items():
+            named = _named_axes(kinds[name], array)
+            if not isinstance(array, kinds[name]) or any(lengths.setdefault(axis, n) != n for axis, n in named):
+                raise ArtifactError(
+                    f"the tensor {name} is {array.dtype} {list(array.shape)}, expected {kinds[name].__name__} with "
+                    "axes as long as in the other tensors"
+                )
+            if not bool(array.isfinite().all()):
+                raise ArtifactError(f"the tensor {name} has values that are not finite")
         return found
+
+
+def _named_axes(kind: type[AbstractArray], array: Tensor) -> list[tuple[str, int]]:
+    """The axes of an annotation with their lengths, but for a first one that may be any number of axes (`*_row`)."""
+    axes = zip(reversed(kind.dim_str.split()), reversed(array.shape), strict=False)
+    return [(axis, length) for axis, length in axes if not axis.startswith("*")]
 
 
 def _array_fields(owner: type) -> dict[str, type[AbstractArray]]:

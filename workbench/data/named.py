@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from workbench.data.axbench import read_axbench
+from workbench.data.axbench import AxBenchFolder, read_axbench
+from workbench.data.cells import check_columns
 from workbench.data.dataset import Dataset
-from workbench.data.delimited import read_comma_separated
+from workbench.data.delimited import read_comma_separated, read_tab_separated
 from workbench.data.items import DataError, several
-from workbench.data.own_tables import own_frame
+from workbench.data.own_tables import own_frame, text_column
 from workbench.data.packaged import packaged
-from workbench.data.sentiment import load_sentiment
-from workbench.data.statements import families, load_statements, statements
+from workbench.data.sentiment import load_sentiment, sentence_column
+from workbench.data.statements import STATEMENT_COLUMNS, families, load_statements, statements
 from workbench.data.tables import read_frame
 from workbench.text import did_you_mean
 
@@ -51,6 +52,24 @@ def dataset(name: str, limit: int | None = None, seed: int = 0, negatives: Seque
     return one if one.instructions else replace(one, instructions=packaged().instructions)
 
 
+def check_named(name: str) -> None:
+    """Raises DataError for a name that stands for nothing, and for a file or folder that `datasets` would refuse.
+
+    Of a file the columns are looked at, of a folder the list of concepts; what is wrong with a text, reading tells.
+    """
+    if name in ("packaged", "truth") or name.removeprefix("neg_") in families():
+        return
+    path = _path(name)
+    if path.is_dir():
+        _ = AxBenchFolder(path.resolve()).targets
+    elif path.suffix.lower() == ".tsv":
+        sentence_column(read_tab_separated(path).header, str(path))
+    elif _is_statements(path):
+        check_columns(read_comma_separated(path).header, STATEMENT_COLUMNS, str(path))
+    else:
+        text_column(read_frame(path).columns, str(path))
+
+
 def _named(name: str, seed: int, negatives: Sequence[str] = ()) -> list[Dataset]:
     if name == "packaged":
         return [packaged()]
@@ -58,19 +77,24 @@ def _named(name: str, seed: int, negatives: Sequence[str] = ()) -> list[Dataset]
         return [_family(f"{prefix}{family}", seed) for family in families() for prefix in ("", "neg_")]
     if name.removeprefix("neg_") in families():
         return [_family(name, seed)]
+    path = _path(name)
+    if path.is_dir():
+        return [read_axbench(path)]
+    if path.suffix.lower() == ".tsv":
+        return [load_sentiment(path, seed)]
+    if _is_statements(path):
+        return [load_statements(path, seed)]
+    return [own_frame(read_frame(path), path.stem, negatives, seed, source=str(path))]
+
+
+def _path(name: str) -> Path:
+    """A folder, or a file of a kind that is read. Raises DataError for any other, and where there is none."""
     path = Path(name).expanduser()
     if not name or not path.exists():
         raise DataError(_absent(name))
-    if path.is_dir():
-        return [read_axbench(path)]
-    suffix = path.suffix.lower()
-    if suffix == ".tsv":
-        return [load_sentiment(path, seed)]
-    if suffix not in (".csv", ".jsonl"):
+    if not path.is_dir() and path.suffix.lower() not in (".csv", ".jsonl", ".tsv"):
         raise DataError(f"{name} is a file of another kind than is read; give {_FILES}, or a folder of AxBench's")
-    if suffix == ".csv" and _is_statements(path):
-        return [load_statements(path, seed)]
-    return [own_frame(read_frame(path), path.stem, negatives, seed, source=str(path))]
+    return path
 
 
 def _absent(name: str) -> str:
@@ -87,4 +111,4 @@ def _family(name: str, seed: int) -> Dataset:
 
 
 def _is_statements(path: Path) -> bool:
-    return "statement" in (name.strip() for name in read_comma_separated(path).header)
+    return path.suffix.lower() == ".csv" and "statement" in (name.strip() for name in read_comma_separated(path).header)

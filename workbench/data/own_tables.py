@@ -1,6 +1,6 @@
 """Datasets of a researcher's own texts: splits and negatives are made where they are not given, and it is said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,20 +40,9 @@ def own_frame(
     Then it needs `concept` and `text`. Messages call it `source`, by default its name. Raises DataError as `concepts`.
     """
     source = source or name
+    column = text_column(frame.columns, source)
     if {*REQUIRED} <= {*frame.columns}:
         return from_frame(frame, source)
-    column = "text" if "text" in frame.columns else "response"
-    if column not in frame.columns or "concept" not in frame.columns:
-        have = ", ".join(map(str, frame.columns)) or "none"
-        raise DataError(
-            f"{source} has the columns {have}; expected at least `concept` and `text`, one text a row, and on demand "
-            f"`instruction`; or all of {', '.join(REQUIRED)}"
-        )
-    if extra := {"label", "category", "split"} & {*frame.columns}:
-        raise DataError(
-            f"{source} has a column {sorted(extra)[0]!r}; with it, it needs all of {', '.join(REQUIRED)}; without it, "
-            "`concept` and `text` are enough: splits and negatives are made"
-        )
     spoken: dict[str, list[Conversation]] = {}
     without = [_bare(text, "a negative") for text in negatives]
     for number, cells in zip(frame.index, frame.to_dict("records"), strict=True):
@@ -64,6 +53,25 @@ def own_frame(
         else:
             spoken.setdefault(concept.strip(), []).append(said)
     return _of_conversations(spoken, without, seed, name)
+
+
+def text_column(columns: Collection[Any], source: str) -> str:
+    """The column of a table's texts. Raises DataError for columns that no dataset can be made from."""
+    if {*REQUIRED} <= {*columns}:
+        return "response"
+    column = "text" if "text" in columns else "response"
+    if column not in columns or "concept" not in columns:
+        have = ", ".join(map(str, columns)) or "none"
+        raise DataError(
+            f"{source} has the columns {have}; expected at least `concept` and `text`, one text a row, and on demand "
+            f"`instruction`; or all of {', '.join(REQUIRED)}"
+        )
+    if extra := {"label", "category", "split"} & {*columns}:
+        raise DataError(
+            f"{source} has a column {sorted(extra)[0]!r}; with it, it needs all of {', '.join(REQUIRED)}; without it, "
+            "`concept` and `text` are enough: splits and negatives are made"
+        )
+    return column
 
 
 def _check_name(name: object) -> None:

@@ -64,6 +64,12 @@ def load_passages(
     return Dataset(Path(source).stem, tuple(map(Item.bare, texts)), group=np.array(groups))
 
 
+def check_passages(source: str | Path) -> None:
+    """Raises DataError or OSError for a source that `load_passages` would refuse, without reading all texts of it."""
+    if str(source) != STANDARD_LIBRARY:
+        next(iter(_documents(Path(source))), None)
+
+
 def as_passages(texts: Sequence[str], name: str = "texts") -> Dataset:
     """Texts as they are, without targets. Raises DataError for an empty one."""
     return Dataset(name, tuple(map(Item.bare, texts)))

@@ -40,6 +40,8 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 _UNITS = ("", "-one", "-two", "-three", "-four", "-five", "-six", "-seven", "-eight", "-nine")
 _SUBJECTS = (("city",), ("n1", "n2"), ("subject",), ("city1", "city2"))
 _LABELS = {"0": False, "1": True, "0.0": False, "1.0": True}
+STATEMENT_COLUMNS = ("statement", "label")
+"""Of a file of statements."""
 TRUE = Target("true", "a true statement")
 _WORD = re.compile(r"The Spanish word '(.+)' (?:means|does not mean) '(.+)'\.")
 
@@ -98,7 +100,7 @@ def load_statements(path: str | Path, seed: int = 0) -> Dataset:
     Raises DataError naming file and line for a missing column, an empty statement or a label other than 0 and 1.
     """
     table = read_comma_separated(path)
-    check_columns(table.header, ("statement", "label"), str(path))
+    check_columns(table.header, STATEMENT_COLUMNS, str(path))
     made = [_published(row, f"{path}, line {line}") for line, row in table.rows]
     check_not_empty(made, str(path))
     return split_statements(Path(path).stem, made, TRUE, seed)

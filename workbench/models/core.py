@@ -15,10 +15,11 @@ from torch import Tensor
 from workbench.arguments import unlike
 from workbench.models.backend import Backend, Cache, Hook, InputOutputHook, Output
 from workbench.models.conversation import Conversation, Prompt, as_conversation
-from workbench.models.edits import Edit, LowRankMap
+from workbench.models.edits import Edit
 from workbench.models.encoding import encode, encode_chat, encode_conversations
 from workbench.models.gates import Gate, in_places, observe
 from workbench.models.identity import template_digest, tokenizer_digest
+from workbench.models.low_rank_edits import LowRankMap
 from workbench.models.positions import Layout
 from workbench.models.sites import DEPTH, Site
 from workbench.models.stacking import Edits, as_edits

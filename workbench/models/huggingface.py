@@ -35,6 +35,7 @@ from workbench.models.huggingface_cache import KEYS, STATES, HuggingFaceCache
 from workbench.models.places import Architecture, Side
 from workbench.models.positions import Layout
 from workbench.models.sites import Site, SiteError
+from workbench.models.stored_block import StoredBlock
 
 _INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
@@ -173,7 +174,7 @@ class HuggingFaceBackend:
             kept = list(blocks[: layer + 1])
             try:
                 for number, block in enumerate(kept):
-                    blocks[number] = _Stored(block, states if number == layer else None, self._forms)
+                    blocks[number] = StoredBlock(block, states if number == layer else None, self._forms)
                 yield
             finally:
                 for number, block in enumerate(kept):
@@ -254,7 +255,7 @@ class HuggingFaceBackend:
         """See `Backend.gradient_checkpointing`; caches, which transformers' own refuses, go on being read."""
         blocks = self.module.get_submodule(self.architecture.blocks)
         assert isinstance(blocks, nn.ModuleList)
-        own = [block for block in dict.fromkeys(blocks) if not isinstance(block, _Stored)]
+        own = [block for block in dict.fromkeys(blocks) if not isinstance(block, StoredBlock)]
         with self._whole:
             try:
                 for block in own:
@@ -335,33 +336,3 @@ def _heads(config: Any) -> dict[str, int]:
     n_key_value = getattr(config, "num_key_value_heads", n_heads)
     named = {"q": n_heads, "z": n_heads, "k": n_key_value, "v": n_key_value}
     return {stream: number for stream, number in named.items() if isinstance(number, int)}
-
-
-class _Stored(nn.Module):
-    """Stands in for a block: whatever goes in, the stored states come out. None passes on what comes in.
-
-    They come as the block itself would return them, a bare tensor or the first of several things. That is looked at
-    once for each class of blocks, by running one.
-    """
-
-    def __init__(self, block: nn.Module, states: Tensor | None, forms: dict[type[nn.Module], int | None]) -> None:
-        super().__init__()
-        self.forms, self.states = forms, states
-        self.replaced = (block,)  # in a tuple, so that it is no part of this module
-
-    def __getattr__(self, name: str) -> Any:
-        """What models ask a block about itself, such as its kind."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["replaced"][0], name)
-
-    def forward(self, hidden: Tensor, *args: Any, **options: Any) -> Any:
-        (block,) = self.replaced
-        if type(block) not in self.forms:
-            with torch.no_grad():
-                # on copies, as a block may write what it makes into a cache among them
-                made = block.forward(hidden, *copy.deepcopy(args), **copy.deepcopy(options))
-            self.forms[type(block)] = None if isinstance(made, Tensor) else len(made)
-        states, n_things = hidden if self.states is None else self.states, self.forms[type(block)]
-        return states if n_things is None else (states, *[None] * (n_things - 1))

@@ -12,7 +12,7 @@ from workbench.models.builtin import BUILTIN
 from workbench.models.cache import WeightsError
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
-from workbench.models.weights import Resolved, adapter_found, hub_digest, resolve
+from workbench.models.weights import Resolved, adapter_found, hub_digest, resolve, stated_layers
 from workbench.text import no_such
 
 DEFAULT = "smollm2-135m-instruct"
@@ -63,7 +63,8 @@ def load(
 
 def count_layers(source: str | Path) -> int:
     """How many blocks a model has, by its configuration; no weights are loaded. Raises WeightsError as `load`."""
-    return _pretrained(AutoConfig, resolve(source)).get_text_config().num_hidden_layers
+    stated = stated_layers(source)
+    return _pretrained(AutoConfig, resolve(source)).get_text_config().num_hidden_layers if stated is None else stated
 
 
 def choose_device(device: str) -> torch.device:

@@ -1,6 +1,7 @@
 """Where a model's weights come from: a built-in name, a GGUF file, a local folder or a Hugging Face hub id."""
 
 import hashlib
+import json
 import re
 import shutil
 import tempfile
@@ -8,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
@@ -15,12 +17,16 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from workbench.models.builtin import BUILTIN, ENCODER, Builtin
 from workbench.models.cache import WeightsError, cached_folder, records_of, remembered_sha256, say, sha256_of
-from workbench.models.gguf import CONVERSION, convert
+from workbench.models.gguf import CONVERSION, config_of, convert
+from workbench.models.gguf_architectures import architecture_of
+from workbench.models.gguf_reader import Gguf
 from workbench.models.packages import fetch
 from workbench.text import did_you_mean
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 _HUB_TIMEOUT_S = 10.0
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""What configurations call the number of blocks."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,33 @@ def resolve(source: str | Path, revision: str | None = None) -> Resolved:
         return Resolved(str(path), path.resolve().name, folder_digest(path), None)
     _require_on_hub(name, revision)
     return Resolved(name, name, None, None)
+
+
+def stated_layers(source: str | Path) -> int | None:
+    """How many blocks a model has, as its configuration says in so many words; None where only its class can tell.
+
+    Of a GGUF file the header is read, and nothing converted. Raises WeightsError as `resolve`.
+    """
+    config = _configuration(source)
+    config = inner if isinstance(inner := config.get("text_config"), dict) else config
+    return next((config[name] for name in _LAYERS if isinstance(config.get(name), int)), None)
+
+
+def _configuration(source: str | Path) -> dict[str, Any]:
+    """The content of a model's config.json; of a model that is on the hub alone nothing."""
+    if (path := Path(source).expanduser()).suffix == ".gguf" and str(source) not in BUILTIN:
+        gguf = Gguf.open(_present(path))
+        return config_of(gguf, architecture_of(gguf))
+    found = resolve(source)
+    folder = Path(found.folder_or_id)
+    path = folder / CONFIG if folder.is_dir() else try_to_load_from_cache(found.folder_or_id, CONFIG)
+    if not isinstance(path, str | Path):
+        return {}
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # what loads it says what is wrong with it
+    return config if isinstance(config, dict) else {}
 
 
 def _require_on_hub(name: str, revision: str | None) -> None:
@@ -144,10 +177,14 @@ def _joined(parts: list[Path], target: Path) -> Path:
 
 
 def _resolve_gguf(path: Path) -> Resolved:
+    folder = _converted_folder(path.stem, remembered_sha256(_present(path)), partial(_convert, path, path.stem))
+    return Resolved(str(folder), path.stem, _digest_of_entry(folder), None)
+
+
+def _present(path: Path) -> Path:
     if not path.is_file():
         raise WeightsError(f"{path} does not exist; expected a GGUF file.")
-    folder = _converted_folder(path.stem, remembered_sha256(path), partial(_convert, path, path.stem))
-    return Resolved(str(folder), path.stem, _digest_of_entry(folder), None)
+    return path
 
 
 def _convert(file: Path, name: str, folder: Path) -> None:

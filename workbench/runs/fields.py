@@ -2,14 +2,14 @@
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any, Literal
 
 from workbench.runs.secrets import REMEDY, secret_in
-from workbench.text import did_you_mean
+from workbench.text import did_you_mean, no_such
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,13 @@ def check_distinct(name: str, value: object) -> None:
     """Raises ValueError, naming it, for an entry that a list of the field `name` has twice: it would count double."""
     if isinstance(value, tuple | list) and any(entry in value[:number] for number, entry in enumerate(value)):
         raise ValueError(f"{name} {value!r} name one twice; give each once")
+
+
+def check_known(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raises ValueError for a name that is none of those known: what it may have meant, and all there are."""
+    for name in names:
+        if name not in known:
+            raise ValueError(no_such(kind, name, known))
 
 
 def _fits(kind: Any, value: object) -> bool:

@@ -1,17 +1,17 @@
 """The judge that a configuration names."""
 
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 
 import numpy as np
 
 from workbench.data.dataset import Dataset
 from workbench.data.packaged import packaged
-from workbench.evaluation.judges.base import Judge, JudgeError
+from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.calibration import calibration_texts, check_counts
 from workbench.evaluation.judges.fluency import ReferenceTexts, broken
+from workbench.evaluation.judges.names import ENDPOINTS, LOCAL, no_such_judge
 from workbench.evaluation.steering import perplexities, stream
-from workbench.models.load import count_layers, load
+from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.runs.files import digest, plain
@@ -40,33 +40,15 @@ def choose_judge(name: str, judge_model: str, concepts: Dataset, model: Model, s
         )
         pairs = [{kind: [(*pair,) for pair in texts] for kind, texts in source.items()} for source in sources]
         return EmbeddedJudge.fit(concepts, SentenceEncoder.load(), [ReferenceTexts(**source) for source in pairs])
-    if name.startswith("local:"):
+    if name.startswith(LOCAL):
         from workbench.evaluation.judges.local import LocalJudge
 
-        return LocalJudge(load(name.removeprefix("local:")))
-    if name.startswith(("http://", "https://")):
+        return LocalJudge(load(name.removeprefix(LOCAL)))
+    if name.startswith(ENDPOINTS):
         from workbench.evaluation.judges.endpoint import EndpointJudge
 
         return EndpointJudge(name, judge_model, cache=run.folder / "judge")
-    raise _no_such_judge(name)
-
-
-def check_judge(name: str) -> None:
-    """Raises what `choose_judge` would, and JudgeError for an endpoint without its package, before all else is loaded.
-
-    WeightsError for a local model that is not there.
-    """
-    if name.startswith("local:"):
-        count_layers(name.removeprefix("local:"))
-    elif name.startswith(("http://", "https://")):
-        if find_spec("openai") is None:
-            raise JudgeError("an endpoint judge needs openai: pip install 'representation-workbench[judge]'")
-    elif name != "embedded":
-        raise _no_such_judge(name)
-
-
-def _no_such_judge(name: str) -> JudgeError:
-    return JudgeError(f"there is no judge {name!r}; use 'embedded', 'local:MODEL' or the base URL of an endpoint")
+    raise no_such_judge(name)
 
 
 def reference_texts(concepts: Dataset, model: Model, sampling: Sampling) -> list[ReferenceTexts]:
