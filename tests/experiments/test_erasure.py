@@ -213,8 +213,8 @@ def test_help_imports_no_torch() -> None:
 
 
 FLAGS = [
-    *("--preset", "smoke", "--layer", "10", "--texts", "1", "--draws", "1", "--max-tokens", "8", "--vocabulary", "4000"),
-    *("--methods", "leace", "inlp"),
+    *("--preset", "smoke", "--layer", "10", "--texts", "1", "--draws", "1", "--methods", "leace", "inlp"),
+    *("--max-tokens", "8", "--vocabulary", "4000"),
 ]
 
 
