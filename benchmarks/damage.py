@@ -124,38 +124,45 @@ def damaged(path: Path, kind: str, root: Path, draw: random.Random) -> str:
     return mutation
 
 
-def main(args: Args) -> None:
-    """Print how each kind fared, read and continued; exits with status 1 where anything ended as it must not."""
-    torch.set_num_threads(1)
+def damage_all(args: Args, runs: SmallRuns) -> None:
+    """Print how each kind fared, read and continued; exits with status 1 where anything ended as it must not.
+
+    Finished runs that lie in NAME/whole of the runs' folder are taken as they are.
+    """
     tally, failures = Counter[tuple[str, str, str]](), []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        import_all()
-        runs = small_runs(folder)
-        for name in COMMANDS:
-            assert outcome(partial(runs.run, name, folder / name)) == "same"
-        cases = [(kind, name) for kind, name in product(KINDS, COMMANDS) if any((folder / name).glob(KINDS[kind][0]))]
-        for number in range(args.mutations):
-            draw, (kind, name) = random.Random(f"{args.seed}.{number}"), cases[number % len(cases)]
-            whole, root = folder / name, folder / "damaged"
-            shutil.copytree(whole, root)
-            path = draw.choice(sorted(root.glob(KINDS[kind][0])))
-            mutation = damaged(path, kind, root, draw)
-            ends = {
-                "read": outcome(partial(read, path, root, whole)),
-                "continued": outcome(partial(go_on, runs, name, root, whole)),
-            }
-            for how, end in ends.items():
-                fine = end in ("same", "refused")
-                tally[kind, how, end if fine else "WRONG"] += 1
-                failures += [] if fine else [f"{number}: {name}, {path.name} {mutation}, {how}: {end}"]
-            shutil.rmtree(root)
+    roots = {name: runs.folder / name / "whole" for name in COMMANDS}
+    for name, root in roots.items():
+        assert outcome(partial(runs.run, name, root)) == "same"
+    cases = [(kind, name) for kind, name in product(KINDS, COMMANDS) if any(roots[name].glob(KINDS[kind][0]))]
+    for number in range(args.mutations):
+        draw, (kind, name) = random.Random(f"{args.seed}.{number}"), cases[number % len(cases)]
+        whole, root = roots[name], runs.folder / "damaged"
+        shutil.copytree(whole, root)
+        path = draw.choice(sorted(root.glob(KINDS[kind][0])))
+        mutation = damaged(path, kind, root, draw)
+        ends = {
+            "read": outcome(partial(read, path, root, whole)),
+            "continued": outcome(partial(go_on, runs, name, root, whole)),
+        }
+        for how, end in ends.items():
+            fine = end in ("same", "refused")
+            tally[kind, how, end if fine else "WRONG"] += 1
+            failures += [] if fine else [f"{number}: {name}, {path.name} {mutation}, {how}: {end}"]
+        shutil.rmtree(root)
     print(f"{'':18} {'read: same':>12} {'refused':>8} {'wrong':>6} {'continued: same':>18} {'refused':>8} {'wrong':>6}")
     for kind in dict.fromkeys(kind for kind, _ in cases):
         counts = [tally[kind, how, end] for how in ("read", "continued") for end in ("same", "refused", "WRONG")]
         print("{:18} {:12} {:8} {:6} {:18} {:8} {:6}".format(kind, *counts), flush=True)
     if failures:
         sys.exit("\n".join(failures))
+
+
+def main(args: Args) -> None:
+    """See `damage_all`."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        import_all()
+        damage_all(args, small_runs(Path(temporary)))
 
 
 if __name__ == "__main__":

@@ -73,17 +73,22 @@ def kill(runs: SmallRuns, name: str, folder: Path, kills: int, moments: random.R
     return wrong
 
 
+def kill_all(args: Args, runs: SmallRuns) -> None:
+    """Print a line for each command; exits with status 1 where anything differs. Whole runs stay in NAME/whole."""
+    moments = random.Random(args.seed)
+    share, more = divmod(args.kills, len(args.only))
+    each = {name: share + (at < more) for at, name in enumerate(args.only)}
+    wrong = [what for name, n in each.items() for what in kill(runs, name, runs.folder / name, n, moments)]
+    if wrong:
+        sys.exit(f"what differs: {', '.join(sorted(set(wrong)))}")
+
+
 def main(args: Args) -> None:
-    """Print a line for each command; exits with status 1 where anything differs."""
+    """See `kill_all`."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         import_all()
-        runs, moments = small_runs(Path(temporary)), random.Random(args.seed)
-        share, more = divmod(args.kills, len(args.only))
-        each = {name: share + (at < more) for at, name in enumerate(args.only)}
-        wrong = [what for name, n in each.items() for what in kill(runs, name, Path(temporary) / name, n, moments)]
-    if wrong:
-        sys.exit(f"what differs: {', '.join(sorted(set(wrong)))}")
+        kill_all(args, small_runs(Path(temporary)))
 
 
 if __name__ == "__main__":

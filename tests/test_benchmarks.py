@@ -72,13 +72,24 @@ def test_texts_of_random_tokens_are_those_tokens():
     assert {row.response for row in rows} == {size.length // 2}
 
 
-def test_killed_and_damaged_runs_end_like_whole_ones():
-    """At a small size; docs/reliability.md has the figures of the full one. One process, for its slow imports."""
-    script = (
-        "from benchmarks import damage, kills\nkills.main(kills.Args(kills=3))\ndamage.main(damage.Args(mutations=6))\n"
-    )
+BOTH = """
+import sys
+from pathlib import Path
+import torch
+from benchmarks import damage, kills
+from benchmarks.small_runs import import_all, small_runs
+torch.set_num_threads(1)
+import_all()
+runs = small_runs(Path(sys.argv[1]))
+kills.kill_all(kills.Args(kills=3), runs)
+damage.damage_all(damage.Args(mutations=6), runs)
+"""
+
+
+def test_killed_and_damaged_runs_end_like_whole_ones(tmp_path):
+    """At a small size; docs/reliability.md has the figures of the full one. One process and whole runs for both."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, "-c", BOTH, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count(" 0 differ") == 3

@@ -20,13 +20,13 @@ from tests.runs.wandb_log import logged
 from tests.tiny import tiny_folder
 from workbench.data.packaged import packaged
 from workbench.data.saving import write_jsonl
-from workbench.evaluation.judges import choose
+from workbench.evaluation.judges import choose, embedded
 from workbench.methods.capabilities import detects
 from workbench.runs.rows import Row, read_rows
 
 FLAGS = [
     *("--preset", "smoke", "--limit", "2", "--strengths", "0.5", "1.0", "--instructions", "2"),
-    *("--max-new-tokens", "8", "--neutral", "2", "--layers", "10", "--dtype", "float32"),
+    *("--max-new-tokens", "4", "--neutral", "1", "--layers", "10", "--dtype", "float32"),
 ]
 
 
@@ -41,6 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
         patched.setenv("WANDB_MODE", "offline")
         patched.setattr(choose, "N_REFERENCES", 6)  # enough to see that the judge is set up
+        patched.setattr(embedded, "N_TEXTS", 24)
         EXPERIMENT.main(["--root", str(root), "--concepts", str(root / "concepts.jsonl"), *FLAGS])
     page, folder = (Path(line) for line in said.getvalue().strip().splitlines()[-2:])
     assert page == folder / "report.html"
@@ -87,7 +88,7 @@ def test_report_is_written_and_names_the_judge(finished: Path):
 def test_wandb_holds_config_metrics_tables_artifacts_and_report(finished: Path):
     (run,) = logged(finished)
     assert run.project == "axbench"
-    assert run.config["max_new_tokens"] == 8
+    assert run.config["max_new_tokens"] == 4
     assert any(key.startswith("detection.auroc/diffmean") for step in run.history for key in step)
     assert run.media("report").read_bytes() == (finished / "report.html").read_bytes()
     table = json.loads(run.media("generations").read_text())

@@ -1,10 +1,11 @@
 """The erasure experiment: its readers on planted states, word lists, and the smoke preset from command to report."""
 
 import hashlib
+import io
 import json
-import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -212,23 +213,21 @@ def test_help_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-FLAGS = ["--preset", "smoke", "--layer", "10", "--texts", "1", "--draws", "1", "--methods", "leace", "inlp"]
+FLAGS = [
+    *("--preset", "smoke", "--layer", "10", "--texts", "1", "--draws", "1", "--methods", "leace", "inlp"),
+    *("--max-tokens", "8", "--vocabulary", "4000"),
+]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small run on the default model."""
-    root = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "experiments.erasure", "--root", str(root), *FLAGS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
-    assert done.returncode == 0, done.stderr[-3000:]
-    page, folder = (Path(line) for line in done.stdout.strip().splitlines()[-2:])
+    root, said = tmp_path_factory.mktemp("runs"), io.StringIO()
+    with redirect_stdout(said):
+        EXPERIMENT.main(["--root", str(root), *FLAGS])
+    page, folder = (Path(line) for line in said.getvalue().strip().splitlines()[-2:])
     assert page == folder / "report.html"
     return folder
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def values(folder: Path) -> dict[tuple[str, str, str | None], Row]:
