@@ -43,11 +43,16 @@ ONLY_STEER = {"prompt", "loreft", "lora", "sft", "actadd", "layerwise", "iti", "
 ONLY_STEER |= {"capping_compat", "angular", "angular_adaptive"}
 
 
+@pytest.fixture
+def never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test fails that loads the model."""
+    monkeypatch.setattr(context.ComparisonContext, "model", property(lambda _: pytest.fail("the model is loaded")))
+
+
+@pytest.mark.usefixtures("never_loaded")
 def test_what_cannot_steer_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     only = "bag_of_words"
-    config = replace(
-        PRESETS["smoke"], model="no such model", methods=("diffmean", only), steered=(only,), baseline=only
-    )
+    config = replace(PRESETS["smoke"], methods=("diffmean", only), steered=(only,), baseline=only)
     with pytest.raises(ValueError, match="bag_of_words only reads"):
         run(config, tmp_path)
 
@@ -66,8 +71,9 @@ def test_what_fine_tuned_weights_write_has_its_rows(small: Config, tmp_path: Pat
     assert ("detection.auroc", "sft", None) not in rows
 
 
+@pytest.mark.usefixtures("never_loaded")
 def test_methods_of_pairs_are_refused_where_there_are_none(tmp_path: Path) -> None:
-    config = Config(model="no such model", methods=("diffmean", "caa"), steered=("diffmean",), baseline="diffmean")
+    config = Config(methods=("diffmean", "caa"), steered=("diffmean",), baseline="diffmean")
     with pytest.raises(ValueError, match="caa compares the texts of pairs, and set 'packaged' has no relation 'pair'"):
         run(config, tmp_path)
 
