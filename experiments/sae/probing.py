@@ -12,6 +12,7 @@ from torch import Tensor
 from experiments.sae.fitting import FittedDictionary
 from experiments.sae.material import StateSource
 from experiments.sae.perturbing import Perturbation, perturb
+from experiments.sae.removing import SpuriousRemoval, remove_spurious
 from probes.solvers.paths import balanced, logistic_path
 from workbench.data.dataset import Dataset
 from workbench.data.states import States
@@ -43,25 +44,27 @@ class SparseProbing:
 
 def probe_all(
     fits: Sequence[FittedDictionary], sources: Sequence[StateSource], concepts: Dataset
-) -> tuple[list[SparseProbing], list[Perturbation]]:
+) -> tuple[list[SparseProbing], list[Perturbation], list[SpuriousRemoval]]:
     """Stage: probes on few latents of each dictionary, on few coordinates of the state and on all of them.
 
-    And what the last ones lose without latents of a concept, where there is more than one concept.
+    And where there is more than one concept, what the last ones lose without latents of a concept, and what they gain
+    where they confuse two.
     """
     states = cache(lambda source: source.read(concepts))
     means = cache(lambda source: pooled(Tensor.float, states(source)))
-    found, perturbed = list[SparseProbing](), list[Perturbation]()
+    found, perturbed, removed = list[SparseProbing](), list[Perturbation](), list[SpuriousRemoval]()
     for fit in fits:
         codes = cache(partial(lambda fit: pooled(fit.dictionary.encode, states(fit.source)), fit))
         found.append(_probed(fit.title, fit.source, concepts, fit.dictionary.content_digest, codes))
         if len(concepts.targets) > 1:
             perturbed.append(perturb(fit, concepts, partial(means, fit.source), codes))
+            removed += remove_spurious(fit, concepts, partial(means, fit.source), codes)
     for source in sources:
         found += [
             _probed(f"{source.title}{name}", source, concepts, "none", partial(means, source), counts)
             for name, counts in ((COORDINATES, COUNTS), (WHOLE, (0,)))
         ]
-    return found, perturbed
+    return found, perturbed, removed
 
 
 def _probed(

@@ -30,9 +30,10 @@ def stages(config: Config, run: Run) -> list[Path]:
         trained = [fit for source in sources for fit in fit_dictionaries(source, tracker)]
         fits = [*trained, *fit_baselines(trained)]
         quality = measure_quality(fits)
-        probing, perturbing = probe_all(fits, sources, load_concepts(config))
+        probing, perturbing, removing = probe_all(fits, sources, load_concepts(config))
         page = write_page(trained[0])
-        results = DictionaryResults(config, run, sources, quality, probing, perturbing, measure_agreement(fits))
+        agreement = measure_agreement(fits)
+        results = DictionaryResults(config, run, sources, quality, probing, perturbing, removing, agreement)
         for fit in trained:
             fit.dictionary.save(run.artifacts / fit.file_name)
         run.record(results.rows())

@@ -17,6 +17,7 @@ from experiments.sae.fitting import dictionary_config
 from experiments.sae.material import StateSource, split_passages
 from experiments.sae.measure import _intervals
 from experiments.sae.probing import best_features, probe
+from experiments.sae.removing import SpuriousRemoval, combined
 from tests.artifacts.examples import normal
 from tests.tiny import tiny_folder
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -69,11 +70,15 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
         if name != "coordinates of the state":
             own, others, apart = (rows[name, f"perturbation.{what}.10"] for what in ("own", "others", "targeted"))
             assert apart.value == pytest.approx((own.value or 0) - (others.value or 0), abs=1e-9)
+            before, oracle = (rows[name, f"removal.auroc.{what}"].value or 0 for what in ("before", "oracle"))
+            assert 0.3 < min(before, oracle) <= 1  # a random model tells nothing
+            assert rows[name, "removal.accuracy.after.50"].n == 2
     assert rows["the whole state", "probing.all"].value is not None
     found = Document.load(folder)
     assert found.verdict.startswith("On held-out text the dictionary, with ")
     names = {getattr(block, "name", "") for section in found.sections for block in section.blocks}
-    assert {"quality", "pareto-loss-recovered", "density", "curve", "probing", "perturbation", "agreement"} <= names
+    assert {"quality", "pareto-loss-recovered", "density", "curve", "probing", "perturbation", "agreement",
+            "removal-auroc", "removal-accuracy"} <= names  # fmt: skip
     page = (folder / "latents.html").read_text()
     assert page.count('"') > 1000
     kept = SparseAutoencoder.load(folder / "artifacts" / "topk-k-4.safetensors")
@@ -218,3 +223,32 @@ def test_a_describer_without_its_package_ends_a_run_before_anything_is_read(
     monkeypatch.setattr("experiments.sae.stages.load_sources", lambda *_: pytest.fail("something was read"))
     with pytest.raises(JudgeError, match="needs openai"):
         run(replace(config, describer="http://127.0.0.1:1/v1", describer_model="m"), tmp_path)
+
+
+def test_texts_of_a_pair_hold_each_combination_equally_often() -> None:
+    label = np.array([[1, 0], [1, -1], [1, 1], [0, 1], [-1, 1], [0, 0], [0, 0], [0, -1], [1, 0]])
+    rows, held = combined(label, np.arange(9) < 8)
+    cells = {tuple(cell): rows[(held.numpy() == cell).all(1)] for cell in ((0, 0), (0, 1), (1, 0), (1, 1))}
+    assert [len(one) for one in cells.values()] == [2] * 4  # two passages with each concept alone
+    for cell, some in cells.items():
+        for slot, alone in enumerate(({0, 1}, {3, 4})):
+            assert set(some[:, slot].tolist()) == (alone if cell[slot] else {5, 6})
+    rows, held = combined(label, np.arange(9) < 8, biased=True)
+    assert len(rows) == 8
+    assert (held[:, 0] == held[:, 1]).all()
+    with pytest.raises(DataError, match=r"\[0, 0\] and 2; a pair needs some of each"):
+        combined(label, np.isin(np.arange(9), (5, 6)))
+
+
+def test_the_score_of_removal_is_a_ratio_of_means_over_pairs() -> None:
+    """A pair that misses nothing has no ratio of its own, and counts all the same."""
+    ordered = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)]
+    wanted, spurious = ([*each] for each in zip(*ordered, strict=True))
+    before, oracle = [0.5, 0.9, 0.6, 0.9, 0.7, 0.9], [0.9] * 6
+    found = SpuriousRemoval("one", "auroc", wanted, spurious, before, oracle, {2: [0.7, 0.8, 0.7, 0.9, 0.8, 0.9]})
+    assert found.interval("score", 2).value == pytest.approx((0.2 - 0.1 + 0.1 + 0.1) / (0.4 + 0.3 + 0.2))
+    assert found.interval("before").value == pytest.approx(0.75)
+    assert found.interval("after", 2).value == pytest.approx(0.8)
+    assert found.interval("oracle").n == 3
+    none = replace(found, before=oracle)
+    assert none.interval("score", 2).value is None
