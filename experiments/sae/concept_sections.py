@@ -1,11 +1,14 @@
-"""The report's sections on what happens where the latents of a concept are taken out."""
+"""The report's sections on concepts in latents: taken out, and said by others in their place."""
 
 from experiments.sae.perturbing import TAKEN
 from experiments.sae.results import DictionaryResults
+from experiments.sae.spelling import FirstLetters
 from experiments.sae.verdict import against
+from probes.sae.absorption import ALIGNED, EXPLAINED
 from workbench.report.blocks import Column, Table, paragraphs
 from workbench.report.document import Block, Section
 from workbench.report.estimate import Estimate
+from workbench.text import number
 
 
 def perturbation_blocks(results: DictionaryResults) -> list[Block]:
@@ -79,3 +82,45 @@ def _removal_verdict(results: DictionaryResults, metric: str, label: str) -> str
         if said
         else f"No probe loses {label} to a correlation here, or too few concepts could be compared."
     )
+
+
+def spelling_sections(results: DictionaryResults) -> list[Section]:
+    """Absorption of first letters; none if it was not asked for."""
+    if not results.spelling:
+        return []
+    columns = {
+        "absorbed": Column("Absorbed", "Share of words in which another latent says the letter.", span=(0.0, 1.0)),
+        "missed": Column("Missed", "Share of words in which no main latent is active.", span=(0.0, 1.0)),
+        "main": Column("Main latents", "How many stand for a letter."),
+        "f1": Column("F1 of these", "Of a probe on their codes.", span=(0.0, 1.0), better="higher"),
+        "probe_f1": Column("F1 of the state", "Of a probe on the whole state.", span=(0.0, 1.0)),
+    }
+    one = results.spelling[0]
+    n_words = sum(int(letter["told"]) for letter in one.found)
+    table = Table(
+        name="spelling",
+        title="First letters of words",
+        caption=f"Means over {len(one.letters)} letters, in held-out words of which a probe on the state tells the "
+        f"letter ({n_words}). Absorbed: no main latent is active, and one other whose direction has a cosine of "
+        f"{ALIGNED} or more with the probe's writes {EXPLAINED:.0%} or more of what the probe sees.",
+        corner="Dictionary",
+        columns=tuple(columns.values()),
+        rows=tuple((one.name, tuple(Estimate.of(one.interval(what)) for what in columns)) for one in results.spelling),
+    )
+    return [Section(title="First letters, and absorption", blocks=(paragraphs(_spelling_verdict(one)), table))]
+
+
+def _spelling_verdict(one: FirstLetters) -> str:
+    missed, absorbed, f1, probe = (Estimate.of(one.interval(what)) for what in ("missed", "absorbed", "f1", "probe_f1"))
+    if missed is None or absorbed is None or f1 is None or probe is None:
+        return "The probe tells no first letter here, so that none can be absorbed."
+    weak = "; a probe that finds so little says little of absorption" if probe.value < WEAK else ""
+    return (
+        f"{one.name}: of the words of which a probe on the state tells the first letter, its main latents are silent "
+        f"in {missed.said(2)}, and in {absorbed.said(2)} another latent says it in their place. Main latents tell "
+        f"first letters with an F1 of {number(f1.value, 2)}, the state with {number(probe.value, 2)}{weak}."
+    )
+
+
+WEAK = 0.5
+"""The F1 of the probe on the state below which the page warns."""

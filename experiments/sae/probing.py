@@ -13,7 +13,7 @@ from experiments.sae.fitting import FittedDictionary
 from experiments.sae.material import StateSource
 from experiments.sae.perturbing import Perturbation, perturb
 from experiments.sae.removing import SpuriousRemoval, remove_spurious
-from probes.solvers.paths import balanced, logistic_path
+from probes.sae.probes import balanced_probes
 from workbench.data.dataset import Dataset
 from workbench.data.states import States
 from workbench.evaluation.intervals import Interval, bootstrap
@@ -21,9 +21,6 @@ from workbench.evaluation.metrics import auroc
 
 COUNTS = (1, 2, 5)
 """Latents in a probe."""
-
-C = 0.1
-"""Inverse strength of the penalty on standardised features."""
 
 COORDINATES, WHOLE = "coordinates of the state", "the whole state"
 """What latents are compared with: as many coordinates, chosen alike, and a probe on all of them."""
@@ -110,8 +107,7 @@ def probe(x: Float[Tensor, "text feature"], concepts: Dataset, target: int, coun
     chosen = best_features(x[fitted], y, count) if count else torch.arange(x.shape[1])
     if not len(chosen):
         return 0.5
-    use = balanced(y[:, None], torch.ones(len(y), 1))
-    (line,) = logistic_path(x[fitted][:, chosen], y[:, None], use, (C,))
+    line = balanced_probes(x[fitted][:, chosen], y[:, None])
     scores = x[held][:, chosen].to(line.weight) @ line.weight[:, 0]
     return float(auroc(scores.numpy().astype(np.float64), (label[held] == 1).numpy()))
 

@@ -11,6 +11,7 @@ from experiments.sae.measure import Quality
 from experiments.sae.perturbing import Perturbation
 from experiments.sae.probing import SparseProbing
 from experiments.sae.removing import SpuriousRemoval
+from experiments.sae.spelling import FirstLetters
 from workbench.runs.rows import Row, spread
 from workbench.runs.run import Run
 
@@ -28,6 +29,8 @@ class DictionaryResults:
     """Empty for one concept."""
     removing: list[SpuriousRemoval]
     """Empty without two concepts of one genre."""
+    spelling: list[FirstLetters]
+    """Empty if not asked for."""
     agreement: list[tuple[FittedDictionary, FittedDictionary, Agreement]]
 
     @property
@@ -68,6 +71,9 @@ class DictionaryResults:
                 for what in ("after", "score"):
                     row = f"removal.{one.metric}.{what}.{count}"
                     yield self._row(one.name, row, **spread(one.interval(what, count)))
+        for one in self.spelling:
+            for what in ("main", "f1", "probe_f1", "missed", "absorbed"):
+                yield self._row(one.name, f"spelling.{what}", **spread(one.interval(what)))
         for one, other, found in self.agreement:
             for metric in ("cosine", "shared"):
                 yield self._row(f"{one.title} and {other.title}", f"agreement.{metric}", value=getattr(found, metric))

@@ -11,6 +11,7 @@ from experiments.sae.measure import measure_quality
 from experiments.sae.probing import probe_all
 from experiments.sae.report import build_report
 from experiments.sae.results import DictionaryResults
+from experiments.sae.spelling import spelled_words, tell_first_letters
 from workbench.evaluation.judges.choose import check_judge
 from workbench.report.render import write_report
 from workbench.runs.run import Run
@@ -20,20 +21,22 @@ from workbench.runs.tracking import Tracker
 def stages(config: Config, run: Run) -> list[Path]:
     """Train, measure beside baselines, and make the page of all latents.
 
-    Raises DataError for too little text, ValueError for a training that diverges, and JudgeError for a describer
-    without the package that asks it, before all else.
+    Raises DataError for too little text and a vocabulary of too few words, ValueError for a training that diverges, and
+    JudgeError for a describer without the package that asks it, before all else.
     """
     if config.describer:
         check_judge(config.describer)
     sources = load_sources(config, run)
+    words = spelled_words(sources[0].model, config.spelled)
     with Tracker.start(run) as tracker:
         trained = [fit for source in sources for fit in fit_dictionaries(source, tracker)]
         fits = [*trained, *fit_baselines(trained)]
         quality = measure_quality(fits)
         probing, perturbing, removing = probe_all(fits, sources, load_concepts(config))
+        spelling = tell_first_letters(fits, words)
         page = write_page(trained[0])
         agreement = measure_agreement(fits)
-        results = DictionaryResults(config, run, sources, quality, probing, perturbing, removing, agreement)
+        results = DictionaryResults(config, run, sources, quality, probing, perturbing, removing, spelling, agreement)
         for fit in trained:
             fit.dictionary.save(run.artifacts / fit.file_name)
         run.record(results.rows())

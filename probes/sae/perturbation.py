@@ -8,16 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
-from probes.solvers.paths import balanced, logistic_path
+from probes.sae.probes import balanced_probes
 from workbench.evaluation.metrics import auroc
-
-C = 0.1
-"""Inverse strength of the probes' penalty on standardised coordinates."""
 
 
 def probe_losses(
@@ -157,8 +153,7 @@ def _without(
 
 
 def _probe(x: Float[Tensor, "text d"], y: Int[Tensor, "text"]) -> Line:
-    labels = y[:, None].float()
-    (line,) = logistic_path(x, labels, balanced(labels, torch.ones_like(labels)), (C,))
+    line = balanced_probes(x, y[:, None].float())
     return line.weight[:, 0], line.intercept[0]
 
 

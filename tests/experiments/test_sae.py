@@ -18,6 +18,7 @@ from experiments.sae.material import StateSource, split_passages
 from experiments.sae.measure import _intervals
 from experiments.sae.probing import best_features, probe
 from experiments.sae.removing import SpuriousRemoval, combined
+from experiments.sae.spelling import FirstLetters, spelled_words
 from tests.artifacts.examples import normal
 from tests.tiny import tiny_folder
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -34,15 +35,29 @@ TEXT = "".join(
 )
 SMALL: dict[str, Any] = dict(
     layer=1, passages=60, held_out=8, latents=48, k=(4, 8), activations=20480, batch=512, probed=2, browsed=2,
-    seeds=(0, 1), random_model=True, dtype="float32", learning_rate=1e-2,
+    seeds=(0, 1), random_model=True, dtype="float32", learning_rate=1e-2, spelled=10,
 )  # fmt: skip
+
+
+def learn_words(folder: Path) -> None:
+    """Make the tokenizer in a folder know ten words with each of two first letters."""
+    path = folder / "tokenizer.json"
+    inner = json.loads(path.read_text())
+    for letter in "aq":
+        merges = [("Ġ", letter), (f"Ġ{letter}", "b"), *((f"Ġ{letter}b", last) for last in "abcdefghij")]
+        for left, right in merges:
+            inner["model"]["vocab"][left + right] = len(inner["model"]["vocab"])
+            inner["model"]["merges"].append([left, right])
+    path.write_text(json.dumps(inner))
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     (tmp_path / "book.txt").write_text(TEXT)
-    return Config(model=str(tiny_folder(tmp_path)), text=str(tmp_path / "book.txt"), **SMALL)
+    folder = tiny_folder(tmp_path)
+    learn_words(folder)
+    return Config(model=str(folder), text=str(tmp_path / "book.txt"), **SMALL)
 
 
 def test_everything_is_measured_and_a_second_call_does_nothing(
@@ -73,12 +88,16 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
             before, oracle = (rows[name, f"removal.auroc.{what}"].value or 0 for what in ("before", "oracle"))
             assert 0.3 < min(before, oracle) <= 1  # a random model tells nothing
             assert rows[name, "removal.accuracy.after.50"].n == 2
+        if name != "coordinates of the state":
+            told, missed, absorbed = (rows[name, f"spelling.{what}"] for what in ("probe_f1", "missed", "absorbed"))
+            assert told.n == 2
+            assert (missed.value or 0) >= (absorbed.value or 0)
     assert rows["the whole state", "probing.all"].value is not None
     found = Document.load(folder)
     assert found.verdict.startswith("On held-out text the dictionary, with ")
     names = {getattr(block, "name", "") for section in found.sections for block in section.blocks}
     assert {"quality", "pareto-loss-recovered", "density", "curve", "probing", "perturbation", "agreement",
-            "removal-auroc", "removal-accuracy"} <= names  # fmt: skip
+            "removal-auroc", "removal-accuracy", "spelling"} <= names  # fmt: skip
     page = (folder / "latents.html").read_text()
     assert page.count('"') > 1000
     kept = SparseAutoencoder.load(folder / "artifacts" / "topk-k-4.safetensors")
@@ -90,6 +109,33 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
     assert {path: path.read_bytes() for path in folder.glob("latents.html")} == {
         path: data for path, data in before.items() if path.name == "latents.html"
     }
+
+
+def test_words_are_single_tokens_of_enough_letters(config: Config) -> None:
+    model = load(config.model)
+    words = spelled_words(model, 10)
+    assert words is not None
+    assert words.letters == ("a", "q")
+    assert set(words.words) == {f"{letter}b{last}" for letter in "aq" for last in "abcdefghij"}
+    assert words.label == [0] * 10 + [1] * 10
+    assert words.judged == ([False] * 7 + [True] * 3) * 2
+    assert spelled_words(model, 0) is None
+    with pytest.raises(DataError, match="11 words of one token for 0 first letters; two are needed: lower `spelled`"):
+        spelled_words(model, 11)
+
+
+def test_rates_of_absorption_are_means_over_letters_that_the_probe_tells() -> None:
+    about = {"main": 2, "f1": 0.5, "probe_f1": 0.75}
+    found = FirstLetters("one", ["a", "b", "c", "d"], [
+        about | {"told": 10, "missed": 4, "absorbed": 1},
+        about | {"told": 2, "missed": 2, "absorbed": 1},
+        about | {"told": 0, "missed": 0, "absorbed": 0},  # nothing that could be absorbed
+        about | {"told": 5, "missed": 0, "absorbed": 0, "main": 0},  # nothing that it could be absorbed from
+    ])  # fmt: skip
+    assert found.interval("missed").value == pytest.approx((0.4 + 1.0) / 2)
+    assert found.interval("absorbed").value == pytest.approx((0.1 + 0.5) / 2)
+    assert (found.interval("absorbed").n, found.interval("absorbed").missing) == (2, 2)
+    assert found.interval("main").value == 1.5
 
 
 @pytest.mark.parametrize("name", ["batchtopk", "matryoshka_batchtopk", "standard", "jumprelu", "gated"])
@@ -160,6 +206,7 @@ def test_what_is_not_there_is_refused(config: Config, tmp_path: Path) -> None:
         (dict(k=(64,)), "k is 64, more than the 48 latents"),
         (dict(architecture="dense"), "architecture is 'dense'"),
         (dict(k=()), "k is"),
+        (dict(spelled=3), "spelled is 3; expected numbers of 10 or more, or 0"),
     ],
 )
 def test_wrong_settings_are_refused(config: Config, wrong: dict[str, Any], message: str) -> None:
