@@ -1,5 +1,6 @@
-"""The report's sections on concepts in latents: taken out, and said by others in their place."""
+"""The report's sections on concepts in latents: taken out, exchanged, and said by others in their place."""
 
+from experiments.sae.exchanging import EXCHANGED, PROMPTS
 from experiments.sae.perturbing import TAKEN
 from experiments.sae.results import DictionaryResults
 from experiments.sae.spelling import FirstLetters
@@ -124,3 +125,49 @@ def _spelling_verdict(one: FirstLetters) -> str:
 
 WEAK = 0.5
 """The F1 of the probe on the state below which the page warns."""
+
+
+def exchange_sections(results: DictionaryResults) -> list[Section]:
+    """Cause and isolation of facts; none if they were not asked for."""
+    if not results.exchanging:
+        return []
+    one = results.exchanging[0]
+    known = f"The model answers all {len(PROMPTS)} facts about {one.n_known} of {one.n_asked} countries right"
+    title = "Facts exchanged by their latents"
+    if not one.cause:
+        return [Section(title=title, blocks=(paragraphs(f"{known}: too few to exchange any."),))]
+    most = EXCHANGED[-1]
+    wanted = [(what, count) for count in EXCHANGED for what in ("cause", "isolation")] + [("disentangled", most)]
+    labels = {"cause": "Cause", "isolation": "Isolation", "disentangled": "Mean"}
+    table = Table(
+        name="exchange",
+        title="Latents of a fact exchanged between two countries",
+        caption="Cause: the fact's answer became the other country's. Isolation: the share of the other facts whose "
+        "answers stayed. Means over facts, intervals over pairs of countries that differ in all; latents are chosen on "
+        "other countries. What a dictionary does not reconstruct stays; the last row "
+        "exchanges all of the state, whatever the number.",
+        corner="Dictionary",
+        columns=tuple(
+            Column(f"{labels[what]}, {count}", span=(0.0, 1.0), better="higher") for what, count in wanted
+        ),
+        rows=tuple(
+            (row.name, tuple(Estimate.of(row.interval(what, count if count in row.cause else 0))
+                             for what, count in wanted))
+            for row in results.exchanging
+        ),
+        references=(results.exchanging[-1].name,),
+    )  # fmt: skip
+    return [Section(title=title, blocks=(paragraphs(f"{known}. {_exchange_verdict(results, most)}"), table))]
+
+
+def _exchange_verdict(results: DictionaryResults, most: int) -> str:
+    found = {one.name: one for one in results.exchanging}
+    mine = [found[title] for title in results.first_titles()]
+    cause, isolation = (against(one.interval(what, most) for one in mine) for what in ("cause", "isolation"))
+    whole = Estimate.of(results.exchanging[-1].interval("cause", 0))
+    if not cause or not isolation or whole is None:
+        return ""
+    return (
+        f"With {most} latents exchanged, the fact follows in a share of {cause}; other facts stay in {isolation}. "
+        f"Exchanging the whole state moves {number(whole.value, 2)}."
+    )

@@ -40,6 +40,8 @@ class Config(ModelOptions):
     """Packaged concepts that few latents are to tell."""
     spelled: int = 40
     """Words of the vocabulary with each first letter, which latents are to tell, 10 or more; 0 leaves this out."""
+    facts: bool = True
+    """Whether latents that tell facts about countries are exchanged between them."""
     browsed: int = 40
     """Latents under which the browser shows a generation."""
     describer: str = ""
@@ -90,7 +92,16 @@ ABOUT = {
 PRESETS = {
     "default": Config(),
     "smoke": Config(
-        passages=80, held_out=8, latents=1024, activations=16_384, batch=1024, probed=2, spelled=10, browsed=4, k=(32,)
+        passages=80,
+        held_out=8,
+        latents=1024,
+        activations=16_384,
+        batch=1024,
+        probed=2,
+        spelled=10,
+        facts=False,
+        browsed=4,
+        k=(32,),
     ),
     "paper": Config(
         passages=20_000,

@@ -1,7 +1,7 @@
 """The report of a run: what was trained, its numbers beside baselines, and where its latents can be seen."""
 
 from experiments.sae.browsing import PAGE
-from experiments.sae.concept_sections import perturbation_blocks, removal_sections, spelling_sections
+from experiments.sae.concept_sections import exchange_sections, perturbation_blocks, removal_sections, spelling_sections
 from experiments.sae.config import PRESETS
 from experiments.sae.fitting import BASELINES, level_name
 from experiments.sae.material import OUTLIER
@@ -63,7 +63,8 @@ def build_report(results: DictionaryResults) -> Document:
         ),
         sections=(
             *(_quality(results), _training(results), _probing(results)),
-            *(*removal_sections(results), *spelling_sections(results), *_agreement(results), _latents(results)),
+            *(*removal_sections(results), *spelling_sections(results), *exchange_sections(results)),
+            *(*_agreement(results), _latents(results)),
         ),
         notes=NOTES,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from experiments.sae.agreeing import Agreement
 from experiments.sae.config import NAME, Config
+from experiments.sae.exchanging import ExchangedFacts
 from experiments.sae.fitting import BASELINES, FittedDictionary
 from experiments.sae.material import StateSource
 from experiments.sae.measure import Quality
@@ -30,6 +31,8 @@ class DictionaryResults:
     removing: list[SpuriousRemoval]
     """Empty without two concepts of one genre."""
     spelling: list[FirstLetters]
+    """Empty if not asked for."""
+    exchanging: list[ExchangedFacts]
     """Empty if not asked for."""
     agreement: list[tuple[FittedDictionary, FittedDictionary, Agreement]]
 
@@ -74,6 +77,12 @@ class DictionaryResults:
         for one in self.spelling:
             for what in ("main", "f1", "probe_f1", "missed", "absorbed"):
                 yield self._row(one.name, f"spelling.{what}", **spread(one.interval(what)))
+        for one in self.exchanging:
+            yield self._row(one.name, "exchange.known", value=one.n_known / one.n_asked, n=one.n_asked)
+            for count in one.cause:
+                for what in ("cause", "isolation", "disentangled"):
+                    row = f"exchange.{what}.{count or 'all'}"
+                    yield self._row(one.name, row, **spread(one.interval(what, count)))
         for one, other, found in self.agreement:
             for metric in ("cosine", "shared"):
                 yield self._row(f"{one.title} and {other.title}", f"agreement.{metric}", value=getattr(found, metric))

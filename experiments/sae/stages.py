@@ -5,6 +5,7 @@ from pathlib import Path
 from experiments.sae.agreeing import measure_agreement
 from experiments.sae.browsing import write_page
 from experiments.sae.config import Config
+from experiments.sae.exchanging import exchange_facts
 from experiments.sae.fitting import fit_baselines, fit_dictionaries
 from experiments.sae.material import load_concepts, load_sources
 from experiments.sae.measure import measure_quality
@@ -34,9 +35,12 @@ def stages(config: Config, run: Run) -> list[Path]:
         quality = measure_quality(fits)
         probing, perturbing, removing = probe_all(fits, sources, load_concepts(config))
         spelling = tell_first_letters(fits, words)
+        exchanging = exchange_facts(fits) if config.facts else []
         page = write_page(trained[0])
         agreement = measure_agreement(fits)
-        results = DictionaryResults(config, run, sources, quality, probing, perturbing, removing, spelling, agreement)
+        results = DictionaryResults(
+            config, run, sources, quality, probing, perturbing, removing, spelling, exchanging, agreement
+        )
         for fit in trained:
             fit.dictionary.save(run.artifacts / fit.file_name)
         run.record(results.rows())

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import f1_score
 from torch import Tensor
 
 from probes.sae.probes import balanced_probes
@@ -129,4 +128,4 @@ def _explained(
 
 
 def _f1(truth: Bool[Tensor, "state"], said: Bool[Tensor, "state"]) -> float:
-    return float(f1_score(truth.numpy(), said.numpy(), zero_division=0.0))
+    return 2 * int((truth & said).sum()) / max(1, int(truth.sum() + said.sum()))

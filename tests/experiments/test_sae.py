@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from experiments.sae import Config, run
+from experiments.sae.exchanging import EXAMPLES, PROMPTS, ExchangedFacts, country_facts
 from experiments.sae.fitting import dictionary_config
 from experiments.sae.material import StateSource, split_passages
 from experiments.sae.measure import _intervals
@@ -92,6 +93,7 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
             told, missed, absorbed = (rows[name, f"spelling.{what}"] for what in ("probe_f1", "missed", "absorbed"))
             assert told.n == 2
             assert (missed.value or 0) >= (absorbed.value or 0)
+    assert (rows["random, k 4", "exchange.known"].value, rows["random, k 4", "exchange.known"].n) == (0.0, 53)
     assert rows["the whole state", "probing.all"].value is not None
     found = Document.load(folder)
     assert found.verdict.startswith("On held-out text the dictionary, with ")
@@ -122,6 +124,24 @@ def test_words_are_single_tokens_of_enough_letters(config: Config) -> None:
     assert spelled_words(model, 0) is None
     with pytest.raises(DataError, match="11 words of one token for 0 first letters; two are needed: lower `spelled`"):
         spelled_words(model, 11)
+
+
+def test_facts_are_asked_about_countries_that_are_not_shown() -> None:
+    facts = country_facts()
+    assert {one.name for one in facts} == set(PROMPTS)
+    for one in facts:
+        assert one.before.count("\n") == len(EXAMPLES)
+        assert not set(EXAMPLES) & set(one.answers)
+    assert facts[0].answers["France"] == " Paris"
+    assert facts[0].before.endswith("The capital of Peru is Lima.\nThe capital of ")
+
+
+def test_cause_and_isolation_are_means_over_facts_and_pairs() -> None:
+    found = ExchangedFacts("one", 9, 6, {5: [[1.0, 0.0], [1.0, 0.0]]}, {5: [[1.0, 1.0], [0.0, 1.0]]})
+    assert found.interval("cause", 5).value == 0.5
+    assert found.interval("isolation", 5).value == 0.75
+    assert found.interval("disentangled", 5).value == 0.625
+    assert found.interval("cause", 5).n == 2
 
 
 def test_rates_of_absorption_are_means_over_letters_that_the_probe_tells() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from torch import Tensor
 
 from probes.sae.absorption import absorption
 from tests.artifacts.examples import ORIGIN
+from tests.probes.sae.references import fitted_line
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.models.sites import Site
 
@@ -72,31 +72,28 @@ def test_what_replaces_a_latent_must_write_enough_along_the_probe() -> None:
 
 
 def test_counts_are_those_of_a_brute_force() -> None:
-    """Random dictionaries and classes that overlap, state by state, with scikit-learn's probes."""
+    """A random dictionary and the planted one, state by state, with scikit-learn's probes."""
     generator = torch.Generator().manual_seed(1)
     centres = torch.randn(3, D, generator=generator)
     x = centres[LABEL] + 0.7 * torch.randn(N, D, generator=generator)
     rows = torch.nn.functional.normalize(torch.randn(20, D, generator=generator), dim=1)
     made = SparseAutoencoder(ORIGIN, Site(1), rows.T, torch.zeros(20), rows, torch.zeros(D), torch.zeros(20), k=3)
-    assert [vars(one) for one in absorption(made, x, LABEL, JUDGED)] == [brute_force(made, x, at) for at in range(3)]
-    assert sum(one.missed for one in absorption(made, x, LABEL, JUDGED)) > 5
-
-
-def line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
-    scale = np.maximum(x.std(0), 1e-6)
-    fit = LogisticRegression(C=0.1, class_weight="balanced", tol=1e-10, max_iter=10_000).fit(x / scale, y)
-    return fit.coef_[0] / scale, float(fit.intercept_[0])
+    found = []
+    for dictionary, states in ((made, x), planted(absorbing=True)):
+        found += (ours := absorption(dictionary, states, LABEL, JUDGED))
+        assert [vars(one) for one in ours] == [brute_force(dictionary, states, at) for at in range(3)]
+    assert 0 < sum(one.absorbed for one in found) < sum(one.missed for one in found)
 
 
 def brute_force(made: SparseAutoencoder, x: Tensor, at: int) -> dict[str, Any]:
-    states, y, fitted = x.numpy(), (at == LABEL).numpy(), ~JUDGED.numpy()
+    states, y, fitted = x.numpy(), LABEL.eq(at).numpy(), ~JUDGED.numpy()
     codes = made.encode(x).numpy()
-    weight, bias = line(states[fitted], y[fitted])
+    weight, bias = fitted_line(states[fitted], y[fitted])
     apart = codes[fitted & y].mean(0) - codes[fitted & ~y].mean(0)
     main: list[int] = []
     best, said = -1.0, y
     for latent in [int(each) for each in np.argsort(-apart)[:10] if apart[each] > 0]:
-        w, b = line(codes[fitted][:, [*main, latent]], y[fitted])
+        w, b = fitted_line(codes[fitted][:, [*main, latent]], y[fitted])
         now = codes[:, [*main, latent]] @ w + b > 0
         score = f1_score(y[fitted], now[fitted])
         if main and score <= best + 0.03:
@@ -111,10 +108,10 @@ def brute_force(made: SparseAutoencoder, x: Tensor, at: int) -> dict[str, Any]:
         if any(codes[number, latent] > 0 for latent in main):
             continue
         missed += 1
-        written = [codes[number, latent] * float(made.W_dec[latent].numpy() @ p) for latent in range(20)]
+        written = [codes[number, latent] * float(made.W_dec[latent].numpy() @ p) for latent in range(made.n_latents)]
         top = int(np.argmax(written))
         projection = float((states[number] - made.b_dec.numpy()) @ p)
-        aligned = float(made.W_dec[top].numpy() @ p) >= 0.025  # rows are of unit length
+        aligned = float(made.W_dec[top].numpy() @ p) / float(made.W_dec[top].norm()) >= 0.025
         absorbed += aligned and projection > 0 and written[top] / projection >= 0.4
     judged = JUDGED.numpy()
     probe_f1 = f1_score(y[judged], states[judged] @ weight + bias > 0)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from probes.sae.perturbation import PairTexts, probe_losses, spurious_removal, targeted
+from tests.probes.sae.references import fitted_line
 
 N, D, CONCEPTS = 600, 24, 3
 JUDGED = torch.arange(N) % 3 == 0
@@ -116,28 +116,20 @@ def test_removal_is_that_of_a_brute_force() -> None:
     biased, balanced, judged, decoder = three_sets()
     found = spurious_removal(biased, balanced, judged, decoder, (1, 2))
 
-    def fitted(texts: PairTexts, at: int) -> LogisticRegression:
-        scale = texts.x.std(0, correction=0).numpy()
-        line = LogisticRegression(C=0.1, tol=1e-10, max_iter=10_000).fit(
-            texts.x.numpy() / scale, texts.label[:, at].numpy()
-        )
-        line.coef_ = line.coef_ / scale
-        return line
-
-    probe = fitted(biased, 0)
+    weight, bias = fitted_line(biased.x.numpy(), biased.label[:, 0].numpy())
     for wanted, spurious in ((0, 1), (1, 0)):
-        oracle = fitted(balanced, spurious)
+        oracle, _ = fitted_line(balanced.x.numpy(), balanced.label[:, spurious].numpy())
         effects = []
         for latent in range(6):
             held, free = (balanced.codes[balanced.label[:, spurious] == value, latent].mean() for value in (1, 0))
-            effects.append(float(held - free) * float(oracle.coef_[0] @ decoder[latent].numpy()))
+            effects.append(float(held - free) * float(oracle @ decoder[latent].numpy()))
         best = [latent for latent in np.argsort(effects)[::-1] if effects[latent] > 0]
         for count in (1, 2):
             scores: dict[int, list[float]] = {0: [], 1: []}
             for x, code, label in zip(judged.x, judged.codes, judged.label, strict=True):
                 for latent in best[:count]:
                     x = x - code[latent] * decoder[latent]
-                scores[int(label[wanted])].append(float(probe.coef_[0] @ x.numpy() + probe.intercept_[0]))
+                scores[int(label[wanted])].append(float(weight @ x.numpy() + bias))
             negative, positive = np.array(scores[0]), np.array(scores[1])
             accuracy = ((negative <= 0).mean() + (positive > 0).mean()) / 2
             order = (positive[:, None] > negative).mean()
