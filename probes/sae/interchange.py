@@ -81,26 +81,16 @@ def known_entities(model: Model, site: Site, attributes: Sequence[EntityAttribut
     if len(attributes) < 2:
         raise ValueError(f"{len(attributes)} attributes have no others that could be left alone; give two or more")
     common = [name for name in attributes[0].answers if all(name in one.answers for one in attributes)]
-    names = sorted(common, key=digest)
-    first = [_first_tokens(model, one, names) for one in attributes]
-    clear = [row for row in range(len(names)) if all(_is_clear(one, ids, names, row)
-             for one, ids in zip(attributes, first, strict=True))]  # fmt: skip
+    asked = [_Asked(model, one, sorted(common, key=digest)) for one in attributes]
+    clear = [row for row in range(len(common)) if all(one.is_clear(row) for one in asked)]
     known = clear
-    for one, ids in zip(attributes, first, strict=True):
-        if known:
-            tokens = model.tokenize([one.before + names[row] + one.after for row in known])
-            candidates, right = torch.unique(torch.tensor([ids[row] for row in clear])), [ids[row] for row in known]
-            said = candidates[model.next_logits(tokens)[:, candidates].argmax(1)]
-            known = [row for row, same in zip(known, said == torch.tensor(right), strict=True) if same]
-    asked = tuple(
-        _asked(
-            model, site, one, [names[row] for row in known], [ids[row] for row in known], {ids[row] for row in clear}
-        )
-        for one, ids in zip(attributes, first, strict=True)
-    )
+    for one in asked:
+        candidates = one.candidates(clear)
+        known = [row for row, same in zip(known, one.right(known, candidates), strict=True) if same]
+    read = tuple(one.read(known, one.candidates(clear), site) for one in asked) if known else ()
     fitted = torch.arange(len(known)) % 2 == 0
-    kept = tuple(names[row] for row in known)
-    return KnownEntities(model, site, kept, len(names), asked, fitted, _pairs(asked, ~fitted))
+    names = tuple(asked[0].names[row] for row in known)
+    return KnownEntities(model, site, names, len(common), read, fitted, _pairs(read, ~fitted))
 
 
 def cause_and_isolation(
@@ -166,25 +156,45 @@ def _answers(
         return known.model.next_logits(asked.tokens[base.tolist()])[:, asked.candidates].argmax(1)
 
 
-def _first_tokens(model: Model, one: EntityAttribute, names: Sequence[str]) -> list[int]:
-    prompts, answers = [one.before + name + one.after for name in names], [one.answers[name] for name in names]
-    return [row.ids[row.response] for row in model.tokenize(prompts, answers, chat=False)]
+class _Asked:
+    """An attribute with the tokens of all its prompts and the first token of each answer."""
 
+    def __init__(self, model: Model, about: EntityAttribute, names: list[str]):
+        self.model, self.about, self.names = model, about, names
+        prompts, answers = (
+            [about.before + name + about.after for name in names],
+            [about.answers[name] for name in names],
+        )
+        whole = model.tokenize(prompts, answers, chat=False) if names else ()
+        self.first = [row.ids[row.response] for row in whole]
 
-def _is_clear(one: EntityAttribute, ids: Sequence[int], names: Sequence[str], row: int) -> bool:
-    return len({one.answers[name] for name, number in zip(names, ids, strict=True) if number == ids[row]}) == 1
+    def is_clear(self, row: int) -> bool:
+        """Whether no other answer begins as that of a name does."""
+        alike = (name for name, first in zip(self.names, self.first, strict=True) if first == self.first[row])
+        return len({self.about.answers[name] for name in alike}) == 1
 
+    def candidates(self, rows: list[int]) -> Int[Tensor, "answer"]:
+        """The first tokens of the answers about some names."""
+        return torch.tensor([self.first[row] for row in rows], dtype=torch.long).unique()
 
-def _asked(
-    model: Model, site: Site, one: EntityAttribute, names: list[str], right: list[int], answers: set[int]
-) -> AskedAttribute:
-    candidates = sorted(answers)
-    upto = model.tokenize([one.before + name for name in names] or [one.before or "-"])
-    state = model.read(upto, ReadSpec.at(site, positions="all[-1]")).x(site).float()[: len(names)]
-    tokens = model.tokenize([one.before + name + one.after for name in names]) if names else upto
-    place = [length - 1 for length in upto.lengths]
-    numbers = torch.tensor([candidates.index(each) for each in right], dtype=torch.long)
-    return AskedAttribute(one.name, tokens, place, state, torch.tensor(candidates, dtype=torch.long), numbers)
+    def tokens(self, rows: list[int], after: str) -> Tokens:
+        """The prompts of some names up to the name, and what is `after` it."""
+        return self.model.tokenize([self.about.before + self.names[row] + after for row in rows])
+
+    def right(self, rows: list[int], candidates: Int[Tensor, "answer"]) -> list[bool]:
+        """Whether the likeliest of the candidates is the name's own."""
+        if not rows:
+            return []
+        said = candidates[self.model.next_logits(self.tokens(rows, self.about.after))[:, candidates].argmax(1)]
+        return [token == self.first[row] for row, token in zip(rows, said.tolist(), strict=True)]
+
+    def read(self, rows: list[int], candidates: Int[Tensor, "answer"], site: Site) -> AskedAttribute:
+        """What is asked about the names that are known, and their states."""
+        upto = self.tokens(rows, "")
+        state = self.model.read(upto, ReadSpec.at(site, positions="all[-1]")).x(site).float()
+        numbers = torch.searchsorted(candidates, torch.tensor([self.first[row] for row in rows]))
+        place = [length - 1 for length in upto.lengths]
+        return AskedAttribute(self.about.name, self.tokens(rows, self.about.after), place, state, candidates, numbers)
 
 
 def _pairs(asked: Sequence[AskedAttribute], use: Bool[Tensor, "entity"]) -> Int[Tensor, "pair 2"]:
