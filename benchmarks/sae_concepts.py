@@ -3,7 +3,7 @@
     python -m benchmarks.sae_concepts runs
 
 The stages of `python -m experiments.sae` on a dictionary that is there; the sources of the running Python fit the
-principal components. Prints the rows, which docs/dictionaries.md shows. Four minutes of one slow core.
+principal components. Prints the rows, which docs/dictionaries.md shows. Five minutes of one slow core.
 """
 
 import sys
