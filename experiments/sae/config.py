@@ -38,6 +38,10 @@ class Config(ModelOptions):
     """Whether the same dictionary is trained on the model with random weights too."""
     probed: int = 6
     """Packaged concepts that few latents are to tell."""
+    spelled: int = 40
+    """Words of the vocabulary with each first letter, which latents are to tell, 10 or more; 0 leaves this out."""
+    facts: bool = True
+    """Whether latents that tell facts about countries are exchanged between them."""
     browsed: int = 40
     """Latents under which the browser shows a generation."""
     describer: str = ""
@@ -54,9 +58,12 @@ class Config(ModelOptions):
             batch=at_least(1),
             learning_rate=above(0.0),
             seeds=some(at_least(0)),
+            spelled=at_least(0),
             browsed=at_least(0),
             **{name: at_least(1) for name in counts},
         )
+        if 0 < self.spelled < 10:
+            raise ValueError(f"spelled is {self.spelled}; expected numbers of 10 or more, or 0 for no first letters")
         if bool(self.describer) != bool(self.describer_model):
             raise ValueError("describer and describer_model go together: an endpoint's base URL, and a model's name")
         if self.describer and not self.describer.startswith(("http://", "https://")):
@@ -86,7 +93,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "one dictionary of 4608 latents, 400,000 activations; thirteen minutes of one slow core",
+    "default": "one dictionary of 4608 latents, 400,000 activations; fifteen minutes of one slow core",
     "smoke": "a small dictionary of few texts, to see that it runs; 45 seconds",
     "paper": "three numbers of active latents, two seeds and the model with random weights; hours",
 }
@@ -95,7 +102,16 @@ ABOUT = {
 PRESETS = {
     "default": Config(),
     "smoke": Config(
-        passages=80, held_out=8, latents=1024, activations=16_384, batch=1024, probed=2, browsed=4, k=(32,)
+        passages=80,
+        held_out=8,
+        latents=1024,
+        activations=16_384,
+        batch=1024,
+        probed=2,
+        spelled=10,
+        facts=False,
+        browsed=4,
+        k=(32,),
     ),
     "paper": Config(
         passages=20_000,

@@ -12,7 +12,8 @@ from torch import Tensor
 from experiments.sae.fitting import FittedDictionary
 from experiments.sae.material import StateSource
 from experiments.sae.perturbing import Perturbation, perturb
-from probes.solvers.paths import balanced, logistic_path
+from experiments.sae.removing import SpuriousRemoval, remove_spurious
+from probes.sae.probes import balanced_probes
 from workbench.data.dataset import Dataset
 from workbench.data.states import States
 from workbench.evaluation.intervals import Interval, bootstrap
@@ -20,9 +21,6 @@ from workbench.evaluation.metrics import auroc
 
 COUNTS = (1, 2, 5)
 """Latents in a probe."""
-
-C = 0.1
-"""Inverse strength of the penalty on standardised features."""
 
 COORDINATES, WHOLE = "coordinates of the state", "the whole state"
 """What latents are compared with: as many coordinates, chosen alike, and a probe on all of them."""
@@ -43,25 +41,27 @@ class SparseProbing:
 
 def probe_all(
     fits: Sequence[FittedDictionary], sources: Sequence[StateSource], concepts: Dataset
-) -> tuple[list[SparseProbing], list[Perturbation]]:
+) -> tuple[list[SparseProbing], list[Perturbation], list[SpuriousRemoval]]:
     """Stage: probes on few latents of each dictionary, on few coordinates of the state and on all of them.
 
-    And what the last ones lose without latents of a concept, where there is more than one concept.
+    And where there is more than one concept, what the last ones lose without latents of a concept, and what they gain
+    where they confuse two.
     """
     states = cache(lambda source: source.read(concepts))
     means = cache(lambda source: pooled(Tensor.float, states(source)))
-    found, perturbed = list[SparseProbing](), list[Perturbation]()
+    found, perturbed, removed = list[SparseProbing](), list[Perturbation](), list[SpuriousRemoval]()
     for fit in fits:
         codes = cache(partial(lambda fit: pooled(fit.dictionary.encode, states(fit.source)), fit))
         found.append(_probed(fit.title, fit.source, concepts, fit.dictionary.content_digest, codes))
         if len(concepts.targets) > 1:
             perturbed.append(perturb(fit, concepts, partial(means, fit.source), codes))
+            removed += remove_spurious(fit, concepts, partial(means, fit.source), codes)
     for source in sources:
         found += [
             _probed(f"{source.title}{name}", source, concepts, "none", partial(means, source), counts)
             for name, counts in ((COORDINATES, COUNTS), (WHOLE, (0,)))
         ]
-    return found, perturbed
+    return found, perturbed, removed
 
 
 def _probed(
@@ -107,8 +107,7 @@ def probe(x: Float[Tensor, "text feature"], concepts: Dataset, target: int, coun
     chosen = best_features(x[fitted], y, count) if count else torch.arange(x.shape[1])
     if not len(chosen):
         return 0.5
-    use = balanced(y[:, None], torch.ones(len(y), 1))
-    (line,) = logistic_path(x[fitted][:, chosen], y[:, None], use, (C,))
+    line = balanced_probes(x[fitted][:, chosen], y[:, None])
     scores = x[held][:, chosen].to(line.weight) @ line.weight[:, 0]
     return float(auroc(scores.numpy().astype(np.float64), (label[held] == 1).numpy()))
 

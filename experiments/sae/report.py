@@ -1,11 +1,11 @@
 """The report of a run: what was trained, its numbers beside baselines, and where its latents can be seen."""
 
 from experiments.sae.browsing import PAGE
+from experiments.sae.concept_sections import exchange_sections, perturbation_blocks, removal_sections, spelling_sections
 from experiments.sae.config import PRESETS
 from experiments.sae.fitting import BASELINES, level_name
 from experiments.sae.material import OUTLIER
 from experiments.sae.measure import BINS, Quality
-from experiments.sae.perturbing import TAKEN
 from experiments.sae.probing import COORDINATES, COUNTS, WHOLE
 from experiments.sae.results import DictionaryResults
 from experiments.sae.verdict import verdict
@@ -61,7 +61,11 @@ def build_report(results: DictionaryResults) -> Document:
             ("Latents", str(config.latents)),
             ("States trained on", str(config.steps * config.batch)),
         ),
-        sections=(_quality(results), _training(results), _probing(results), *_agreement(results), _latents(results)),
+        sections=(
+            *(_quality(results), _training(results), _probing(results)),
+            *(*removal_sections(results), *spelling_sections(results), *exchange_sections(results)),
+            *(*_agreement(results), _latents(results)),
+        ),
         notes=NOTES,
     )
 
@@ -175,33 +179,9 @@ def _probing(results: DictionaryResults) -> Section:
                 rows=rows,
                 references=tuple(head for head, _ in rows if head.endswith(WHOLE)),
             ),
-            *_perturbation(results),
+            *perturbation_blocks(results),
         ),
     )
-
-
-def _perturbation(results: DictionaryResults) -> list[Block]:
-    if not results.perturbing:
-        return []
-    most = TAKEN[-1]
-    wanted = [*((count, "targeted") for count in TAKEN), (most, "own"), (most, "others")]
-    columns = (
-        *(Column(f"{count} latents", span=(-1.0, 1.0), better="higher") for count in TAKEN),
-        Column(f"Own probe, {most}", "What the concept's own probe loses.", span=(-1.0, 1.0)),
-        Column(f"Others, {most}", "What the other concepts' probes lose on average.", span=(-1.0, 1.0)),
-    )
-    rows = tuple((one.name, tuple(Estimate.of(one.interval(*each)) for each in wanted)) for one in results.perturbing)
-    return [
-        Table(
-            name="perturbation",
-            title="Concepts taken out by their latents",
-            caption="Targeted probe perturbation: balanced accuracy that a concept's own probe loses without its "
-            "latents, less what the others lose; the mean over concepts. Probes read the mean state of a text.",
-            corner="Dictionary",
-            columns=columns,
-            rows=rows,
-        )
-    ]
 
 
 def _agreement(results: DictionaryResults) -> list[Section]:

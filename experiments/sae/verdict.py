@@ -1,10 +1,11 @@
-"""The report's first sentence: whether the dictionary beats what has learnt nothing."""
+"""What the report says in words: whether the dictionary beats what has learnt nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from experiments.sae.measure import Quality
 from experiments.sae.probing import COORDINATES
 from experiments.sae.results import DictionaryResults
+from workbench.evaluation.intervals import Interval
 from workbench.report.estimate import Estimate
 from workbench.text import listed, number
 
@@ -26,15 +27,23 @@ def verdict(results: DictionaryResults) -> str:
 
 def _compared(found: Sequence[Quality | None], metric: str) -> str:
     """The dictionary's number, which comes first, beside those of the baselines; empty where one is missing."""
-    numbers = [Estimate.of(one.interval(metric)) for one in found if one is not None]
+    said = against(None if one is None else one.interval(metric) for one in found)
+    return f"{BETTER[metric]} {said}" if said else ""
+
+
+def against(found: Iterable[Interval | None]) -> str:
+    """A dictionary's number, which comes first, against those of NAMES, more being better; empty where one is missing.
+
+    Clearly more is an interval that lies above theirs.
+    """
+    numbers = [Estimate.of(one) for one in found]
     there = [one for one in numbers if one is not None]
-    if len(there) < len(found):
+    if len(there) < len(numbers):
         return ""
     ours, *others = there
-    best = max(others, key=lambda one: one.value)
     theirs = listed([f"{number(one.value, 2)} of {name}" for one, name in zip(others, NAMES.values(), strict=True)])
-    unclear = "" if ours.reach[0] > best.reach[1] else ", which is not clearly more"
-    return f"{BETTER[metric]} {number(ours.value, 2)} against {theirs}{unclear}"
+    unclear = "" if ours.reach[0] > max(one.reach[1] for one in others) else ", which is not clearly more"
+    return f"{number(ours.value, 2)} against {theirs}{unclear}"
 
 
 NAMES = {"random": "random directions", "pca": "principal components"}

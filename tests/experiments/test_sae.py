@@ -13,10 +13,13 @@ import pytest
 import torch
 
 from experiments.sae import Config, run
+from experiments.sae.exchanging import EXAMPLES, PROMPTS, ExchangedFacts, country_facts
 from experiments.sae.fitting import dictionary_config
 from experiments.sae.material import StateSource, split_passages
 from experiments.sae.measure import _intervals
 from experiments.sae.probing import best_features, probe
+from experiments.sae.removing import SpuriousRemoval, combined
+from experiments.sae.spelling import FirstLetters, spelled_words
 from tests.artifacts.examples import normal
 from tests.tiny import tiny_folder
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -33,15 +36,29 @@ TEXT = "".join(
 )
 SMALL: dict[str, Any] = dict(
     layer=1, passages=60, held_out=8, latents=48, k=(4, 8), activations=20480, batch=512, probed=2, browsed=2,
-    seeds=(0, 1), random_model=True, dtype="float32", learning_rate=1e-2,
+    seeds=(0, 1), random_model=True, dtype="float32", learning_rate=1e-2, spelled=10,
 )  # fmt: skip
+
+
+def learn_words(folder: Path) -> None:
+    """Make the tokenizer in a folder know ten words with each of two first letters."""
+    path = folder / "tokenizer.json"
+    inner = json.loads(path.read_text())
+    for letter in "aq":
+        merges = [("Ġ", letter), (f"Ġ{letter}", "b"), *((f"Ġ{letter}b", last) for last in "abcdefghij")]
+        for left, right in merges:
+            inner["model"]["vocab"][left + right] = len(inner["model"]["vocab"])
+            inner["model"]["merges"].append([left, right])
+    path.write_text(json.dumps(inner))
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     (tmp_path / "book.txt").write_text(TEXT)
-    return Config(model=str(tiny_folder(tmp_path)), text=str(tmp_path / "book.txt"), **SMALL)
+    folder = tiny_folder(tmp_path)
+    learn_words(folder)
+    return Config(model=str(folder), text=str(tmp_path / "book.txt"), **SMALL)
 
 
 def test_everything_is_measured_and_a_second_call_does_nothing(
@@ -69,11 +86,20 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
         if name != "coordinates of the state":
             own, others, apart = (rows[name, f"perturbation.{what}.10"] for what in ("own", "others", "targeted"))
             assert apart.value == pytest.approx((own.value or 0) - (others.value or 0), abs=1e-9)
+            before, oracle = (rows[name, f"removal.auroc.{what}"].value or 0 for what in ("before", "oracle"))
+            assert 0.3 < min(before, oracle) <= 1  # a random model tells nothing
+            assert rows[name, "removal.accuracy.after.50"].n == 2
+        if name != "coordinates of the state":
+            told, missed, absorbed = (rows[name, f"spelling.{what}"] for what in ("probe_f1", "missed", "absorbed"))
+            assert told.n == 2
+            assert (missed.value or 0) >= (absorbed.value or 0)
+    assert (rows["random, k 4", "exchange.known"].value, rows["random, k 4", "exchange.known"].n) == (0.0, 53)
     assert rows["the whole state", "probing.all"].value is not None
     found = Document.load(folder)
     assert found.verdict.startswith("On held-out text the dictionary, with ")
     names = {getattr(block, "name", "") for section in found.sections for block in section.blocks}
-    assert {"quality", "pareto-loss-recovered", "density", "curve", "probing", "perturbation", "agreement"} <= names
+    assert {"quality", "pareto-loss-recovered", "density", "curve", "probing", "perturbation", "agreement",
+            "removal-auroc", "removal-accuracy", "spelling"} <= names  # fmt: skip
     page = (folder / "latents.html").read_text()
     assert page.count('"') > 1000
     kept = SparseAutoencoder.load(folder / "artifacts" / "topk-k-4.safetensors")
@@ -85,6 +111,51 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
     assert {path: path.read_bytes() for path in folder.glob("latents.html")} == {
         path: data for path, data in before.items() if path.name == "latents.html"
     }
+
+
+def test_words_are_single_tokens_of_enough_letters(config: Config) -> None:
+    model = load(config.model)
+    words = spelled_words(model, 10)
+    assert words is not None
+    assert words.letters == ("a", "q")
+    assert set(words.words) == {f"{letter}b{last}" for letter in "aq" for last in "abcdefghij"}
+    assert words.label == [0] * 10 + [1] * 10
+    assert words.judged == ([False] * 7 + [True] * 3) * 2
+    assert spelled_words(model, 0) is None
+    with pytest.raises(DataError, match="11 words of one token for 0 first letters; two are needed: lower `spelled`"):
+        spelled_words(model, 11)
+
+
+def test_facts_are_asked_about_countries_that_are_not_shown() -> None:
+    facts = country_facts()
+    assert {one.name for one in facts} == set(PROMPTS)
+    for one in facts:
+        assert one.before.count("\n") == len(EXAMPLES)
+        assert not set(EXAMPLES) & set(one.answers)
+    assert facts[0].answers["France"] == " Paris"
+    assert facts[0].before.endswith("The capital of Peru is Lima.\nThe capital of ")
+
+
+def test_cause_and_isolation_are_means_over_facts_and_pairs() -> None:
+    found = ExchangedFacts("one", 9, 6, {5: [[1.0, 0.0], [1.0, 0.0]]}, {5: [[1.0, 1.0], [0.0, 1.0]]})
+    assert found.interval("cause", 5).value == 0.5
+    assert found.interval("isolation", 5).value == 0.75
+    assert found.interval("disentangled", 5).value == 0.625
+    assert found.interval("cause", 5).n == 2
+
+
+def test_rates_of_absorption_are_means_over_letters_that_the_probe_tells() -> None:
+    about = {"main": 2, "f1": 0.5, "probe_f1": 0.75}
+    found = FirstLetters("one", ["a", "b", "c", "d"], [
+        about | {"told": 10, "missed": 4, "absorbed": 1},
+        about | {"told": 2, "missed": 2, "absorbed": 1},
+        about | {"told": 0, "missed": 0, "absorbed": 0},  # nothing that could be absorbed
+        about | {"told": 5, "missed": 0, "absorbed": 0, "main": 0},  # nothing that it could be absorbed from
+    ])  # fmt: skip
+    assert found.interval("missed").value == pytest.approx((0.4 + 1.0) / 2)
+    assert found.interval("absorbed").value == pytest.approx((0.1 + 0.5) / 2)
+    assert (found.interval("absorbed").n, found.interval("absorbed").missing) == (2, 2)
+    assert found.interval("main").value == 1.5
 
 
 @pytest.mark.parametrize("name", ["batchtopk", "matryoshka_batchtopk", "standard", "jumprelu", "gated"])
@@ -155,6 +226,7 @@ def test_what_is_not_there_is_refused(config: Config, tmp_path: Path) -> None:
         (dict(k=(64,)), "k is 64, more than the 48 latents"),
         (dict(architecture="dense"), "architecture is 'dense'"),
         (dict(k=()), "k is"),
+        (dict(spelled=3), "spelled is 3; expected numbers of 10 or more, or 0"),
     ],
 )
 def test_wrong_settings_are_refused(config: Config, wrong: dict[str, Any], message: str) -> None:
@@ -218,3 +290,32 @@ def test_a_describer_without_its_package_ends_a_run_before_anything_is_read(
     monkeypatch.setattr("experiments.sae.stages.load_sources", lambda *_: pytest.fail("something was read"))
     with pytest.raises(JudgeError, match="needs openai"):
         run(replace(config, describer="http://127.0.0.1:1/v1", describer_model="m"), tmp_path)
+
+
+def test_texts_of_a_pair_hold_each_combination_equally_often() -> None:
+    label = np.array([[1, 0], [1, -1], [1, 1], [0, 1], [-1, 1], [0, 0], [0, 0], [0, -1], [1, 0]])
+    rows, held = combined(label, np.arange(9) < 8)
+    cells = {tuple(cell): rows[(held.numpy() == cell).all(1)] for cell in ((0, 0), (0, 1), (1, 0), (1, 1))}
+    assert [len(one) for one in cells.values()] == [2] * 4  # two passages with each concept alone
+    for cell, some in cells.items():
+        for slot, alone in enumerate(({0, 1}, {3, 4})):
+            assert set(some[:, slot].tolist()) == (alone if cell[slot] else {5, 6})
+    rows, held = combined(label, np.arange(9) < 8, biased=True)
+    assert len(rows) == 8
+    assert (held[:, 0] == held[:, 1]).all()
+    with pytest.raises(DataError, match=r"\[0, 0\] and 2; a pair needs some of each"):
+        combined(label, np.isin(np.arange(9), (5, 6)))
+
+
+def test_the_score_of_removal_is_a_ratio_of_means_over_pairs() -> None:
+    """A pair that misses nothing has no ratio of its own, and counts all the same."""
+    ordered = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)]
+    wanted, spurious = ([*each] for each in zip(*ordered, strict=True))
+    before, oracle = [0.5, 0.9, 0.6, 0.9, 0.7, 0.9], [0.9] * 6
+    found = SpuriousRemoval("one", "auroc", wanted, spurious, before, oracle, {2: [0.7, 0.8, 0.7, 0.9, 0.8, 0.9]})
+    assert found.interval("score", 2).value == pytest.approx((0.2 - 0.1 + 0.1 + 0.1) / (0.4 + 0.3 + 0.2))
+    assert found.interval("before").value == pytest.approx(0.75)
+    assert found.interval("after", 2).value == pytest.approx(0.8)
+    assert found.interval("oracle").n == 3
+    none = replace(found, before=oracle)
+    assert none.interval("score", 2).value is None

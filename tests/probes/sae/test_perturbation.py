@@ -1,10 +1,13 @@
 """Targeted probe perturbation on concepts whose directions and latents are planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from probes.sae.perturbation import probe_losses, targeted
+from probes.sae.perturbation import PairTexts, probe_losses, spurious_removal, targeted
+from tests.probes.sae.references import fitted_line
 
 N, D, CONCEPTS = 600, 24, 3
 JUDGED = torch.arange(N) % 3 == 0
@@ -63,3 +66,82 @@ def test_what_cannot_be_judged_is_refused() -> None:
         probe_losses(x, codes, decoder, gone, JUDGED, (1,))
     with pytest.raises(ValueError, match="give two or more"):
         targeted(np.ones((1, 1)))
+
+
+def pair_texts(n: int, cells: list[tuple[int, int]], seed: int, decoder: torch.Tensor) -> PairTexts:
+    """Two concepts along the first two rows; the second is four times as strong.
+
+    Latent 0 is the first concept, latent 1 the second; the others are noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.tensor(cells)[torch.arange(n) % len(cells)]
+    noise = 0.2 * torch.randn(n, 4, generator=generator).relu()
+    codes = torch.cat([1.0 * label[:, :1], 4.0 * label[:, 1:], noise], 1)
+    x = codes @ decoder + 0.1 * torch.randn(n, D, generator=generator)
+    return PairTexts(x, codes, label)
+
+
+TOGETHER, ALL = [(0, 0), (1, 1)], [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def three_sets() -> tuple[PairTexts, PairTexts, PairTexts, torch.Tensor]:
+    decoder = torch.eye(D)[:6]
+    biased, balanced = pair_texts(160, TOGETHER, 0, decoder), pair_texts(160, ALL, 1, decoder)
+    return biased, balanced, pair_texts(400, ALL, 2, decoder), decoder
+
+
+def test_without_the_spurious_latent_a_probe_reads_what_is_wanted() -> None:
+    """A probe of both concepts cannot order texts with one alone; without the other one's latent it orders all."""
+    both = spurious_removal(*three_sets(), (0, 1))
+    accuracy, found = both["accuracy"], both["auroc"]
+    assert max(found.before) < 0.95
+    assert sum(found.before) / 2 == pytest.approx(0.875, abs=0.03)  # wrong in a quarter of the pairs for one concept
+    assert min(found.after[1]) > 0.99
+    assert min(*found.oracle, *accuracy.oracle) > 0.99
+    assert (found.after[0], accuracy.after[0]) == (found.before, accuracy.before)  # nothing taken out
+    assert max(accuracy.after[1]) < 0.85  # the threshold stays where it was for texts with both concepts
+
+
+def test_latents_that_write_elsewhere_bring_nothing_back() -> None:
+    *texts, _ = three_sets()
+    generator = torch.Generator().manual_seed(5)
+    rows = torch.nn.functional.normalize(torch.randn(6, D, generator=generator), dim=1)
+    noise = [replace(one, codes=0.3 * torch.rand(one.codes.shape, generator=generator)) for one in texts]
+    found = spurious_removal(noise[0], noise[1], noise[2], rows, (1,))["auroc"]
+    assert found.after[1][0] == pytest.approx(found.before[0], abs=0.04)
+
+
+def test_removal_is_that_of_a_brute_force() -> None:
+    """Scikit-learn's probes, latents and texts one by one."""
+    biased, balanced, judged, decoder = three_sets()
+    found = spurious_removal(biased, balanced, judged, decoder, (1, 2))
+
+    weight, bias = fitted_line(biased.x.numpy(), biased.label[:, 0].numpy())
+    for wanted, spurious in ((0, 1), (1, 0)):
+        oracle, _ = fitted_line(balanced.x.numpy(), balanced.label[:, spurious].numpy())
+        effects = []
+        for latent in range(6):
+            held, free = (balanced.codes[balanced.label[:, spurious] == value, latent].mean() for value in (1, 0))
+            effects.append(float(held - free) * float(oracle @ decoder[latent].numpy()))
+        best = [latent for latent in np.argsort(effects)[::-1] if effects[latent] > 0]
+        for count in (1, 2):
+            scores: dict[int, list[float]] = {0: [], 1: []}
+            for x, code, label in zip(judged.x, judged.codes, judged.label, strict=True):
+                for latent in best[:count]:
+                    x = x - code[latent] * decoder[latent]
+                scores[int(label[wanted])].append(float(weight @ x.numpy() + bias))
+            negative, positive = np.array(scores[0]), np.array(scores[1])
+            accuracy = ((negative <= 0).mean() + (positive > 0).mean()) / 2
+            order = (positive[:, None] > negative).mean()
+            assert found["accuracy"].after[count][wanted] == pytest.approx(accuracy, abs=1e-6)
+            assert found["auroc"].after[count][wanted] == pytest.approx(order, abs=1e-4)
+
+
+def test_pairs_without_every_combination_are_refused() -> None:
+    biased, balanced, judged, decoder = three_sets()
+    with pytest.raises(ValueError, match=r"biased texts hold .* expected \[\(0, 0\), \(1, 1\)\]"):
+        spurious_removal(balanced, balanced, judged, decoder, (1,))
+    with pytest.raises(ValueError, match="judged texts hold"):
+        spurious_removal(biased, balanced, biased, decoder, (1,))
+    with pytest.raises(ValueError, match="labelled -1; expected 1 with a concept and 0 without"):
+        replace(biased, label=-biased.label)
