@@ -16,7 +16,17 @@ ROOT = Path(__file__).parents[1]
 
 BENCHMARKS = (
     *("reading", "generation", "startup", "training", "recipes", "training_memory", "grid", "fitting", "probing"),
-    *("attribution", "function_vectors", "optimised_vectors", "device", "serve", "avqi", "grace", "latent_auroc"),
+    *(
+        "attribution",
+        "function_vectors",
+        "optimised_vectors",
+        "device",
+        "serve",
+        "avqi",
+        "grace",
+        "latent_auroc",
+        "sae_crosscoder",
+    ),
 )
 ALL = """
 import contextlib, importlib, io, json, sys, traceback

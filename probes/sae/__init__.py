@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         replacement_losses,
     )
     from probes.sae.source import stream_of
-    from probes.sae.training import Running, train_dictionaries, train_dictionary
+    from probes.sae.training import Running, train_crosscoder, train_dictionaries, train_dictionary
 
 __all__ = [
     "DictionaryConfig",
@@ -38,6 +38,7 @@ __all__ = [
     "replacement_loss",
     "replacement_losses",
     "stream_of",
+    "train_crosscoder",
     "train_dictionaries",
     "train_dictionary",
 ]
@@ -55,6 +56,7 @@ __getattr__ = lazy(
         "replacement_loss": "probes.sae.evaluation:replacement_loss",
         "replacement_losses": "probes.sae.evaluation:replacement_losses",
         "stream_of": "probes.sae.source:stream_of",
+        "train_crosscoder": "probes.sae.training:train_crosscoder",
         "train_dictionaries": "probes.sae.training:train_dictionaries",
         "train_dictionary": "probes.sae.training:train_dictionary",
     },

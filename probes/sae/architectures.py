@@ -46,7 +46,7 @@ class Autoencoder(nnx.Module):
     """relu of an affine encoder, a linear decoder, and an L1 penalty (arXiv:2309.08600; "standard").
 
     Codes in the penalty count with the lengths of their decoder rows. An autoencoder subtracts the decoder's bias from
-    its input, a transcoder does not.
+    its input, a transcoder does not. States of several sites lie side by side.
     """
 
     def __init__(self, config: DictionaryConfig, d_in: int, d_out: int, rngs: nnx.Rngs):
@@ -82,8 +82,9 @@ class Autoencoder(nnx.Module):
 
     @property
     def norms(self) -> Float[Array, "latent"]:
-        """Lengths of the decoder's rows."""
-        return jnp.linalg.norm(self.W_dec[...], axis=1)
+        """Lengths of the decoder's rows: of a crosscoder's the sum of those at each site (Lindsey et al. 2024)."""
+        rows = self.W_dec[...].reshape(self.config.n_latents, 1 + len(self.config.across), -1)
+        return jnp.sum(jnp.linalg.norm(rows, axis=2), 1)
 
     def pre(self, x: States) -> Codes:
         """What the encoder says before the activation."""

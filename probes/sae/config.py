@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 from workbench.models.sites import Site
-from workbench.runs.fields import above, at_least, check_fields
+from workbench.runs.fields import above, at_least, check_distinct, check_fields
 
 Architecture = Literal["standard", "topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated"]
 COMPETING = ("topk", "batchtopk", "matryoshka_batchtopk")
@@ -43,6 +43,8 @@ class DictionaryConfig:
     """Where states are read; by default the stream's first site."""
     target: Site | None = None
     """The site whose states a transcoder predicts; an autoencoder reconstructs those it reads."""
+    across: tuple[Site, ...] = ()
+    """Further sites: a crosscoder reads and reconstructs the states of `site` and of all of these together."""
     normalise: bool = True
     """Scale states to a mean length of sqrt(d) in training; the scale is folded into the finished dictionary."""
     decoder_norm: float = 0.1
@@ -70,6 +72,9 @@ class DictionaryConfig:
         widths = self.widths
         if (len(widths) > 1) != (self.architecture == "matryoshka_batchtopk"):
             raise ValueError(f"prefixes are {self.prefixes}; matryoshka_batchtopk needs some, {self.architecture} none")
+        check_distinct("across", self.across if self.site is None else (self.site, *self.across))
+        if self.across and self.target:
+            raise ValueError(f"across is {self.across} and target {self.target}; a crosscoder predicts what it reads")
         if any(one >= other for one, other in pairwise(widths)):
             raise ValueError(f"prefixes are {self.prefixes}; expected ascending numbers below {self.n_latents}")
 
@@ -84,8 +89,13 @@ class DictionaryConfig:
         return self.prefixes if self.n_latents in self.prefixes else (*self.prefixes, self.n_latents)
 
     @property
-    def places(self) -> tuple[Site, Site]:
-        """Where states are read, and where they are predicted. Raises ValueError without a site."""
+    def reads(self) -> tuple[Site, ...]:
+        """The sites whose states are read, side by side. Raises ValueError without a site."""
         if self.site is None:
             raise ValueError("say at which `site` the dictionary reads; only a stream has a first one")
-        return self.site, self.target or self.site
+        return self.site, *self.across
+
+    @property
+    def predicts(self) -> tuple[Site, ...]:
+        """The sites whose states are predicted, side by side. Raises as `reads`."""
+        return (self.target,) if self.target else self.reads

@@ -1,13 +1,14 @@
 """Training dictionaries, one or several from one pass over the states."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -23,6 +24,7 @@ from probes.sae.source import SiteStatistics, site_statistics, stream_of, usual_
 from probes.sae.step import Step, TrainState, begin, build, make_step
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.autoencoder import SparseAutoencoder
+from workbench.artifacts.crosscoder import Crosscoder
 from workbench.data.stream import ActivationStream
 from workbench.models.model import Model
 from workbench.models.sites import Site
@@ -35,6 +37,7 @@ VERSION = 2
 
 UNNAMED = "unknown"
 States = Float[Tensor, "item d"] | Float[np.ndarray, "item d"]
+Folded = tuple[Origin, dict[str, Tensor]]
 Logged = Callable[[int, int, dict[str, float]], None]
 """Is told the dictionary's number, the steps done, and its loss, L0, explained variance and share of dead latents."""
 
@@ -84,9 +87,64 @@ def train_dictionaries(
     that a training that was killed continues with equal bits, and another one begins anew. States without such a name
     are known by the statistics of their first batches. What was logged before comes to `on_log` again.
 
-    Raises ValueError for a site that the source does not have, a training that diverges, and batches that the devices
-    cannot share evenly; DataError for states that are not finite or all 0; and as the stream does.
+    Raises ValueError for a crosscoder, a site that the source does not have, a training that diverges, and batches that
+    the devices cannot share evenly; DataError for states that are not finite or all 0; and as the stream does.
     """
+    if any(config.across for config in configs):
+        raise ValueError("a config says `across`: train_crosscoder trains dictionaries of several sites")
+    found = _train(configs, source, model, data, running, on_log)
+    return [
+        SparseAutoencoder(about, config.reads[0], **arrays, k=_k(config), target=config.target)
+        for config, (about, arrays) in found
+    ]
+
+
+def train_crosscoder(
+    config: DictionaryConfig,
+    source: ActivationStream,
+    *,
+    model: Model | None = None,
+    data: str = UNNAMED,
+    running: Running | None = None,
+    on_log: Logged | None = None,
+) -> Crosscoder:
+    """Train one dictionary of the states at several sites (Lindsey et al. 2024, "Sparse crosscoders").
+
+    It is an autoencoder of the states at `config.site` and `config.across` side by side, each scaled to a mean length
+    of sqrt(d): one encoder and one decoder a site, codes that all sites share, and a penalty or competition in which a
+    code counts with the sum of the lengths of its rows. `source` is a stream that has all of these sites. Raises as
+    `train_dictionaries`, and ValueError for a single site and for sites of unlike widths.
+    """
+    if not config.across:
+        raise ValueError("a crosscoder needs sites beside `site`: name them in `across`")
+    [(config, (about, arrays))] = _train([config], source, model, data, running, on_log)
+    n = len(config.reads)
+    return Crosscoder(
+        about,
+        config.reads,
+        W_enc=arrays["W_enc"].unflatten(0, (n, -1)),
+        b_enc=arrays["b_enc"],
+        W_dec=arrays["W_dec"].unflatten(1, (n, -1)),
+        b_dec=arrays["b_dec"].unflatten(0, (n, -1)),
+        threshold=arrays["threshold"],
+        k=_k(config),
+    )
+
+
+def _k(config: DictionaryConfig) -> int | None:
+    """How many codes of a state are kept when it is read: other architectures than TopK have thresholds."""
+    return config.k if config.architecture == "topk" else None
+
+
+def _train(
+    configs: Sequence[DictionaryConfig],
+    source: ActivationStream | States,
+    model: Model | None,
+    data: str,
+    running: Running | None,
+    on_log: Logged | None,
+) -> list[tuple[DictionaryConfig, Folded]]:
+    """See `train_dictionaries`; with the configs as they are when they say their site."""
     start_xla()
     running = running or Running()
     stream = source if isinstance(source, ActivationStream) else _stream(configs, source, running)
@@ -94,7 +152,7 @@ def train_dictionaries(
     if stream.batch_size % running.n_devices:
         raise ValueError(f"{running.n_devices} devices cannot share batches of {stream.batch_size} evenly")
     configs = _with_sites(configs, stream)
-    sites = tuple(dict.fromkeys(site for config in configs for site in config.places))
+    sites = tuple(dict.fromkeys(site for config in configs for site in (*config.reads, *config.predicts)))
     statistics = site_statistics(stream, sites, running.outlier)
     states_by = [one.digest for one in statistics.values()] if data == UNNAMED else data
     key = digest([VERSION, [asdict(config) for config in configs], _identity(stream), running.outlier, states_by,
@@ -109,7 +167,8 @@ def train_dictionaries(
     _run(configs, steps, stream, at, mesh, running, None if path is None else (path, key), on_log)
     origin = Origin("", "", None, "unknown" if model is None else model.name,
                     "unknown" if model is None else model.digest, data, 0, code_version())  # fmt: skip
-    return [_folded(config, state, at.statistics, origin) for config, state in zip(configs, at.states, strict=True)]
+    folded = [_folded(config, state, at.statistics, origin) for config, state in zip(configs, at.states, strict=True)]
+    return list(zip(configs, folded, strict=True))
 
 
 def _run(
@@ -131,7 +190,7 @@ def _run(
             for number, (config, step) in enumerate(zip(configs, steps, strict=True)):
                 if at.done >= config.n_steps:
                     continue
-                x, y = (_scaled(config, batch[site], at.statistics[site], mesh) for site in config.places)
+                x, y = (_scaled(config, some, batch, at.statistics, mesh) for some in (config.reads, config.predicts))
                 at.states[number], seen = step(at.states[number], x, y)
                 if (at.done + 1) % running.log_every == 0 or at.done + 1 == config.n_steps:
                     values = {name: float(value) for name, value in seen.items()}
@@ -162,7 +221,7 @@ def _replay(at: Progress, on_log: Logged | None) -> None:
 
 
 def _stream(configs: Sequence[DictionaryConfig], x: States, running: Running) -> ActivationStream:
-    sites = {site for config in configs for site in config.places}
+    sites = {site for config in configs for site in (*config.reads, *config.predicts)}
     if len(sites) > 1:
         raise ValueError(f"states that come as an array are of one site; the dictionaries want {len(sites)}")
     return stream_of(x, sites.pop(), batch_size=min(running.batch_size, len(x)))
@@ -172,7 +231,7 @@ def _with_sites(configs: Sequence[DictionaryConfig], stream: ActivationStream) -
     """Configs that all say their site, which the stream has."""
     have = next(stream.batches()).states
     complete = [config if config.site else replace(config, site=next(iter(have))) for config in configs]
-    for site in (site for config in complete for site in config.places):
+    for site in (site for config in complete for site in (*config.reads, *config.predicts)):
         if site not in have:
             raise ValueError(f"the states do not have {site}; they have {', '.join(map(str, have))}")
     return complete
@@ -183,23 +242,35 @@ def _identity(stream: ActivationStream) -> list[object]:
 
 
 def _module(config: DictionaryConfig, statistics: dict[Site, SiteStatistics]) -> Autoencoder:
-    site, target = config.places
-    module = build(config, len(statistics[site].mean), len(statistics[target].mean))
-    scale = statistics[target].scale if config.normalise else 1.0
-    module.b_dec[...] = jnp.asarray(statistics[target].mean.numpy() * scale)
+    widths = {site: len(statistics[site].mean) for site in (*config.reads, *config.predicts)}
+    if config.across and len({*widths.values()}) > 1:
+        raise ValueError(f"a crosscoder's sites have one width; {', '.join(f'{s} has {n}' for s, n in widths.items())}")
+    module = build(config, *(sum(widths[site] for site in some) for some in (config.reads, config.predicts)))
+    means = {site: statistics[site].mean for site in config.predicts}
+    module.b_dec[...] = _scaled(config, config.predicts, means, statistics, None)
     return module
 
 
-def _scaled(config: DictionaryConfig, x: Tensor, statistics: SiteStatistics, mesh: Mesh | None) -> jax.Array:
-    array = (x * statistics.scale if config.normalise else x).numpy()
+def _scaled(
+    config: DictionaryConfig,
+    sites: tuple[Site, ...],
+    states: Mapping[Site, Float[Tensor, "*item d"]],
+    statistics: dict[Site, SiteStatistics],
+    mesh: Mesh | None,
+) -> jax.Array:
+    """The states of these sites side by side, as training has them."""
+    scaled = [states[site] * statistics[site].scale if config.normalise else states[site] for site in sites]
+    array = torch.cat(scaled, -1).numpy()
     return jnp.asarray(array) if mesh is None else jax.device_put(array, NamedSharding(mesh, P(AXIS)))
 
 
 def _folded(
     config: DictionaryConfig, state: TrainState, statistics: dict[Site, SiteStatistics], origin: Origin
-) -> SparseAutoencoder:
-    site, target = config.places
-    scales = Scales(*(statistics[place].scale if config.normalise else 1.0 for place in (site, target)))
+) -> Folded:
+    scales = (
+        tuple(statistics[site].scale if config.normalise else 1.0 for site in some)
+        for some in (config.reads, config.predicts)
+    )
     weights = {name: np.array(value[...]) for name, value in state.params.items()}
     about = replace(origin, method=config.architecture, settings=canonical(asdict(config)), seed=config.seed)
-    return fold(config, weights, float(state.threshold), scales, about, site)
+    return about, fold(config, weights, float(state.threshold), Scales(*scales))

@@ -9,6 +9,7 @@ from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.bag_of_words import BagOfWordsWeights
 from workbench.artifacts.classifier_head import ClassifierHead
 from workbench.artifacts.conditional import ConditionalVector
+from workbench.artifacts.crosscoder import Crosscoder
 from workbench.artifacts.dictionary import Dictionary
 from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.artifacts.function_vector import FunctionVector
@@ -53,6 +54,9 @@ def examples() -> dict[str, Artifact]:
         Prompt(ORIGIN, "Write about the sea."),
         SparseAutoencoder(
             ORIGIN, SITE, normal(4, 6), normal(6), normal(6, 3), normal(3), normal(6).abs(), 2, Site(1, "mlp_out")
+        ),
+        Crosscoder(
+            ORIGIN, (SITE, Site(2)), normal(2, 4, 6), normal(6), normal(6, 2, 4), normal(2, 4), normal(6).abs(), 2
         ),
         SparseLatent(
             ORIGIN,

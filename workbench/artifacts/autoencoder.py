@@ -18,6 +18,17 @@ from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.sites import Site
 
 
+def sparse_codes(
+    pre: Float[Tensor, "*item latent"], threshold: Float[Tensor, "latent"], k: int | None
+) -> Float[Tensor, "*item latent"]:
+    """What an encoder says, where that is above 0 and the threshold; with `k`, the k largest of each state."""
+    codes = pre.relu() * (pre > threshold)
+    if k is None:
+        return codes
+    values, numbers = codes.topk(k, dim=-1)
+    return torch.zeros_like(codes).scatter(-1, numbers, values)
+
+
 @dataclass(frozen=True, eq=False)
 class SparseAutoencoder(Artifact):
     """Codes f = relu(x W_enc + b_enc) where that is above `threshold`; reconstruction f W_dec + b_dec.
@@ -62,12 +73,7 @@ class SparseAutoencoder(Artifact):
     def encode(self, x: Float[Tensor, "*item d"]) -> Float[Tensor, "*item latent"]:
         """The codes of states, in float32."""
         arrays = self._float32(x.device)
-        pre = x.float() @ arrays["W_enc"] + arrays["b_enc"]
-        codes = pre.relu() * (pre > arrays["threshold"])
-        if self.k is None:
-            return codes
-        values, numbers = codes.topk(self.k, dim=-1)
-        return torch.zeros_like(codes).scatter(-1, numbers, values)
+        return sparse_codes(x.float() @ arrays["W_enc"] + arrays["b_enc"], arrays["threshold"], self.k)
 
     def decode(self, codes: Float[Tensor, "*item latent"]) -> Float[Tensor, "*item d_out"]:
         """What codes stand for, in activation units and float32."""

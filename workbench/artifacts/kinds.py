@@ -13,6 +13,7 @@ ARTIFACTS = {
     "lexicon": Entry("workbench.artifacts.bag_of_words:BagOfWordsWeights"),
     "prompt": Entry("workbench.artifacts.prompt:Prompt"),
     "sparse_autoencoder": Entry("workbench.artifacts.autoencoder:SparseAutoencoder"),
+    "crosscoder": Entry("workbench.artifacts.crosscoder:Crosscoder"),
     "sparse_latent": Entry("workbench.artifacts.latent:SparseLatent"),
     "function_vector": Entry("workbench.artifacts.function_vector:FunctionVector"),
     "layer_vectors": Entry("workbench.artifacts.layer_vectors:LayerVectors"),
