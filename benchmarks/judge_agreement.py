@@ -1,10 +1,11 @@
 """How well the embedded judge agrees with ratings and labels that it has not seen, and with a language model.
 
+python -m benchmarks.judge_agreement
 python -m benchmarks.judge_agreement --data FOLDER FOLDER
 python -m benchmarks.judge_agreement --cases
 python -m benchmarks.judge_agreement --run FOLDER --judge http://127.0.0.1:8000/v1 --judge-model NAME
 
-A folder is one that AxBench's generate stage wrote. The judge is fitted on a set's training texts, its thresholds are
+A folder is one that AxBench's generate stage wrote; without one it is the packaged set, and its cases. The judge is fitted on a set's training texts, its thresholds are
 set on the validation texts, and everything below is measured on the evaluation texts. A rating of 1 or more says that
 the property is there. Intervals are bootstraps: of AUROC over concepts, of accuracy and of hard negatives over concepts
 and the texts within them, of the others over texts. `--cases` does the packaged cases alone, `--run` compares with a
@@ -103,12 +104,13 @@ def concept_rows(name: str, data: Labelled, ratings: np.ndarray, log_odds: np.nd
 
 
 def log_odds_of(judge: EmbeddedJudge, data: Labelled) -> np.ndarray:
-    """What the ratings of the concept are made of, before the ramp."""
+    """What the ratings of the concept are made of, before the ramp; a text without a sentence lies below all others."""
     stated = [AnswerReading.of(item.text, item.instruction).stated for item in data.items]
     vectors = judge.encoder.vectors(chain.from_iterable(stated))
-    return np.array(
+    found = np.array(
         [judge.classifier.log_odds(parts, vectors)[k] for parts, k in zip(stated, data.concept, strict=True)]
     )
+    return np.where(np.isfinite(found), found, found[np.isfinite(found)].min() - 1)
 
 
 def _kappa(ratings: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -218,11 +220,12 @@ def main() -> None:
             parser.error("--run needs --judge, the base URL of an endpoint")
         return compare_with_llm(chosen.run, chosen.judge, chosen.judge_model, chosen.generations)
     sampling = Sampling(max_new_tokens=8 if chosen.smoke else 40, temperature=0.7, top_p=0.95)
-    sets = [packaged().subset(2) if chosen.smoke else packaged(), *map(read_axbench, chosen.data)]
     model = load()
-    case_rows(packaged(), model, sampling, chosen.half)
+    if not chosen.data:
+        case_rows(packaged(), model, sampling, chosen.half)
     if chosen.cases:
         return None
+    sets = [*map(read_axbench, chosen.data)] or [packaged().subset(2) if chosen.smoke else packaged()]
     print("\n| set | rating | metric | value [95 % interval] | n texts |\n|---|---|---|---|---|")
     speeds = [f"{concepts.name} {measure(concepts, model, sampling):.0f}" for concepts in sets]
     print(f"\ntexts rated per s: {', '.join(speeds)}")

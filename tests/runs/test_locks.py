@@ -98,10 +98,10 @@ def test_waiting_for_ever_for_oneself_is_refused(tmp_path):
 
 
 def test_a_lock_leaves_no_open_file(tmp_path):
-    before = sorted(Path("/proc/self/fd").iterdir())
+    before = {*Path("/proc/self/fd").iterdir()}
     with locked(tmp_path / "lock"), pytest.raises(StorageError), locked(tmp_path / "lock"):
         pytest.fail("the lock was given twice")
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert {*Path("/proc/self/fd").iterdir()} <= before  # something else may have been closed meanwhile
 
 
 def test_a_lock_in_an_impossible_place_is_a_storage_error(tmp_path):
