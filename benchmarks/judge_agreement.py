@@ -5,11 +5,11 @@ python -m benchmarks.judge_agreement --data FOLDER FOLDER
 python -m benchmarks.judge_agreement --cases
 python -m benchmarks.judge_agreement --run FOLDER --judge http://127.0.0.1:8000/v1 --judge-model NAME
 
-A folder is one that AxBench's generate stage wrote; without one it is the packaged set, and its cases. The judge is fitted on a set's training texts, its thresholds are
-set on the validation texts, and everything below is measured on the evaluation texts. A rating of 1 or more says that
-the property is there. Intervals are bootstraps: of AUROC over concepts, of accuracy and of hard negatives over concepts
-and the texts within them, of the others over texts. `--cases` does the packaged cases alone, `--run` compares with a
-language model on generations of a finished comparison.
+A folder is one that AxBench's generate stage wrote; without one it is the packaged set, and its cases. The judge is
+fitted on a set's training texts, its thresholds are set on the validation texts, and everything below is measured on
+the evaluation texts. A rating of 1 or more says that the property is there. Intervals are bootstraps: of AUROC over
+concepts, of accuracy and of hard negatives over concepts and the texts within them, of the others over texts. `--cases`
+does the packaged cases alone, `--run` compares with a language model on generations of a finished comparison.
 """
 
 import argparse
