@@ -272,7 +272,7 @@ class GraceContext:
     def inputs(self, model: Model, settings: object, data: Dataset) -> dict[str, JSON]:
         """What a training depends on."""
         about = {"settings": plain(settings), "kind": type(settings).__name__, "data": data.digest}
-        return {**model.identity, **about, "version": 3}
+        return {**model.identity, **about, "version": 4}
 
     @cached_property
     def questions(self) -> str:

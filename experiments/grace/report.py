@@ -290,9 +290,10 @@ def _costs(results: DefenceResults) -> Section:
         name="costs",
         title="What each defence costs to make",
         caption="The first row is what teaching the policy costs. Of each training that checkpoint is kept which loses "
-        "least on validation requests: how much likelier the first tokens of right answers are than those of wrong "
-        "ones. GRACE A, which changes no answer, keeps its last step. What several trainings read of the policy is "
-        "read once and counts for each of them. A refusing probe also reads each prompt once more at inference.",
+        "least on validation requests: how much readier it is to refuse forbidden ones than look-alikes, by the first "
+        "tokens of refusals and answers. GRACE A, which changes no answer, keeps its last step. What several trainings "
+        "read of the policy is read once and counts for each of them. A refusing probe also reads each prompt once "
+        "more at inference.",
         corner="Defence",
         columns=(
             Column("Processor seconds", digits=1, better="lower"),
