@@ -17,10 +17,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 # tests compile many small programs and run each for a moment
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
-# half of their time goes into compiling, and the next session compiles the same: its programs lie in a cache that locks
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
-os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**26))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make tiny tensors very slow on a busy machine
 
 import torch  # after the settings that it reads when it is loaded
