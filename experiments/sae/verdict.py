@@ -34,7 +34,7 @@ def _compared(found: Sequence[Quality | None], metric: str) -> str:
 def against(found: Iterable[Interval | None]) -> str:
     """A dictionary's number, which comes first, against those of NAMES, more being better; empty where one is missing.
 
-    Clearly more is an interval that lies above theirs.
+    Clearly more is an interval that lies above theirs; where one has none, nothing is clear.
     """
     numbers = [Estimate.of(one) for one in found]
     there = [one for one in numbers if one is not None]
@@ -42,7 +42,8 @@ def against(found: Iterable[Interval | None]) -> str:
         return ""
     ours, *others = there
     theirs = listed([f"{number(one.value, 2)} of {name}" for one, name in zip(others, NAMES.values(), strict=True)])
-    unclear = "" if ours.reach[0] > max(one.reach[1] for one in others) else ", which is not clearly more"
+    clear = all(one.low is not None for one in there) and ours.reach[0] > max(one.reach[1] for one in others)
+    unclear = "" if clear else ", which is not clearly more"
     return f"{number(ours.value, 2)} against {theirs}{unclear}"
 
 

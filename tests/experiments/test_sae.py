@@ -20,6 +20,7 @@ from experiments.sae.measure import _intervals
 from experiments.sae.probing import best_features, probe
 from experiments.sae.removing import SpuriousRemoval, combined
 from experiments.sae.spelling import FirstLetters, spelled_words
+from experiments.sae.verdict import against
 from tests.artifacts.examples import normal
 from tests.tiny import tiny_folder
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -319,3 +320,11 @@ def test_the_score_of_removal_is_a_ratio_of_means_over_pairs() -> None:
     assert found.interval("oracle").n == 3
     none = replace(found, before=oracle)
     assert none.interval("score", 2).value is None
+
+
+def test_nothing_is_clearly_more_where_an_interval_is_missing() -> None:
+    below, above = Interval(0.1, 0.0, 0.2, 9, 0, 0.95), Interval(0.5, 0.4, 0.6, 9, 0, 0.95)
+    bare = Interval(0.1, None, None, 2, 0, 0.95)
+    assert "not clearly" not in against([above, below, below])
+    for found in ([above, bare, below], [Interval(0.5, None, None, 2, 0, 0.95), below, below], [below, above, below]):
+        assert against(found).endswith(", which is not clearly more")
