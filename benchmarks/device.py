@@ -50,9 +50,9 @@ from steering.training.objective import TrainingConfig
 from steering.training.trainer import train
 from workbench.data.items import Item, Target
 from workbench.data.labelled import Labelled, ModelAccess
+from workbench.models.devices import choose_device
 from workbench.models.edits import Add
 from workbench.models.huggingface import HuggingFaceBackend
-from workbench.models.load import choose_device
 from workbench.models.model import Model
 from workbench.models.positions import ALL
 from workbench.models.sampling import Sampling

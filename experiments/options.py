@@ -36,15 +36,24 @@ class Options:
         check_fields(self, error=ValueError, **{name: SEED for name in ("seed", "seeds") if hasattr(self, name)})
         for item in fields(self):
             check_distinct(item.name, getattr(self, item.name))
+        positions = _other_than_default(self, "positions")
+        if isinstance(positions, str):
+            from workbench.models.positions import Positions  # with torch, which `--help` does without
+
+            Positions.parse(positions)
 
     def look_up(self) -> None:
         """See that what the settings name is there: the models with their blocks, and, in subclasses, data and judges.
 
-        It takes no torch, so that a slip is told at once. Raises ValueError, OSError, DataError, JudgeError and
-        WeightsError.
+        It takes no torch but for a device, so that a slip is told at once. Raises ValueError, OSError, DataError,
+        JudgeError and WeightsError.
         """
         for model in _entries(self, "model", "models"):
             check_layers(model, _entries(self, "layer", "layers"))
+        if device := _other_than_default(self, "device"):
+            from workbench.models.devices import choose_device
+
+            choose_device(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +135,14 @@ def check_layers(model: str, layers: Iterable[int]) -> None:
     for layer in layers:
         if layer >= n:
             raise ValueError(f"{model} has no block {layer}; its {n} blocks are numbered from 0 to {n - 1}")
+
+
+def _other_than_default(config: Any, name: str) -> Any:
+    """What a configuration has in this field where it is not the default; None where it has no such field."""
+    return next(
+        (value for item in fields(config) if item.name == name and (value := getattr(config, name)) != item.default),
+        None,
+    )
 
 
 def _entries(config: Any, *names: str) -> tuple[Any, ...]:

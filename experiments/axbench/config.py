@@ -95,10 +95,6 @@ class Config(ConceptOptions):
             levels=some(above(0)),
             neutral=at_least(1),
         )
-        if self.positions != "all":  # the reader of positions imports torch, which `--help` does without
-            from workbench.models.positions import Positions
-
-            Positions.parse(self.positions)
         if self.judge.startswith(("http://", "https://")) != bool(self.judge_model):
             raise ValueError(
                 f"judge is {self.judge!r} and judge_model {self.judge_model!r}; they go together: --judge with an "

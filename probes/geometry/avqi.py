@@ -23,7 +23,7 @@ from torch import Tensor
 from workbench.data.items import DataError
 from workbench.data.safety import ROLES
 from workbench.evaluation.intervals import Interval, bootstrap_clusters
-from workbench.models.load import fast_bfloat16
+from workbench.models.devices import fast_bfloat16
 
 EPSILON = 1e-8
 """Added to every divisor, as published."""

@@ -60,17 +60,21 @@ MISTAKES = {
     "behaviours --behaviours hegding": "there is no behaviour 'hegding' (did you mean 'hedging'?)",
     "behaviours --source nowhere.json": "'nowhere.json' is neither `packaged` nor a .json or .jsonl file",
     "behaviours --layers 40": "has no block 40",
+    "behaviours --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
+    "behaviours --device cuda:77": "device 'cuda:77' cannot be used here",
     "sae --text nowhere.txt": "nowhere.txt: No such file or directory",
     "sae --layer 40": "has no block 40",
     "grace --models smolm2": "there is no model 'smolm2'",
     "grace --arms dop": "there is no arm 'dop' (did you mean 'dpo'?)",
     "chat --vector nowhere.safetensors": "nowhere.safetensors: No such file or directory",
     "chat --model smolm2": "there is no model 'smolm2'",
+    "chat --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
     "serve --vectors nowhere": "there is no folder nowhere to take vectors from",
     "serve --host 0.0.0.0": "put one into the environment variable WORKBENCH_TOKEN",
 }
 NEED_LIBRARIES = {
     *("axbench --positions last", "axbench --instructions 500", "axbench --device gpu"),
+    *("behaviours --positions last", "behaviours --device cuda:77", "chat --positions last"),
     *("axbench --root file/runs", "directions --out file/d.safetensors"),
 }
 """Those of them that only torch or the stages can tell: a second or ten, where the others take a moment."""

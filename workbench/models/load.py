@@ -1,24 +1,21 @@
 """From a name, a folder, a GGUF file, a hub id or a module in memory to a Model."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from workbench.arguments import unlike
 from workbench.models.builtin import BUILTIN
 from workbench.models.cache import WeightsError
+from workbench.models.devices import DType, choose_device, choose_dtype
 from workbench.models.huggingface import HuggingFaceBackend
 from workbench.models.model import Model, wrap
 from workbench.models.weights import Resolved, adapter_found, hub_digest, resolve, stated_layers
-from workbench.text import no_such
 
 DEFAULT = "smollm2-135m-instruct"
 """The embedded default model: no account, no hub."""
-
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def load(
@@ -67,17 +64,6 @@ def count_layers(source: str | Path) -> int:
     return _pretrained(AutoConfig, resolve(source)).get_text_config().num_hidden_layers if stated is None else stated
 
 
-def choose_device(device: str) -> torch.device:
-    """What `auto` stands for, or the one asked for. Raises ValueError for one that there is not."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return torch.device(device)
-
-
 def _pretrained(kind: Any, found: Resolved, **options: Any) -> Any:
     """A configuration, tokenizer or model. Raises WeightsError where it cannot be loaded whole."""
     try:
@@ -97,19 +83,3 @@ def _pretrained(kind: Any, found: Resolved, **options: Any) -> Any:
             "which would be random; fetch it again"
         )
     return module
-
-
-def choose_dtype(dtype: DType, device: torch.device) -> torch.dtype:
-    """The precision that `auto` stands for on a device, or the one asked for. Raises ValueError for any other."""
-    if dtype not in get_args(DType):
-        raise ValueError(no_such("dtype", str(dtype), get_args(DType)))
-    if dtype == "auto":
-        return torch.bfloat16 if fast_bfloat16(device) else torch.float32
-    return getattr(torch, dtype)
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 multiplies faster than float32: AMX or AVX512-BF16 on a CPU, Ampere and later GPUs."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
