@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from math import isfinite
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ WAYS = ("none", *SWEPT, *CONTROLS)
 SETTINGS = ("zero_shot", "shuffled_labels")
 """Test questions alone, and behind demonstrations whose answers were shuffled."""
 
-Answers = dict[str, list[float]]
-"""`log_p` and `rank` of each test question."""
+Answers = dict[str, list[float | None]]
+"""`log_p` and `rank` of each test question; a log-probability that is no number is missing."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Evaluation:
     seed: int
     layers: dict[str, int]
     """Of each swept way."""
-    curves: dict[str, dict[str, list[float]]]
+    curves: dict[str, dict[str, list[float | None]]]
     """`top1` and `log_p` of each swept way and of `random` at each layer that was tried, on validation questions."""
     tried: list[int]
     answers: dict[str, dict[str, Answers]]
@@ -58,12 +59,9 @@ class Evaluation:
 
 
 def summary(answers: Answers) -> dict[str, float]:
-    """Share of first ranks, mean log-probability in nats, and median rank."""
-    return {
-        "top1": fmean(rank == 0 for rank in answers["rank"]),
-        "log_p": fmean(answers["log_p"]),
-        "rank": float(median(answers["rank"])),
-    }
+    """Share of first ranks, mean log-probability in nats (NaN where one is missing), and median rank."""
+    rank, log_p = (np.array(answers[name], dtype=float) for name in ("rank", "log_p"))
+    return {"top1": float((rank == 0).mean()), "log_p": float(log_p.mean()), "rank": float(np.median(rank))}
 
 
 def evaluate_case(context: StudyContext, vectors: Vectors) -> Evaluation:
@@ -104,7 +102,9 @@ def _measured(context: StudyContext, vectors: Vectors) -> dict[str, JSON]:
     return {"layers": layers, "curves": curves, "tried": tried, "answers": answers, "in_context": plain_answers(plain)}
 
 
-def _sweep(prompts: InContextPrompts, vectors: Vectors, tried: Sequence[int]) -> dict[str, dict[str, list[float]]]:
+def _sweep(
+    prompts: InContextPrompts, vectors: Vectors, tried: Sequence[int]
+) -> dict[str, dict[str, list[float | None]]]:
     """Every way at every layer, all of them behind each prompt at once."""
     ways = (*SWEPT, "random")
     edits = [vectors.edit(way, layer) for way in ways for layer in tried]
@@ -113,15 +113,15 @@ def _sweep(prompts: InContextPrompts, vectors: Vectors, tried: Sequence[int]) ->
         for run, target in zip(each_alone(vectors.context.model, prompts.tokens), prompts.target, strict=True)
     ]
     top1, log_p = (
-        torch.stack([getattr(each, name) for each in scores]).mean(0).reshape(len(ways), -1).tolist()
+        torch.stack([getattr(each, name) for each in scores]).mean(0).reshape(len(ways), -1)
         for name in ("correct", "log_p")
     )
-    return {way: {"top1": top1[k], "log_p": log_p[k]} for k, way in enumerate(ways)}
+    return {way: {"top1": top1[k].tolist(), "log_p": _numbers(log_p[k])} for k, way in enumerate(ways)}
 
 
-def _best(curve: Mapping[str, Sequence[float]]) -> int:
+def _best(curve: Mapping[str, Sequence[float | None]]) -> int:
     """Where most answers are right; of equals, where they are likeliest."""
-    likelier = np.nan_to_num(curve["log_p"], nan=-np.inf)
+    likelier = np.nan_to_num(np.array(curve["log_p"], dtype=float), nan=-np.inf)
     return max(range(len(curve["top1"])), key=lambda at: (curve["top1"][at], likelier[at]))
 
 
@@ -145,4 +145,9 @@ def steered_at_once(context: StudyContext, prompts: InContextPrompts, edits: Seq
 
 def plain_answers(scores: AnswerScores) -> Answers:
     """As JSON."""
-    return {"log_p": scores.log_p.tolist(), "rank": scores.rank.tolist()}
+    return {"log_p": _numbers(scores.log_p), "rank": scores.rank.tolist()}
+
+
+def _numbers(values: torch.Tensor) -> list[float | None]:
+    """What JSON can hold of them: an edit far too strong leaves logits that are none, and None stands for those."""
+    return [value if isfinite(value) else None for value in values.tolist()]

@@ -9,7 +9,7 @@ import torch
 from experiments.function_vectors.config import PRESETS
 from experiments.function_vectors.evaluation import CONTROLS, SWEPT, WAYS, summary
 from experiments.function_vectors.fitting import TaskFit
-from experiments.function_vectors.results import METRICS, StudyResults
+from experiments.function_vectors.results import METRICS, StudyResults, known
 from experiments.smoke import smoke_banner
 from steering.function_vectors.effects import strongest
 from workbench.evaluation.intervals import bootstrap
@@ -105,7 +105,7 @@ def _verdict(results: StudyResults) -> Iterable[str]:
 def _against(results: StudyResults, way: str) -> str:
     found = results.beyond(way)
     if found.low is None or found.high is None:
-        said = "with one task there is no interval"
+        said = found.note or f"{found.n} tasks give no interval"
     elif found.low > 0:
         said = "the function vector is better"
     elif found.high < 0:
@@ -189,9 +189,10 @@ def _layers(results: StudyResults) -> list[Block]:
             points = []
             for at, layer in enumerate(tried):
                 found = results.over_tasks(lambda each, way=way, at=at: each.curves[way][metric][at])  # noqa: B023
-                assert found.value is not None
-                points.append(Point(layer, found.value, found.low, found.high))
-            lines.append(Line(LABELS[way], tuple(points)))
+                if found.value is not None:
+                    points.append(Point(layer, found.value, found.low, found.high))
+            if points:
+                lines.append(Line(LABELS[way], tuple(points)))
         charts.append(
             LineChart(
                 name=f"layers-{metric.replace('_', '-')}",
@@ -325,7 +326,13 @@ def _composition(results: StudyResults) -> list[Block]:
         scores = [summary(each.answers[way]) for each in results.compositions]
         right = [float(rank == 0) for each in results.compositions for rank in each.answers[way]["rank"]]
         rows.append(
-            (label, (Estimate.of(bootstrap(np.array(right))), *(fmean(one[m] for one in scores) for m in METRICS[1:])))
+            (
+                label,
+                (
+                    Estimate.of(bootstrap(np.array(right))),
+                    *(known(fmean(one[m] for one in scores)) for m in METRICS[1:]),
+                ),
+            )
         )
     cosine = fmean(each.cosine for each in results.compositions)
     return [

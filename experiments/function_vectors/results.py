@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean
 
 import numpy as np
@@ -110,8 +111,15 @@ class StudyResults:
             for way, answers in each.answers.items():
                 for metric, value in summary(answers).items():
                     name = f"composition.{metric}"
-                    yield Row(experiment=NAME, method=way, metric=name, value=value, seed=each.seed, layer=each.layer)
+                    where = {"seed": each.seed, "layer": each.layer}
+                    yield Row(experiment=NAME, method=way, metric=name, value=known(value), **where)
 
     def _row(self, each: Evaluation, way: str, metric: str, value: float, layer: int | None = None) -> Row:
         where = {"concept": each.task, "seed": each.seed, "layer": layer}
-        return Row(experiment=NAME, method=way, metric=metric, value=value, n=len(each.in_context["rank"]), **where)
+        n = len(each.in_context["rank"])
+        return Row(experiment=NAME, method=way, metric=metric, value=known(value), n=n, **where)
+
+
+def known(value: float) -> float | None:
+    """The number, or None for one that is missing."""
+    return value if isfinite(value) else None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.function_vectors import EXPERIMENT, NAME, PRESETS, Config, run
 from experiments.function_vectors.context import StudyContext
@@ -15,6 +16,8 @@ from tests.tiny import tiny_folder
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.function_vector import FunctionVector
 from workbench.data.in_context import LIST_TASKS
+from workbench.models.edits import Add, Edit
+from workbench.models.sites import Site
 from workbench.report.document import Document
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
@@ -69,6 +72,31 @@ def test_the_report_has_a_verdict_controls_and_a_map_of_heads(folder: Path) -> N
     page = (folder / "report.html").read_text()
     assert "Random vector of equal length" in page
     assert document.sections[0].title == "Verdict"
+
+
+def test_a_control_that_leaves_no_numbers_is_missing_and_the_others_are_not(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: tuple[Row, ...]
+) -> None:
+    plain = Vectors.edit
+
+    def edit(self: Vectors, way: str, layer: int) -> Edit:
+        return (
+            Add(site=Site(layer), direction=torch.ones(32) * 1e20, strength=1e20)
+            if way == "random"
+            else plain(self, way, layer)
+        )
+
+    monkeypatch.setattr(Vectors, "edit", edit)
+    one = replace(config, seeds=(0,), tasks=("plain", LIST_TASKS[0]))
+    broken = read_rows(run(one, tmp_path) / "results.json")
+    log_p = {row.concept: row.value for row in broken if (row.method, row.metric) == ("random", "zero_shot.log_p")}
+    assert set(log_p.values()) == {None}
+    right = [row.value for row in broken if (row.method, row.metric) == ("random", "zero_shot.top1")]
+    assert set(right) == {0.0}
+    ours = {row.key: row.value for row in broken if row.method == "function_vector" and row.concept}
+    assert len(ours) > 10
+    assert ours == {row.key: row.value for row in rows if row.key in ours}
+    assert "nan" not in (next(tmp_path.glob("*")) / "report.md").read_text()
 
 
 def test_every_block_is_tried(folder: Path) -> None:
