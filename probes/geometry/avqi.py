@@ -31,8 +31,9 @@ EPSILON = 1e-8
 ONE_SIDED = "the value is outside: noise is as long as the distance of centroids, and the interval may miss the truth"
 """Of an interval on one side of its value."""
 
-_ROWS, _BLOCK = 256, 512
-"""States whose distances are kept for draws, those with the farthest neighbours; and pairs looked at together."""
+_ROWS, _BLOCK, _STRIPE = 256, 512, 128
+"""States whose distances are kept for draws, those with the farthest neighbours; pairs looked at together; and states
+whose farthest neighbours are looked for together."""
 
 States = Mapping[str, Float[Tensor, "*layer item d"]]
 """Of each of ROLES; the i-th states of all three belong to one triple."""
@@ -149,9 +150,10 @@ def _checked(states: States) -> Float[Tensor, "role layer item d"]:
         shapes = [tuple(each.shape) for each in every]
         raise DataError(f"AVQI takes states [item, d] or [layer, item, d] of two triples or more, not {shapes}")
     stacked = torch.stack([each if each.ndim == 3 else each[None] for each in every])
-    if not bool(stacked.sum(dtype=torch.float64).isfinite()):
+    centre = stacked.mean((0, 2), keepdim=True)
+    if not bool(centre.isfinite().all()) and not bool(stacked.isfinite().all()):
         raise DataError("AVQI was given states that are not finite")
-    return stacked - stacked.mean((0, 2), keepdim=True)  # rounding grows with the distance from 0
+    return stacked.sub_(centre)  # rounding grows with the distance from 0
 
 
 def _measured(
@@ -182,8 +184,8 @@ def _measured(
 
 def _pairs(x: Float[Tensor, "role item d"]) -> list[tuple[Tensor, Tensor]]:
     """Between which states diameters are taken: within safe, unsafe and jailbreak, and from unsafe to jailbreak."""
-    own, adversarial = x - x.mean(1, keepdim=True), x[1:] - x[1:].mean((0, 1))
-    return [(own[0], own[0]), (own[1], own[1]), (own[2], own[2]), (adversarial[0], adversarial[1])]
+    unsafe, jailbreak = x[1:] - x[1:].mean((0, 1))
+    return [*((own, own) for own in x - x.mean(1, keepdim=True)), (unsafe, jailbreak)]
 
 
 def _screened(x: Tensor) -> torch.dtype:
@@ -207,13 +209,18 @@ class _Farthest:
     def of(
         cls, a: Float[Tensor, "left d"], b: Float[Tensor, "right d"], n_rows: int, dtype: torch.dtype
     ) -> "_Farthest":
-        """From the `n_rows` left states with the farthest neighbours to all right ones."""
-        sizes = [torch.linalg.vector_norm(each, dim=1).square() for each in (a, b)]
-        coarse = sizes[1].to(dtype)
-        ones = torch.ones_like(sizes[0], dtype=dtype)[:, None]
-        left = torch.cat([a.to(dtype), ones, ones], 1)
-        right = torch.cat([-2 * b.to(dtype), coarse[:, None], (sizes[1] - coarse).to(dtype)[:, None]], 1)
-        reach = (left @ right.T).amax(1) + sizes[0]  # the squared distance of each left state's farthest neighbour
+        """From the `n_rows` left states with the farthest neighbours to all right ones.
+
+        Among the states of one set, every pair is looked at from its first state alone.
+        """
+        size = torch.linalg.vector_norm(b, dim=1).square()
+        coarse = size.to(dtype)
+        right = torch.cat([-2 * b.to(dtype), coarse[:, None], (size - coarse).to(dtype)[:, None]], 1).T
+        left = torch.nn.functional.pad(a.to(dtype), (0, 2), value=1.0)
+        reach = torch.linalg.vector_norm(a, dim=1).square()
+        for start in range(0, len(a), _STRIPE):
+            rows = slice(start, start + _STRIPE)
+            reach[rows] += (left[rows] @ right[:, start if a is b else 0 :]).amax(1)
         best, rows = reach.topk(min(n_rows + 1, len(a)))
         rows = rows[:n_rows]
         exact = torch.cdist(a[rows], b)
