@@ -19,7 +19,8 @@ from workbench.models.load import load
 from workbench.models.sampling import Sampling
 from workbench.runs.files import read_json
 
-DRAWS = 2000
+DRAWS, PATIENCE_S = 2000, 600.0
+"""Of the bootstrap; and how long an answer may take, of a server without a GPU."""
 
 
 def compare_with_llm(run: Path, url: str, llm: str, n: int) -> None:
@@ -29,7 +30,7 @@ def compare_with_llm(run: Path, url: str, llm: str, n: int) -> None:
     sets it up, and the endpoint's answers are kept in a folder `judged` of the run, so that a second call asks nothing.
     """
     judge, items = embedded_for(run, sample(run, n))
-    endpoint = EndpointJudge(url, llm, cache=run / "judged")
+    endpoint = EndpointJudge(url, llm, cache=run / "judged", timeout_s=PATIENCE_S)
     ours, theirs = judge.rate(items), endpoint.rate(items)
     missing = sum(rating.overall is None for rating in theirs)
     print(f"{len(items)} generations of {run.name}, rated by {judge.name} and by {endpoint.name}; {missing} incomplete")

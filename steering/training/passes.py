@@ -113,7 +113,7 @@ class Passes(Generic[D]):
         rows = [text for job in jobs for text in job.texts]
         return StepFacts(progress, len(jobs), int(self.n_labels[rows].sum()), int(self.n_edited[rows].max()))
 
-    def parts(self, jobs: list[Job]) -> Iterator[list[Job]]:
+    def parts(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         """Jobs of similar length, each part at most `budget` padded tokens (or one job)."""
         lengths = {job: max(self.tokens.lengths[text] for text in job.texts) for job in jobs}
         part: list[Job] = []
@@ -122,7 +122,8 @@ class Passes(Generic[D]):
                 yield part
                 part = []
             part.append(job)
-        yield part
+        if part:
+            yield part
 
     def backward(
         self, jobs: list[Job], parameters: Mapping[int, dict[str, Tensor]], facts: Mapping[int, StepFacts]

@@ -16,6 +16,7 @@ from typing import Generic
 import torch
 from torch import Tensor
 
+from steering.training import processes
 from steering.training.checkpoints import Checkpoints, TrainingState, random_stream
 from steering.training.objective import D, Group, Objective
 from steering.training.passes import Job, Passes
@@ -54,7 +55,9 @@ def train(
 
     The live model is that of `through`, or the one that the data carry; DataError if there is none. A concept whose
     loss or gradient is not finite is stopped, and reported in `Trained.stopped` and the log; the others go on. With
-    `looks`, parameters are kept that many times on the way, the last of them at the end.
+    `looks`, parameters are kept that many times on the way, the last of them at the end. Of several processes that
+    have set up `torch.distributed` each runs a part of every step, and all of them get the result; the first of them
+    writes the checkpoints, in a folder that all can read (`steering.training.processes`).
     ValueError if the objective observes or attacks a site below the block that training starts from.
     """
     below = [str(site) for site in objective.run_through if _below(site, objective.source)]
@@ -168,6 +171,8 @@ class _Block(Generic[D]):
 
     def _keep(self) -> None:
         """Write the checkpoints of all concepts but of one that is torn."""
+        if not processes.is_first():
+            return
         for at, state in enumerate(self.concepts):
             if at != self.stepping:
                 self.kept.write(at, state, len(state.losses) // self._steps(self.items[at]))
@@ -205,9 +210,10 @@ class _Block(Generic[D]):
         }
         parameters = {at: self.concepts[at].leaves | self.constants[at] for at in concepts}
         sums = dict.fromkeys(concepts, 0.0)
-        for part in self.passes.parts(jobs):
+        for part in self.passes.parts(processes.share(jobs)):
             for at, value in self.passes.backward(part, parameters, facts).items():
                 sums[at] += value
+        sums = processes.add_up((leaf for at in concepts for leaf in self.concepts[at].leaves.values()), sums)
         for at in concepts:
             if at in due:
                 self.stepping = at
