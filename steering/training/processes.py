@@ -17,7 +17,7 @@ def is_first() -> bool:
     return _place()[0] == 0
 
 
-def share(work: Sequence[T]) -> Sequence[T]:
+def mine(work: Sequence[T]) -> Sequence[T]:
     """What this process does of it; it may be nothing."""
     rank, n = _place()
     return work[rank::n]

@@ -210,7 +210,7 @@ class _Block(Generic[D]):
         }
         parameters = {at: self.concepts[at].leaves | self.constants[at] for at in concepts}
         sums = dict.fromkeys(concepts, 0.0)
-        for part in self.passes.parts(processes.share(jobs)):
+        for part in self.passes.parts(processes.mine(jobs)):
             for at, value in self.passes.backward(part, parameters, facts).items():
                 sums[at] += value
         sums = processes.add_up((leaf for at in concepts for leaf in self.concepts[at].leaves.values()), sums)
