@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from time import perf_counter, process_time
 
 from experiments.axbench.context import ComparisonContext
 from workbench.artifacts.artifact import Artifact
@@ -14,6 +13,7 @@ from workbench.methods.capabilities import ChangesWeights, Prompts, Steers
 from workbench.methods.method import Method
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.runs.clock import clock
 from workbench.runs.executors import Work
 from workbench.runs.files import copy_file, digest, slug
 from workbench.runs.units import Inputs, StoredFile
@@ -177,10 +177,10 @@ class Fit(Work[ComparisonContext]):
         """
         concepts, method = self._concepts(context), context.methods[self.method]
         data = context.states.at(method.reads(Site(self.layer))).select(concepts)
-        begun, cpu = perf_counter(), process_time()
+        begun = clock()
         artifacts = method.fit_all(data)
-        took = {"seconds": perf_counter() - begun, "cpu_seconds": process_time() - cpu}
+        took = (clock() - begun) / len(concepts)
         for concept, artifact in zip(concepts, artifacts, strict=True):
             if path := paths.get(self._unit(concept)):
                 artifact.save(path)
-        return {name: {kind: seconds / len(concepts) for kind, seconds in took.items()} for name in paths}
+        return {name: {"seconds": took.wall, "cpu_seconds": took.cpu} for name in paths}

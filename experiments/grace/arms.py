@@ -1,7 +1,6 @@
 """The defences: what each one trains or chooses, and how it then answers."""
 
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,6 +37,7 @@ from workbench.models.gates import Gate
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
+from workbench.runs.clock import clock
 
 STRENGTHS = (0.5, 1.0, 2.0)
 FLOORS = (0.25, 0.5, 0.75)
@@ -187,7 +187,7 @@ def _pooler(context: GraceContext) -> Arm:
 
 def _steered(context: GraceContext, name: str) -> Arm:
     """Edits along the difference in means of forbidden and allowed prompts; where and how is chosen."""
-    model, read, start = context.policy, context.prompts_read, time.process_time()
+    model, read, start = context.policy, context.prompts_read, clock().cpu
     edits: dict[str, Edit] = {}
     for at, site in enumerate(read.sites):
         means = [side[at].mean(0) for side in read.learnt]
@@ -201,7 +201,7 @@ def _steered(context: GraceContext, name: str) -> Arm:
             scores[way] = rates[0] - rates[1]
         return {
             "chosen": max(scores, key=lambda way: scores[way]),
-            "seconds": read.seconds + time.process_time() - start,
+            "seconds": read.seconds + clock().cpu - start,
         }
 
     inputs = context.inputs(model, [list(DEPTHS), list(edits), *map(list, context.choosing)], context.triples)
@@ -258,7 +258,7 @@ def _refusals(model: Model, edit: Edit, prompts: Sequence[str]) -> float:
 
 def _probe(context: GraceContext) -> Arm:
     """Logistic regression on the prompt's last state: what it calls forbidden is refused, and no model is asked."""
-    model, read, start = context.policy, context.prompts_read, time.process_time()
+    model, read, start = context.policy, context.prompts_read, clock().cpu
     fitted = []
     for at, site in enumerate(read.sites):
         (x, y), (x_held, y_held) = (_labelled(*(side[at] for side in sides)) for sides in (read.learnt, read.held))
@@ -267,12 +267,14 @@ def _probe(context: GraceContext) -> Arm:
             right = reader.fit(x, y).predict(x_held) == y_held
             fitted.append((float(right[y_held].mean() + right[~y_held].mean()) / 2, site, C, reader))
     score, site, C, reader = max(fitted, key=lambda one: one[0])
+    took = read.seconds + clock().cpu - start
+    inputs = context.inputs(model, [list(DEPTHS), *map(list, context.choosing)], context.triples)
 
     return Arm(
         "probe",
         model,
         guard=PromptGuard.of(site, reader, model.d_model),
-        seconds=read.seconds + time.process_time() - start,
+        seconds=context.unit("training/probe", inputs, lambda: {"seconds": took})["seconds"],
         parameters=model.d_model + 1,
         chosen=f"block {site.layer}, C {C:g}, balanced accuracy {score:.2f} on validation families",
     )

@@ -1,6 +1,5 @@
 """What all stages share: the model, the policy's requests, what defences learn from and what they are judged by."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,6 +29,7 @@ from workbench.data.safety import ALLOWED, TRIPLES, Request, Triple, of_split, s
 from workbench.data.word_pairs import pairs_of
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.runs.clock import clock
 from workbench.runs.files import JSON, digest, plain, slug
 from workbench.runs.run import Run
 from workbench.runs.units import Inputs
@@ -252,12 +252,12 @@ class GraceContext:
     @cached_property
     def prompts_read(self) -> PromptsRead:
         """What directions and probes are made of: the policy's states behind the prompts that defences learn from."""
-        start, data, sites = time.process_time(), self.triples, sites_at(self.policy, *DEPTHS)
+        start, data, sites = clock().cpu, self.triples, sites_at(self.policy, *DEPTHS)
         sides = [
             [data.items[row].instruction for row in data.relation(name).members[:, 0]] for name in (TRIPLES, ALLOWED)
         ]
         learnt, held = ([prompt_states(self.policy, side, sites) for side in both] for both in (sides, self.choosing))
-        return PromptsRead(sites, learnt, held, time.process_time() - start)
+        return PromptsRead(sites, learnt, held, clock().cpu - start)
 
     @cached_property
     def start(self) -> ModelAccess:

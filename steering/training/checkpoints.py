@@ -13,6 +13,7 @@ from torch import Tensor
 
 from steering.training.objective import TrainingData
 from workbench.data.labelled import ModelAccess
+from workbench.runs.clock import Seconds, continues
 from workbench.runs.errors import DamagedFile
 from workbench.runs.files import canonical, digest
 from workbench.runs.tensors import read_tensors, write_tensors
@@ -20,7 +21,7 @@ from workbench.runs.tensors import read_tensors, write_tensors
 Constrain = Callable[[dict[str, Tensor]], None]
 """Changes parameters and their gradients in place."""
 
-VERSION = 2
+VERSION = 3
 """Raised when the same settings come to train something else."""
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
@@ -102,12 +103,12 @@ class Checkpoints:
         """Where they are."""
         return self.through.folder
 
-    def write(self, at: int, state: TrainingState, epochs: int) -> None:
-        """Keep the state of a concept after `epochs` epochs, atomically."""
+    def write(self, at: int, state: TrainingState, epochs: int, took: Seconds) -> None:
+        """Keep the state of a concept after `epochs` epochs, and what it took so far, atomically."""
         if self.folder is None:
             return
         header = {"of": self._key(at), "epochs": epochs, "losses": state.losses, "stopped": state.stopped}
-        header |= {"kept": list(state.kept)}
+        header |= {"kept": list(state.kept), "took": took}
         tensors = {f"leaf.{name}": leaf.detach() for name, leaf in state.leaves.items()}
         for name, leaf in state.leaves.items():
             tensors |= {f"{key}.{name}": value for key, value in state.optimizer.state.get(leaf, {}).items()}
@@ -118,6 +119,7 @@ class Checkpoints:
     def resume(self, at: int, state: TrainingState) -> int:
         """Bring a state to where its checkpoint stands; the epochs that are done, 0 without a checkpoint.
 
+        What these took counts as taken by this process (`workbench.runs.clock`).
         One that is not as it was written counts as none, as the log says. Raises StorageError for an unreadable one.
         """
         if self.folder is None or not self._path(at).exists():
@@ -131,6 +133,7 @@ class Checkpoints:
         if header["of"] != self._key(at):
             log.warning("%s is the checkpoint of another training: training from the start", self._path(at))
             return 0
+        continues(Seconds(**header["took"]))
         state.losses, state.stopped = header["losses"], header["stopped"]
         for name, leaf in state.leaves.items():
             with torch.no_grad():

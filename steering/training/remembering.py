@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
-from time import process_time
 from typing import Any, TypeVar
 
 from workbench.data.labelled import ModelAccess
@@ -14,6 +13,7 @@ from workbench.models.positions import Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.scoring import Scored
 from workbench.models.sites import Site
+from workbench.runs.clock import clock
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class RememberingModel(Model):
 
         What lies between two of its values is what a training costs alone, whoever came before it.
         """
-        return process_time() + sum(self._spared)
+        return clock().cpu + sum(self._spared)
 
     @cached_property
     def _known(self) -> dict[Hashable, tuple[Any, float]]:
@@ -51,9 +51,9 @@ class RememberingModel(Model):
             value, took = self._known[key]
             self._spared.append(took)
         else:
-            begun = process_time()
+            begun = clock().cpu
             value = compute()
-            self._known[key] = value, process_time() - begun
+            self._known[key] = value, clock().cpu - begun
         return value
 
     def score(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:
@@ -82,4 +82,4 @@ class RememberingModel(Model):
 
 def training_clock(through: ModelAccess) -> float:
     """Processor seconds so far, with what a model that remembers did not spend again: see RememberingModel.clock."""
-    return through.reference.clock if isinstance(through.reference, RememberingModel) else process_time()
+    return through.reference.clock if isinstance(through.reference, RememberingModel) else clock().cpu

@@ -25,6 +25,7 @@ from workbench.data.labelled import Labelled, ModelAccess
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.training import frozen
+from workbench.runs.clock import Seconds, clock
 from workbench.runs.progress import progress
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class _Block(Generic[D]):
     through: ModelAccess
     looks: int
     concepts: list[TrainingState] = field(init=False)
+    begun: Seconds = field(init=False)
     stepping: int | None = field(init=False, default=None)
     """The concept whose parameters are being changed."""
 
@@ -135,6 +137,7 @@ class _Block(Generic[D]):
         return {text: number for number, text in enumerate(dict.fromkeys(every))}
 
     def run(self) -> list[Trained]:
+        self.begun = clock()
         for at, state in enumerate(self.concepts):
             self.kept.resume(at, state)
         if left := self._left():
@@ -175,7 +178,8 @@ class _Block(Generic[D]):
             return
         for at, state in enumerate(self.concepts):
             if at != self.stepping:
-                self.kept.write(at, state, len(state.losses) // self._steps(self.items[at]))
+                took = (clock() - self.begun) / len(self.concepts)
+                self.kept.write(at, state, len(state.losses) // self._steps(self.items[at]), took)
 
     def _steps(self, items: list[Group]) -> int:
         return -(-len(items) // self.objective.recipe.batch_size)

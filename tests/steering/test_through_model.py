@@ -1,6 +1,7 @@
 """The trainer against a plain loop written from the description, and what must hold of many concepts at once."""
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from workbench.data.states import States
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
+from workbench.runs.clock import clock
+from workbench.runs.tensors import read_tensors
 
 RECIPE = TrainingConfig(epochs=2, batch_size=5, learning_rate=0.02)
 
@@ -198,6 +201,32 @@ def test_a_stopped_training_goes_on_from_its_last_step_to_the_same_vectors(
     assert len(again) == sum(len(one.losses) for one in whole) - steps + torn
     monkeypatch.setattr(TrainingState, "step", lambda *_: pytest.fail("all was done"))
     check_equal(train(objective, data), whole)
+
+
+def test_what_a_stopped_training_took_counts_when_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective, data, left, step = (
+        LatentObjective(RECIPE, Site(1)),
+        read(folder=tmp_path),
+        iter(range(6)),
+        TrainingState.step,
+    )
+    spent = iter(range(0, 10**9, 1000))  # each look at the clock is 1000 s after the last one
+
+    def dying(state: TrainingState, *values: Any) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        step(state, *values)
+
+    monkeypatch.setattr("workbench.runs.clock.process_time", lambda: next(spent))
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(objective, data)
+    kept = sorted(json.loads(read_tensors(path)[0])["took"]["cpu"] for path in tmp_path.glob("*.safetensors"))
+    assert kept == [pytest.approx(1000 * (k + 1) / 3) for k in range(2)]  # the third concept was torn
+    begun = clock().cpu
+    train(objective, data)
+    assert clock().cpu - begun == pytest.approx(sum(kept) + 1000 * (1 + 1 + 3))  # begun, three written, looked at
 
 
 @pytest.mark.parametrize(("writes", "broken"), [(1, "nothing"), (5, "nothing"), (17, "special1")])
