@@ -111,8 +111,9 @@ class StudyResults:
             for way, answers in each.answers.items():
                 for metric, value in summary(answers).items():
                     name = f"composition.{metric}"
-                    where = {"seed": each.seed, "layer": each.layer}
-                    yield Row(experiment=NAME, method=way, metric=name, value=known(value), **where)
+                    yield Row(
+                        experiment=NAME, method=way, metric=name, value=known(value), seed=each.seed, layer=each.layer
+                    )
 
     def _row(self, each: Evaluation, way: str, metric: str, value: float, layer: int | None = None) -> Row:
         where = {"concept": each.task, "seed": each.seed, "layer": layer}
