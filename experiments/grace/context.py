@@ -30,8 +30,9 @@ from workbench.data.word_pairs import pairs_of
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.runs.clock import clock
-from workbench.runs.files import JSON, digest, plain, slug
+from workbench.runs.files import JSON, canonical, digest, plain, slug
 from workbench.runs.run import Run
+from workbench.runs.tensors import read_tensors, write_tensors
 from workbench.runs.units import Inputs
 
 TASKS = ("present-past", "singular-plural", "country-capital", "english-french")
@@ -252,12 +253,28 @@ class GraceContext:
     @cached_property
     def prompts_read(self) -> PromptsRead:
         """What directions and probes are made of: the policy's states behind the prompts that defences learn from."""
-        start, data, sites = clock().cpu, self.triples, sites_at(self.policy, *DEPTHS)
-        sides = [
+        data, sites = self.triples, sites_at(self.policy, *DEPTHS)
+        learnt = [
             [data.items[row].instruction for row in data.relation(name).members[:, 0]] for name in (TRIPLES, ALLOWED)
         ]
-        learnt, held = ([prompt_states(self.policy, side, sites) for side in both] for both in (sides, self.choosing))
-        return PromptsRead(sites, learnt, held, clock().cpu - start)
+        prompts = {"learnt": learnt, "held": self.choosing}
+
+        def read(path: Path) -> None:
+            start = clock().cpu
+            found = {
+                f"{kind}.{side}.{at}": states.contiguous()
+                for kind, sides in prompts.items()
+                for side, texts in enumerate(sides)
+                for at, states in enumerate(prompt_states(self.policy, texts, sites))
+            }
+            write_tensors(path, canonical(clock().cpu - start), found)
+
+        inputs = self.inputs(self.policy, [list(DEPTHS), *map(list, self.choosing)], data)
+        note, found = read_tensors(self.unit_file("prompts", inputs, read, ".safetensors"))
+        learnt, held = (
+            [[found[f"{kind}.{side}.{at}"] for at in range(len(sites))] for side in range(2)] for kind in prompts
+        )
+        return PromptsRead(sites, learnt, held, float(note))
 
     @cached_property
     def start(self) -> ModelAccess:
