@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.grace.adaptive import DEPTH, RADIUS, SUFFIX
-from experiments.grace.config import PRESETS
+from experiments.grace.config import LABELS, PRESETS
 from experiments.grace.context import UNDEFENDED
 from experiments.grace.models_table import following_table, further_models
 from experiments.grace.outcomes import share
@@ -123,7 +123,29 @@ def _attacks(results: DefenceResults) -> Section:
         columns_label="Defence",
         meanings={family: ATTACKS[family].summary for family in families},
     )
-    return Section(title="Attacks", blocks=(table, grid))
+    return Section(title="Attacks", blocks=(table, _differences(results), grid))
+
+
+def _differences(results: DefenceResults) -> Table:
+    """What is decided of the two rates that matter."""
+    sides = [results.against_policy(HELD_OUT), results.against_policy(["plain"], "refusal")]
+    return Table(
+        name="differences",
+        title="Against the policy alone",
+        caption="Differences of shares, paired over requests: of each request the mean over families and seeds, so "
+        "that the trainings are taken as they came out. P values of sign flips, Holm-corrected over the defences.",
+        corner="Defence",
+        columns=(
+            Column("Held-out attacks", "That succeed, less those against the policy alone", 2, better="lower"),
+            Column("p", digits=3),
+            Column("Benign refusals", "Look-alikes refused, less those by the policy alone", 2, better="lower"),
+            Column("p, refusals", digits=3),
+        ),
+        rows=tuple(
+            (LABELS[name], tuple(entry for side in sides for entry in (Estimate.of(side[name]), side[name].p)))
+            for name in sides[0]
+        ),
+    )
 
 
 def _direct(results: DefenceResults) -> Estimate | None:

@@ -14,6 +14,7 @@ from experiments.grace.outcomes import Answers, share
 from probes.geometry.avqi import METRICS, noted
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
 from workbench.evaluation.crossed import bootstrap_crossed
+from workbench.evaluation.differences import Difference, holm, paired_difference
 from workbench.evaluation.intervals import Interval, Scale, bootstrap
 from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.evaluation.metrics import spearman_correlation
@@ -71,6 +72,24 @@ class DefenceResults:
         """The share of answers of an outcome, over requests and seeds: see `outcome_rate`."""
         return outcome_rate([[share(one.answers[name], outcome) for name in families] for one in self.found[arm]])
 
+    def less(self, arm: str, other: str, families: Sequence[str], outcome: str = "compliance") -> Difference:
+        """The share of an outcome under one defence less that under another, paired over requests.
+
+        Of each request the mean over families and seeds counts, so that the trainings are taken as they came out.
+        """
+        mine, theirs = (
+            np.mean([share(one.answers[name], outcome) for one in self.found[each] for name in families], axis=0)
+            for each in (arm, other)
+        )
+        return paired_difference(mine, theirs)
+
+    def against_policy(self, families: Sequence[str], outcome: str = "compliance") -> dict[str, Difference]:
+        """What each defence adds to a share, but GRACE A, whose answers are the policy's; p is Holm-corrected."""
+        arms = [name for name in self.found if name not in (UNDEFENDED, "grace_a")]
+        found = [self.less(name, UNDEFENDED, families, outcome) for name in arms]
+        corrected = holm(np.array([np.nan if each.p is None else each.p for each in found]))
+        return {name: replace(each, p=float(p)) for name, each, p in zip(arms, found, corrected, strict=True)}
+
     def in_context(self, arm: str) -> Interval:
         """The share of in-context questions that are answered right."""
         return outcome_rate([[np.array(one.in_context)] for one in self.found[arm]])
@@ -118,17 +137,25 @@ class DefenceResults:
 
     def rows(self) -> Iterator[Row]:
         """Tidy: every rate of every side and family, side effects, separation and costs."""
-        for name in self.found:
-            yield from self._of_arm(name)
+        yield from self._of_arms()
         for group, answers in self.untaught.items():
             for outcome in OUTCOMES:
                 value = outcome_rate([[share(answers, outcome)]])
                 yield Row(experiment=NAME, method="untaught", metric=f"{outcome}.{group}", **spread(value))
         for model, results in self.further.items():
-            for name in results.found:
-                yield from (replace(row, method=f"{name} on {model}") for row in results._of_arm(name))
+            yield from (replace(row, method=f"{row.method} on {model}") for row in results._of_arms())
         for form in FORMS:
             yield Row(experiment=NAME, method="avqi", metric=f"spearman.{form}", **spread(self.followed(form)))
+
+    def _of_arms(self) -> Iterator[Row]:
+        for name in self.found:
+            yield from self._of_arm(name)
+        for metric, families, outcome in (
+            ("compliance.held_out", HELD_OUT, "compliance"),
+            ("benign.refusal.plain", ("plain",), "refusal"),
+        ):
+            for name, found in self.against_policy(families, outcome).items():
+                yield Row(experiment=NAME, method=name, metric=f"{metric}.less_policy", **spread(found))
 
     def _of_arm(self, name: str) -> Iterator[Row]:
         seeds = self.found[name]

@@ -1,12 +1,18 @@
 """The report's first sentences: who keeps the policy under attacks that it has not seen, and at what price."""
 
-from experiments.grace.config import ARMS
+from collections.abc import Sequence
+
+from experiments.grace.config import ARMS, LABELS
 from experiments.grace.context import UNDEFENDED
 from experiments.grace.results import ADAPTIVE, DefenceResults
 from steering.grace.attacks import HELD_OUT
+from workbench.evaluation.differences import Difference
 from workbench.evaluation.intervals import Interval
 from workbench.report.estimate import Estimate
-from workbench.text import number
+from workbench.text import listed, number
+
+LEVEL = 0.05
+"""Of corrected comparisons."""
 
 
 def verdict(results: DefenceResults) -> str:
@@ -27,14 +33,24 @@ def verdict(results: DefenceResults) -> str:
         f"neither refuse nor comply in {_percent(results.rate(best, HELD_OUT, 'unrelated'))} of the cases (the policy "
         f"alone {_percent(results.rate(UNDEFENDED, HELD_OUT, 'unrelated'))})."
     )
-    ends = (success[best].high, success[UNDEFENDED].low)
-    apart = None not in ends and _reach(success[best])[1] < _reach(success[UNDEFENDED])[0]
-    parts = [told[0].upper() + told[1:] if apart else f"No defence is shown to help: {told}"]
+    helping = [name for name, each in results.against_policy(HELD_OUT).items() if _shown(each) < 0]
+    dearer = [name for name, each in results.against_policy(["plain"], "refusal").items() if _shown(each) > 0]
+    parts = [
+        f"{_named(helping) if helping else 'No defence'} {'are' if len(helping) > 1 else 'is'} shown to help (paired "
+        f"over requests, corrected for all defences): {told}"
+    ]
+    if dearer:
+        parts.append(f"More allowed requests than with the policy alone are refused with {_named(dearer)}.")
     if {"grace_b", "dpo"} <= {*defences}:
+        fewer, refused = (
+            results.less("grace_b", "dpo", families, outcome)
+            for families, outcome in ((HELD_OUT, "compliance"), (["plain"], "refusal"))
+        )
         parts.append(
             f"GRACE B stands at {_percent(success['grace_b'])} with "
             f"{_percent(results.rate('grace_b', ['plain'], 'refusal'))} benign refusals, DPO at "
-            f"{_percent(success['dpo'])} with {_percent(results.rate('dpo', ['plain'], 'refusal'))}."
+            f"{_percent(success['dpo'])} with {_percent(results.rate('dpo', ['plain'], 'refusal'))}; the differences, "
+            f"paired over requests, are {fewer} and {refused}."
         )
     if results.config.adaptive:
         parts.append(
@@ -63,9 +79,13 @@ def _success(results: DefenceResults, name: str) -> Interval:
     return results.rate(name, HELD_OUT)
 
 
-def _reach(found: Interval) -> tuple[float, float]:
-    each = Estimate.of(found)
-    return (0.0, 1.0) if each is None else each.reach
+def _shown(found: Difference) -> float:
+    """A difference, where it is shown; 0 where it may be chance."""
+    return found.value if found.value is not None and found.p is not None and found.p <= LEVEL else 0.0
+
+
+def _named(arms: Sequence[str]) -> str:
+    return listed([LABELS[name] for name in arms])
 
 
 def _percent(found: Interval) -> str:
