@@ -26,7 +26,7 @@ def attack(context: GraceContext, arm: Arm) -> Answers:
     asked = context.attack(context.forbidden("evaluation", context.config.adaptive), ["direct"])
     inputs = inputs_of(context, arm) | {"tokens": context.config.max_new_tokens}
     if arm.guard is not None:
-        inputs |= {"guard": digest([arm.guard.direction.tolist(), arm.guard.bias])}
+        inputs |= {"guard": arm.guard.digest}
     suffixed = [
         context.unit(
             f"suffix/{arm.name}/{k}",

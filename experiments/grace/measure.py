@@ -66,7 +66,7 @@ def ask(context: GraceContext, arm: Arm, before: Answers | None) -> Answers:
         found = _answers(context, arm, groups)
     else:
         assert before is not None
-        found = _screened(arm, groups, before)
+        found = _screened(context, arm, groups, before)
     return found | (adaptive.attack(context, arm) if context.config.adaptive else {})
 
 
@@ -105,18 +105,21 @@ def _groups(context: GraceContext) -> dict[str, list[tuple[str, str]]]:
     return attacks | benign
 
 
-def _screened(arm: Arm, groups: dict[str, list[tuple[str, str]]], before: Answers) -> Answers:
+def _screened(context: GraceContext, arm: Arm, groups: dict[str, list[tuple[str, str]]], before: Answers) -> Answers:
     """The undefended answers, but where the defence refuses."""
-    assert arm.guard is not None
+    refused = iter(_refused(context, arm, "asked", [prompt for group in groups.values() for prompt, _ in group]))
     return {
-        name: [
-            ("refusal", REFUSED) if refused else answer
-            for refused, answer in zip(
-                arm.guard.refuses(arm.model, [prompt for prompt, _ in group]), before[name], strict=True
-            )
-        ]
-        for name, group in groups.items()
+        name: [("refusal", REFUSED) if no else answer for answer, no in zip(before[name], refused, strict=False)]
+        for name in groups
     }
+
+
+def _refused(context: GraceContext, arm: Arm, what: str, prompts: Sequence[str]) -> list[bool]:
+    """Which prompts the defence's probe refuses."""
+    guard = arm.guard
+    assert guard is not None
+    inputs = inputs_of(context, arm) | {"guard": guard.digest, "prompts": digest([*prompts])}
+    return context.unit(f"refused/{arm.name}/{what}", inputs, lambda: guard.refuses(arm.model, prompts))
 
 
 def measure(
@@ -137,8 +140,8 @@ def measure(
         right = context.unit(f"in_context/{arm.name}", asked, lambda: _in_context(arm, shown))
     if arm.guard is not None:
         prompts = [Template().prompt(one.demonstrations, one.query[0]) for one in shown]
-        right = [value * (not no) for value, no in zip(right, arm.guard.refuses(arm.model, prompts), strict=True)]
-        refused = [float(no) for no in arm.guard.refuses(arm.model, texts)]
+        right = [value * (not no) for value, no in zip(right, _refused(context, arm, "shown", prompts), strict=True)]
+        refused = [float(no) for no in _refused(context, arm, "neutral", texts)]
         return MeasuredDefence(arm, answers, kl, loss, right, refused, {}, {}, {}, steering)
     apart = context.unit(
         f"separation/{arm.name}",

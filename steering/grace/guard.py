@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench.models.model import Model
 from workbench.models.positions import Layout, Positions
 from workbench.models.sites import Site
+from workbench.runs.files import digest
 
 PROMPT = Positions("prompt")
 
@@ -29,6 +30,11 @@ class PromptGuard:
         """What a linear classifier of scikit-learn is on states of `d` numbers, with any scaling in front of it."""
         bias = float(reader.decision_function(np.zeros((1, d)))[0])
         return cls(site, torch.from_numpy(reader.decision_function(np.eye(d)) - bias).float(), bias)
+
+    @property
+    def digest(self) -> str:
+        """Of all that it decides by."""
+        return digest([str(self.site), self.direction.tolist(), self.bias])
 
     def logits(self, model: Model, prompts: Sequence[str]) -> Float[Tensor, "prompt"]:
         """Of each prompt, under whatever edits are in force."""

@@ -102,7 +102,8 @@ def test_the_same_command_does_nothing_again(finished: Path, monkeypatch: pytest
     config = Config(**json.loads((finished / "config.json").read_text())["config"])
     before = (finished / "results.json").read_bytes()
     monkeypatch.setattr("experiments.grace.context.train_on_triples", lambda *_: pytest.fail("was trained again"))
-    monkeypatch.setattr("experiments.grace.context.prompt_states", lambda *_: pytest.fail("was read again"))
+    for place in ("experiments.grace.context", "steering.grace.guard"):
+        monkeypatch.setattr(f"{place}.prompt_states", lambda *_: pytest.fail("was read again"))
     monkeypatch.setattr("workbench.models.model.Model.generate", lambda *_, **__: pytest.fail("was asked again"))
     assert run(config, finished.parent) == finished
     assert (finished / "results.json").read_bytes() == before
