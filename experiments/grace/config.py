@@ -97,7 +97,7 @@ class Config(ModelOptions):
 ABOUT = {
     "default": "all defences, one seed, every family of text; 53 minutes of one core without fast bfloat16",
     "paper": "five seeds, ablations, attacks that know the defence, steering scores; a day of one core",
-    "smoke": "few requests, to see that it runs; a few minutes of one core",
+    "smoke": "few requests, to see that it runs; three and a half minutes of one core without fast bfloat16",
 }
 """What each preset is for and how long it takes."""
 
