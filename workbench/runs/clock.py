@@ -19,6 +19,7 @@ class Seconds:
 
 
 _EARLIER: list[Seconds] = []
+"""What was spent on the works that this process continues, by processes before it."""
 
 
 def clock() -> Seconds:
