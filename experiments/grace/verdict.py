@@ -37,7 +37,7 @@ def verdict(results: DefenceResults) -> str:
     dearer = [name for name, each in results.against_policy(["plain"], "refusal").items() if _shown(each) > 0]
     parts = [
         f"{_named(helping) if helping else 'No defence'} {'are' if len(helping) > 1 else 'is'} shown to help (paired "
-        f"over requests, corrected for all defences): {told}"
+        f"over requests, the trainings as they came out; corrected for all defences): {told}"
     ]
     if dearer:
         parts.append(f"More allowed requests than with the policy alone are refused with {_named(dearer)}.")
