@@ -30,7 +30,7 @@ from workbench.data.word_pairs import pairs_of
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.runs.clock import clock
-from workbench.runs.files import JSON, canonical, digest, plain, slug
+from workbench.runs.files import JSON, canonical, plain, slug
 from workbench.runs.run import Run
 from workbench.runs.tensors import read_tensors, write_tensors
 from workbench.runs.units import Inputs
@@ -290,13 +290,6 @@ class GraceContext:
         """What a training depends on."""
         about = {"settings": plain(settings), "kind": type(settings).__name__, "data": data.digest}
         return {**model.identity, **about, "version": 4}
-
-    @cached_property
-    def questions(self) -> str:
-        """Digest of all that defences are asked."""
-        attacks = [triple.prompt for triples in self.judged.values() for triple in triples]
-        benign = [request.prompt for requests in self.benign.values() for request in requests]
-        return digest([attacks, benign])
 
 
 def sites_at(model: Model, *depths: float) -> tuple[Site, ...]:

@@ -19,6 +19,7 @@ from steering.function_vectors.prompts import AnswerScores, Shown, encode_shown
 from steering.grace.attacks import HELD_OUT
 from steering.grace.objectives import pooled_states
 from steering.grace.pooling import scales
+from workbench.data.dataset import Dataset
 from workbench.data.items import numbered
 from workbench.data.packaged import neutral
 from workbench.data.safety import ROLES, TRIPLES, Triple, safety_dataset
@@ -133,7 +134,7 @@ def measure(
     if before is not None and shared:
         kl, loss, right = before.kl, before.loss, before.in_context
     else:
-        asked = {**inputs, "policy": context.policy.digest, "texts": context.config.neutral}
+        asked = {**inputs, "policy": context.policy.digest, "texts": digest(texts)}
         side = context.unit(f"neutral/{arm.name}", asked, lambda: _side_effect(context, arm))
         asked = {**inputs, "asked": plain(shown)}
         kl, loss = side["kl"], side["loss"]
@@ -148,7 +149,7 @@ def measure(
         {
             **inputs,
             "profile": list(arm.profile),
-            "asked": context.questions,
+            "asked": _held_out(context).digest,
             "draws": context.config.draws,
             "version": 2,
         },
@@ -192,6 +193,10 @@ def held_out_triples(context: GraceContext) -> list[Triple]:
     return [*chain.from_iterable(context.judged[family][at % 2 :: 2] for at, family in enumerate(HELD_OUT))]
 
 
+def _held_out(context: GraceContext) -> Dataset:
+    return safety_dataset("held-out", held_out_triples(context))
+
+
 def held_out_states(context: GraceContext, arm: Arm) -> Float[Tensor, "role triple layer d"]:
     """Pooled states of the evaluation triples of the held-out families, at every block.
 
@@ -207,7 +212,7 @@ def held_out_states(context: GraceContext, arm: Arm) -> Float[Tensor, "role trip
 
 
 def _held_out_states(context: GraceContext, arm: Arm) -> Float[Tensor, "role triple layer d"]:
-    data = safety_dataset("held-out", held_out_triples(context))
+    data = _held_out(context)
     sites = tuple(map(Site, range(arm.model.n_layers)))
     with arm.model.edited(arm.edits):
         pooled = pooled_states(arm.model, arm.model.encode(data.conversations), sites)
@@ -241,7 +246,12 @@ def projections(context: GraceContext, before: Arm, after: Arm) -> dict[str, lis
     The plane is that of the first two principal components of the states before, pooled over layers; units are the
     spread of each layer before.
     """
-    inputs = {"before": before.model.digest, "after": after.model.digest, "asked": context.questions, "version": 2}
+    inputs = {
+        "before": before.model.digest,
+        "after": after.model.digest,
+        "asked": _held_out(context).digest,
+        "version": 2,
+    }
     found = context.unit("projections", inputs, lambda: _projected(context, before, after))
     places = [(role, family) for role in ROLES for family in dict.fromkeys(_families(context))]
     return {when: [(*place, x, y) for place, (x, y) in zip(places, each, strict=True)] for when, each in found.items()}

@@ -29,7 +29,7 @@ from steering.grace.guard import PromptGuard
 from steering.grace.objectives import PoolerObjective
 from tests.tiny import tiny_folder
 from workbench.data.items import DataError
-from workbench.data.safety import of_split
+from workbench.data.safety import of_split, stand_in
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.evaluation.summary import LEAST
@@ -234,7 +234,24 @@ def test_each_ablation_leaves_out_what_it_says(tmp_path: Path) -> None:
     assert list(changed.values()) == [{"preferring"}, {"separating"}, {"drawing"}, {"frozen_profile"}]
     assert [each.recipe.seed for each in whole] == [0, 1]
     assert len({each.triples.digest for each in contexts}) == 2  # another seed trains on other attacks
-    assert contexts[0].questions == contexts[1].questions  # and is asked the same
+    assert contexts[0].judged == contexts[1].judged  # and is asked the same
+    assert contexts[0].benign == contexts[1].benign
+
+
+def test_states_are_read_anew_where_other_completions_belong_to_the_same_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "ask", lambda *_: {})
+    monkeypatch.setattr(measuring, "_in_context", lambda _, shown: [1.0] * len(shown))
+    read: list[GraceContext] = []
+    apart = {"separation": {}, "layers": {}, "indices": {}}
+    monkeypatch.setattr(measuring, "_separation", lambda context, _: read.append(context) or apart)
+    others = tuple(replace(one, answer=f"{one.answer} Yes.") for one in stand_in())
+    for kept in (stand_in(), stand_in(), others):
+        monkeypatch.setattr(arms_context, "stand_in", lambda kept=kept: kept)
+        with one_context(tmp_path) as context:
+            measure(context, Arm("nothing", context.model), None, None)
+    assert [context.requests == others for context in read] == [False, True]
 
 
 @contextmanager
