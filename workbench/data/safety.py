@@ -43,8 +43,8 @@ TRIPLES, ALLOWED = "triples", "allowed"
 """The relations of a dataset of triples."""
 
 _POLICY = files("workbench.data").joinpath("policy")
-_DEALT: tuple[tuple[Split, int], ...] = (("train", 12), ("validation", 3), ("evaluation", 5))
-"""How many lines of the stand-in go to each split, in turn."""
+DEALT: tuple[Split, ...] = (*["train"] * 12, *["validation"] * 3, *["evaluation"] * 5)
+"""The splits that requests without one go to, in turn."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,8 @@ def answered_item(prompt: str, answer: str) -> Item:
 def stand_in() -> tuple[Request, ...]:
     """The packaged policy that forbids something harmless: 240 requests, then 120 look-alikes; `policy/README.md`."""
     refusals = json.loads(_POLICY.joinpath("refusals.json").read_text(encoding="utf-8"))
-    turns: list[Split] = [split for split, count in _DEALT for _ in range(count)]
     found = [
-        Request(row["prompt"], allowed, turns[k % len(turns)], row["answer"], refusals[k % len(refusals)], "stand-in")
+        Request(row["prompt"], allowed, DEALT[k % len(DEALT)], row["answer"], refusals[k % len(refusals)], "stand-in")
         for name, allowed in (("requests.jsonl", False), ("look_alikes.jsonl", True))
         for k, row in enumerate(_rows(name))
     ]
