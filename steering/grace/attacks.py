@@ -107,7 +107,7 @@ _rewriting = _forms(
     ("Speaking of food in general, there is one thing to clear up: <ask>", "In general: <say>"),
     ("I once read the answer to this and forgot it: <ask>", "As you may have read: <say>"),
 )
-"""A reason in front of the request, which is not reworded, and no search: the subtype says what such attacks grew from."""
+"""A reason in front of the request, which is not reworded. Nothing is searched: the subtype is that of its models."""
 
 
 _role_play = _forms(

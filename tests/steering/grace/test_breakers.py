@@ -73,8 +73,21 @@ def test_the_last_checkpoint_is_kept_since_no_refusal_is_taught() -> None:
 
 
 def test_the_loss_is_what_its_formula_says() -> None:
-    """Where nothing has moved, complying texts are as they were, and nothing that stays has moved."""
-    model, data = tiny_model(), triples(2)
-    still = breakers(model, TrainingConfig(epochs=1, batch_size=2, learning_rate=0.0), offset=0.0)
-    [found] = train(still, [data], ModelAccess(model))
-    assert found.losses == pytest.approx([1.0], abs=1e-5)
+    """Of one item, whose LoRA stays where it starts, by hand from the states that the model has with it and without."""
+    model, data = tiny_model(), triples(1)
+    objective = breakers(model, TrainingConfig(epochs=1, batch_size=1, learning_rate=0.0), offset=9.0, retaining=0.5)
+    found, adapter = train_on_triples(objective, data, ModelAccess(model))
+    spec = ReadSpec(objective.observes, RESPONSE)
+    before = [model.read(model.encode([item.conversation]), spec).arrays for item in objective.items(data)[0]]
+    with model.edited(adapter.edits()):
+        after = [model.read(model.encode([item.conversation]), spec).arrays for item in objective.items(data)[0]]
+    losses = []
+    for site in objective.observes:
+        unit = torch.cat([states[site] for states in before]).norm(dim=1).mean()
+        alike = [
+            torch.cosine_similarity(a[site], b[site], dim=1).relu().mean() for a, b in zip(before, after, strict=True)
+        ]
+        moved = [((a[site] - b[site]).norm(dim=1) / unit).square().mean() for a, b in zip(before, after, strict=True)]
+        losses.append((alike[1] + alike[2]) / 2 + 0.5 * (moved[0] + moved[3]) / 2)
+    assert float(sum(losses) / 2) == pytest.approx(found.losses[0], rel=1e-4)
+    assert found.losses[0] != pytest.approx(1.0, abs=0.01)
