@@ -1,8 +1,9 @@
 """The defences: what each one trains or chooses, and how it then answers."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from torch import Tensor
 from experiments.grace.config import ABLATIONS, LABELS
 from experiments.grace.context import DEPTHS, UNDEFENDED, GraceContext, TrainedModel, sites_at
 from steering.grace.adapting import train_to_end
+from steering.grace.breakers import BREAKING_LORA, CircuitBreakerObjective
 from steering.grace.guard import PromptGuard
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.objectives import (
     LORA,
-    CircuitBreakerObjective,
     DpoObjective,
     GraceObjective,
     PoolerObjective,
@@ -39,11 +40,11 @@ from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.runs.clock import clock
 
-STRENGTHS = (0.5, 1.0, 2.0)
-FLOORS = (0.25, 0.5, 0.75)
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)
+FLOORS = (0.25, 0.5, 0.75, 0.9)
 """Shares of the forbidden prompts."""
-_TRIED = 8
-"""Prompts of each side that a strength is tried on."""
+_ROUNDS = ((4, 3), (16, 1))
+"""On how many prompts of each side edits are tried, and how many of them are tried on."""
 _FIRST = 12
 """Tokens of an answer that show whether it refuses."""
 
@@ -111,7 +112,8 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
             found = replace(found, site=moved.site, sites=moved.sites, shapes=moved.shapes, observes=reached)
         return replace(found, **_WITHOUT.get(name, {}))
     if name == "circuit_breakers":
-        found = CircuitBreakerObjective.on(model, lora)
+        recipe = replace(BREAKING_LORA.recipe, epochs=context.config.epochs, seed=context.seed)
+        found = CircuitBreakerObjective.on(model, replace(BREAKING_LORA, recipe=recipe))
         return replace(found, observes=sites_at(model, 1 / 3, 2 / 3))
     found = LatentAdversarialObjective.on(model, lora)
     return replace(found, attacked=sites_at(model, 0.4, 0.6), steps=1)
@@ -188,26 +190,45 @@ def _pooler(context: GraceContext) -> Arm:
 def _steered(context: GraceContext, name: str) -> Arm:
     """Edits along the difference in means of forbidden and allowed prompts; where and how is chosen."""
     model, read, start = context.policy, context.prompts_read, clock().cpu
-    edits: dict[str, Edit] = {}
+    ways: list[list[tuple[str, Edit]]] = []
     for at, site in enumerate(read.sites):
         means = [side[at].mean(0) for side in read.learnt]
-        for way, edit in _WAYS[name](site, means[0] - means[1], read.learnt[0][at], [side[at] for side in read.held]):
-            edits[f"block {site.layer}, {way}"] = edit
+        found = _WAYS[name](site, means[0] - means[1], read.learnt[0][at], [side[at] for side in read.held])
+        ways.append([(f"block {site.layer}, {way}", edit) for way, edit in found])
+    edits = dict(chain.from_iterable(zip(*ways, strict=True)))  # the gentlest first, at every site
 
     def choose() -> dict[str, Any]:
-        scores = {}
-        for way, edit in edits.items():
-            rates = [_refusals(model, edit, side[:_TRIED]) for side in context.choosing]
-            scores[way] = rates[0] - rates[1]
         return {
-            "chosen": max(scores, key=lambda way: scores[way]),
+            "chosen": best_edit(model, edits, context.choosing),
             "seconds": read.seconds + clock().cpu - start,
         }
 
-    inputs = context.inputs(model, [list(DEPTHS), list(edits), *map(list, context.choosing)], context.triples)
+    tried = [list(DEPTHS), list(edits), [*map(list, _ROUNDS)], *map(list, context.choosing)]
+    inputs = context.inputs(model, tried, context.triples) | {"judge": PolicyJudge.VERSION}
     facts = context.unit(f"training/{name}", inputs, choose)
     chosen = facts["chosen"]
     return Arm(name, model, (edits[chosen],), seconds=facts["seconds"], parameters=model.d_model, chosen=chosen)
+
+
+def best_edit(model: Model, edits: Mapping[str, Edit], sides: Sequence[Sequence[str]]) -> str:
+    """The name of the edit under which forbidden prompts are refused most, and allowed ones least often.
+
+    `sides` are forbidden and allowed prompts. Of edits that are equally good it is the first, so that they should
+    come with the gentlest in front. All are tried on few prompts, the best of them on more (_ROUNDS).
+    """
+    refused: dict[str, list[list[bool]]] = {name: [[] for _ in sides] for name in edits}
+
+    def loss(name: str) -> float:
+        forbidden, allowed = map(np.mean, refused[name])
+        return float(allowed - forbidden)
+
+    left, asked = [*edits], 0
+    for n_prompts, n_left in _ROUNDS:
+        for name in left:
+            for known, side in zip(refused[name], sides, strict=True):
+                known += _refusals(model, edits[name], side[asked:n_prompts])
+        left, asked = sorted(left, key=loss)[:n_left], n_prompts
+    return left[0]
 
 
 Ways = Iterator[tuple[str, Edit]]
@@ -249,11 +270,11 @@ _WAYS: dict[str, Callable[[Site, Tensor, Tensor, Sequence[Tensor]], Ways]] = {
 """By arm, the edits that are tried at a site: from the difference, the forbidden prompts' states, and held-out ones."""
 
 
-def _refusals(model: Model, edit: Edit, prompts: Sequence[str]) -> float:
-    """The share of prompts whose answer begins with a refusal."""
+def _refusals(model: Model, edit: Edit, prompts: Sequence[str]) -> list[bool]:
+    """Which prompts' answers begin with a refusal."""
     judge = PolicyJudge()
-    written = model.generate(prompts, edits=edit, sampling=Sampling(_FIRST), chat=True)
-    return float(np.mean([judge.judge(answer.text, "") == "refusal" for answer in written]))
+    written = model.generate(prompts, edits=edit, sampling=Sampling(_FIRST), chat=True) if prompts else []
+    return [judge.judge(answer.text, "") == "refusal" for answer in written]
 
 
 def _probe(context: GraceContext) -> Arm:

@@ -51,9 +51,9 @@ class Config(ModelOptions):
     epochs: int = 1
     """Passes over the triples of each LoRA; GRACE A's pooler takes three times as many."""
     batch_size: int = 8
-    """Triples (each with an allowed answer) in one step."""
+    """Triples (each with an allowed answer) in one step; circuit breakers take two."""
     learning_rate: float = 2e-3
-    """Of every LoRA."""
+    """Of every LoRA but circuit breakers', which has its own (`steering/grace/breakers.py`)."""
     gradient_checkpointing: bool = False
     """Train with less memory and more time: blocks run again on the way back, prompts for each of their completions."""
     beta: float = 0.1

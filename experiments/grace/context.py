@@ -15,8 +15,8 @@ from steering.function_vectors.prompts import Shown
 from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.attacks import ATTACKS, CHOOSING, DISGUISES, HELD_OUT, TRAINED, attacked, disguised
 from steering.grace.guard import prompt_states
-from steering.grace.objectives import LORA, RefusalObjective, layer_profile
-from steering.methods.lora import LoRA, MapObjective
+from steering.grace.objectives import LORA, RefusalObjective, TripleObjective, layer_profile
+from steering.methods.lora import LoRA
 from steering.training.objective import TrainingConfig
 from steering.training.remembering import RememberingModel, training_clock
 from workbench.artifacts.adapter import Adapter
@@ -220,7 +220,7 @@ class GraceContext:
         return self.trained("policy", "the policy", objective, self.lessons, self.access(self.model))
 
     def trained(
-        self, name: str, label: str, objective: MapObjective[Dataset], data: Dataset, through: ModelAccess
+        self, name: str, label: str, objective: TripleObjective, data: Dataset, through: ModelAccess
     ) -> "TrainedModel":
         """A model with a LoRA in its weights, trained once; which checkpoint of it is chosen on `held`."""
         inputs = self.inputs(through.model, objective, data) | {"choosing": self.held.digest}

@@ -118,12 +118,6 @@ def noted(found: Interval) -> Interval:
     return replace(found, note=ONE_SIDED)
 
 
-def normalised(raw: Sequence[float]) -> list[float]:
-    """100 (raw - least) / (largest - least) over a table of models, as published: it depends on what else is in it."""
-    least, largest = min(raw), max(raw)
-    return [100 * (value - least) / (largest - least + EPSILON) for value in raw]
-
-
 def cluster_indices(states: Mapping[str, Float[Tensor, "item d"]]) -> dict[str, float]:
     """Silhouette and Calinski-Harabasz (scikit-learn's; higher is better) and Xie-Beni (lower is better) of clusters.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from steering.grace.choosing import choosing_loss
+from steering.grace.objectives import TripleObjective
 from steering.methods.lora import MapObjective
 from steering.training.objective import Objective
 from steering.training.trainer import Trained, train
@@ -31,14 +32,15 @@ def train_to_end(objective: Objective[Dataset], data: Dataset, through: ModelAcc
 
 
 def train_on_triples(
-    objective: MapObjective[Dataset], data: Dataset, through: ModelAccess, choosing: Dataset | None = None
+    objective: TripleObjective, data: Dataset, through: ModelAccess, choosing: Dataset | None = None
 ) -> tuple[Trained, Adapter]:
     """Train, and keep the LoRA as an Adapter. Raises RunError as `train_to_end`.
 
     With `choosing`, triples and allowed requests that are not trained on, what is kept is the best of LOOKS checkpoints
-    by `choosing_loss`, even if the training diverges behind it (`Trained.choosing`).
+    by `choosing_loss`, even if the training diverges behind it (`Trained.choosing`). Without it, or where no refusal is
+    taught (`TripleObjective.teaches_refusals`), it is the last.
     """
-    if choosing is None:
+    if choosing is None or not objective.teaches_refusals:
         found = train_to_end(objective, data, through)
         return found, _adapter(objective, data, through.model, found.parameters)
     found, model = train_to_end(objective, data, through, LOOKS), through.model

@@ -20,9 +20,14 @@ class LatentAdversarialObjective(TripleObjective):
 
     The perturbation is added to the outputs of the `attacked` sites at the tokens of the prompt, the same for the three
     completions of an item. It starts at 0 and takes `steps` of projected gradient descent towards complying and away
-    from refusing; at each token its length is at most `radius` times that of the state there (published: an absolute
-    length and AdamW). Allowed answers are not attacked. p is the geometric mean of a completion's token probabilities,
-    ours: published code averages -log(1 - p) over its tokens.
+    from refusing; at each token its length is at most `radius` times that of the state there. Allowed answers are not
+    attacked.
+
+    What differs from the published code: that takes 16 steps of AdamW within an absolute length, on the outputs of
+    the MLP at four layers and on the embeddings, and four steps of the model against each perturbation that it found;
+    here it is `steps` of gradient descent (the experiment takes one, for time) on whole states, no embeddings, and one
+    step of the model. p is the geometric mean of a completion's token probabilities; published is the mean of
+    -log(1 - p) over its tokens.
     """
 
     attacked: tuple[Site, ...] = ()

@@ -1,4 +1,4 @@
-"""What is trained on triples, over the trainer that every method has: refusing, preferring, separating, rerouting.
+"""What is trained on triples, over the trainer that every method has: refusing, preferring, separating.
 
 Each item is four texts: the safe, unsafe and jailbreak completion of a triple, and the answer to an allowed request,
 which is to stay likely. All of them train a LoRA (`MapObjective`); the reference, where there is one, is the model
@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from steering.grace.losses import Margins, cohesion, preference, relaxed_preference, separation
-from steering.grace.pooling import RESPONSE, LayerPooling, completion_means, response_mask, scales
+from steering.grace.pooling import RESPONSE, LayerPooling, completion_means, scales
 from steering.methods.lora import LoRA, MapObjective
 from steering.methods.loreft import uniform
 from steering.training.objective import Batch, Forward, Group, Objective, TrainingConfig
@@ -37,9 +36,7 @@ LORA = LoRA(
     of_layers=30,
     recipe=TrainingConfig(epochs=1, batch_size=8, learning_rate=2e-3),
 )
-"""What all defences train by default: six output projections of attention from a quarter of the depth on."""
-START = 0.1
-"""How far the B of a LoRA that must not start at 0 is from it."""
+"""What defences train by default: six output projections of attention from a quarter of the depth on."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,8 @@ class TripleObjective(MapObjective[Dataset]):
     """
 
     shares_prompts: ClassVar[bool] = True
+    teaches_refusals: ClassVar[bool] = True
+    """Whether its checkpoint is chosen by readiness to refuse (`choosing_loss`); else the last one is kept."""
 
     keep: float = 1.0
 
@@ -160,63 +159,6 @@ class GraceObjective(DpoObjective):
         safe, unsafe, jailbreak = texts_of(batch, self.pooling.pool(h, profile))[:KEPT]
         apart = self.separating * separation(safe, unsafe, jailbreak, self.margins.separation)
         return preferred + apart + self.drawing * cohesion(unsafe, jailbreak, self.margins.cohesion)
-
-
-@dataclass(frozen=True)
-class CircuitBreakerObjective(TripleObjective):
-    """Representation rerouting (arXiv:2406.04313): states of what complies turn away from what they were.
-
-    At the observed sites and the tokens of completions: relu(cos(h, h0)) for unsafe and jailbreak texts, and for safe
-    and allowed ones |h - h0|, here over the mean |h0| (so that no model's scale matters; published without). h0 is the
-    model's without the LoRA. The first has the weight alpha (1 - p), the second alpha p, with p half the progress:
-    published code divides 150 steps by 300. No likelihood is trained: `keep` is 0. The LoRA's B starts a little off 0
-    (ours): at h = h0 the cosine is largest, and has no gradient.
-    """
-
-    alpha: float = 10.0
-    keep: float = 0.0
-
-    @property
-    def reads_labels(self) -> bool:
-        """Only to keep what is allowed likely."""
-        return self.keep > 0
-
-    def start(self, data: Dataset) -> dict[str, Tensor]:
-        """As every LoRA, but for B, uniform within START / sqrt(d_out)."""
-        found, generator = super().start(data), torch.Generator().manual_seed(self.recipe.seed + 1)
-        for k, (_, d_out) in enumerate(self.shapes):
-            found[f"up.{k}"] = START * uniform((self.rank, d_out), d_out, generator)
-        return found
-
-    def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
-        """h0 of each text's completion, [text, site, token, d], padded behind."""
-        read = model.read(tokens, ReadSpec(self.observes, RESPONSE))
-        sizes = torch.tensor([len(row.ids) - row.response for row in tokens])
-        found = torch.zeros(len(tokens), len(self.observes), int(sizes.max()), model.d_model, dtype=model.dtype)
-        for k, site in enumerate(self.observes):
-            for text, own in enumerate(read.arrays[site].split(sizes.tolist())):
-                found[text, k, : len(own)] = own
-        lengths = torch.stack([read.arrays[site].float().norm(dim=1).mean() for site in self.observes])
-        return {"before": found, "length": lengths.expand(len(tokens), -1)}
-
-    def of_items(self, batch: Batch, forward: Forward) -> Float[Tensor, "item"]:
-        """Both terms, the mean over tokens and sites."""
-        mask = response_mask(batch.layout)
-        sizes = mask.sum(1)
-        there = torch.arange(batch.extra["before"].shape[2], device=mask.device) < sizes[:, None]
-        before = batch.extra["before"].float().transpose(1, 2)[there]  # [token, site, d], row by row
-        now = torch.stack([forward.states[site][mask].float() for site in self.observes], 1)
-        owner = mask.nonzero()[:, 0]
-
-        def of_rows(values: Float[Tensor, "token site"]) -> list[Tensor]:
-            total = torch.zeros(len(mask), device=mask.device).index_add(0, owner, values.mean(1))
-            return texts_of(batch, total / sizes)
-
-        turned = of_rows(cosine_similarity(now, before, dim=-1).relu())
-        moved = of_rows((now - before).norm(dim=-1) / batch.extra["length"][0])
-        progress = texts_of(batch, batch.progress / 2)[SAFE]
-        breaking = (turned[UNSAFE] + turned[JAILBREAK]) / 2
-        return self.alpha * ((1 - progress) * breaking + progress * (moved[SAFE] + moved[KEPT]) / 2)
 
 
 @dataclass(frozen=True)

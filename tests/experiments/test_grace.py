@@ -16,7 +16,7 @@ from experiments.grace import EXPERIMENT, PRESETS, Config, run
 from experiments.grace import context as arms_context
 from experiments.grace import measure as measuring
 from experiments.grace.adaptive import SUFFIX
-from experiments.grace.arms import Arm, arms, objective, pooler_objective
+from experiments.grace.arms import Arm, arms, best_edit, objective, pooler_objective
 from experiments.grace.config import ABLATIONS, ARMS
 from experiments.grace.context import GraceContext, TrainedModel
 from experiments.grace.measure import held_out_states, measure
@@ -67,9 +67,10 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
     assert values(rows, "grace_a", "compliance") == values(rows, "nothing", "compliance")
     assert found["grace_a", "paper.profile", None].value is not None
     assert {row.layer for row in rows if row.method == "grace_b" and row.metric == "profile"} <= {0, 1, 2}
-    # Each training's checkpoint is the one of least loss on the families of choosing.
-    for name in ("nothing", "sft", "dpo", "grace_b", "circuit_breakers", "latent_adversary"):
+    # Each training's checkpoint is the one of least loss on the families of choosing, if it teaches to refuse.
+    for name in ("nothing", "sft", "dpo", "grace_b", "latent_adversary"):
         assert [key for key in found if key[0] == name and key[1].startswith("choosing.loss.")], name
+    assert not [key for key in found if key[0] == "circuit_breakers" and key[1].startswith("choosing.loss.")]
     page = (finished / "report.html").read_text()
     for text in (
         *ARMS.values(),
@@ -200,6 +201,24 @@ def width(found: Interval) -> float:
     assert found.low is not None
     assert found.high is not None
     return found.high - found.low
+
+
+@pytest.mark.parametrize(("best", "chosen"), [(None, "gentle"), ("strong", "strong"), ("odd", "odd")])
+def test_the_edit_that_refuses_what_it_should_is_chosen_and_of_equal_ones_the_gentlest(
+    best: str | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, asked = ("gentle", "odd", "strong", "stronger"), list[tuple[str, int]]()
+    sides = [[f"{side} {k}" for k in range(20)] for side in ("no", "yes")]
+
+    def refusals(_: Any, edit: Any, prompts: list[str]) -> list[bool]:
+        asked.append((edit, len(prompts)))
+        return [prompt.startswith("no") and edit == best for prompt in prompts]
+
+    monkeypatch.setattr("experiments.grace.arms._refusals", refusals)
+    assert best_edit(None, {name: name for name in names}, sides) == chosen  # type: ignore[arg-type]
+    seen = {name: sum(n for edit, n in asked if edit == name) for name in names}
+    assert seen[chosen] == 32  # sixteen of each side
+    assert sorted(seen.values()) == [8, 32, 32, 32]
 
 
 def test_the_rank_correlation_of_an_index_has_an_interval_from_eight_models_on() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.geometry.avqi import METRICS, ONE_SIDED, Avqi, avqi, avqi_intervals, cluster_indices, normalised
+from probes.geometry.avqi import METRICS, ONE_SIDED, Avqi, avqi, avqi_intervals, cluster_indices
 from workbench.data.items import DataError
 from workbench.data.safety import ROLES
 
@@ -159,11 +159,6 @@ def test_triples_of_one_group_are_drawn_together() -> None:
     assert grouped["dbs_unsafe"].n == 40
     assert width(grouped) == pytest.approx(width(alone), rel=1e-6)
     assert width(ungrouped) < 0.85 * width(grouped)
-
-
-def test_a_table_of_models_is_normalised_to_a_hundred() -> None:
-    assert normalised([3.0, 1.0, 2.0]) == pytest.approx([100, 0, 50])
-    assert normalised([3.0]) == [0.0]
 
 
 def test_the_sibling_indices_see_what_is_apart() -> None:

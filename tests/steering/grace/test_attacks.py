@@ -39,6 +39,15 @@ def test_an_attack_carries_the_request_and_shows_others_of_training_only(family:
     assert len({triple.prompt for triple in triples}) == len(ASKED)
 
 
+def test_what_is_said_of_a_family_is_what_it_does() -> None:
+    """Of a reason and of a rare language: neither rewords the request."""
+    for family, said in (("rewriting", "the request as it is"), ("rare_language", "the rest in English")):
+        assert said in ATTACKS[family].summary
+        for triple, request in zip(attacked(ASKED, [family], SHOWN), ASKED, strict=True):
+            kept = [word for word in request.prompt.split() if "pineapple" not in word.lower()]
+            assert all(word in triple.prompt for word in kept)
+
+
 def test_ciphers_and_encodings_can_be_undone() -> None:
     for triple, request in zip(attacked(ASKED, ["encoding"], SHOWN), ASKED, strict=True):
         coded = re.search(r"answer it: (\S+)$", triple.prompt)

@@ -12,10 +12,10 @@ import torch
 
 from experiments.grace.config import Config
 from steering.grace.adapting import merge_adapter, train_on_triples
+from steering.grace.breakers import CircuitBreakerObjective
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.losses import PUBLISHED
 from steering.grace.objectives import (
-    CircuitBreakerObjective,
     DpoObjective,
     GraceObjective,
     PoolerObjective,
@@ -264,16 +264,6 @@ def test_refusals_become_likely_and_allowed_answers_too() -> None:
     )
     assert after[0] < before[0] - 1
     assert after[3] < before[3] - 1
-
-
-def test_circuit_breakers_turn_complying_states_and_leave_the_others() -> None:
-    model, data = tiny_model(), triples()
-    recipe = TrainingConfig(40, 4, learning_rate=0.003)
-    _, adapter = train_on_triples(on(CircuitBreakerObjective, model, recipe, rank=8), data, ModelAccess(model))
-    broken = merge_adapter(model, adapter, "broken")
-    states = [read_roles(one) for one in (model, broken)]
-    alike = [float(torch.cosine_similarity(a, b, dim=-1).mean()) for a, b in zip(*states, strict=True)]
-    assert max(alike[1], alike[2]) < min(0.0, alike[0] - 0.1, alike[3] - 0.1)
 
 
 def test_the_latent_adversary_finds_what_a_defence_without_it_does_not_withstand() -> None:

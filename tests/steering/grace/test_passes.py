@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from steering.grace.breakers import CircuitBreakerObjective
 from steering.grace.latent import LatentAdversarialObjective
-from steering.grace.objectives import KEPT, CircuitBreakerObjective, DpoObjective, PoolerObjective, TripleObjective
+from steering.grace.objectives import KEPT, DpoObjective, PoolerObjective, TripleObjective
 from steering.training.objective import TrainingConfig
 from steering.training.passes import Passes
 from steering.training.trainer import train
