@@ -42,7 +42,7 @@ class Config(ModelOptions):
     """The defences that are compared with nothing."""
     seeds: tuple[int, ...] = (0,)
     """Everything is trained once for each: they draw training attacks, starts and orders. All are asked the same."""
-    requests: int = 144
+    requests: int = 72
     """Forbidden training requests that teach the policy, and as many allowed ones as there are, up to this."""
     policy_epochs: int = 2
     """Passes over direct requests and allowed ones that teach the model to refuse."""
