@@ -20,7 +20,7 @@ BAD = {
     "semicolons.csv": "concept;text\nsea;waves\n",
     "columns.csv": "a,b\n1,2\n",
     "columns.jsonl": '{"a": 1}\n',
-    "split.csv": "concept,text,split\nsea,waves,train\n",
+    "label.csv": "concept,text,label\nsea,waves,1\n",
     "unlabelled.csv": "statement\nwater is wet\n",
     "unlabelled.tsv": "sentence\nlovely\n",
     "untold.tsv": "label\n1\n",
