@@ -54,7 +54,7 @@ class Experiment(Generic[C]):
         """The command that runs it."""
         return f"python -m experiments.{self.name}"
 
-    def run(self, config: C, root: Path = Path("runs"), **options: Any) -> Path:
+    def run(self, config: C, root: str | Path = "runs", **options: Any) -> Path:
         """Run the stages, or continue a run of this configuration where it stopped; returns the run's folder.
 
         `options` are fields of `self.options`. Raises what Options.look_up, Run.open and the stages raise.
@@ -98,7 +98,7 @@ class Experiment(Generic[C]):
             install = f"pip install 'representation-workbench[{self.extra}]'"
             raise RunError(f"{self.program} needs {error.name}, which is not installed: {install}") from error
 
-    def _run(self, config: C, root: Path, options: Mapping[str, Any]) -> list[Path]:
+    def _run(self, config: C, root: str | Path, options: Mapping[str, Any]) -> list[Path]:
         """The files to look at, and last the run's folder."""
         from workbench.runs.run import Run
         from workbench.runs.tracking import track

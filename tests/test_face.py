@@ -173,7 +173,8 @@ def test_concepts_are_told_apart_without_case_and_white_space_wherever_they_come
 
 def test_of_equal_descriptions_the_first_is_found() -> None:
     targets = [wb.Target(name, description) for name, description in (("a", "The sea"), ("b", "the sea"))]
-    data = wb.Dataset.of_labels("hand", [wb.Item.bare("x"), wb.Item.bare("y")], targets, [[1, 1], [0, 0]], ["train"] * 2)
+    labels = np.array([[1, 1], [0, 0]], dtype=np.int8)
+    data = wb.Dataset.of_labels("hand", [wb.Item.bare("x"), wb.Item.bare("y")], targets, labels, ["train"] * 2)
     assert [data.index(name) for name in ("b", "the sea", "THE SEA")] == [1, 0, 0]
 
 
@@ -305,13 +306,15 @@ def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
 
 def test_the_experiments_run_from_python_and_show_themselves(tmp_path: Path) -> None:
     model, small = str(tiny_folder(tmp_path)), {"root": tmp_path, "preset": "smoke", "layers": (1,)}
-    settings: dict[str, Any] = small | {"model": model, "steered": (), "neutral": 1}  # too few lines for the judge
+    settings: dict[str, Any] = small | {"model": Path(model), "steered": (), "neutral": 1}  # too few lines for the judge
     result = wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), **settings)
     assert {"diffmean", "random", "probe"} <= {*result.rows["method"]}
     assert result.page.name == "report.html"
     assert result._repr_html_().startswith("<iframe srcdoc=")
-    assert wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), **settings) == result
-    swept = wb.sweep(wb.concepts({"the sea": SEA}), **small, models=(model,), causal_blocks=0)
+    again = (steering.DiffMean(), "random", "probe")
+    assert wb.compare({"the sea": SEA}, again, **settings | {"root": str(tmp_path), "model": model}) == result
+    assert wb.Run.load(str(result.folder)).folder == result.folder
+    swept = wb.sweep(wb.concepts({"the sea": SEA}), **small, models=(Path(model),), causal_blocks=0)
     assert any(str(concept).endswith("/the-sea") for concept in swept.rows["concept"])
     with pytest.raises(
         ValueError, match=r"there is no setting 'strenghts' \(did you mean 'strengths'\?\); the settings"

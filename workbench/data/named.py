@@ -57,7 +57,7 @@ def check_named(name: str) -> None:
 
     Of a file the columns are looked at, of a folder the list of concepts; what is wrong with a text, reading tells.
     """
-    if name in ("packaged", "truth") or name.removeprefix("neg_") in families():
+    if _is_ours(name):
         return
     path = _path(name)
     if path.is_dir():
@@ -68,6 +68,16 @@ def check_named(name: str) -> None:
         check_columns(read_comma_separated(path).header, STATEMENT_COLUMNS, str(path))
     else:
         text_column(read_frame(path).columns, str(path))
+
+
+def axbench_folder(name: str) -> Path | None:
+    """The folder that a name stands for; None for a file, and for names of the project's own data."""
+    path = Path(name).expanduser()
+    return path if not _is_ours(name) and path.is_dir() else None
+
+
+def _is_ours(name: str) -> bool:
+    return name in ("packaged", "truth") or name.removeprefix("neg_") in families()
 
 
 def _named(name: str, seed: int, negatives: Sequence[str] = ()) -> list[Dataset]:
