@@ -113,7 +113,8 @@ def _registered(method: Any) -> str:
     found = [name for name in alike if axbench.METHODS[name].make() == method]
     if not found:
         hint = f", {' or '.join(map(repr, alike))} with its own settings" if alike else ""
-        raise ValueError(unlike("a method to compare", method, f"the name of a registered one{hint}; or add it to METHODS"))
+        expected = f"the name of a registered one{hint}; or add it to METHODS"
+        raise ValueError(unlike("a method to compare", method, expected))
     return found[0]
 
 

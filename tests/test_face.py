@@ -192,7 +192,7 @@ def test_the_splits_of_a_table_without_negatives_stay() -> None:
 WHOLE = pd.DataFrame({"concept": ["a"], "category": ["positive"], "response": ["b"], "split": ["train"]})
 
 
-@pytest.mark.parametrize("source", [None, "packaged", wb.concepts().subset(1), "cities", WHOLE, pa.Table.from_pandas(WHOLE)])
+@pytest.mark.parametrize("source", [None, "packaged", "cities", WHOLE, pa.Table.from_pandas(WHOLE)])
 def test_negatives_of_what_has_its_own_are_refused(source: Any) -> None:
     with pytest.raises(DataError, match="has negatives and splits of its own; leave `negatives` out"):
         wb.concepts(source, negatives=COOKING)
@@ -306,7 +306,8 @@ def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
 
 def test_the_experiments_run_from_python_and_show_themselves(tmp_path: Path) -> None:
     model, small = str(tiny_folder(tmp_path)), {"root": tmp_path, "preset": "smoke", "layers": (1,)}
-    settings: dict[str, Any] = small | {"model": Path(model), "steered": (), "neutral": 1}  # too few lines for the judge
+    settings: dict[str, Any] = small | {"model": Path(model), "steered": (), "neutral": 1}
+    # too few lines for the judge, so that nothing is steered
     result = wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), **settings)
     assert {"diffmean", "random", "probe"} <= {*result.rows["method"]}
     assert result.page.name == "report.html"

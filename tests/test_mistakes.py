@@ -14,7 +14,7 @@ import workbench as wb
 from experiments import axbench
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
-from steering import DiffMean
+from steering import DiffMean, PromptSteering
 from tests.planted import planted
 from workbench.artifacts.file import ArtifactError
 from workbench.data.items import DataError
@@ -37,10 +37,10 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "negatives takes a list": lambda: wb.concepts({"the sea": ["a", "b", "c"]}, negatives="none"),
     "datasets takes a list": lambda: datasets("packaged"),
     "compare takes a list and got one text; write ['diffmean']": lambda: wb.compare(methods="diffmean"),
-    "a method to compare is DiffMean(center=False), of type DiffMean; expected the name of a registered one, 'diffmean'": (
-        lambda: wb.compare(methods=[DiffMean(center=False)])
+    "of type PromptSteering; expected the name of a registered one, 'prompt' with its own settings; or add it to METHODS": (
+        lambda: wb.compare(methods=[PromptSteering(template="On {concept}.")])
     ),
-    "a method to compare is <class 'steering.methods.diffmean.DiffMean'>": lambda: wb.compare(methods=any_of([DiffMean])),
+    "a method to compare is <class 'steering": lambda: wb.compare(methods=any_of([DiffMean])),
     "model is 3, of type int; expected a name or path": lambda: wb.compare(model=3),
     "models is <object object": lambda: wb.sweep(models=(object(),)),
     "what concepts are made from is <object object": lambda: wb.compare(any_of(object()), any_of(wb.concepts())),

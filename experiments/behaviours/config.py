@@ -75,6 +75,10 @@ class Config(ModelOptions):
         chosen_behaviours(behaviours_of(self.source), self.behaviours)
         super().look_up()
 
+        from experiments.behaviours.context import ways_of  # with torch
+
+        ways_of(self.methods)
+
 
 ABOUT = {
     "default": "eight packaged behaviours, three methods and two controls; ten minutes of one core",

@@ -44,9 +44,7 @@ class Texts:
         packaged = json.loads((files("experiments.latent_steering") / "texts.json").read_text(encoding="utf-8"))
         source, reviews, sts = map(own_path, (config.source, config.reviews, config.sts))
         sentences = _lines(source) if source else packaged["sentences"]
-        positive, negative = (
-            _reviews(reviews, config.seed) if reviews else (packaged["positive"], packaged["negative"])
-        )
+        positive, negative = _reviews(reviews, config.seed) if reviews else (packaged["positive"], packaged["negative"])
         pairs = _pairs(sts) if sts else [Pair(*each) for each in packaged["pairs"]]
         pairs.sort(key=lambda pair: pair.similarity)
         n_reviews = config.exemplars + config.transfers

@@ -135,7 +135,7 @@ class Dataset:
     def index(self, target: str | int) -> int:
         """The number of a target given by name, description or number. Raises DataError if there is none.
 
-        Of descriptions that differ in case and white space only, as those of a Dataset made by hand may, it is the first.
+        Of descriptions that differ in case and white space only, as a Dataset made by hand may have, the first counts.
         """
         if not isinstance(target, str):
             number = whole(f"a target of set {self.name!r}", target, "its name or its number", DataError)

@@ -40,8 +40,8 @@ def datasets(names: Sequence[str], limit: int | None = None, seed: int = 0) -> l
 def dataset(name: str, limit: int | None = None, seed: int = 0, negatives: Sequence[str] = ()) -> Dataset:
     """The one dataset that a name stands for; without steering instructions it gets the packaged ones.
 
-    `negatives` are added to those of a file of concepts and texts. Raises DataError as `datasets`, for negatives of what
-    has its own, and for a name that stands for several.
+    `negatives` are added to those of a file of concepts and texts. Raises DataError as `datasets`, for negatives of
+    what has its own, and for a name that stands for several.
     """
     found = [one.subset(limit) for one in _named(name, seed, negatives)]
     if len(found) > 1:
