@@ -37,7 +37,7 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "negatives takes a list": lambda: wb.concepts({"the sea": ["a", "b", "c"]}, negatives="none"),
     "datasets takes a list": lambda: datasets("packaged"),
     "compare takes a list and got one text; write ['diffmean']": lambda: wb.compare(methods="diffmean"),
-    "of type PromptSteering; expected the name of a registered one, 'prompt' with its own settings; or add it to METHODS": (
+    "expected the name of a registered one, 'prompt' with its own settings; or add it to METHODS": (
         lambda: wb.compare(methods=[PromptSteering(template="On {concept}.")])
     ),
     "a method to compare is <class 'steering": lambda: wb.compare(methods=any_of([DiffMean])),
