@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 from experiments.terminal import ends_in_one_line
+from workbench.runs.fields import check_fields
 
 C = TypeVar("C")
 Follow = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
@@ -19,7 +20,13 @@ Follow = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Flags that say how a run is carried out: they change no result and are no part of the configuration."""
+    """Flags that say how a run is carried out: they change no result and are no part of the configuration.
+
+    Raises ValueError for what is of another type, as a configuration does.
+    """
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -60,16 +67,16 @@ def parse_command(
     known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     with ends_in_one_line():
         settings = presets[known.preset] if known.config is None else read_config(config, known.config)
-        groups = {"settings": _unchecked(config), "execution": options}
+        groups = {"settings": _unchecked(config), "execution": _unchecked(options)}
         flags = make_dataclass("Flags", [(name, tyro.conf.OmitArgPrefixes[group]) for name, group in groups.items()])
-        default = flags(groups["settings"](**vars(settings)), options())
+        default = flags(groups["settings"](**vars(settings)), groups["execution"]())
         parsed = _parsed(flags, program, about, rest, default=default)
         values = vars(parsed.settings)
         if follow is not None:
             names = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in rest}
             given = {name: value for name, value in values.items() if name in names}
             values = {**values, **follow(given, values)}
-        return Command(config(**values), known.root, parsed.execution, known.verbose)
+        return Command(config(**values), known.root, options(**vars(parsed.execution)), known.verbose)
 
 
 def parse_settings(program: str, config: type[C], about: str, arguments: Sequence[str] | None = None) -> C:

@@ -54,13 +54,14 @@ class Experiment(Generic[C]):
         """The command that runs it."""
         return f"python -m experiments.{self.name}"
 
-    def run(self, config: C, root: Path = Path("runs"), **options: Any) -> Path:
+    def run(self, config: C, root: str | Path = "runs", **options: Any) -> Path:
         """Run the stages, or continue a run of this configuration where it stopped; returns the run's folder.
 
         `options` are fields of `self.options`. Raises what Options.look_up, Run.open and the stages raise.
         """
+        carried = self.options(**options)
         self._look_up(config)
-        return self._run(config, root, options)[-1]
+        return self._run(config, root, carried)[-1]
 
     def parse(self, arguments: Sequence[str] | None = None) -> Command[C]:
         """What a command line asks for; see experiments.command."""
@@ -79,7 +80,7 @@ class Experiment(Generic[C]):
                 self._look_up(command.config)
                 self._load()
                 with routed_logs():
-                    paths = self._run(command.config, command.root, vars(command.options))
+                    paths = self._run(command.config, command.root, command.options)
             print(*paths, sep="\n")
 
     def _look_up(self, config: C) -> None:
@@ -98,13 +99,13 @@ class Experiment(Generic[C]):
             install = f"pip install 'representation-workbench[{self.extra}]'"
             raise RunError(f"{self.program} needs {error.name}, which is not installed: {install}") from error
 
-    def _run(self, config: C, root: Path, options: Mapping[str, Any]) -> list[Path]:
+    def _run(self, config: C, root: str | Path, options: RunOptions) -> list[Path]:
         """The files to look at, and last the run's folder."""
         from workbench.runs.run import Run
         from workbench.runs.tracking import track
 
         with Run.open(self.name, config, root) as run:
-            paths = list(self.stages(config, run, **vars(self.options(**options))))
+            paths = list(self.stages(config, run, **vars(options)))
             if self.tracked:
                 track(run, paths)
             return [*paths, run.folder]

@@ -5,16 +5,20 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from experiments import axbench, layer_sweep
+from workbench.arguments import unlike
 from workbench.data.items import several, slug
 from workbench.data.own import Source, concepts
 from workbench.data.saving import write_jsonl
 from workbench.runs.run import Run
 from workbench.text import no_such
+
+if TYPE_CHECKING:
+    from workbench.methods.method import Method
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Result:
 
 def compare(
     source: Source = "packaged",
-    methods: Sequence[str] = (),
+    methods: Sequence["str | Method[Any]"] = (),
     *,
     root: str | Path = "runs",
     preset: str = "default",
@@ -50,15 +54,17 @@ def compare(
 ) -> Result:
     """Compare ways of reading and writing concepts, as `python -m experiments.axbench` does; may take minutes.
 
-    `source` is what `workbench.concepts` takes, `methods` are registered names (by default the preset's); those of them
-    that steer are steered by, and win rates are against `random`, or the first of them. Further settings are fields of
-    `experiments.axbench.Config`. The same call continues a run that was stopped, and returns at once when it is
-    finished. Raises ValueError for an unknown setting or method.
+    `source` is what `workbench.concepts` takes, `methods` are registered names or what these make (by default the
+    preset's); those of them that steer are steered by, and win rates are against `random`, or the first of them.
+    Further settings are fields of `experiments.axbench.Config`: `model` is a name or a path. The same call continues a
+    run that was stopped, and returns at once when it is finished. Raises ValueError for an unknown setting or method,
+    and for a model that is loaded.
     """
+    concepts_file = _file(source, Path(root))
     if methods:
         several(methods, "compare")
-        settings = {"methods": tuple(methods), **settings}
-    start = _config(axbench.PRESETS, preset, {"concepts": _file(source, Path(root))})
+        settings = {"methods": tuple(map(_registered, methods)), **settings}
+    start = _config(axbench.PRESETS, preset, {"concepts": concepts_file})
     config = _config(axbench.PRESETS, preset, {"concepts": start.concepts, **axbench.follow(settings, vars(start))})
     return Result(axbench.run(config, Path(root)))
 
@@ -72,7 +78,8 @@ def sweep(
     """Linear probes at every layer with controls, as `python -m experiments.layer_sweep` does; may take minutes.
 
     `sources` are what `workbench.concepts` takes (by default the preset's), further settings fields of
-    `experiments.layer_sweep.Config`. Raises ValueError for an unknown setting.
+    `experiments.layer_sweep.Config`: `models` are names or paths. Raises ValueError for an unknown setting, and for a
+    model that is loaded.
     """
     if sources:
         settings = {"data": tuple(_file(source, Path(root)) for source in sources), **settings}
@@ -86,7 +93,29 @@ def _config(presets: Any, preset: str, settings: dict[str, Any]) -> Any:
     for name in settings:
         if name not in known:
             raise ValueError(no_such("setting", name, known))
-    return replace(presets[preset], **settings)
+    return replace(presets[preset], **{name: _setting(name, value) for name, value in settings.items()})
+
+
+def _setting(name: str, value: Any) -> Any:
+    """A setting as a configuration keeps it: paths as text."""
+    if isinstance(value, tuple | list):
+        return tuple(_setting(name, one) for one in value)
+    if name in ("model", "models") and not isinstance(value, str | Path):
+        raise ValueError(unlike(name, value, "a name or path: an experiment loads its models itself"))
+    return str(value) if isinstance(value, Path) else value
+
+
+def _registered(method: Any) -> str:
+    """The name of a method that is registered as it stands."""
+    if isinstance(method, str):
+        return method
+    alike = [name for name, entry in axbench.METHODS.items() if entry.name == type(method).__name__]
+    found = [name for name in alike if axbench.METHODS[name].make() == method]
+    if not found:
+        hint = f", {' or '.join(map(repr, alike))} with its own settings" if alike else ""
+        expected = f"the name of a registered one{hint}; or add it to METHODS"
+        raise ValueError(unlike("a method to compare", method, expected))
+    return found[0]
 
 
 def _file(source: Source, root: Path) -> str:

@@ -117,7 +117,7 @@ class LayerOptions(ConceptOptions):
 
 def check_file(path: str) -> None:
     """Raises OSError for a file that cannot be opened."""
-    Path(path).open("rb").close()
+    Path(path).expanduser().open("rb").close()
 
 
 def check_layers(model: str, layers: Iterable[int]) -> None:

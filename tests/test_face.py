@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -141,12 +142,63 @@ def test_frames_and_files_of_two_columns_are_taken(tmp_path: Path) -> None:
         ({"sea": "one long string"}, r"concept 'sea' takes a list and got one text; write \['one long string'\]"),
         ("no-such-file.csv", "there is no dataset 'no-such-file.csv'"),
         (pd.DataFrame({"concept": ["a"]}), "expected at least `concept` and `text`"),
-        (pd.DataFrame({"concept": ["a"], "text": ["b"], "split": ["train"]}), "has a column 'split'; with it"),
+        (pd.DataFrame({"concept": ["a"], "text": ["b"], "label": [1]}), "has a column 'label'; with it"),
+        (pd.DataFrame({"concept": ["a"], "text": ["b"], "split": ["test"]}), "frame, row 0 has split 'test'; use one"),
+        (
+            pd.DataFrame({"concept": ["a", "b"], "text": ["c", "C "], "split": ["train", "validation"]}),
+            "frame, row 1 has split 'validation', and the same text before it 'train'",
+        ),
     ],
 )
 def test_what_cannot_be_a_concept_set_is_refused(source: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         wb.concepts(source)
+
+
+def test_concepts_are_told_apart_without_case_and_white_space_wherever_they_come_from(tmp_path: Path) -> None:
+    """Or each would be the other's negative."""
+    names = ["The  sea"] * 5 + ["the sea "] * 5
+    frame = pd.DataFrame({"concept": names, "text": SEA})
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    made = [
+        wb.concepts(frame),
+        wb.concepts(tmp_path / "mine.csv"),
+        wb.concepts({"The  sea": SEA[:5], "the sea ": SEA[5:]}),
+        wb.concepts(pa.Table.from_pandas(frame)),
+    ]
+    for data in made:
+        assert [target.description for target in data.targets] == ["The  sea"]
+        assert int((data.labels[:, 0] == 1).sum()) == len(SEA)
+
+
+def test_of_equal_descriptions_the_first_is_found() -> None:
+    targets = [wb.Target(name, description) for name, description in (("a", "The sea"), ("b", "the sea"))]
+    labels = np.array([[1, 1], [0, 0]], dtype=np.int8)
+    data = wb.Dataset.of_labels("hand", [wb.Item.bare("x"), wb.Item.bare("y")], targets, labels, ["train"] * 2)
+    assert [data.index(name) for name in ("b", "the sea", "THE SEA")] == [1, 0, 0]
+
+
+def test_the_splits_of_a_table_without_negatives_stay() -> None:
+    splits = ["train"] * 4 + ["validation"] * 3 + ["evaluation"] * 3
+    rows = {"concept": ["the sea"] * 10, "text": SEA, "split": splits}
+    data = wb.concepts(pd.DataFrame(rows))
+    assert data.split[:10].tolist() == splits
+    own = {"concept": [""] * 3, "text": COOKING[:3], "split": ["evaluation", "train", "validation"]}
+    data = wb.concepts(pd.DataFrame({key: values + own[key] for key, values in rows.items()}))
+    assert data.split.tolist() == splits + own["split"]
+    assert data.labels[:, 0].tolist() == [1] * 10 + [0] * 3
+
+
+WHOLE = pd.DataFrame({"concept": ["a"], "category": ["positive"], "response": ["b"], "split": ["train"]})
+
+
+@pytest.mark.parametrize("source", [None, "packaged", "cities", WHOLE, pa.Table.from_pandas(WHOLE)])
+def test_negatives_of_what_has_its_own_are_refused(source: Any) -> None:
+    with pytest.raises(DataError, match="has negatives and splits of its own; leave `negatives` out"):
+        wb.concepts(source, negatives=COOKING)
+    if not isinstance(source, str):  # statements are split by it
+        with pytest.raises(DataError, match="has negatives and splits of its own; leave `seed` 1 out"):
+            wb.concepts(source, seed=1)
 
 
 def test_a_written_set_is_read_back_the_same(tmp_path: Path) -> None:
@@ -254,13 +306,16 @@ def test_what_is_of_the_wrong_type_is_refused_by_name(llama: wb.Model) -> None:
 
 def test_the_experiments_run_from_python_and_show_themselves(tmp_path: Path) -> None:
     model, small = str(tiny_folder(tmp_path)), {"root": tmp_path, "preset": "smoke", "layers": (1,)}
-    settings: dict[str, Any] = small | {"model": model, "steered": (), "neutral": 1}  # too few lines for the judge
+    settings: dict[str, Any] = small | {"model": Path(model), "steered": (), "neutral": 1}
+    # too few lines for the judge, so that nothing is steered
     result = wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), **settings)
     assert {"diffmean", "random", "probe"} <= {*result.rows["method"]}
     assert result.page.name == "report.html"
     assert result._repr_html_().startswith("<iframe srcdoc=")
-    assert wb.compare({"the sea": SEA}, ("diffmean", "random", "probe"), **settings) == result
-    swept = wb.sweep(wb.concepts({"the sea": SEA}), **small, models=(model,), causal_blocks=0)
+    again = (steering.DiffMean(), "random", "probe")
+    assert wb.compare({"the sea": SEA}, again, **settings | {"root": str(tmp_path), "model": model}) == result
+    assert wb.Run.load(str(result.folder)).folder == result.folder
+    swept = wb.sweep(wb.concepts({"the sea": SEA}), **small, models=(Path(model),), causal_blocks=0)
     assert any(str(concept).endswith("/the-sea") for concept in swept.rows["concept"])
     with pytest.raises(
         ValueError, match=r"there is no setting 'strenghts' \(did you mean 'strengths'\?\); the settings"

@@ -14,6 +14,7 @@ import workbench as wb
 from experiments import axbench
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
+from steering import DiffMean, PromptSteering
 from tests.planted import planted
 from workbench.artifacts.file import ArtifactError
 from workbench.data.items import DataError
@@ -36,6 +37,13 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "negatives takes a list": lambda: wb.concepts({"the sea": ["a", "b", "c"]}, negatives="none"),
     "datasets takes a list": lambda: datasets("packaged"),
     "compare takes a list and got one text; write ['diffmean']": lambda: wb.compare(methods="diffmean"),
+    "expected the name of a registered one, 'prompt' with its own settings; or add it to METHODS": (
+        lambda: wb.compare(methods=[PromptSteering(template="On {concept}.")])
+    ),
+    "a method to compare is <class 'steering": lambda: wb.compare(methods=any_of([DiffMean])),
+    "model is 3, of type int; expected a name or path": lambda: wb.compare(model=3),
+    "models is <object object": lambda: wb.sweep(models=(object(),)),
+    "what concepts are made from is <object object": lambda: wb.compare(any_of(object()), any_of(wb.concepts())),
     "'cooking' is one of the packaged concepts and no set of them": lambda: wb.concepts("cooking"),
     "there is no dtype 'fp16'; the dtypes are auto,": lambda: load(dtype="fp16"),  # type: ignore[arg-type]
     "device 'gpu' cannot be used here": lambda: load(device="gpu"),

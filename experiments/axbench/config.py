@@ -1,14 +1,17 @@
 """The settings of the experiment, and its presets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.command import RunOptions
 from experiments.options import ConceptOptions
 from probes import METHODS as PROBES
 from steering import METHODS as STEERING
-from workbench.runs.fields import above, at_least, check_known, some
+from workbench.runs.fields import above, at_least, check_fields, check_known, some
+
+if TYPE_CHECKING:
+    from workbench.methods.method import Method
 
 METHODS = STEERING | PROBES
 """All methods."""
@@ -119,6 +122,29 @@ class Config(ConceptOptions):
 
         check_judge(self.judge)
         super().look_up()
+        self._check_methods()
+
+    def made_methods(self) -> "dict[str, Method[Any]]":
+        """The methods by name, in the order of the report, those of a dictionary with this one."""
+        from steering.methods.sae import SAE
+
+        made = {name: METHODS[name].make() for name in self.methods}
+        return {
+            name: replace(method, dictionary=self.dictionary) if isinstance(method, SAE) else method
+            for name, method in made.items()
+        }
+
+    def _check_methods(self) -> None:
+        """Raises ValueError for a method that does not steer and should, or has no place at these layers."""
+        from workbench.methods.capabilities import steers
+        from workbench.models.load import count_layers
+        from workbench.models.sites import DEPTH, Site
+
+        layers = self.layers or (Site.at_depth(DEPTH, count_layers(self.model)).layer,)
+        for name, method in self.made_methods().items():
+            if name in self.steered and not steers(method):
+                raise ValueError(f"{name} only reads and cannot steer: leave it out of --steered")
+            method.check_place(self.model, layers)
 
 
 def follow(given: Mapping[str, Any], so_far: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,6 +177,9 @@ class ExecutionOptions(RunOptions):
     """Here, in processes of this machine, or on a Ray cluster."""
     workers: int | None = None
     """How many; none leaves it to the executor."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, workers=at_least(1))
 
 
 ABOUT = {

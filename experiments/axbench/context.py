@@ -1,16 +1,15 @@
 """What all stages of the comparison share: the model, the concepts, the methods, the judge and the states."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from experiments.axbench.config import METHODS, Config
+from experiments.axbench.config import Config
 from experiments.options import note_model
-from steering.methods.sae import SAE
 from steering.pairs import PairedMethod
 from workbench.data.dataset import Dataset
 from workbench.data.labelled import ModelAccess
@@ -19,14 +18,12 @@ from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose_judge
 from workbench.evaluation.steering import Neutral, split_instructions
-from workbench.methods.capabilities import steers
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
-from workbench.models.load import count_layers
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec, union
 from workbench.models.sampling import Sampling
-from workbench.models.sites import DEPTH, Site
+from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.executors import Context, Executor, Joined, Local, UnitWork
 from workbench.runs.files import digest
@@ -61,9 +58,6 @@ class ComparisonContext(Context):
         _ = self.methods
         for seed in self.config.seeds:
             split_instructions(self.concepts, self.config.instructions, seed)
-        layers = self.config.layers or (Site.at_depth(DEPTH, count_layers(self.config.model)).layer,)
-        for method in self.methods.values():
-            method.check_place(self.config.model, layers)
         note_model(self.run, self.model)
         if self.config.steered:
             self.run.note(judge=self.judge.name)
@@ -95,7 +89,7 @@ class ComparisonContext(Context):
     @cached_property
     def methods(self) -> dict[str, Method]:
         """The methods by name, in the order of the report. Raises ValueError for those that this cannot compare."""
-        made = {name: self._method(name) for name in self.config.methods}
+        made = self.config.made_methods()
         related = {relation.name for relation in self.concepts.relations}
         for name, method in made.items():
             if isinstance(method, PairedMethod) and method.relation not in related:
@@ -103,13 +97,7 @@ class ComparisonContext(Context):
                     f"{name} compares the texts of pairs, and set {self.concepts.name!r} has no relation "
                     f"{method.relation!r}: leave it out, or give a set of pairs"
                 )
-            if name in self.config.steered and not steers(method):
-                raise ValueError(f"{name} only reads and cannot steer: leave it out of --steered")
         return made
-
-    def _method(self, name: str) -> Method:
-        method = METHODS[name].make()
-        return replace(method, dictionary=self.config.dictionary) if isinstance(method, SAE) else method
 
     @cached_property
     def layers(self) -> tuple[int, ...]:

@@ -99,8 +99,8 @@ class Generate(UnitWork[ComparisonContext]):
         inputs = generation_inputs(context.model, context.sampling)
         if self.layer is None:
             return inputs
-        fit_digests = context.once(LayerComparison, self.layer).fit_digests
-        artifacts = digest([fit_digests[trial.method, trial.concept] for trial in self.block])
+        comparison = context.once(LayerComparison, self.layer)
+        artifacts = digest([found for trial in self.block for found in comparison.plan_digests(trial)])
         return {**inputs, "artifacts": artifacts, "positions": context.config.positions}
 
     def compute(self, context: ComparisonContext) -> list[dict[str, Any]]:

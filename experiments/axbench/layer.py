@@ -83,13 +83,23 @@ class LayerComparison:
 
         A negative strength takes a concept out of an answer, which must have it: there it is asked for by prompt.
         """
-        method, artifact = self.fit_of(trial.method, trial.concept)
+        acting, asking = self.fits_of(trial)
+        method, artifact = self.fit_of(acting, trial.concept)
         strength = 1.0 if trial.strength is None else trial.strength
         edits = method.edit(artifact, strength, self.context.config.positions) if isinstance(method, Steers) else ()
-        asking, prompt = self.fit_of(PROMPT, trial.concept) if strength < 0 else (method, artifact)
+        asking, prompt = self.fit_of(asking, trial.concept)
         asked = asking.instruct(prompt, trial.instruction) if isinstance(asking, Prompts) else trial.instruction
         changed = isinstance(method, ChangesWeights)
-        return Plan(asked, edits, WithinFit(self, trial.method, trial.concept) if changed else None)
+        return Plan(asked, edits, WithinFit(self, acting, trial.concept) if changed else None)
+
+    def plan_digests(self, trial: Trial) -> list[str]:
+        """Of all that `plan` takes from fits, each once: what the answer to a trial depends on."""
+        return [self.fit_digests[name, trial.concept] for name in dict.fromkeys(self.fits_of(trial))]
+
+    @staticmethod
+    def fits_of(trial: Trial) -> tuple[str, str]:
+        """The methods whose artifacts a trial is carried out with: the one that acts, and the one that asks."""
+        return trial.method, PROMPT if trial.strength is not None and trial.strength < 0 else trial.method
 
     def fit_of(self, name: str, concept: str) -> tuple[Method, Artifact]:
         """A method, and its artifact of a concept."""

@@ -1,5 +1,6 @@
 """The settings of the experiment, and its presets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.options import ModelOptions, Precision
@@ -74,6 +75,22 @@ class Config(ModelOptions):
 
         chosen_behaviours(behaviours_of(self.source), self.behaviours)
         super().look_up()
+        check_comparable(self.methods)
+
+
+def check_comparable(names: Sequence[str]) -> None:
+    """Raises DataError for a method that pairs of answers or strengths to choose are nothing for. It takes torch."""
+    from steering.methods.conditional import Conditional
+    from steering.selection import SelectedDirection
+    from workbench.data.items import DataError
+    from workbench.methods.capabilities import has_strength
+
+    for name in (name.removesuffix(LETTERS) for name in names if name not in CONTROLS):
+        method = METHODS[name].make()
+        if isinstance(method, Conditional | SelectedDirection):
+            raise DataError(f"method {name!r} tells prompts apart, and both answers of a pair share their prompt")
+        if not has_strength(method):
+            raise DataError(f"method {name!r} has no strength to choose, which this experiment compares methods by")
 
 
 ABOUT = {

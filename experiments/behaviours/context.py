@@ -7,13 +7,10 @@ from functools import cached_property
 from experiments.behaviours.config import CONTROLS, LETTERS, Config
 from experiments.options import note_model
 from steering import METHODS
-from steering.methods.conditional import Conditional
-from steering.selection import SelectedDirection
 from workbench.data.behaviour_files import behaviours_of
 from workbench.data.behaviours import Behaviour, Form, behaviour_dataset, chosen_behaviours
 from workbench.data.dataset import Dataset
-from workbench.data.items import DataError
-from workbench.methods.capabilities import Steers, has_strength
+from workbench.methods.capabilities import Steers
 from workbench.methods.method import Method
 from workbench.models.model import Model
 from workbench.models.positions import CONTENT, Positions
@@ -61,7 +58,7 @@ class Way:
 
 
 def ways_of(names: tuple[str, ...]) -> tuple[Way, ...]:
-    """The methods, then the controls. Raises DataError for a name that cannot be had."""
+    """The methods, then the controls."""
     found = [_way(name) for name in dict.fromkeys(names) if name not in CONTROLS]
     return (*found, _way("random"), replace(found[0], name="shuffled", shuffled=True))
 
@@ -69,10 +66,6 @@ def ways_of(names: tuple[str, ...]) -> tuple[Way, ...]:
 def _way(name: str) -> Way:
     registered = name.removesuffix(LETTERS)
     method = METHODS[registered].make()
-    if isinstance(method, Conditional | SelectedDirection):
-        raise DataError(f"method {registered!r} tells prompts apart, and both answers of a pair share their prompt")
-    if not has_strength(method):
-        raise DataError(f"method {registered!r} has no strength to choose, which this experiment compares methods by")
     return Way(name, method, "answers" if registered == name else "letters")
 
 

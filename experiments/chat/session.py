@@ -108,7 +108,7 @@ class Session:
         if len(arguments) != 1:
             raise ValueError("/save takes the name of a file")
         settings = {"model": self.model.name, "model_digest": self.model.digest, "config": vars(self.config)}
-        write_json(Path(arguments[0]), {**settings, "exchanges": [vars(each) for each in self.past]})
+        write_json(Path(arguments[0]).expanduser(), {**settings, "exchanges": [vars(each) for each in self.past]})
         self._say(f"{len(self.past)} exchanges are in {arguments[0]}")
 
     def _steering(self) -> str:

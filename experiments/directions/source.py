@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from workbench.data.axbench import AxBenchFolder
 from workbench.data.dataset import Dataset
 from workbench.data.items import Target
-from workbench.data.named import dataset
+from workbench.data.named import axbench_folder, dataset
 
 
 @runtime_checkable
@@ -75,6 +74,6 @@ class OnDisk:
 
 def choose_source(name: str, limit: int | None) -> Source:
     """The source that a configuration names. Raises DataError for data that is not whole."""
-    if Path(name).is_dir():
-        return OnDisk(AxBenchFolder(Path(name)), limit)
+    if folder := axbench_folder(name):
+        return OnDisk(AxBenchFolder(folder), limit)
     return InMemory(dataset(name, limit))

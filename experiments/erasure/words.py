@@ -103,7 +103,7 @@ def measure_words(context: ErasureContext) -> list[Row]:
 
 def source(config: Config, model: Model) -> dict[str, str]:
     """What the word vectors come from: the model's identity, or sha256 of the file's bytes."""
-    return model.identity if config.vectors == "model" else {"vectors": file_digest(Path(config.vectors))}
+    return model.identity if config.vectors == "model" else {"vectors": file_digest(Path(config.vectors).expanduser())}
 
 
 def chosen_vectors(config: Config, model: Model) -> WordVectors:

@@ -1,9 +1,13 @@
 """The settings of the experiment, and its presets."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from experiments.options import ModelOptions
 from workbench.runs.fields import above, at_least, check_distinct, check_known, some
+
+if TYPE_CHECKING:
+    from workbench.data.items import Split
 
 NAME = "grace"
 
@@ -30,6 +34,15 @@ ABLATIONS = {
 }
 """GRACE B with one thing left out: a term of its loss, the learnt profile, or the choice of its layers."""
 LABELS = {**ARMS, **ABLATIONS}
+
+DRAWN_FROM: "dict[str, tuple[Split, bool]]" = {
+    "requests": ("train", False),
+    "triples": ("train", False),
+    "asked": ("evaluation", False),
+    "adaptive": ("evaluation", False),
+    "benign": ("evaluation", True),
+}
+"""The split of the stand-in whose requests a setting counts, and whether they are allowed ones."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,19 @@ class Config(ModelOptions):
         self.check(arms=some(), learning_rate=above(0), beta=above(0), **limits)
         check_known("arm", self.arms, LABELS)
         check_distinct("models", (self.model, *self.models))
+
+    def look_up(self) -> None:
+        """See Options.look_up. Raises DataError for more requests or concepts than there are."""
+        from workbench.data.items import DataError
+        from workbench.data.packaged import packaged
+        from workbench.data.safety import of_split, stand_in
+
+        requests = stand_in()
+        there = {name: len(of_split(requests, split, allowed=yes)) for name, (split, yes) in DRAWN_FROM.items()}
+        for name, n in {**there, "steered": len(packaged().targets)}.items():
+            if getattr(self, name) > n:
+                raise DataError(f"{name} is {getattr(self, name)}, and there are {n}; give at most so many")
+        super().look_up()
 
 
 ABOUT = {

@@ -22,7 +22,7 @@ from steering.training.remembering import RememberingModel, training_clock
 from workbench.artifacts.adapter import Adapter
 from workbench.data.dataset import Dataset
 from workbench.data.in_context import SplitPairs, in_context_tasks
-from workbench.data.items import DataError, Split
+from workbench.data.items import Split
 from workbench.data.labelled import ModelAccess
 from workbench.data.packaged import packaged
 from workbench.data.safety import ALLOWED, TRIPLES, Request, Triple, of_split, safety_dataset, stand_in
@@ -40,14 +40,6 @@ SHOTS = 5
 """Demonstrations of an in-context prompt."""
 ASKING = 0
 """Draws what is asked, of all seeds alike."""
-_DRAWN_FROM: dict[str, tuple[Split, bool]] = {
-    "requests": ("train", False),
-    "triples": ("train", False),
-    "asked": ("evaluation", False),
-    "adaptive": ("evaluation", False),
-    "benign": ("evaluation", True),
-}
-"""The split whose requests a setting counts, and whether they are allowed ones."""
 DEPTHS = (0.4, 0.6, 0.8)
 """Where directions and probes are tried, as shares of the model's depth."""
 UNDEFENDED = "nothing"
@@ -103,14 +95,8 @@ class GraceContext:
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "Iterator[list[GraceContext]]":
-        """One a seed, with the stand-in, for the model and each further one, which are loaded when their turn comes.
-
-        Raises DataError for more requests or concepts than there are, before any is loaded.
-        """
+        """One a seed, with the stand-in, for the model and each further one, which are loaded when their turn comes."""
         requests = stand_in()
-        for name, (split, allowed) in _DRAWN_FROM.items():
-            if getattr(config, name) > (n := len(of_split(requests, split, allowed=allowed))):
-                raise DataError(f"{name} is {getattr(config, name)}, and the stand-in has {n} such requests")
         concepts = packaged().select(range(config.steered)) if config.steered else None
         for name in (config.model, *config.models):
             model, place = replace(config, model=name, models=()).load_model(), ""

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from experiments.latent_steering.config import Config
-from workbench.data.cells import read_text
+from workbench.data.cells import own_path, read_text
 from workbench.data.items import DataError
 from workbench.data.sentiment import load_sentiment
 
@@ -42,14 +42,11 @@ class Texts:
     def of(cls, config: Config) -> "Texts":
         """What a configuration names. Raises DataError for a file that cannot be read or holds too little."""
         packaged = json.loads((files("experiments.latent_steering") / "texts.json").read_text(encoding="utf-8"))
-        sentences = packaged["sentences"] if config.source == "packaged" else _lines(config.source)
-        positive, negative = (
-            (packaged["positive"], packaged["negative"]) if config.reviews == "packaged" else _reviews(config)
-        )
-        packaged_pairs = [Pair(*each) for each in packaged["pairs"]]
-        pairs = sorted(
-            packaged_pairs if config.sts == "packaged" else _pairs(config.sts), key=lambda pair: pair.similarity
-        )
+        source, reviews, sts = map(own_path, (config.source, config.reviews, config.sts))
+        sentences = _lines(source) if source else packaged["sentences"]
+        positive, negative = _reviews(reviews, config.seed) if reviews else (packaged["positive"], packaged["negative"])
+        pairs = _pairs(sts) if sts else [Pair(*each) for each in packaged["pairs"]]
+        pairs.sort(key=lambda pair: pair.similarity)
         n_reviews = config.exemplars + config.transfers
         return cls(
             _enough(sentences, config.sentences, f"sentences of {config.source}"),
@@ -78,17 +75,17 @@ def _spread(pairs: Sequence[Pair], n: int, source: str) -> tuple[Pair, ...]:
     return tuple(pairs[round(k * (len(pairs) - 1) / (n - 1))] for k in range(n))
 
 
-def _lines(path: str) -> list[str]:
+def _lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
-def _reviews(config: Config) -> tuple[list[str], list[str]]:
-    data = load_sentiment(Path(config.reviews), config.seed)
+def _reviews(path: Path, seed: int) -> tuple[list[str], list[str]]:
+    data = load_sentiment(path, seed)
     said = [(item.conversation.text, label == 1) for item, label in zip(data.items, data.column(0), strict=True)]
     return [text for text, good in said if good], [text for text, good in said if not good]
 
 
-def _pairs(path: str) -> list[Pair]:
+def _pairs(path: Path) -> list[Pair]:
     rows = [(line, text.split("\t")) for line, text in enumerate(read_text(path).split("\n"), 1) if text.strip()]
     found = []
     for line, cells in rows:

@@ -37,6 +37,8 @@ class Config(Options):
     """Of splits, control labels, orders and random directions."""
     dtype: Precision = "auto"
     """`auto` is bfloat16 where the hardware multiplies it fast, else float32."""
+    device: str = "auto"
+    """`auto` is the first GPU if there is one; else as PyTorch names it, `cpu` or `cuda:1`."""
 
     def __post_init__(self) -> None:
         self.check(
@@ -47,6 +49,7 @@ class Config(Options):
             positions=some(),
             grid=some(above(0)),
             causal_blocks=at_least(0),
+            device=some(),
             seed=at_least(0),
         )
         if list(self.grid) != sorted(set(self.grid)):

@@ -101,7 +101,7 @@ def _swept(sweep: Sweep, model: str, group: Group) -> Section:
     return Section(
         title=f"{group.title}: {model}",
         blocks=(
-            paragraphs(*_conclusions(sweep, model, group, places)),
+            paragraphs(*_conclusions(sweep, model, places)),
             _table(sweep, name, places),
             _baselines(sweep, name, places),
             _curves(sweep, f"{name}-by-layer", "AUROC", model, group, _area, 0.5),
@@ -119,7 +119,7 @@ def _shuffled(one: MeasuredProbe) -> float | None:
     return one.shuffled.value
 
 
-def _conclusions(sweep: Sweep, model: str, group: Group, places: Sequence[Place]) -> list[str]:
+def _conclusions(sweep: Sweep, model: str, places: Sequence[Place]) -> list[str]:
     found = []
     for place in places:
         layer, cells = sweep.best(place), sweep.cells(place)

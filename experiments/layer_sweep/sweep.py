@@ -89,7 +89,7 @@ class Sweep:
     @cache  # noqa: B019 (a sweep lives as long as its run)
     def model(self, variant: Variant) -> Model:
         """The model, loaded when a unit needs it."""
-        model = load(variant.model, dtype=self.config.dtype)
+        model = load(variant.model, dtype=self.config.dtype, device=self.config.device)
         return random_model(model, seed=self.config.seed) if variant.random else model
 
     def layers(self, variant: Variant) -> tuple[int, ...]:

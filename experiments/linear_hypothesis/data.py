@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from workbench.data.cells import json_lines, read_text
+from workbench.data.cells import json_lines, own_path, read_text
 from workbench.data.items import DataError
 
 _LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish"}
@@ -33,12 +33,12 @@ def contexts(source: str) -> tuple[Contexts, ...]:
     A published context ends with its word, which is taken away. Raises DataError for a folder without such files
     and a line without these fields.
     """
-    if source == "packaged":
+    if (folder := own_path(source)) is None:
         return tuple(
             Contexts(name, tuple(sides["base"]), tuple(sides["target"]))
             for name, sides in _packaged("contexts.json").items()
         )
-    return tuple(_contexts_of(path) for path in _listed(source, ".jsonl"))
+    return tuple(_contexts_of(path) for path in _listed(folder, ".jsonl"))
 
 
 def about(contexts: Contexts, names: Iterable[str]) -> str | None:
@@ -66,10 +66,10 @@ def _before(word: str, texts: Iterable[str]) -> list[str]:
     return [found[1] for found in map(cut.fullmatch, texts) if found]
 
 
-def _listed(source: str, suffix: str) -> list[Path]:
-    found = sorted(Path(source).glob(f"*{suffix}"))
+def _listed(folder: Path, suffix: str) -> list[Path]:
+    found = sorted(folder.glob(f"*{suffix}"))
     if not found:
-        raise DataError(f"{source!r} is neither `packaged` nor a folder with {suffix} files")
+        raise DataError(f"{str(folder)!r} is neither `packaged` nor a folder with {suffix} files")
     return found
 
 

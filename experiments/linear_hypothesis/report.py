@@ -221,7 +221,7 @@ def _writing(study: Study) -> list[Section]:
                     rows=tuple(rows),
                 ),
                 *_top_words(sets),
-                *(figure for part in ("prefer", "changed") for figure in _curves(study, sets, part)),
+                *(figure for part in ("prefer", "changed") for figure in _curves(sets, part)),
             ),
         )
     ]
@@ -243,7 +243,7 @@ def _top_words(sets: Sequence[Writing]) -> list[Table]:
     ]
 
 
-def _curves(study: Study, sets: Sequence[Writing], part: str) -> list[LineChart]:
+def _curves(sets: Sequence[Writing], part: str) -> list[LineChart]:
     lines = [line for way in WAYS if (line := _line(sets, part, way)) is not None]
     if not lines:
         return []

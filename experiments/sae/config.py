@@ -73,9 +73,13 @@ class Config(ModelOptions):
 
     def look_up(self) -> None:
         """See Options.look_up."""
+        from workbench.data.items import DataError
+        from workbench.data.packaged import packaged
         from workbench.data.running_text import check_passages
         from workbench.evaluation.judges.names import check_judge
 
+        if self.probed > (n := len(packaged().targets)):
+            raise DataError(f"probed is {self.probed}, and there are {n} packaged concepts; give at most so many")
         check_passages(self.text)
         if self.describer:
             check_judge(self.describer)

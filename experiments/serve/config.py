@@ -52,7 +52,7 @@ class Config(ModelOptions):
     def look_up(self) -> None:
         """See Options.look_up; and as `token`."""
         self.token()
-        if self.vectors is not None and not Path(self.vectors).is_dir():
+        if self.vectors is not None and not Path(self.vectors).expanduser().is_dir():
             raise ValueError(f"there is no folder {self.vectors} to take vectors from")
         super().look_up()
 

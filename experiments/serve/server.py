@@ -56,7 +56,7 @@ class Server:
 
 def build_server(config: Config, model: Model) -> Server:
     """A server of this model, not started. Raises ValueError as `Config.token`."""
-    folder = None if config.vectors is None else Path(config.vectors)
+    folder = None if config.vectors is None else Path(config.vectors).expanduser()
     limits = Limits(config.max_prompt, config.max_tokens, config.max_rows, config.max_vectors)
     engine = Engine(model, rows=config.rows, waiting=config.waiting)
     metrics = Metrics()

@@ -1,13 +1,7 @@
 """What a probe finds before the model has computed anything: with random weights, and in the embeddings alone."""
 
-from collections.abc import Sequence
-
-from workbench.models.activations import Activations
 from workbench.models.model import Model
-from workbench.models.pooling import Pool
-from workbench.models.positions import CONTENT, Positions
 from workbench.models.sites import Site
-from workbench.models.tokens import Tokens
 
 EMBEDDINGS = Site(0, "resid_pre")
 """What enters the first block: token embeddings, with whatever the architecture adds or scales before it."""
@@ -22,23 +16,3 @@ def random_model(model: Model, *, seed: int = 0) -> Model:
     """
     backend = model.backend.randomised(seed)
     return Model(backend, model.tokenizer, f"{model.name} with random weights, seed {seed}", backend.digest())
-
-
-def random_states(
-    model: Model,
-    tokens: Tokens | Sequence[str],
-    sites: Sequence[Site | str] | Site | str,
-    *,
-    seed: int = 0,
-    positions: Positions | str = CONTENT,
-    pool: Pool | None = None,
-) -> Activations:
-    """The states [token, d] or [row, d] that `random_model` has at `sites`; arguments and errors as `Model.read`."""
-    return random_model(model, seed=seed).read(tokens, sites, positions=positions, pool=pool)
-
-
-def embedding_states(
-    model: Model, tokens: Tokens | Sequence[str], *, positions: Positions | str = CONTENT, pool: Pool | None = None
-) -> Activations:
-    """The states [token, d] or [row, d] at EMBEDDINGS; with `pool="mean"` a bag of words. Errors as `Model.read`."""
-    return model.read(tokens, EMBEDDINGS, positions=positions, pool=pool)

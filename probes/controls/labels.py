@@ -92,8 +92,8 @@ def last_word(text: str) -> str:
 class Controlled:
     """For each test item and column 1 where the probe was right, 0 where wrong, NaN where there is nothing to say.
 
-    A column is NaN throughout under a control that gives its training items one class only. `per_concept`,
-    `over_concepts` and `selectivity` turn these arrays into numbers.
+    A column is NaN throughout under a control that gives its training items one class only. `over_concepts`
+    and `selectivity` turn these arrays into numbers.
     """
 
     task: Float[np.ndarray, "item concept"]
@@ -134,20 +134,6 @@ def with_controls(
 def selectivity(task: Float[np.ndarray, "*any"], control: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
     """Task accuracy less control accuracy; of single items too (1 right, 0 wrong), whose mean it is. NaN stays NaN."""
     return task - control
-
-
-def concept_intervals(
-    values: Float[np.ndarray, "item concept"],
-    groups: Int[np.ndarray, " item"] | None = None,
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> tuple[Interval, ...]:
-    """The mean of each column with its 95 % bootstrap interval over test items; NaN is left out.
-
-    `groups` are items that share a source (a template, a document): each enters by the mean of its items.
-    """
-    return tuple(bootstrap(column, groups, draws=draws, seed=seed) for column in values.T)
 
 
 def over_concepts(values: Float[np.ndarray, "item concept"], *, draws: int = 2000, seed: int = 0) -> Interval:

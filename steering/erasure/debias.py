@@ -58,7 +58,7 @@ class WordVectors:
             raise ValueError(f"limit is {limit}; read at least one word")
         words: list[str] = []
         numbers, width = array("d"), None  # 8 bytes a number: files hold a billion
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 word, *cells = line.rstrip().split(" ")
                 if number == 1 and len(cells) == 1:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 class RememberingModel(Model):
     """A Model that scores and reads a set of texts once; states of some sites it takes out of those of more.
 
-    It must not be asked with edits in force or other weights in its network.
+    Raises ValueError where it is asked with edits in force or other weights in its network.
     """
 
     @classmethod
@@ -47,6 +47,7 @@ class RememberingModel(Model):
         return []
 
     def _once(self, key: Hashable, compute: Callable[[], T], serves: Callable[[T], bool] = lambda _: True) -> T:
+        self.check_unchanged()
         if key in self._known and serves(self._known[key][0]):
             value, took = self._known[key]
             self._spared.append(took)

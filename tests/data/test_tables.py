@@ -10,7 +10,8 @@ import pytest
 
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Label
-from workbench.data.tables import from_frame, read_csv, read_dataset, read_jsonl
+from workbench.data.own import concepts
+from workbench.data.tables import from_frame, read_csv, read_jsonl
 
 Records = list[dict[str, Any]]
 COLUMNS: tuple[str, ...] = ("concept", "category", "instruction", "response", "split", "genre", "word", "sense")
@@ -75,7 +76,7 @@ def test_every_reader_gives_the_same_set(tmp_path: Path) -> None:
         from_frame(frame(rows), "a"),
         read_jsonl(write_jsonl(jsonl, rows)),
         read_csv(write_csv(plain, rows)),
-        read_dataset(pa.Table.from_pylist([dict.fromkeys(COLUMNS) | row for row in rows])),
+        concepts(pa.Table.from_pylist([dict.fromkeys(COLUMNS) | row for row in rows])),
     ]
     windows.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes().replace(b"\n", b"\r\n"))
     sets.append(read_csv(windows))
@@ -241,4 +242,4 @@ def test_file_in_another_encoding_is_named(tmp_path: Path) -> None:
 def test_dataset_rows_count_from_one() -> None:
     table = pa.Table.from_pylist([dict.fromkeys(COLUMNS) | row for row in spoiled(0, split="test")])
     with pytest.raises(DataError, match=r"dataset, row 1 has split 'test'"):
-        read_dataset(table)
+        concepts(table)

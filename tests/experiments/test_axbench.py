@@ -151,6 +151,7 @@ def test_config_of_a_run_can_be_given_back(finished: Path):
         (["--preset", "huge"], "huge"),
         (["--no-such-flag"], "no-such-flag"),
         (["--executor", "cloud"], "invalid choice 'cloud'"),
+        (["--workers", "-1"], "workers is -1; expected numbers at least 1"),
     ],
 )
 def test_bad_flags_end_with_one_clear_message(flags, message, capsys):

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from experiments.behaviours import EXPERIMENT, NAME, PRESETS, Config, run
-from experiments.behaviours.context import BehaviourContext, ways_of
+from experiments.behaviours.config import check_comparable
+from experiments.behaviours.context import BehaviourContext
 from experiments.behaviours.continuations import Continuations
 from experiments.behaviours.evaluation import CHOSEN, BehaviourEvaluation, at_level
 from experiments.behaviours.fitting import fit_vectors
@@ -314,7 +315,7 @@ def test_the_random_control_is_as_long_as_the_vector(folder: Path) -> None:
 )
 def test_methods_that_cannot_be_compared_are_refused(names: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        ways_of(names)
+        check_comparable(names)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,17 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments import EXPERIMENTS, TOOLS, axbench
 from experiments.__main__ import main
 from experiments.experiment import Experiment
+from workbench.artifacts.file import ArtifactError
+from workbench.data.items import DataError
 from workbench.runs.run import Run
 
 
@@ -91,3 +95,33 @@ def test_every_report_warns_of_a_smoke_run() -> None:
     assert len(packages) >= 9
     for package in packages:
         assert any("banner=smoke_banner(" in path.read_text() for path in package.glob("*.py")), package.name
+
+
+LATE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "bag_of_words only reads and cannot steer": (
+        "axbench",
+        {"methods": ("bag_of_words",), "steered": ("bag_of_words",), "baseline": "bag_of_words"},
+        {},
+    ),
+    "nosuch holds no dictionary": ("axbench", {"methods": ("sae",), "steered": (), "dictionary": "nosuch"}, {}),
+    "workers is -1; expected numbers at least 1": ("axbench", {}, {"workers": -1}),
+    "executor is 'rayy' (did you mean 'ray'?)": ("axbench", {}, {"executor": "rayy"}),
+    "out is 3; expected Path or None": ("directions", {}, {"out": 3}),
+    "method 'prompt' has no strength to choose": ("behaviours", {"methods": ("prompt",)}, {}),
+    "steered is 99, and there are 30": ("grace", {"steered": 99}, {}),
+    "requests is 1000000, and there are": ("grace", {"requests": 10**6}, {}),
+    "probed is 99, and there are 30 packaged concepts": ("sae", {"probed": 99}, {}),
+    "device 'gpu' cannot be used here": ("layer_sweep", {"device": "gpu"}, {}),
+}
+
+
+@pytest.mark.parametrize("message", list(LATE))
+def test_what_cannot_be_done_is_refused_before_a_folder_is_made(
+    message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, settings, options = LATE[message]
+    experiment = EXPERIMENTS[name].resolve()
+    monkeypatch.setattr("experiments.options.check_layers", lambda *_: None)  # no model is looked for
+    with pytest.raises((ValueError, DataError, ArtifactError), match=re.escape(message)):
+        experiment.run(replace(experiment.presets["default"], **settings), tmp_path, **options)
+    assert not [*tmp_path.iterdir()]

@@ -363,18 +363,11 @@ def test_an_arm_that_there_is_not_is_refused_by_name() -> None:
     assert EXPERIMENT.summary.startswith("Which defence")
 
 
-def test_more_concepts_than_there_are_end_a_run_before_the_model_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Config, "load_model", lambda _: pytest.fail("the model was loaded"))
-    config = replace(SMALL, steered=31)
-    with Run.open("grace", config, tmp_path) as opened, pytest.raises(DataError, match="30"):
-        next(GraceContext.of(config, opened))
-    with (
-        Run.open("grace", SMALL, tmp_path) as opened,
-        pytest.raises(DataError, match=r"asked is 70, and the .* has 60"),
-    ):
-        next(GraceContext.of(replace(SMALL, asked=70), opened))
+def test_more_than_there_are_is_refused_where_it_is_looked_up() -> None:
+    with pytest.raises(DataError, match="steered is 31, and there are 30"):
+        replace(SMALL, steered=31).look_up()
+    with pytest.raises(DataError, match="asked is 70, and there are 60"):
+        replace(SMALL, asked=70).look_up()
     with pytest.raises(ValueError, match=r"seeds \(0, 0\) name one twice"):
         replace(SMALL, seeds=(0, 0))
     with pytest.raises(ValueError, match=r"models \(.*\) name one twice"):

@@ -2,9 +2,14 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from experiments.axbench.generation import Generate
+from experiments.axbench.layer import LayerComparison
+from steering.methods.prompt import PromptSteering
 from tests.experiments.stale import (
     CHANGES,
     RUNS,
@@ -16,6 +21,7 @@ from tests.experiments.stale import (
     stamps,
     write_concepts,
 )
+from workbench.evaluation.steering import Trial
 from workbench.models.model import Model
 from workbench.runs.rows import read_rows
 
@@ -86,3 +92,28 @@ def test_every_layer_of_several_has_a_report_of_the_rows_of_this_opening(
     case.run()
     assert not any(re.search(r"\brain\b", page.read_text()) for page in pages)
     assert {row.layer for row in read_rows(folder / "results.json")} == {0, 1, None}  # the unsteered model has none
+
+
+@pytest.mark.parametrize("strength", [None, 0.0, 1.0, -1.0])
+def test_the_key_of_answers_has_all_that_their_plan_takes_from_fits(
+    strength: float | None, monkeypatch: pytest.MonkeyPatch
+):
+    """A negative strength is tried on answers that the prompting method asks for: its artifact counts as well."""
+    taken, trial = set(), Trial("diffmean", "sea", "Why?", strength, 1, 0)
+    context = SimpleNamespace(config=SimpleNamespace(positions="all"), model=None, sampling=None)
+    comparison = LayerComparison(cast(Any, context), 1)
+    context.once = lambda *_: comparison
+    digests = {("diffmean", "sea"): "of diffmean", ("prompt", "sea"): "of prompt"}
+    vars(comparison)["fit_digests"] = digests
+    monkeypatch.setattr("experiments.axbench.generation.generation_inputs", lambda *_: {})
+    fit = PromptSteering(), SimpleNamespace(text="about the sea")
+    monkeypatch.setattr(LayerComparison, "fit_of", lambda _, *names: taken.add(names) or fit)
+
+    def key() -> object:
+        return Generate("removal", (trial,), 1).inputs(cast(Any, context))["artifacts"]
+
+    comparison.plan(trial)
+    before = key()
+    for name in digests:
+        vars(comparison)["fit_digests"] = {**digests, name: "another"}
+        assert (key() != before) == (name in taken), name

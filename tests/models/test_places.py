@@ -99,7 +99,7 @@ def test_the_bridge_shares_the_parameters_and_leaves_the_module_alone(family: An
 def test_the_bridge_is_refused_where_edits_would_not_reach_it(llama: Any) -> None:
     for _ in range(2):  # before the bridge is built and after
         with (
-            pytest.raises(RuntimeError, match="edits act on the plain module, not on the bridge"),
+            pytest.raises(RuntimeError, match="act on the plain module, not on the bridge"),
             llama.edited(Add(site=Site(1), direction=torch.ones(32))),
         ):
             llama.bridge.cfg  # noqa: B018

@@ -3,7 +3,7 @@ import random
 import torch
 import transformers
 
-from probes.controls.baselines import EMBEDDINGS, embedding_states, random_model, random_states
+from probes.controls.baselines import EMBEDDINGS, random_model
 from probes.controls.description_length import online_code
 from probes.controls.labels import hash_labels, over_concepts, selectivity, shuffled_labels, with_controls
 from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
@@ -65,7 +65,7 @@ def test_tied_embeddings_stay_tied():
 def test_random_states_are_read_at_the_same_tokens(model):
     sites = [EMBEDDINGS, Site(1)]
     tokens = model.tokenize(TEXTS)
-    trained, drawn = model.read(tokens, sites), random_states(model, tokens, sites, seed=2)
+    trained, drawn = model.read(tokens, sites), random_model(model, seed=2).read(tokens, sites)
     assert torch.equal(drawn.row, trained.row)
     assert drawn.position is not None
     assert trained.position is not None
@@ -73,14 +73,14 @@ def test_random_states_are_read_at_the_same_tokens(model):
     for site in sites:
         assert drawn.arrays[site].shape == trained.arrays[site].shape
         assert not torch.allclose(drawn.arrays[site], trained.arrays[site])
-    pooled = random_states(model, tokens, Site(1), seed=2, pool="mean").arrays[Site(1)]
+    pooled = random_model(model, seed=2).read(tokens, Site(1), pool="mean").arrays[Site(1)]
     mine = torch.stack([drawn.arrays[Site(1)][drawn.row == row].float().mean(0) for row in range(len(TEXTS))])
     torch.testing.assert_close(pooled, mine)
 
 
 def test_embedding_states_are_the_modules_own_embeddings(llama):
     tokens = llama.tokenize(TEXTS)
-    states = embedding_states(llama, tokens, positions="all")
+    states = llama.read(tokens, EMBEDDINGS, positions="all")
     ids = torch.tensor([token for row in tokens for token in row.ids])
     assert torch.equal(states.arrays[EMBEDDINGS], llama.module.get_input_embeddings()(ids).detach())
 
@@ -88,7 +88,7 @@ def test_embedding_states_are_the_modules_own_embeddings(llama):
 def test_embedding_states_of_a_model_that_adds_positions(tiny):
     gpt2 = tiny("gpt2")
     tokens = gpt2.tokenize(TEXTS)
-    states = embedding_states(gpt2, tokens, positions="all")
+    states = gpt2.read(tokens, EMBEDDINGS, positions="all")
     ids = torch.tensor([token for row in tokens for token in row.ids])
     place = torch.cat([torch.arange(len(row.ids)) for row in tokens])
     inner = gpt2.module.transformer
@@ -103,7 +103,7 @@ def test_what_the_baselines_know_of_texts(llama):
     use, train = torch.ones_like(y), torch.arange(400) < 240
     controls = {"shuffled": shuffled_labels(y, use, train), "letter": hash_labels([text[-1] for text in texts], y, use)}
     tokens = llama.tokenize(texts)
-    first = embedding_states(llama, tokens, pool="last").arrays[EMBEDDINGS]
+    first = llama.read(tokens, EMBEDDINGS, pool="last").arrays[EMBEDDINGS]
     found = with_controls(first, y, use, train, torch.full((first.shape[1], 2), 1.0), controls)
     assert found.task[:, 0].mean() == 1
     assert found.control["letter"].mean() == 1
@@ -113,5 +113,5 @@ def test_what_the_baselines_know_of_texts(llama):
     compression = online_code(first, y, use).compression
     assert float(compression[0]) > 4
     assert float(compression[1]) < 1.05
-    later = random_states(llama, tokens, Site(1), seed=1, pool="last").arrays[Site(1)]
+    later = random_model(llama, seed=1).read(tokens, Site(1), pool="last").arrays[Site(1)]
     assert with_controls(later, y, use, train, torch.full((first.shape[1], 2), 1.0), {}).task[:, 0].mean() > 0.75

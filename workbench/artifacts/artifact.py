@@ -123,7 +123,7 @@ class Artifact(ABC):
 
     def save(self, path: Path | str) -> Path:
         """Write the artifact atomically to a `.safetensors` file, with a checksum. Raises as to_bytes."""
-        path = Path(path)
+        path = Path(path).expanduser()
         write_bytes(path, self._finite().sealed())
         return path
 
@@ -133,7 +133,7 @@ class Artifact(ABC):
 
         Raises ArtifactError naming the path if the file is absent, damaged, of another format or of another kind.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         contents = Contents.read(path)
         try:
             return cls._restored(contents)

@@ -1,6 +1,6 @@
 """Vectors that were optimised to make a frozen model write given texts, a set of them for each text."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
@@ -109,10 +109,6 @@ class OptimisedVectors(Artifact):
     def edits(self) -> tuple[Add, ...]:
         """For a batch of all rows, on the model that they were optimised on and no other."""
         return self.injection.edits(self.vectors, self.origin.model_digest)
-
-    def with_vectors(self, vectors: Float[Tensor, "row vector d"]) -> "OptimisedVectors":
-        """The same texts with other vectors, which match none until they are decoded."""
-        return replace(self, vectors=vectors, matched=(False,) * len(self))
 
     def tensors(self) -> dict[str, Tensor]:
         """The vectors."""

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from workbench.data.behaviours import (
@@ -14,7 +13,7 @@ from workbench.data.behaviours import (
     pair_of,
     split_by_group,
 )
-from workbench.data.cells import filled, json_lines, optional, read_text
+from workbench.data.cells import filled, json_lines, optional, own_path, read_text
 from workbench.data.items import DataError, slug, text_key
 
 _CHOICES = re.compile(r"(?s)(.+?)\s*\n(?:[^\n]*choices:\s*\n)?[ \t]*\(A\)(.+?)\n\s*\(B\)(.+)", re.IGNORECASE)
@@ -36,9 +35,8 @@ def behaviours_of(source: str) -> tuple[Behaviour, ...]:
 
     Raises DataError, naming the file and the entry, for anything else.
     """
-    if source == "packaged":
+    if (path := own_path(source)) is None:
         return packaged_behaviours()
-    path = Path(source)
     if path.suffix not in (".json", ".jsonl") or not path.is_file():
         raise DataError(f"{source!r} is neither `packaged` nor a .json or .jsonl file with questions and two answers")
     name, text = slug(path.stem), read_text(path)

@@ -19,9 +19,14 @@ def read_text(path: str | Path) -> str:
     Raises DataError if it is not UTF-8, OSError if it cannot be opened.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return Path(path).expanduser().read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
         raise DataError(f"{path} is not UTF-8 at byte {problem.start}; save it in that encoding") from problem
+
+
+def own_path(source: str | Path) -> Path | None:
+    """Where a user's data lie, `~` being the home folder; None for `packaged`, which the project has with it."""
+    return None if source == "packaged" else Path(source).expanduser()
 
 
 def json_lines(text: str, source: str) -> list[tuple[int, dict[str, Any]]]:

@@ -133,7 +133,10 @@ class Dataset:
         return replace(self, columns=tuple(labels.T))
 
     def index(self, target: str | int) -> int:
-        """The number of a target given by name, description or number. Raises DataError if there is none."""
+        """The number of a target given by name, description or number. Raises DataError if there is none.
+
+        Of descriptions that differ in case and white space only, as a Dataset made by hand may have, the first counts.
+        """
         if not isinstance(target, str):
             number = whole(f"a target of set {self.name!r}", target, "its name or its number", DataError)
             if 0 <= number < len(self.targets):
@@ -283,7 +286,8 @@ class Dataset:
 
     @cached_property
     def _described(self) -> dict[str, int]:
-        return {text_key(target.description): number for number, target in enumerate(self.targets)}
+        pairs = [(text_key(target.description), number) for number, target in enumerate(self.targets)]
+        return dict(reversed(pairs))
 
 
 def present(target: Target, column: np.ndarray) -> np.ndarray:

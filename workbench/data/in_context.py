@@ -12,7 +12,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from workbench.data.cells import filled, read_text
+from workbench.data.cells import filled, own_path, read_text
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
 from workbench.data.word_pairs import Pair, pair_dataset
@@ -37,9 +37,8 @@ def in_context_tasks(source: str) -> Dataset:
     folder for others. Pairs that a file holds twice count once. Raises DataError for a path without such files, and
     what holds no such list.
     """
-    if source == "packaged":
+    if (path := own_path(source)) is None:
         return pair_dataset(source, [*_packaged()], ROLES)
-    path = Path(source)
     paths = [path] if path.is_file() else sorted(path.rglob("*.json"))
     if not paths:
         raise DataError(f"{source!r} is neither `packaged` nor a .json file nor a folder with such files")

@@ -10,7 +10,7 @@ from workbench.data.cells import check_columns
 from workbench.data.dataset import Dataset
 from workbench.data.delimited import read_comma_separated, read_tab_separated
 from workbench.data.items import DataError, several
-from workbench.data.own_tables import own_frame, text_column
+from workbench.data.own_tables import check_unneeded, own_frame, text_column
 from workbench.data.packaged import packaged
 from workbench.data.sentiment import load_sentiment, sentence_column
 from workbench.data.statements import STATEMENT_COLUMNS, families, load_statements, statements
@@ -40,8 +40,8 @@ def datasets(names: Sequence[str], limit: int | None = None, seed: int = 0) -> l
 def dataset(name: str, limit: int | None = None, seed: int = 0, negatives: Sequence[str] = ()) -> Dataset:
     """The one dataset that a name stands for; without steering instructions it gets the packaged ones.
 
-    `negatives` are added to those of a file of concepts and texts. Raises DataError as `datasets`, and for a name that
-    stands for several.
+    `negatives` are added to those of a file of concepts and texts. Raises DataError as `datasets`, for negatives of
+    what has its own, and for a name that stands for several.
     """
     found = [one.subset(limit) for one in _named(name, seed, negatives)]
     if len(found) > 1:
@@ -57,7 +57,7 @@ def check_named(name: str) -> None:
 
     Of a file the columns are looked at, of a folder the list of concepts; what is wrong with a text, reading tells.
     """
-    if name in ("packaged", "truth") or name.removeprefix("neg_") in families():
+    if _is_ours(name):
         return
     path = _path(name)
     if path.is_dir():
@@ -70,7 +70,26 @@ def check_named(name: str) -> None:
         text_column(read_frame(path).columns, str(path))
 
 
+def axbench_folder(name: str) -> Path | None:
+    """The folder that a name stands for; None for a file, and for names of the project's own data."""
+    path = Path(name).expanduser()
+    return path if not _is_ours(name) and path.is_dir() else None
+
+
+def _is_ours(name: str) -> bool:
+    return name in ("packaged", "truth") or name.removeprefix("neg_") in families()
+
+
 def _named(name: str, seed: int, negatives: Sequence[str] = ()) -> list[Dataset]:
+    if found := _whole(name, seed):
+        check_unneeded(repr(name), negatives)
+        return found
+    path = _path(name)
+    return [own_frame(read_frame(path), path.stem, negatives, seed, source=str(path))]
+
+
+def _whole(name: str, seed: int) -> list[Dataset]:
+    """What has negatives of its own, whatever its columns; nothing for a file of concepts and texts."""
     if name == "packaged":
         return [packaged()]
     if name == "truth":
@@ -82,9 +101,7 @@ def _named(name: str, seed: int, negatives: Sequence[str] = ()) -> list[Dataset]
         return [read_axbench(path)]
     if path.suffix.lower() == ".tsv":
         return [load_sentiment(path, seed)]
-    if _is_statements(path):
-        return [load_statements(path, seed)]
-    return [own_frame(read_frame(path), path.stem, negatives, seed, source=str(path))]
+    return [load_statements(path, seed)] if _is_statements(path) else []
 
 
 def _path(name: str) -> Path:

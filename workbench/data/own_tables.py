@@ -1,20 +1,22 @@
 """Datasets of a researcher's own texts: splits and negatives are made where they are not given, and it is said."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from workbench.arguments import unlike
-from workbench.data.cells import optional
+from workbench.data.cells import choice, optional
 from workbench.data.dataset import Dataset
-from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, several, unique_slugs
+from workbench.data.items import SPLITS, DataError, Item, Label, Split, Target, several, text_key, unique_slugs
 from workbench.data.packaged import neutral, packaged
 from workbench.data.rows import Row, assemble
-from workbench.data.tables import REQUIRED, from_frame
+from workbench.data.tables import REQUIRED, from_frame, is_labelled
 from workbench.models.cache import say
 from workbench.models.conversation import Conversation
+from workbench.text import number_of
 
 SHARES: dict[Split, float] = {"train": 0.6, "validation": 0.2, "evaluation": 0.2}
 """Of a concept's texts."""
@@ -28,7 +30,7 @@ def own_texts(texts: Texts, negatives: Sequence[str] = (), seed: int = 0) -> Dat
     for name, some in texts.items():
         _check_name(name)
         several(some, f"concept {name!r}")
-    spoken = {name: [_bare(text, f"a text of {name!r}") for text in some] for name, some in texts.items()}
+    spoken = [(name, [_bare(text, f"a text of {name!r}") for text in some]) for name, some in texts.items()]
     return _of_conversations(spoken, [_bare(text, "a negative") for text in negatives], seed, "own texts")
 
 
@@ -37,27 +39,41 @@ def own_frame(
 ) -> Dataset:
     """A dataset from a frame: as it stands where it has all columns of `workbench.data.tables`, else by its texts.
 
-    Then it needs `concept` and `text`. Messages call it `source`, by default its name. Raises DataError as `concepts`.
+    Then it needs `concept` and `text`, and a `split` that it has stays. Messages call it `source`, by default its name.
+    Raises DataError as `concepts`.
     """
     source = source or name
     column = text_column(frame.columns, source)
-    if {*REQUIRED} <= {*frame.columns}:
+    if is_labelled(frame.columns):
+        check_unneeded(source, negatives)
         return from_frame(frame, source)
-    spoken: dict[str, list[Conversation]] = {}
+    spoken: list[tuple[str, Sequence[Conversation]]] = []
     without = [_bare(text, "a negative") for text in negatives]
+    given: dict[str, Split] = {}
     for number, cells in zip(frame.index, frame.to_dict("records"), strict=True):
         where = f"{source}, {frame.index.name or 'row'} {number}"
         said, concept = _conversation(cells, column, where), optional(cells, "concept", where)
         if concept is None:
             without.append(said)
         else:
-            spoken.setdefault(concept.strip(), []).append(said)
-    return _of_conversations(spoken, without, seed, name)
+            spoken.append((concept, [said]))
+        if "split" in cells:
+            split = choice(cells, "split", SPLITS, where)
+            if given.setdefault(said.text_key, split) != split:
+                raise DataError(f"{where} has split {split!r}, and the same text before it {given[said.text_key]!r}")
+    return _of_conversations(spoken, without, seed, name, given)
+
+
+def check_unneeded(source: str, negatives: Sequence[str], seed: int = 0) -> None:
+    """Raises DataError for what is given to make negatives and splits of a source that has its own."""
+    if negatives or seed:
+        what = "`negatives`" if negatives else f"`seed` {seed}"
+        raise DataError(f"{source} has negatives and splits of its own; leave {what} out")
 
 
 def text_column(columns: Collection[Any], source: str) -> str:
     """The column of a table's texts. Raises DataError for columns that no dataset can be made from."""
-    if {*REQUIRED} <= {*columns}:
+    if is_labelled(columns):
         return "response"
     column = "text" if "text" in columns else "response"
     if column not in columns or "concept" not in columns:
@@ -66,7 +82,7 @@ def text_column(columns: Collection[Any], source: str) -> str:
             f"{source} has the columns {have}; expected at least `concept` and `text`, one text a row, and on demand "
             f"`instruction`; or all of {', '.join(REQUIRED)}"
         )
-    if extra := {"label", "category", "split"} & {*columns}:
+    if extra := {"label", "category"} & {*columns}:
         raise DataError(
             f"{source} has a column {sorted(extra)[0]!r}; with it, it needs all of {', '.join(REQUIRED)}; without it, "
             "`concept` and `text` are enough: splits and negatives are made"
@@ -101,10 +117,24 @@ def _conversation(cells: Mapping[Any, Any], column: str, where: str) -> Conversa
     return text if instruction is None else Conversation.exchange(instruction, cells[column])
 
 
+def _by_concept(spoken: Iterable[tuple[str, Sequence[Conversation]]]) -> dict[str, list[Conversation]]:
+    """Concepts are told apart as `from_frame` does, without case and white space, and named as they first are."""
+    names: dict[str, str] = {}
+    texts: dict[str, list[Conversation]] = {}
+    for concept, said in spoken:
+        texts.setdefault(names.setdefault(text_key(concept), concept.strip()), []).extend(said)
+    return texts
+
+
 def _of_conversations(
-    spoken: Mapping[str, Sequence[Conversation]], without: Sequence[Conversation], seed: int, name: str
+    said_of: Iterable[tuple[str, Sequence[Conversation]]],
+    without: Sequence[Conversation],
+    seed: int,
+    name: str,
+    given: Mapping[str, Split] = MappingProxyType({}),
 ) -> Dataset:
-    """Each text once; a text of several concepts carries them all."""
+    """Each text once, with its split where one is given; a text of several concepts carries them all."""
+    spoken = _by_concept(said_of)
     targets = [Target(slug, description) for slug, description in zip(unique_slugs(spoken), spoken, strict=True)]
     carried: dict[str, dict[int, Label]] = {}
     said: dict[str, Conversation] = {}
@@ -112,15 +142,15 @@ def _of_conversations(
         for text in texts:
             carried.setdefault(text.text_key, {})[number] = Label.POSITIVE
             said.setdefault(text.text_key, text)
-    split = _splits(spoken, seed, name)
+    split = given or _splits(spoken, seed, name)
     rows = [
         Row(Item(said[key]), split[key], _labels(labels, split[key], len(targets)), f"text {number}")
         for number, (key, labels) in enumerate(carried.items())
     ]
     every = dict.fromkeys(range(len(targets)), Label.NEGATIVE)
-    others = _negatives(without, [*said.values()], seed, {*said})
+    others = _negatives(without, [*said.values()], seed, given)
     rows += [Row(item, where, every, f"negative {number}") for number, (item, where) in enumerate(others)]
-    say(_summary(name, spoken, rows, given=len(without)))
+    say(_summary(name, len(spoken), rows, drawn=not given, own=bool(without)))
     return assemble(name, targets, rows, name, packaged().instructions)
 
 
@@ -154,15 +184,16 @@ def _drawn(n: int, rng: np.random.Generator) -> list[Split]:
 
 
 def _negatives(
-    given: Sequence[Conversation], positives: Sequence[Conversation], seed: int, taken: set[str]
+    own: Sequence[Conversation], positives: Sequence[Conversation], seed: int, given: Mapping[str, Split]
 ) -> list[tuple[Item, Split]]:
     """Those that are given, else neutral texts of the form that the positives have, so that form tells nothing."""
-    if given:
-        different = {text.text_key: text for text in given if text.text_key not in taken}
+    taken = {text.text_key for text in positives}
+    if own:
+        different = {text.text_key: text for text in own if text.text_key not in taken}
         if len(different) < len(SPLITS):
             raise DataError(f"{len(different)} negatives that no concept has are too few; give at least {len(SPLITS)}")
         drawn = _drawn(len(different), np.random.default_rng([seed, len(positives)]))
-        return [(Item(text), split) for text, split in zip(different.values(), drawn, strict=True)]
+        return [(Item(text), given.get(key, lot)) for (key, text), lot in zip(different.items(), drawn, strict=True)]
     bare = any(text.is_bare for text in positives)
     return [
         (Item.bare(item.response) if bare else item, split)
@@ -171,10 +202,10 @@ def _negatives(
     ]
 
 
-def _summary(name: str, spoken: Mapping[str, object], rows: Sequence[Row], given: int) -> str:
+def _summary(name: str, n_concepts: int, rows: Sequence[Row], drawn: bool, own: bool) -> str:
     counts = ", ".join(f"{sum(row.split == split for row in rows)} {split}" for split in SPLITS)
-    source = "your own" if given else "packaged neutral texts"
+    splits, negatives = "were made by lot" if drawn else "are your own", "your own" if own else "packaged neutral texts"
     return (
-        f"{name}: {len(spoken)} concept{'s' * (len(spoken) != 1)}. Splits were made by lot ({counts}); negatives are "
-        f"{source}{' and the texts of the other concepts' * (len(spoken) > 1)}."
+        f"{name}: {number_of(n_concepts, 'concept')}. Splits {splits} ({counts}); negatives are "
+        f"{negatives}{' and the texts of the other concepts' * (n_concepts > 1)}."
     )

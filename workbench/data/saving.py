@@ -20,7 +20,7 @@ def write_jsonl(dataset: Dataset, path: str | Path) -> None:
     another kind of target, and for conversations of several turns.
     """
     rows = [row for number in range(len(dataset)) for row in _rows(dataset, number)]
-    write_text(Path(path), "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    write_text(Path(path).expanduser(), "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
 
 
 def _rows(dataset: Dataset, number: int) -> Iterator[dict[str, Any]]:

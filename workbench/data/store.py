@@ -150,7 +150,8 @@ def iterate(
     labels of its items. A shard that is damaged or of another origin is reported in the log and read again.
 
     Raises ValueError when there are no texts, the positions select nothing in one of them (before anything is read), or
-    `model` is being edited; StorageError when `folder` cannot be read or written; and what `Model.read` raises.
+    `model` is being edited or has other weights than its own; StorageError when `folder` cannot be read or written; and
+    what `Model.read` raises.
     """
     tokens = tokens if isinstance(tokens, Tokens) else model.tokenize(tokens)
     if shard_rows < 1 or len(tokens) == 0:
@@ -188,10 +189,7 @@ class _Reading:
 
     def shard(self, tokens: Tokens) -> Activations:
         """One shard, always as it is on disk, so that fresh and resumed runs see the same."""
-        if self.model.edits:
-            raise ValueError(
-                f"{self.model.name} is being edited; leave `edited` first, or use Model.read, which stores nothing"
-            )
+        self.model.check_unchanged()
         key = self._key(tokens)
         path = self.folder / f"{key[:32]}.safetensors"
         tensors = _load(path, key)

@@ -84,14 +84,13 @@ class ActivationStream:
         """Read by the live model, buffer by buffer and in each epoch anew; nothing is read before a batch is wanted.
 
         Raises DataError for a pooled spec and as the class; ValueError where the texts cannot be encoded or the
-        positions select nothing in one of them; and, when a batch is asked for, where the model is being edited.
+        positions select nothing in one of them; and, when a batch is asked for, where the model is not as it was made.
         """
         _check_unpooled(spec)
         tokens = model.encode(texts.conversations) if isinstance(texts, Dataset) else model.tokenize(texts)
 
         def read(rows: list[int]) -> Activations:
-            if model.edits:
-                raise ValueError(f"{model.name} is being edited, which a stream could not repeat; leave `edited` first")
+            model.check_unchanged()  # an epoch later it would not be so
             return model.read(tokens[rows], spec)
 
         return cls(spec.positions.counts(tokens, TOKEN_BUDGET), read, batch_size, buffer_batches, seed)

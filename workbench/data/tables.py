@@ -6,7 +6,7 @@ without one is a bare text), genre (text, code or math; text where absent), word
 columns are ignored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -32,6 +32,11 @@ from workbench.data.rows import Row, assemble
 from workbench.models.conversation import Conversation
 
 REQUIRED = ("concept", "category", "response", "split")
+
+
+def is_labelled(columns: Iterable[Any]) -> bool:
+    """Whether these are the columns of a whole set, in which nothing is left to be made."""
+    return {*REQUIRED} <= {*columns}
 
 
 @runtime_checkable
@@ -67,16 +72,10 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     return _json_frame(path) if Path(path).suffix.lower() == ".jsonl" else _csv_frame(path)
 
 
-def read_dataset(dataset: TableLike, name: str = "dataset") -> Dataset:
-    """A set from a Hugging Face `datasets.Dataset` or anything else with `to_pandas()`; rows count from 1.
-
-    Raises DataError naming the row for what `from_frame` refuses, and for an object without `to_pandas()`, such as
-    a DatasetDict: pass one of its datasets, or `datasets.concatenate_datasets` of them.
-    """
-    if not isinstance(dataset, TableLike):
-        raise DataError(f"{name} is a {type(dataset).__name__} without to_pandas(); pass a single datasets.Dataset")
-    frame = dataset.to_pandas()
-    return from_frame(frame.set_axis(pd.RangeIndex(1, len(frame) + 1, name="row")), name)
+def table_frame(table: TableLike) -> pd.DataFrame:
+    """The rows of a Hugging Face `datasets.Dataset` or anything else with `to_pandas()`, counted from 1."""
+    frame = table.to_pandas()
+    return frame.set_axis(pd.RangeIndex(1, len(frame) + 1, name="row"))
 
 
 def from_frame(frame: pd.DataFrame, source: str) -> Dataset:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.data.cells import read_text
+from workbench.data.cells import own_path, read_text
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Item, Relation
 
@@ -27,11 +27,11 @@ def word_pairs(source: str) -> Dataset:
     kind of its concept: those of one kind are not expected to be unrelated. Published concepts are each of their own
     kind. Raises DataError for a folder without such files and a line that is no pair.
     """
-    if source == "packaged":
+    if (folder := own_path(source)) is None:
         text = files("workbench.data").joinpath("facts", "word_pairs.json").read_text("utf-8")
         concepts = [(name, about["kind"], about["pairs"]) for name, about in json.loads(text).items()]
     else:
-        paths = sorted(Path(source).glob("*.txt"))
+        paths = sorted(folder.glob("*.txt"))
         if not paths:
             raise DataError(f"{source!r} is neither `packaged` nor a folder with .txt files")
         concepts = [(path.stem.strip("[]"), path.stem.strip("[]"), _published(path)) for path in paths]

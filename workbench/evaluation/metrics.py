@@ -273,22 +273,6 @@ def wins(score: Float[np.ndarray, " pair"], baseline: Float[np.ndarray, " other"
     return np.where(np.abs(ahead) <= _TIE, 0.5, np.where(np.isnan(ahead), np.nan, ahead > 0))
 
 
-@dataclass(frozen=True)
-class WinRate:
-    """Mean of the wins over the n complete pairs (NaN if none), and how many pairs had a missing score."""
-
-    value: float
-    n: int
-    missing: int
-
-
-def win_rate(score: Float[np.ndarray, " pair"], baseline: Float[np.ndarray, " other"]) -> WinRate:
-    """How often the score beats the baseline, ties one half; pairs with a missing score are dropped and counted."""
-    outcomes = wins(score, baseline)
-    there = outcomes[~np.isnan(outcomes)]
-    return WinRate(float(there.mean()) if len(there) else float("nan"), len(there), len(outcomes) - len(there))
-
-
 def spearman_correlation(a: Float[np.ndarray, " item"], b: Float[np.ndarray, " item"]) -> float:
     """Of ranks, equal values sharing theirs; NaN where either side has one value only."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:

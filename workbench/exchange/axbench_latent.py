@@ -18,7 +18,6 @@ from workbench.data.items import Label
 from workbench.exchange.axbench_results import METHOD_NAMES
 from workbench.runs.files import canonical, write_text
 
-_EVALUATORS = ("AUCROCEvaluator", "HardNegativeEvaluator", "LatentStatsEvaluator")
 _KINDS = {"positive": Label.POSITIVE, "negative": Label.NEGATIVE, "hard_negative": Label.HARD_NEGATIVE}
 
 

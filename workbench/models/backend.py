@@ -219,6 +219,11 @@ class Backend(Protocol):
         """
         ...
 
+    @property
+    def exchanged(self) -> bool:
+        """Whether this thread is inside `with_weights` or `run_from_layer`, so that `digest` is not of what runs."""
+        ...
+
     def gradient_checkpointing(self) -> AbstractContextManager[None]:
         """Inside the `with`, a block keeps only what goes into it, and runs again in the backward pass.
 

@@ -90,8 +90,10 @@ class Core:
     def identity(self) -> dict[str, str]:
         """What results depend on: digests of weights (`model`), `tokenizer` and `chat_template` ("none"), and `dtype`.
 
-        The template is looked at each time, as it may be set on the tokenizer; the rest is digested once.
+        The template is looked at each time, as it may be set on the tokenizer; the rest is digested once. Raises
+        ValueError as `check_unchanged`.
         """
+        self.check_unchanged()
         return {
             "model": self.digest,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -217,6 +219,18 @@ class Core:
             if edit.n_rows() not in (None, n_rows):
                 kind, rows = type(edit).__name__, edit.n_rows()
                 raise ValueError(f"the {kind} at {edit.site} speaks about {rows} rows, this call has {n_rows}")
+
+    def check_unchanged(self) -> None:
+        """See that the network does what `digest` stands for: whatever is kept under its name asks this first.
+
+        Raises ValueError where edits are in force in this thread, or other weights in the network.
+        """
+        if self.edits or self.backend.exchanged:
+            what, where = ("is being edited", "edited") if self.edits else ("has other weights than its own", "applied")
+            raise ValueError(
+                f"{self.name} {what}, and what is kept would be taken for the plain model's; leave `{where}` first "
+                "(Model.read keeps nothing)"
+            )
 
     def _check_edit(self, edit: Edit) -> None:
         edit.n_rows()

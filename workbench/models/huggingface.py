@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
@@ -37,6 +37,8 @@ from workbench.models.positions import Layout
 from workbench.models.sites import Site, SiteError
 from workbench.models.stored_block import StoredBlock
 
+_EXCHANGED: ContextVar[tuple["HuggingFaceBackend", ...]] = ContextVar("exchanged", default=())
+"""Those in which this thread (or asyncio task) has other weights or blocks than their own."""
 _INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 
@@ -170,7 +172,7 @@ class HuggingFaceBackend:
             raise IndexError(f"there is no block {layer}; the model has blocks 0 to {len(blocks) - 1}")
         self.locate(Site(layer))  # refused where the residual stream is not what a block returns
         self._check_apart(layer)
-        with self._whole:
+        with self._changed():
             kept = list(blocks[: layer + 1])
             try:
                 for number, block in enumerate(kept):
@@ -237,7 +239,7 @@ class HuggingFaceBackend:
             if id(weight) in given
         ]
         wanted = [weight for weight in own.values() if weight.requires_grad]
-        with self._whole if weights else nullcontext():
+        with self._changed() if weights else nullcontext():
             try:
                 for weight in wanted:
                     weight.requires_grad_(False)
@@ -249,6 +251,21 @@ class HuggingFaceBackend:
                     parameters[key] = weight
                 for weight in wanted:
                     weight.requires_grad_(True)
+
+    @property
+    def exchanged(self) -> bool:
+        """See `Backend.exchanged`."""
+        return self in _EXCHANGED.get()
+
+    @contextmanager
+    def _changed(self) -> Iterator[None]:
+        """The network is not its own inside, for this thread; others wait until it is."""
+        with self._whole:
+            token = _EXCHANGED.set((*_EXCHANGED.get(), self))
+            try:
+                yield
+            finally:
+                _EXCHANGED.reset(token)
 
     @contextmanager
     def gradient_checkpointing(self) -> Iterator[None]:

@@ -42,12 +42,13 @@ class Model(Core):
     def bridge(self) -> Any:
         """A TransformerLens bridge that shares every parameter with the model.
 
-        For places inside a module, such as attention patterns: `model.bridge.run_with_cache(...)`. Edits do not act on
-        it: raises RuntimeError inside `edited`.
+        For places inside a module, such as attention patterns: `model.bridge.run_with_cache(...)`. Neither edits nor
+        exchanged weights act on it: raises RuntimeError inside `edited` and inside an adapter's `applied`.
         """
-        if self.edits:
+        if self.edits or self.backend.exchanged:
             raise RuntimeError(
-                "edits act on the plain module, not on the bridge; leave `edited` before using the bridge"
+                "edits and exchanged weights act on the plain module, not on the bridge; leave `edited` or `applied` "
+                "before using the bridge"
             )
         return self._bridge
 

@@ -43,7 +43,7 @@ class Run:
         self._recorded: tuple[Row, ...] = ()
 
     @classmethod
-    def open(cls, experiment: str, config: object, root: Path = Path("runs"), *, wait_s: float = 0.0) -> "Run":
+    def open(cls, experiment: str, config: object, root: str | Path = "runs", *, wait_s: float = 0.0) -> "Run":
         """Create the run of this configuration under `root`, or continue it where it stopped.
 
         `config` is a frozen dataclass. Only one process has a run open; another waits `wait_s` seconds for it. Use it
@@ -51,7 +51,7 @@ class Run:
         folder's, and StorageError when the folder is in use, damaged or not writable.
         """
         described = describe(experiment, config)
-        folder = root.absolute() / f"{experiment}-{described['digest'][:10]}"
+        folder = Path(root).expanduser().absolute() / f"{experiment}-{described['digest'][:10]}"
         with ExitStack() as resources:
             resources.enter_context(locked(folder / ".lock", wait_s, what=f"the run {folder}"))
             remove_scratch(folder)
@@ -63,9 +63,10 @@ class Run:
         return run
 
     @classmethod
-    def load(cls, folder: Path) -> "Run":
+    def load(cls, folder: str | Path) -> "Run":
         """Open the run in `folder` for reading only. Raises as config.read_described."""
-        return cls(folder.absolute(), read_described(folder / "config.json"))
+        folder = Path(folder).expanduser().absolute()
+        return cls(folder, read_described(folder / "config.json"))
 
     def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
         """Do one unit of work once for these inputs: see Units.value. Raises RunError on a read-only run."""

@@ -179,7 +179,7 @@ def test_a_damaged_set_is_refused(fitted: OptimisedVectors) -> None:
     with pytest.raises(ArtifactError, match="as many texts"):
         replace(fitted, texts=fitted.texts[:2])
     with pytest.raises(ArtifactError, match="not finite"):
-        fitted.with_vectors(fitted.vectors * torch.nan)
+        replace(fitted, vectors=fitted.vectors * torch.nan)
 
 
 def test_nothing_is_decoded_from_nothing(model: Model) -> None:
