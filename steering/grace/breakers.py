@@ -22,8 +22,8 @@ BREAKING_LORA = replace(
 )
 """As many numbers as the other defences train, below states at a third and two thirds of the depth.
 
-One pass over the triples, in more steps of fewer texts: there is much to turn, and a step moves a number by its rate at
-most.
+One pass over the triples, in more steps of fewer texts: a step moves a number by its rate at most. The rate, and the
+objective's weight and start, were chosen by how states turn under the families of choosing (`attacks.CHOOSING`).
 """
 
 
@@ -44,6 +44,7 @@ class CircuitBreakerObjective(TripleObjective):
     - Tokens of completions; published are those of prompts too, which refusals here share with what complies.
     - What stays is compared at the observed sites; published at all layers. Of these tokens the blocks above
       are given nothing but the state at the highest observed site.
+    - Refusals and allowed answers stay; published is general conversation too. Without it, states of other texts move.
     - Output projections of attention in six blocks (`BREAKING_LORA`); published are all linear maps of two thirds of
       the blocks.
 
@@ -53,6 +54,7 @@ class CircuitBreakerObjective(TripleObjective):
     teaches_refusals: ClassVar[bool] = False
 
     retaining: float = 0.75
+    """Weight of what stays."""
     offset: float = 1.0
     keep: float = 0.0
 

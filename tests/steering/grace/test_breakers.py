@@ -47,8 +47,8 @@ def test_complying_states_turn_in_one_pass_and_the_others_stay() -> None:
         breakers(model, replace(BREAKING_LORA.recipe, batch_size=1)), data, ModelAccess(model)
     )
     safe, unsafe, jailbreak, allowed = turned(model, adapter, Site(2), data)
-    assert min(unsafe, jailbreak) > 0.1
-    assert max(safe, allowed) < 0.5 * min(unsafe, jailbreak)
+    assert min(unsafe, jailbreak) > 0.3  # .12 with the start and the rate of the other defences
+    assert max(safe, allowed) < 0.6 * min(unsafe, jailbreak)
 
 
 @pytest.mark.parametrize("n_layers", [3, 6, 12])
