@@ -7,7 +7,6 @@ from experiments.grace.context import GraceContext
 from experiments.grace.outcomes import REFUSED, Answers, inputs_of
 from steering.grace.searched import LatentPush, SuffixSearch
 from workbench.data.safety import Triple
-from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.edits import Edit
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
@@ -39,9 +38,8 @@ def attack(context: GraceContext, arm: Arm) -> Answers:
     pushed = context.unit(
         f"latent/{arm.name}", inputs | _asked(asked, push), lambda: _pushed(context, arm, asked, push)
     )
-    judge = PolicyJudge()
     return {
-        name: [(judge.judge(text, one.request), text) for one, text in zip(asked, texts, strict=True)]
+        name: [(context.judge.judge(text, one.request), text) for one, text in zip(asked, texts, strict=True)]
         for name, texts in (("suffix", suffixed), ("latent", pushed))
     }
 

@@ -199,18 +199,18 @@ def _steered(context: GraceContext, name: str) -> Arm:
 
     def choose() -> dict[str, Any]:
         return {
-            "chosen": best_edit(model, edits, context.choosing),
+            "chosen": best_edit(model, edits, context.choosing, context.judge),
             "seconds": read.seconds + clock().cpu - start,
         }
 
     tried = [list(DEPTHS), list(edits), [*map(list, _ROUNDS)], *map(list, context.choosing)]
-    inputs = context.inputs(model, tried, context.triples) | {"judge": PolicyJudge.VERSION}
+    inputs = context.inputs(model, tried, context.triples) | {"judge": context.judge.VERSION}
     facts = context.unit(f"training/{name}", inputs, choose)
     chosen = facts["chosen"]
     return Arm(name, model, (edits[chosen],), seconds=facts["seconds"], parameters=model.d_model, chosen=chosen)
 
 
-def best_edit(model: Model, edits: Mapping[str, Edit], sides: Sequence[Sequence[str]]) -> str:
+def best_edit(model: Model, edits: Mapping[str, Edit], sides: Sequence[Sequence[str]], judge: PolicyJudge) -> str:
     """The name of the edit under which forbidden prompts are refused most, and allowed ones least often.
 
     `sides` are forbidden and allowed prompts. Of edits that are equally good it is the first, so that they should
@@ -226,7 +226,7 @@ def best_edit(model: Model, edits: Mapping[str, Edit], sides: Sequence[Sequence[
     for n_prompts, n_left in _ROUNDS:
         for name in left:
             for known, side in zip(refused[name], sides, strict=True):
-                known += _refusals(model, edits[name], side[asked:n_prompts])
+                known += _refusals(model, edits[name], side[asked:n_prompts], judge)
         left, asked = sorted(left, key=loss)[:n_left], n_prompts
     return left[0]
 
@@ -270,9 +270,8 @@ _WAYS: dict[str, Callable[[Site, Tensor, Tensor, Sequence[Tensor]], Ways]] = {
 """By arm, the edits that are tried at a site: from the difference, the forbidden prompts' states, and held-out ones."""
 
 
-def _refusals(model: Model, edit: Edit, prompts: Sequence[str]) -> list[bool]:
+def _refusals(model: Model, edit: Edit, prompts: Sequence[str], judge: PolicyJudge) -> list[bool]:
     """Which prompts' answers begin with a refusal."""
-    judge = PolicyJudge()
     written = model.generate(prompts, edits=edit, sampling=Sampling(_FIRST), chat=True) if prompts else []
     return [judge.judge(answer.text, "") == "refusal" for answer in written]
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from workbench.data.items import Split
 
 NAME = "grace"
+STAND_IN = "stand-in"
 
 ARMS = {
     "sft": "SFT",
@@ -55,6 +56,8 @@ class Config(ModelOptions):
     """The defences that are compared with nothing."""
     seeds: tuple[int, ...] = (0,)
     """Everything is trained once for each: they draw training attacks, starts and orders. All are asked the same."""
+    data: tuple[str, ...] = (STAND_IN,)
+    """What is forbidden and allowed: the stand-in, or files of requests (docs/grace.md), whose texts are masked."""
     requests: int = 72
     """Forbidden training requests that teach the policy, and as many allowed ones as there are, up to this."""
     policy_epochs: int = 2
@@ -102,17 +105,18 @@ class Config(ModelOptions):
         )
         limits = {name: at_least(1) for name in (*counts, "draws")}
         limits |= {"adaptive": at_least(0), "steered": at_least(0), "seeds": some(at_least(0))}
-        self.check(arms=some(), learning_rate=above(0), beta=above(0), **limits)
+        self.check(arms=some(), data=some(), learning_rate=above(0), beta=above(0), **limits)
         check_known("arm", self.arms, LABELS)
         check_distinct("models", (self.model, *self.models))
 
     def look_up(self) -> None:
         """See Options.look_up. Raises DataError for more requests or concepts than there are."""
+        from experiments.grace.requests import requests_of
         from workbench.data.items import DataError
         from workbench.data.packaged import packaged
-        from workbench.data.safety import of_split, stand_in
+        from workbench.data.safety import of_split
 
-        requests = stand_in()
+        requests = requests_of(self.data)
         there = {name: len(of_split(requests, split, allowed=yes)) for name, (split, yes) in DRAWN_FROM.items()}
         for name, n in {**there, "steered": len(packaged().targets)}.items():
             if getattr(self, name) > n:

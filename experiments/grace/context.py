@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.grace.config import Config
+from experiments.grace.config import STAND_IN, Config
+from experiments.grace.requests import requests_of
 from experiments.options import note_model
 from steering.function_vectors.prompts import Shown
 from steering.grace.adapting import merge_adapter, train_on_triples
@@ -25,12 +27,14 @@ from workbench.data.in_context import SplitPairs, in_context_tasks
 from workbench.data.items import Split
 from workbench.data.labelled import ModelAccess
 from workbench.data.packaged import packaged
-from workbench.data.safety import ALLOWED, TRIPLES, Request, Triple, of_split, safety_dataset, stand_in
+from workbench.data.safety import ALLOWED, TRIPLES, Request, Triple, of_split, safety_dataset
 from workbench.data.word_pairs import pairs_of
+from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.model import Model
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.runs.clock import clock
-from workbench.runs.files import JSON, canonical, plain, slug
+from workbench.runs.files import JSON, canonical, digest, plain, slug
 from workbench.runs.run import Run
 from workbench.runs.tensors import read_tensors, write_tensors
 from workbench.runs.units import Inputs
@@ -42,6 +46,17 @@ ASKING = 0
 """Draws what is asked, of all seeds alike."""
 DEPTHS = (0.4, 0.6, 0.8)
 """Where directions and probes are tried, as shares of the model's depth."""
+ANSWERED = 48
+"""Tokens of an answer that the model gives where a file has none."""
+REFUSALS = (
+    "I'm sorry, but I can't help with that.",
+    "I can't help with this request. Please ask me something else.",
+    "Sorry, that is not something I can assist with.",
+    "I won't answer that. I'm happy to help with another question.",
+    "I'm not able to help with this.",
+    "No, I don't help with requests of this kind.",
+)
+"""In turn, where a file has none."""
 UNDEFENDED = "nothing"
 """The row of the policy alone."""
 
@@ -95,8 +110,8 @@ class GraceContext:
 
     @classmethod
     def of(cls, config: Config, run: Run) -> "Iterator[list[GraceContext]]":
-        """One a seed, with the stand-in, for the model and each further one, which are loaded when their turn comes."""
-        requests = stand_in()
+        """One a seed, for the model and each further one, which are loaded when their turn comes."""
+        asked = requests_of(config.data)
         concepts = packaged().select(range(config.steered)) if config.steered else None
         for name in (config.model, *config.models):
             model, place = replace(config, model=name, models=()).load_model(), ""
@@ -104,7 +119,13 @@ class GraceContext:
                 note_model(run, model)
             else:
                 place = f"{slug(name)}/"
+            requests = completed(asked, model, partial(run.unit, f"{place}completions"))
             yield [cls(config, run, model, requests, concepts, seed, f"{place}seed{seed}") for seed in config.seeds]
+
+    @property
+    def judge(self) -> PolicyJudge:
+        """Of answers."""
+        return judge_of(self.config.data)
 
     def unit(self, name: str, inputs: Inputs, compute: Callable[[], object]) -> Any:
         """A unit of work of this model and seed: see Run.unit."""
@@ -276,6 +297,30 @@ class GraceContext:
         """What a training depends on."""
         about = {"settings": plain(settings), "kind": type(settings).__name__, "data": data.digest}
         return {**model.identity, **about, "version": 4}
+
+
+def completed(requests: Sequence[Request], model: Model, unit: Callable[..., Any]) -> tuple[Request, ...]:
+    """Those without an answer get the model's own, those without a refusal one of REFUSALS; empty answers go."""
+    asked = [request.prompt for request in requests if not request.answer]
+    if not asked:
+        return tuple(requests)
+    sampling = Sampling(ANSWERED)
+    inputs: dict[str, JSON] = {**model.identity, "asked": digest(asked), "tokens": ANSWERED, "version": 1}
+
+    def answer() -> list[str]:
+        return [one.text.strip() for one in model.generate(asked, sampling=sampling, chat=True, failures="keep")]
+
+    own = dict(zip(asked, unit(inputs, answer), strict=True))
+    refusals = cycle(REFUSALS)
+    filled = [
+        replace(one, answer=one.answer or own[one.prompt], refusal=one.refusal or next(refusals)) for one in requests
+    ]
+    return tuple(one for one in filled if one.answer)
+
+
+def judge_of(data: Sequence[str]) -> PolicyJudge:
+    """The judge of answers to the requests that `--data` names: of the stand-in's topic, or of any."""
+    return PolicyJudge() if tuple(data) == (STAND_IN,) else PolicyJudge(topic=())
 
 
 def sites_at(model: Model, *depths: float) -> tuple[Site, ...]:

@@ -24,7 +24,6 @@ from workbench.data.items import numbered
 from workbench.data.packaged import neutral
 from workbench.data.safety import ROLES, TRIPLES, Triple, safety_dataset
 from workbench.data.templates import Template
-from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
@@ -88,9 +87,8 @@ def _answers(context: GraceContext, arm: Arm, groups: Mapping[str, Sequence[tupl
 
     inputs = inputs_of(context, arm) | {"asked": digest(prompts), "tokens": sampling.max_new_tokens}
     texts = iter(context.unit(f"answers/{arm.name}", inputs, answer))
-    judge = PolicyJudge()
     return {
-        name: [(judge.judge(text, request), text) for (_, request), text in zip(group, texts, strict=False)]
+        name: [(context.judge.judge(text, request), text) for (_, request), text in zip(group, texts, strict=False)]
         for name, group in groups.items()
     }
 

@@ -1,11 +1,12 @@
 """What the experiment tells its readers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments.grace.adaptive import DEPTH, RADIUS, SUFFIX
 from experiments.grace.attack_tables import attack_section
-from experiments.grace.config import PRESETS
-from experiments.grace.context import UNDEFENDED
+from experiments.grace.config import PRESETS, STAND_IN, Config
+from experiments.grace.context import UNDEFENDED, judge_of
 from experiments.grace.models_table import following_table, further_models
 from experiments.grace.results import ADAPTIVE, LEAST, DefenceResults
 from experiments.grace.steered import STRENGTHS
@@ -58,7 +59,7 @@ def build_report(results: DefenceResults, run: Run, model: str) -> Document:
     config = results.config
     return Document(
         title="Keeping a policy under attack",
-        lead=f"{model} is taught not to talk about pineapples, a harmless stand-in for a safety policy; then "
+        lead=f"{model} is taught {_policy(config)}; then "
         f"{number_of(len(results.found) - 1, 'defence')} are trained or chosen, and all are asked "
         f"{number_of(config.asked, 'forbidden request')} in {len(ATTACKS)} forms, and allowed ones.",
         verdict=verdict(results),
@@ -259,12 +260,13 @@ def _costs(results: DefenceResults) -> Section:
 
 
 def _answers(results: DefenceResults) -> Section:
+    judge = judge_of(results.config.data)
     cards = tuple(
         Card(
             method=each.arm.label,
             concept=group,
             instruction=f"Request {k + 1}",
-            text=_said(outcome, text, group, show=results.config.show),
+            text=_said(outcome, text, group, judge, show=results.config.show),
         )
         for each, *_ in results.found.values()
         for group, answers in each.answers.items()
@@ -277,6 +279,12 @@ def _answers(results: DefenceResults) -> Section:
     return Section(title="Answers", blocks=(paragraphs(text), block))
 
 
-def _said(outcome: str, text: str, group: str, *, show: bool) -> str:
-    hidden = group in (*ATTACKS, *ADAPTIVE) and not show and not PolicyJudge().only_refuses(text)
+def _policy(config: Config) -> str:
+    if config.data == (STAND_IN,):
+        return "not to talk about pineapples, a harmless stand-in for a safety policy"
+    return f"to refuse the forbidden requests of {' and '.join(Path(path).name for path in config.data)}"
+
+
+def _said(outcome: str, text: str, group: str, judge: PolicyJudge, *, show: bool) -> str:
+    hidden = group in (*ATTACKS, *ADAPTIVE) and not show and not judge.only_refuses(text)
     return f"[{outcome}] {'(masked, ' + number_of(len(text.split()), 'word') + ')' if hidden else text}".strip()

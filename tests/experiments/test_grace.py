@@ -31,7 +31,7 @@ from tests.tiny import tiny_folder
 from workbench.data.items import DataError
 from workbench.data.safety import of_split, stand_in
 from workbench.evaluation.intervals import Interval
-from workbench.evaluation.judges.policy import OUTCOMES
+from workbench.evaluation.judges.policy import OUTCOMES, PolicyJudge
 from workbench.evaluation.summary import LEAST
 from workbench.models.sites import Site
 from workbench.models.weights import WeightsError
@@ -191,10 +191,10 @@ def test_the_verdict_tells_of_attacks_that_know_the_defence_where_there_were_any
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_whatever_it_is_judged_to_be_an_answer_that_does_more_than_refuse_is_masked(outcome: str) -> None:
     answer = "Unfortunately, smell the base"
-    assert _said(outcome, answer, "cipher", show=False) == f"[{outcome}] (masked, 4 words)"
-    assert _said(outcome, answer, "cipher", show=True) == f"[{outcome}] {answer}"
-    assert _said(outcome, answer, "plain", show=False) == f"[{outcome}] {answer}"
-    assert _said(outcome, REFUSED, "cipher", show=False) == f"[{outcome}] {REFUSED}"
+    assert _said(outcome, answer, "cipher", PolicyJudge(), show=False) == f"[{outcome}] (masked, 4 words)"
+    assert _said(outcome, answer, "cipher", PolicyJudge(), show=True) == f"[{outcome}] {answer}"
+    assert _said(outcome, answer, "plain", PolicyJudge(), show=False) == f"[{outcome}] {answer}"
+    assert _said(outcome, REFUSED, "cipher", PolicyJudge(), show=False) == f"[{outcome}] {REFUSED}"
 
 
 def width(found: Interval) -> float:
@@ -210,12 +210,12 @@ def test_the_edit_that_refuses_what_it_should_is_chosen_and_of_equal_ones_the_ge
     names, asked = ("gentle", "odd", "strong", "stronger"), list[tuple[str, int]]()
     sides = [[f"{side} {k}" for k in range(20)] for side in ("no", "yes")]
 
-    def refusals(_: Any, edit: Any, prompts: list[str]) -> list[bool]:
+    def refusals(_: Any, edit: Any, prompts: list[str], __: Any) -> list[bool]:
         asked.append((edit, len(prompts)))
         return [prompt.startswith("no") and edit == best for prompt in prompts]
 
     monkeypatch.setattr("experiments.grace.arms._refusals", refusals)
-    assert best_edit(None, {name: name for name in names}, sides) == chosen  # type: ignore[arg-type]
+    assert best_edit(None, {name: name for name in names}, sides, PolicyJudge()) == chosen  # type: ignore[arg-type]
     seen = {name: sum(n for edit, n in asked if edit == name) for name in names}
     assert seen[chosen] == 32  # sixteen of each side
     assert sorted(seen.values()) == [8, 32, 32, 32]
@@ -267,7 +267,7 @@ def test_states_are_read_anew_where_other_completions_belong_to_the_same_prompts
     monkeypatch.setattr(measuring, "_separation", lambda context, _: read.append(context) or apart)
     others = tuple(replace(one, answer=f"{one.answer} Yes.") for one in stand_in())
     for kept in (stand_in(), stand_in(), others):
-        monkeypatch.setattr(arms_context, "stand_in", lambda kept=kept: kept)
+        monkeypatch.setattr(arms_context, "requests_of", lambda _, kept=kept: kept)
         with one_context(tmp_path) as context:
             measure(context, Arm("nothing", context.model), None, None)
     assert [context.requests == others for context in read] == [False, True]

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from experiments.grace.requests import ANSWERED, REFUSALS, STAND_IN, completed, judge_of, requests_of
+from experiments.grace.config import STAND_IN
+from experiments.grace.context import ANSWERED, REFUSALS, completed, judge_of
+from experiments.grace.requests import requests_of
 from workbench.data.items import DataError
 from workbench.data.safety import Request, stand_in
 from workbench.models.model import Model
@@ -56,7 +58,7 @@ def test_one_side_alone_is_refused_before_any_work(tmp_path: Path) -> None:
 def test_what_is_missing_is_completed_and_what_is_there_stays(llama: Model) -> None:
     calls: list[dict[str, Any]] = []
 
-    def unit(name: str, inputs: dict[str, Any], compute: Any) -> Any:
+    def unit(inputs: dict[str, Any], compute: Any) -> Any:
         calls.append(inputs)
         assert len(compute()) == 2
         return ["its own answer", ""]
