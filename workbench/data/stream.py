@@ -50,7 +50,7 @@ class ActivationStream:
 
     `buffer_batches` batches are shuffled together and held in memory at once, in the precision they were read in. The
     states of an epoch's last, incomplete batch are dropped; each epoch drops others. `from_model` and `from_states`
-    make a stream. Raises DataError for sizes below 1, a negative seed, and fewer states than one batch has.
+    make a stream. Raises DataError for settings outside their limits, and fewer states than one batch has.
     """
 
     counts: Int[Tensor, "text"]

@@ -134,7 +134,8 @@ def _fits(kind: Any, value: object) -> bool:
     if kind in (int, float):
         number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
         return number and (isinstance(value, Integral) or isfinite(typing.cast(float, value)))
-    return not isinstance(kind, type) or isinstance(value, kind)
+    plain = origin or kind
+    return not isinstance(plain, type) or isinstance(value, plain)
 
 
 def _words(kind: Any) -> list[str]:
