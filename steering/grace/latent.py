@@ -28,7 +28,7 @@ class LatentAdversarialObjective(TripleObjective):
     """
 
     attacked: tuple[Site, ...] = ()
-    steps: Annotated[int, at_least(1)] = 4
+    steps: Annotated[int, at_least(0)] = 4
     radius: Annotated[float, above(0)] = 0.3
     away: Annotated[float, at_least(0)] = 0.5
     """Weight of -log(1 - p)."""

@@ -31,7 +31,7 @@ class MapObjective(Objective[D]):
     """W x + scale * B A dropout(x) in each map that reads a site; what texts and which loss, a subclass says."""
 
     sites: tuple[Site, ...] = ()
-    shapes: Annotated[tuple[tuple[int, int], ...], at_least(1)] = ()
+    shapes: Annotated[tuple[tuple[int, int], ...], at_least(0)] = ()
     """d_in and d_out of the maps."""
     rank: Annotated[int, at_least(1)] = 4
     scale: Annotated[float, above(0)] = 16.0
