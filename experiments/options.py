@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.runs.fields import Limit, at_least, check_distinct, check_fields, some
+from workbench.runs.fields import SEED, Limit, at_least, check_distinct, check_fields, some
 
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
@@ -18,9 +18,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 LIMITS = {"model": some(), "device": some(), "concepts": some(), "limit": at_least(1), "layer": at_least(0)}
 """What the shared settings may be."""
-
-SEED = at_least(0, high=2**32 - 1)
-"""What all generators of random numbers take."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ the model goes on to other prompts as it does anyway.
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,7 +25,7 @@ from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
-from workbench.runs.fields import at_least, check_fields
+from workbench.runs.fields import above, at_least
 
 Score = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, "row"]]
 """How much the next token's logits show the behaviour."""
@@ -58,19 +58,16 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
     subtracts it; `DirectionalAblation` takes it out.
     """
 
-    tokens: int = 5
-    depth: float = 0.8
+    tokens: Annotated[int, at_least(1)] = 5
+    depth: Annotated[float, above(0, high=1)] = 0.8
     """Layers at or above this fraction are left out."""
-    max_kl: float = 0.1
-    train: int = 128
+    max_kl: Annotated[float, at_least(0)] = 0.1
+    train: Annotated[int, at_least(1)] = 128
     """Prompts of each side, at most."""
-    validation: int = 32
+    validation: Annotated[int, at_least(1)] = 32
     form: Literal["fixed", "compat"] = "fixed"
     """`compat` wants the score above 0 where the direction is added (not just raised), and trains and chooses only on
     prompts whose score has the sign of their side, as published."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, tokens=at_least(1), train=at_least(1), validation=at_least(1))
 
     @property
     def cost(self) -> float:

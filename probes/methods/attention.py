@@ -3,7 +3,7 @@ section 3.2, with one head and no value map)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +21,7 @@ from workbench.methods.readers import AttentionReader, Reader
 from workbench.models.edits import Edit
 from workbench.models.pooling import softmax_pool
 from workbench.models.positions import ALL, Positions
+from workbench.runs.fields import above, at_least
 
 EVERY = 5
 """Steps between two looks at the held-out loss."""
@@ -112,12 +113,12 @@ class AttentionProbe(Method[AttentionReadout], ScoresStates[AttentionReadout], S
     label: ClassVar[str] = "Attention probe"
     source: ClassVar[str] = "arXiv:1905.06316"
 
-    steps: int = 400
+    steps: Annotated[int, at_least(1)] = 400
     """At most."""
-    learning_rate: float = 1e-2
-    penalty: float = 0.03
+    learning_rate: Annotated[float, above(0)] = 1e-2
+    penalty: Annotated[float, at_least(0)] = 0.03
     """Times the squares of q and w, for standardised states; the log-loss is a mean, both classes counting the same."""
-    patience: int = 100
+    patience: Annotated[int, at_least(1)] = 100
     """Steps without a lower held-out loss after which a concept's training ends."""
 
     @property

@@ -9,7 +9,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,7 +29,7 @@ from workbench.models.reading import last_states
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
-from workbench.runs.fields import at_least, check_fields
+from workbench.runs.fields import SEED, at_least, check_fields
 from workbench.runs.files import canonical
 
 Form = Literal["fixed", "compat"]
@@ -44,25 +44,17 @@ RANDOM_TOKENS = 1000
 class HeadConfig:
     """How the head is trained: AdamW whose learning rate falls linearly to 0."""
 
-    epochs: int = 72
-    batch_size: int = 18
+    epochs: Annotated[int, at_least(1)] = 72
+    batch_size: Annotated[int, at_least(1)] = 18
     """Texts in one optimiser step."""
-    learning_rate: float = 1e-3
-    weight_decay: float = 2e-4
-    dropout: float = 0.3
+    learning_rate: Annotated[float, at_least(0)] = 1e-3
+    weight_decay: Annotated[float, at_least(0)] = 2e-4
+    dropout: Annotated[float, at_least(0, high=1)] = 0.3
     """Share of the hidden layer that is silenced in training."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
-            epochs=at_least(1),
-            batch_size=at_least(1),
-            learning_rate=at_least(0),
-            weight_decay=at_least(0),
-            dropout=at_least(0, high=1),
-            seed=at_least(0),
-        )
+        check_fields(self)
 
 
 RECIPES: dict[Form, HeadConfig] = {"fixed": HeadConfig(), "compat": HeadConfig(batch_size=144, learning_rate=8e-5)}
@@ -175,7 +167,7 @@ class IntegratedGradients(_Attribution):
 
     label: ClassVar[str] = "Integrated gradients"
 
-    steps: int = 50
+    steps: Annotated[int, at_least(1)] = 50
     """Points on the way; 5 is ten times as fast, and what the paper takes for its larger model."""
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from workbench.data.items import DataError, Item
 from workbench.data.labelled import Labelled, ModelAccess
 from workbench.methods.capabilities import ScoresTexts
 from workbench.methods.method import Method
+from workbench.runs.fields import above
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class BagOfWords(Method[BagOfWordsWeights], ScoresTexts[BagOfWordsWeights]):
     label: ClassVar[str] = "Bag of words"
     source: ClassVar[str] = "arXiv:2501.17148"
 
-    C: float = 100.0
+    C: Annotated[float, above(0)] = 100.0
     """Inverse strength of the L2 penalty, AxBench's default."""
 
     def fit(self, data: Labelled) -> BagOfWordsWeights:

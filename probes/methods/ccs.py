@@ -4,7 +4,7 @@ Of two statements of which one is true, the probe must be sure of one and deny t
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +16,7 @@ from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means
 from workbench.methods.method import AdditiveMethod
 from workbench.models.pooling import pool_rows
+from workbench.runs.fields import SEED, at_least
 
 Sides = Literal["alternate", "order"]
 Pooling = Literal["mean", "last"]
@@ -114,9 +115,9 @@ class CCS(AdditiveMethod):
     """Which text of a pair stands on which side; what a whole side has in common is taken away. `alternate` exchanges
     them in every second pair; `order` keeps the one that comes first in the data on the first side, which takes
     negation away where each statement stands before its negation."""
-    starts: int = 10
+    starts: Annotated[int, at_least(1)] = 10
     """Random starts, of which the one of lowest loss is kept."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
 
     def fit(self, data: Labelled) -> Vector:
         """The unit-norm direction. Raises DataError for fewer than two pairs, or if one class holds a whole side."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from workbench.data.items import Label
 from workbench.data.labelled import Labelled
 from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod
+from workbench.runs.fields import above, some
 
 Marked = tuple[Tensor, Tensor]
 """Hidden states [token, d], and the Label of each token for each concept [token, concept]."""
@@ -30,7 +31,7 @@ class LinearProbe(AdditiveMethod):
     label: ClassVar[str] = "Linear probe"
     source: ClassVar[str] = "arXiv:1610.01644"
 
-    grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    grid: Annotated[tuple[float, ...], some(above(0))] = (1e-4, 1e-3, 1e-2, 1e-1)
     """Inverse strengths C of the penalty to choose from, in any order; where nothing is held out, the one at place
     len(grid) // 2 is taken."""
 

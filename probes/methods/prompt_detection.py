@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -22,8 +22,15 @@ from workbench.models.positions import Layout
 from workbench.models.sampling import Sampling
 from workbench.models.scoring import label_logits, labels
 from workbench.models.tokens import Row, Tokens
+from workbench.runs.fields import at_least, readable
 
 log = logging.getLogger(__name__)
+
+
+def _with_both(question: str) -> None:
+    """Raises ValueError for a question that leaves out what it is about: it would be the same for all texts."""
+    if missing := [place for place in ("{text}", "{concept}") if place not in question]:
+        raise ValueError(f"it lacks {' and '.join(missing)}")
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,11 @@ class PromptDetection(Method[Prompt], ScoresTexts[Prompt], NeedsModel):
     source: ClassVar[str] = "arXiv:2501.17148"
 
     form: Literal["fixed", "compat"] = "fixed"
-    question: str = "Text:\n{text}\n\nDoes this text contain {concept}? Answer Yes or No."
+    question: Annotated[str, readable(_with_both)] = (
+        "Text:\n{text}\n\nDoes this text contain {concept}? Answer Yes or No."
+    )
     """What `fixed` asks; a model without a chat template sees "Answer:" behind it."""
-    max_new_tokens: int = 512
+    max_new_tokens: Annotated[int, at_least(1)] = 512
     """Room for the reasoning and the rating in `compat`."""
 
     @property

@@ -6,7 +6,7 @@ One eigendecomposition serves every penalty and every concept that is told apart
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ from workbench.data.items import Label
 from workbench.data.labelled import Labelled
 from workbench.data.states import States
 from workbench.methods.method import AdditiveMethod
+from workbench.runs.fields import above, some
 
 _RANK = 1e-12
 """Share of the largest variance under which a direction of the items counts as empty."""
@@ -110,7 +111,7 @@ class RidgeProbe(AdditiveMethod):
     label: ClassVar[str] = "Ridge"
     source: ClassVar[str] = "arXiv:1610.01644"
 
-    grid: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    grid: Annotated[tuple[float, ...], some(above(0))] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
     """Penalties to choose from, in units of a feature's variance."""
 
     def fit(self, data: Labelled) -> Vector:

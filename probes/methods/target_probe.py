@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from workbench.data.items import DataError, Kind
 from workbench.data.labelled import Samples
 from workbench.data.states import States
 from workbench.runs.environment import code_version
+from workbench.runs.fields import above, check_fields, some
 from workbench.runs.files import canonical
 
 Line = tuple[Float[Tensor, "d out"], Float[Tensor, "out"]]
@@ -33,10 +35,14 @@ class TargetProbe:
     loss on the validation split: log-loss, all classes that occur there counting the same, or squared error.
     """
 
-    Cs: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    Cs: Annotated[tuple[float, ...], some(above(0))] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     """Inverse strengths of the penalty to choose from, for labels and classes."""
-    lambdas: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    lambdas: Annotated[tuple[float, ...], some(above(0))] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
     """Strengths of the penalty to choose from, for numbers, in units of a feature's variance."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for no penalties, and for one that is not above 0."""
+        check_fields(self)
 
     def fit(self, states: States, target: str | int) -> LinearReadout:
         """Fit a target, by name or number: pooled states are an item a text, others an item a token.
@@ -73,8 +79,6 @@ class TargetProbe:
 
 
 def _check(grid: tuple[float, ...], name: str, has_validation: bool) -> None:
-    if not grid:
-        raise DataError(f"there is no penalty to fit {name!r} with; give at least one")
     if len(grid) > 1 and not has_validation:
         raise DataError(
             f"{name!r} has no validation split, on which one of {len(grid)} penalties is chosen; add one, or give a "

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from workbench.models.sites import Site
-from workbench.runs.fields import above, at_least, check_distinct, check_fields
+from workbench.runs.fields import SEED, above, at_least, check_distinct, check_fields
 
 Architecture = Literal["standard", "topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated"]
 COMPETING = ("topk", "batchtopk", "matryoshka_batchtopk")
@@ -20,24 +20,24 @@ class DictionaryConfig:
     """
 
     architecture: Architecture = "topk"
-    n_latents: int = 4608
-    k: int = 32
+    n_latents: Annotated[int, at_least(1)] = 4608
+    k: Annotated[int, at_least(1)] = 32
     """TopK and BatchTopK: how many latents of a state are active, exactly or on average."""
-    prefixes: tuple[int, ...] = ()
+    prefixes: Annotated[tuple[int, ...], at_least(1)] = ()
     """Matryoshka: the numbers of latents that must each reconstruct by themselves, ascending; `n_latents` is added."""
-    sparsity: float = 1.0
+    sparsity: Annotated[float, at_least(0)] = 1.0
     """The penalty's coefficient: on the L1 norm (standard, gated) or the number (jumprelu) of active latents."""
-    sparsity_warmup: int = 0
+    sparsity_warmup: Annotated[int, at_least(0)] = 0
     """Steps over which the penalty grows from 0."""
-    bandwidth: float = 0.05
+    bandwidth: Annotated[float, above(0)] = 0.05
     """JumpReLU: how far from the threshold codes still move it."""
-    threshold: float = 0.01
+    threshold: Annotated[float, above(0)] = 0.01
     """JumpReLU: the thresholds to begin with."""
-    dead_after: int | None = None
+    dead_after: Annotated[int | None, at_least(1)] = None
     """A latent that was not active in so many steps is dead; by default in an eighth of all steps."""
-    aux: float = 1.0
+    aux: Annotated[float, at_least(0)] = 1.0
     """TopK, BatchTopK: the coefficient of AuxK, which revives dead latents."""
-    pre_activation: float = 3e-6
+    pre_activation: Annotated[float, at_least(0)] = 3e-6
     """JumpReLU: the coefficient of the pre-activation loss, which revives dead latents."""
     site: Site | None = None
     """Where states are read; by default the stream's first site."""
@@ -47,26 +47,22 @@ class DictionaryConfig:
     """Further sites: a crosscoder reads and reconstructs the states of `site` and of all of these together."""
     normalise: bool = True
     """Scale states to a mean length of sqrt(d) in training; the scale is folded into the finished dictionary."""
-    decoder_norm: float = 0.1
+    decoder_norm: Annotated[float, above(0)] = 0.1
     """The length of the decoder's rows to begin with."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the encoder's matrix product; all else is float32."""
-    n_steps: int = 1000
-    learning_rate: float = 3e-4
-    warmup_steps: int = 0
+    n_steps: Annotated[int, at_least(1)] = 1000
+    learning_rate: Annotated[float, above(0)] = 3e-4
+    warmup_steps: Annotated[int, at_least(0)] = 0
     """Steps over which the learning rate grows from 0."""
-    decay_steps: int = 0
+    decay_steps: Annotated[int, at_least(0)] = 0
     """Last steps, over which the learning rate falls to 0."""
-    clip_norm: float = 1.0
+    clip_norm: Annotated[float, above(0)] = 1.0
     """The longest gradient that is used as it is."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
-        coefficients = dict.fromkeys(("sparsity", "aux", "pre_activation"), at_least(0.0))
-        steps = dict.fromkeys(("sparsity_warmup", "warmup_steps", "decay_steps", "seed"), at_least(0))
-        sizes = dict.fromkeys(("n_latents", "k", "dead_after", "n_steps", "prefixes"), at_least(1))
-        scales = dict.fromkeys(("bandwidth", "threshold", "decoder_norm", "learning_rate", "clip_norm"), above(0.0))
-        check_fields(self, **coefficients, **steps, **sizes, **scales)
+        check_fields(self)
         if self.architecture in COMPETING and self.k > self.n_latents:
             raise ValueError(f"k is {self.k}, more than the {self.n_latents} latents")
         widths = self.widths

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from workbench.data.stream import ActivationStream
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.runs.environment import code_version
+from workbench.runs.fields import above, at_least, check_fields
 from workbench.runs.files import canonical, digest
 from workbench.runs.progress import progress as progress_bar
 
@@ -48,14 +50,18 @@ class Running:
 
     folder: Path | None = None
     """Where checkpoints lie; without one, none are written."""
-    checkpoint_every: int = 500
-    log_every: int = 50
-    n_devices: int = 1
+    checkpoint_every: Annotated[int, at_least(1)] = 500
+    log_every: Annotated[int, at_least(1)] = 50
+    n_devices: Annotated[int, at_least(1)] = 1
     """Devices that share each batch."""
-    outlier: float = 10.0
+    outlier: Annotated[float, above(0)] = 10.0
     """States longer than this many times the median are left out."""
-    batch_size: int = 2048
+    batch_size: Annotated[int, at_least(1)] = 2048
     """Of states that come as an array; a stream has its own."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value outside its limits."""
+        check_fields(self)
 
 
 def train_dictionary(

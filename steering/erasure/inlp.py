@@ -1,7 +1,7 @@
 """Iterative nullspace projection (arXiv:2004.07667): train a classifier, project its directions away, and again."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Float64
@@ -12,6 +12,7 @@ from probes.solvers.paths import balanced
 from steering.erasure.eraser import Classes, Erasure, Held, one_hot, whole_mean
 from steering.erasure.projection import row_basis
 from workbench.artifacts.eraser import Eraser
+from workbench.runs.fields import above, at_least
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +36,11 @@ class Inlp(Erasure):
     label: ClassVar[str] = "INLP"
     source: ClassVar[str] = "arXiv:2004.07667"
 
-    iterations: int = 20
+    iterations: Annotated[int, at_least(1)] = 20
     """At most so many."""
-    margin: float = 0.02
+    margin: Annotated[float, at_least(0)] = 0.02
     """Stop, without using the classifier, when its accuracy is no more than this above chance."""
-    C: float = 0.1
+    C: Annotated[float, above(0)] = 0.1
     """Inverse strength of the penalty; each feature is penalised by its variance, as if it were standardised."""
     affine: bool = True
     """Leave the mean where it is; without, the projection goes through 0, as in the paper."""

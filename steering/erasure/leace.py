@@ -6,7 +6,7 @@ no affine map with this property has a smaller E||r(x) - x||^2 (theorem 4.2).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Float64
@@ -15,6 +15,7 @@ from torch import Tensor
 from steering.erasure.eraser import Classes, Erasure, Held, one_hot
 from workbench.artifacts.eraser import Eraser
 from workbench.data.moments import Moments
+from workbench.runs.fields import at_least
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ class Leace(Erasure):
     shrinkage: bool = True
     """Estimate the covariance by optimal linear shrinkage, which few states need. The guarantee on the fitted states
     stays, the smallest change is then the smallest under the estimate."""
-    tol: float = 1e-8
+    tol: Annotated[float, at_least(0)] = 1e-8
     """Directions with a smaller correlation to z are kept."""
     relative: bool = True
     """Measure `tol` as a share of the largest value that z allows, sqrt(trace Sigma_zz). The published code compares

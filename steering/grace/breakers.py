@@ -1,7 +1,7 @@
 """Circuit breakers: states of what complies turn away from what they were (arXiv:2406.04313)."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from workbench.data.dataset import Dataset
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec
 from workbench.models.tokens import Tokens
+from workbench.runs.fields import at_least
 
 BREAKING_LORA = replace(
     LORA, layers=(6, 8, 10, 12, 15, 18), recipe=TrainingConfig(epochs=1, batch_size=2, learning_rate=4e-3)
@@ -53,10 +54,10 @@ class CircuitBreakerObjective(TripleObjective):
 
     teaches_refusals: ClassVar[bool] = False
 
-    retaining: float = 0.75
+    retaining: Annotated[float, at_least(0)] = 0.75
     """Weight of what stays."""
-    offset: float = 1.0
-    keep: float = 0.0
+    offset: Annotated[float, at_least(0)] = 1.0
+    keep: Annotated[float, at_least(0)] = 0.0
 
     @property
     def reads_labels(self) -> bool:

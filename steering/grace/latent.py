@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from steering.grace.objectives import JAILBREAK, KEPT, SAFE, UNSAFE, TripleObjec
 from steering.training.objective import Batch, Forward
 from workbench.models.backend import Hook
 from workbench.models.sites import Site
+from workbench.runs.fields import above, at_least
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class LatentAdversarialObjective(TripleObjective):
     """
 
     attacked: tuple[Site, ...] = ()
-    steps: int = 4
-    radius: float = 0.3
-    away: float = 0.5
+    steps: Annotated[int, at_least(0)] = 4
+    radius: Annotated[float, above(0)] = 0.3
+    away: Annotated[float, at_least(0)] = 0.5
     """Weight of -log(1 - p)."""
 
     @property

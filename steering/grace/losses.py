@@ -5,7 +5,7 @@ else is said; docs/grace.md says which parts are ours.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,14 +25,14 @@ class Margins:
     model's scale matters (ours). `absolute`: in units of the activations, as published.
     """
 
-    separation: float = 2.0
+    separation: Annotated[float, at_least(0)] = 2.0
     """No more is asked for once the distance is this large."""
-    cohesion: float = 0.5
+    cohesion: Annotated[float, at_least(0)] = 0.5
     """No less is asked for once the distance is this small."""
     units: Literal["spreads", "absolute"] = "spreads"
 
     def __post_init__(self) -> None:
-        check_fields(self, separation=at_least(0), cohesion=at_least(0))
+        check_fields(self)
 
 
 PUBLISHED = Margins(5.0, 1.0, "absolute")

@@ -6,7 +6,7 @@ without it, read once before training (`prepare`).
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
+from workbench.runs.fields import at_least
 
 SAFE, UNSAFE, JAILBREAK, KEPT = range(4)
 """Places of the texts in an item."""
@@ -50,7 +51,7 @@ class TripleObjective(MapObjective[Dataset]):
     teaches_refusals: ClassVar[bool] = True
     """Whether its checkpoint is chosen by readiness to refuse (`choosing_loss`); else the last one is kept."""
 
-    keep: float = 1.0
+    keep: Annotated[float, at_least(0)] = 1.0
 
     def items(self, data: Dataset) -> list[Group]:
         """Each triple with an allowed answer, these in turn. Raises DataError for a set without one or the other."""
@@ -100,7 +101,7 @@ class DpoObjective(TripleObjective):
     `relaxed` instead takes beta of the reference's margin only, as GRACE does, in units of a token.
     """
 
-    beta: float = 0.1
+    beta: Annotated[float, at_least(0)] = 0.1
     relaxed: bool = False
 
     def prepare(self, model: Model, tokens: Tokens) -> dict[str, Tensor]:
@@ -128,9 +129,9 @@ class GraceObjective(DpoObjective):
 
     pooling: LayerPooling = field(default_factory=LayerPooling)
     margins: Margins = field(default_factory=Margins)
-    preferring: float = 1.0
-    separating: float = 1.0
-    drawing: float = 1.0
+    preferring: Annotated[float, at_least(0)] = 1.0
+    separating: Annotated[float, at_least(0)] = 1.0
+    drawing: Annotated[float, at_least(0)] = 1.0
     """Weight of cohesion."""
     frozen_profile: bool = False
 
@@ -175,12 +176,12 @@ class PoolerObjective(TripleObjective):
     pooling: LayerPooling = field(default_factory=lambda: LayerPooling(rate=10.0))
     """Its learning rate and steps are larger than a LoRA's to begin with."""
     margins: Margins = field(default_factory=Margins)
-    beta: float = 0.8
-    dropout: float = 0.15
+    beta: Annotated[float, at_least(0)] = 0.8
+    dropout: Annotated[float, at_least(0, below=1)] = 0.15
     """The share of a pooled vector's entries that the head does not see, in training."""
-    keep: float = 0.0
-    separating: float = 1.0
-    drawing: float = 1.0
+    keep: Annotated[float, at_least(0)] = 0.0
+    separating: Annotated[float, at_least(0)] = 1.0
+    drawing: Annotated[float, at_least(0)] = 1.0
     profiled: tuple[Site, ...] = ()
 
     @classmethod

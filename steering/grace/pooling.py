@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,17 +23,17 @@ class LayerPooling:
     Two forms of GRACE's published pooler, the second as it can be told from its excerpts.
     """
 
-    heads: int = 1
-    temperature: float = 1.0
+    heads: Annotated[int, at_least(1)] = 1
+    temperature: Annotated[float, above(0)] = 1.0
     residual: bool = False
-    rate: float = 100.0
+    rate: Annotated[float, above(0)] = 100.0
     """How many times as far as another number a step moves a logit: a LoRA's rate leaves logits of one where they are.
 
     The gradient is that of a logit, so that the profile has no larger part of the norm that is clipped.
     """
 
     def __post_init__(self) -> None:
-        check_fields(self, heads=at_least(1), temperature=above(0), rate=above(0))
+        check_fields(self)
 
     def start(self, n_layers: int, d: int) -> dict[str, Tensor]:
         """The initial parameters: `profile` [head, layer], and `projection` [head d, d] where there are several.

@@ -6,6 +6,7 @@ attacks; families of text stand in `steering/grace/attacks.py`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +20,7 @@ from workbench.models.scoring import label_logits, labels
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import frozen
-from workbench.runs.fields import above, at_least, check_fields
+from workbench.runs.fields import SEED, above, at_least, check_fields
 
 PLACEHOLDER = " !"
 """What a suffix starts as, once for every place."""
@@ -37,11 +38,11 @@ class LatentPush:
     """
 
     site: Site
-    radius: float = 0.3
-    steps: int = 8
+    radius: Annotated[float, above(0)] = 0.3
+    steps: Annotated[int, at_least(1)] = 8
 
     def __post_init__(self) -> None:
-        check_fields(self, radius=above(0), steps=at_least(1))
+        check_fields(self)
 
     def find(
         self, model: Model, prompts: Sequence[str], answers: Sequence[str], guard: PromptGuard | None = None
@@ -82,16 +83,14 @@ class SuffixSearch:
     tried, and the best is kept if it is better.
     """
 
-    length: int = 8
-    steps: int = 20
-    top: int = 32
-    candidates: int = 32
-    seed: int = 0
+    length: Annotated[int, at_least(1)] = 8
+    steps: Annotated[int, at_least(1)] = 20
+    top: Annotated[int, at_least(1)] = 32
+    candidates: Annotated[int, at_least(1)] = 32
+    seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
-        check_fields(
-            self, length=at_least(1), steps=at_least(1), top=at_least(1), candidates=at_least(1), seed=at_least(0)
-        )
+        check_fields(self)
 
     def find(self, model: Model, prompt: str, answer: str, guard: PromptGuard | None = None) -> tuple[str, list[float]]:
         """The prompt with the suffix behind it, and the cost after each step (first, before any); see `cost`.

@@ -1,7 +1,7 @@
 """Activation addition (Turner et al. 2023, arXiv:2308.10248, algorithm 1): two prompts' difference, token by token."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from steering.rereading import live_model
 from workbench.artifacts.position_vectors import PositionVectors
@@ -14,6 +14,7 @@ from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
+from workbench.runs.fields import ANY_NUMBER
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ActAdd(Method[PositionVectors], Steers[PositionVectors], NeedsModel):
     """By default the description of the concept."""
     negative: str = ""
     """By default spaces only."""
-    coefficient: float = 5.0
+    coefficient: Annotated[float, ANY_NUMBER] = 5.0
     """What strength 1 multiplies the difference with; published are 1 to 15."""
 
     def fit(self, data: Labelled) -> PositionVectors:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import radians
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float64
@@ -22,6 +22,7 @@ from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
+from workbench.runs.fields import ANY_NUMBER, readable
 
 READ = ("ln1.hook_out", "ln2.hook_out")
 """Where states are turned in each block: behind the norm before attention and the one before the MLP."""
@@ -46,10 +47,10 @@ class AngularSteering(RereadingMethod[Adapter], Steers[Adapter]):
     source: ClassVar[str] = "arXiv:2510.26243"
     constant_sites: ClassVar[Literal["refuse", "leave out"]] = "leave out"
 
-    degrees: float = 0.0
+    degrees: Annotated[float, ANY_NUMBER] = 0.0
     """The angle from b1: 0 is all for the concept, 180 all against it."""
     adaptive: bool = False
-    positions: str = str(CONTENT)
+    positions: Annotated[str, readable(Positions.parse)] = str(CONTENT)
     pool: Pool = "mean"
     """What of a text is read; published is the last token of a prompt, `prompt[-1]`."""
 

@@ -5,7 +5,7 @@ letter.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float64
@@ -15,6 +15,8 @@ from steering.pairs import PairedMethod
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError, named_relation
 from workbench.data.labelled import Labelled
+from workbench.models.positions import Positions
+from workbench.runs.fields import readable
 
 _Letters = tuple[str, str]
 _LETTER = re.compile(r"\s*\(?([A-Z])\)?[.:]?\s*")
@@ -38,7 +40,7 @@ class CAA(PairedMethod):
     source: ClassVar[str] = "arXiv:2312.06681"
     version: ClassVar[int] = 2
 
-    positions: str = "response[-2]"
+    positions: Annotated[str, readable(Positions.parse)] = "response[-2]"
     """Of `(A)`, the letter: the last token but one, as published. Where answers end in their letter, `response[-1]`."""
     letters: Literal["balanced", "compat"] = "balanced"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -14,6 +14,7 @@ from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
 from workbench.models.edits import Clamp, Edit
 from workbench.models.positions import ALL, Positions
+from workbench.runs.fields import at_least, readable
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,9 @@ class ActivationCapping(DerivedVector):
 
     bound: Literal["at_least", "at_most"] = "at_least"
     """A floor brings the concept in; a ceiling keeps it down."""
-    percentile: float = 50.0
+    percentile: Annotated[float, at_least(0, high=100)] = 50.0
     of: Literal["positive", "negative", "all"] = "positive"
     """Whose tokens' projections; held-out ones, if there are any."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.percentile <= 100:
-            raise ValueError(f"percentile {self.percentile} is not between 0 and 100")
 
     @property
     def title(self) -> str:
@@ -80,18 +76,17 @@ class LayerwiseCapping(Layerwise):
     label: ClassVar[str] = "Activation capping, several layers"
     source: ClassVar[str] = "arXiv:2601.10387"
 
-    positions: str = "response"
+    positions: Annotated[str, readable(Positions.parse)] = "response"
     bound: Literal["at_least", "at_most"] = "at_least"
     """A ceiling instead keeps the concept down: at the 75th percentile, say."""
-    percentile: float = 25.0
-    depth: tuple[float, float] = (0.7, 0.9)
+    percentile: Annotated[float, at_least(0, high=100)] = 25.0
+    depth: Annotated[tuple[float, float], at_least(0, high=1)] = (0.7, 0.9)
     """From which part of the depth to which, where no `layers` are given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.depth[0] < self.depth[1] <= 1:
-            raise ValueError(f"depth {self.depth} does not rise within 0 to 1")
-        ActivationCapping(percentile=self.percentile)  # refuses one outside 0 to 100
+        if not self.depth[0] < self.depth[1]:
+            raise ValueError(f"depth is {self.depth}; expected two numbers that rise")
 
     @property
     def capping(self) -> ActivationCapping:

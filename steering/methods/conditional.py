@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float64
@@ -23,6 +23,7 @@ from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
+from workbench.runs.fields import at_least
 
 _NOISE = 1e-5
 """What a state moves by, as a share of itself, when it is read in another batch: no difference between prompts."""
@@ -60,7 +61,7 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
     version: ClassVar[int] = 2
     constant_sites: ClassVar[Literal["refuse", "leave out"]] = "leave out"
 
-    layers: tuple[int, ...] = ()
+    layers: Annotated[tuple[int, ...], at_least(0)] = ()
     """Blocks whose output (`compat`: input) may be compared; by default all up to the one where the vector is added."""
     pool: Literal["mean", "last"] = "mean"
     """Of the prompt's tokens; the published code also has the last one."""

@@ -1,7 +1,7 @@
 """Inference-time intervention (Li et al. 2023, arXiv:2306.03341, section 3): a few heads, chosen by their probes."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +19,7 @@ from workbench.models.model import Model
 from workbench.models.positions import ALL, CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
+from workbench.runs.fields import above, at_least
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +45,12 @@ class ITI(RereadingMethod[LayerVectors], Steers[LayerVectors]):
     label: ClassVar[str] = "ITI"
     source: ClassVar[str] = "arXiv:2306.03341"
 
-    heads: int = 48
+    heads: Annotated[int, at_least(1)] = 48
     """K, of 1024 in the published model; all, where a model has fewer."""
-    alpha: float = 15.0
+    alpha: Annotated[float, above(0)] = 15.0
     """What strength 1 is."""
     direction: Literal["mass_mean", "probe"] = "mass_mean"
-    C: float = 1.0
+    C: Annotated[float, above(0)] = 1.0
     """Inverse penalty of the probes: scikit-learn's default, as published."""
 
     @property

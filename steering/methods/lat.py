@@ -1,7 +1,7 @@
 """Linear artificial tomography (Zou et al. 2023, arXiv:2310.01405, section 3.1; AxBench's LAT baseline)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -9,6 +9,7 @@ from steering.methods.pca import PCA, first_component
 from workbench.artifacts.vector import Vector
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
+from workbench.runs.fields import SEED
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class LAT(PCA):
     label: ClassVar[str] = "LAT"
     source: ClassVar[str] = "arXiv:2310.01405"
 
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Which random pairing."""
 
     def fit(self, data: Labelled) -> Vector:

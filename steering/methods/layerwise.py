@@ -1,7 +1,7 @@
 """A direction for each of several layers, all added at once: repeng's default (github.com/vgel/repeng)."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from steering.derived import WithBase
 from steering.rereading import Elsewhere, RereadingMethod
@@ -15,6 +15,7 @@ from workbench.models.pooling import Pool
 from workbench.models.positions import ALL, CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
+from workbench.runs.fields import at_least, readable
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Layerwise(RereadingMethod[LayerVectors], WithBase[LayerVectors], Steers[La
     label: ClassVar[str] = "Layerwise"
     source: ClassVar[str] = "github.com/vgel/repeng"
 
-    layers: tuple[int, ...] = ()
+    layers: Annotated[tuple[int, ...], at_least(0)] = ()
     """None: all but the first, as repeng has it (`usual_layers`)."""
-    positions: str = str(CONTENT)
+    positions: Annotated[str, readable(Positions.parse)] = str(CONTENT)
     pool: Pool = "mean"
     """What of a text is read: the mean of these tokens; repeng takes the last."""
 

@@ -1,7 +1,8 @@
 """LoRA: a low-rank addition to the output projection of attention at several layers (arXiv:2106.09685)."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from functools import partial
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from workbench.models.low_rank_edits import LowRankMap
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
+from workbench.runs.fields import above, at_least, readable, some
 
 T = TypeVar("T", bound="MapObjective[Any]")
 
@@ -29,11 +31,11 @@ class MapObjective(Objective[D]):
     """W x + scale * B A dropout(x) in each map that reads a site; what texts and which loss, a subclass says."""
 
     sites: tuple[Site, ...] = ()
-    shapes: tuple[tuple[int, int], ...] = ()
+    shapes: Annotated[tuple[tuple[int, int], ...], at_least(0)] = ()
     """d_in and d_out of the maps."""
-    rank: int = 4
-    scale: float = 16.0
-    dropout: float = 0.05
+    rank: Annotated[int, at_least(1)] = 4
+    scale: Annotated[float, above(0)] = 16.0
+    dropout: Annotated[float, at_least(0, below=1)] = 0.05
 
     @classmethod
     def on(cls: type[T], model: Model, method: "LoRA") -> T:
@@ -99,24 +101,21 @@ class LoRA(TrainedMethod[Adapter], Steers[Adapter]):
     label: ClassVar[str] = "LoRA"
     source: ClassVar[str] = "arXiv:2106.09685"
 
-    rank: int = 4
-    alpha: float = 32.0
-    dropout: float = 0.05
+    rank: Annotated[int, at_least(1)] = 4
+    alpha: Annotated[float, above(0)] = 32.0
+    dropout: Annotated[float, at_least(0, below=1)] = 0.05
     """The share of a map's inputs that A does not see, in training."""
-    stream: str = "z"
+    stream: Annotated[str, readable(partial(Site, 0))] = "z"
     """What the adapted maps read: `z` is the output projection of attention, `mlp.in.hook_in` the MLP's first."""
-    layers: tuple[int, ...] = (5, 10, 15, 20)
+    layers: Annotated[tuple[int, ...], some(at_least(0))] = (5, 10, 15, 20)
     """Blocks whose map is adapted, in a model of `of_layers` blocks; carried to the model's own number."""
-    of_layers: int = 26
+    of_layers: Annotated[int, at_least(1)] = 26
     recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=12, batch_size=6, learning_rate=9e-4))
     """The published one takes 24 epochs of batches of 36: 48 steps with its 72 texts, too few with a set of 36."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rank < 1 or not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"LoRA wants a rank of at least 1 and 0 <= dropout < 1, got {self.rank} and {self.dropout}"
-            )
+        scaled_layers(self.layers, self.of_layers, self.of_layers)
 
     @property
     def scale(self) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from workbench.models.edits import Edit
 from workbench.models.low_rank_edits import LowRank
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
+from workbench.runs.fields import at_least, readable, some
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class SubspaceObjective(Objective[Labelled]):
     """
 
     sites: tuple[Site, ...] = ()
-    rank: int = 4
+    rank: Annotated[int, at_least(1)] = 4
 
     def start(self, data: Labelled) -> dict[str, Tensor]:
         """A random subspace at each site, W and b uniform within 1 / sqrt(d): as the published code starts."""
@@ -97,14 +98,18 @@ class LoReFT(TrainedMethod[Adapter], SteersAsTrained[Adapter]):
     label: ClassVar[str] = "LoReFT"
     source: ClassVar[str] = "arXiv:2404.03592"
 
-    rank: int = 4
-    layers: tuple[int, ...] = (5, 10, 15, 20)
+    rank: Annotated[int, at_least(1)] = 4
+    layers: Annotated[tuple[int, ...], some(at_least(0))] = (5, 10, 15, 20)
     """Blocks after which the state is edited, in a model of `of_layers` blocks; carried to the model's own number."""
-    of_layers: int = 26
-    positions: str = "prompt[:5]+prompt[-5:]"
+    of_layers: Annotated[int, at_least(1)] = 26
+    positions: Annotated[str, readable(Positions.parse)] = "prompt[:5]+prompt[-5:]"
     """The tokens that are edited, in training and in steering."""
     recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=12, batch_size=6, learning_rate=9e-4))
     """The published one takes 24 epochs of batches of 36: 48 steps with its 72 texts, too few with a set of 36."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        scaled_layers(self.layers, self.of_layers, self.of_layers)
 
     def edit(self, artifact: Adapter, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
         """The trained edits. They act on the tokens that they were trained on, whatever `positions` says."""
@@ -113,8 +118,8 @@ class LoReFT(TrainedMethod[Adapter], SteersAsTrained[Adapter]):
     def objective(self, data: Labelled) -> SubspaceObjective:
         """What is trained. Raises ValueError for a rank above the model's width."""
         model = live(data)
-        if not 0 < self.rank <= model.d_model:
-            raise ValueError(f"LoReFT of rank {self.rank} needs a rank from 1 to {model.d_model}, the model's width")
+        if self.rank > model.d_model:
+            raise ValueError(f"rank is {self.rank}; expected at most {model.d_model}, the width of {model.name}")
         sites = tuple(Site(layer) for layer in scaled_layers(self.layers, self.of_layers, model.n_layers))
         return SubspaceObjective(self.recipe, sites[0], Positions.parse(self.positions), sites, self.rank)
 

@@ -8,7 +8,7 @@ there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float64, Int
@@ -25,6 +25,8 @@ from workbench.methods.method import AdditiveMethod
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
+from workbench.models.weights import weights_digest
+from workbench.runs.fields import at_least
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Ridge penalties to choose from by leave-one-out error, in units of a feature's variance."""
@@ -43,7 +45,7 @@ class MappedDiffMean(AdditiveMethod, NeedsModel):
 
     model: str = ""
     """Where the direction is found: a name that `load` takes, or nothing for the model of the data itself."""
-    layer: int | None = None
+    layer: Annotated[int | None, at_least(0)] = None
     """The block there whose output is read; by default 0.6 of another model's depth, or half the depth of the site of
     the data in the same model."""
 
@@ -51,6 +53,11 @@ class MappedDiffMean(AdditiveMethod, NeedsModel):
     def title(self) -> str:
         """Names the model, where it is another one."""
         return f"{self.label} from {self.model}" if self.model else self.label
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The weights that `model` names now, as well. Raises WeightsError where there are none."""
+        return {**super().identity, **({"weights": weights_digest(self.model)} if self.model else {})}
 
     def fit(self, data: Labelled) -> Vector:
         """Read the texts there, and carry their difference in means over. Raises DataError without the live model."""

@@ -6,7 +6,7 @@ IBM's activation-steering and steering-vectors. With differences mu + noise, the
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float64
@@ -16,6 +16,7 @@ from steering.methods.pca import first_component
 from steering.pairs import PairedMethod
 from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
+from workbench.runs.fields import SEED
 
 Form = Literal["pairwise", "differences", "global", "reading"]
 
@@ -38,7 +39,7 @@ class PairedPCA(PairedMethod):
     form: Form = "pairwise"
     sign: Literal["mean", "vote"] = "mean"
     """Which way it points: where the mean difference does, or where most pairs do (as RepE has it)."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Which random order, of `reading`."""
 
     @property

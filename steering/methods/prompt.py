@@ -1,13 +1,14 @@
 """Steering by asking: the concept in front of the instruction (AxBench's prompt baseline, arXiv:2501.17148)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from workbench.artifacts.prompt import Prompt
 from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import Prompts
 from workbench.methods.method import Method
 from workbench.models.conversation import require_text
+from workbench.runs.fields import some
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class PromptSteering(Method[Prompt], Prompts[Prompt]):
     label: ClassVar[str] = "Prompt"
     source: ClassVar[str] = "arXiv:2501.17148"
 
-    template: str = "Answer the question below. In your answer, talk about {concept} wherever you can."
+    template: Annotated[str, some()] = (
+        "Answer the question below. In your answer, talk about {concept} wherever you can."
+    )
     """Words in front of the instruction; `{concept}` is replaced by the concept's description."""
 
     def fit(self, data: Labelled) -> Prompt:

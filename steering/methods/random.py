@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -10,6 +10,7 @@ from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means, unit_of
 from workbench.methods.method import AdditiveMethod
+from workbench.runs.fields import at_least
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class RandomDirection(AdditiveMethod):
     label: ClassVar[str] = "Random"
     source: ClassVar[str] = "control"
 
-    draw: int = 0
+    draw: Annotated[int, at_least(0)] = 0
     """Which draw."""
 
     def fit(self, data: Labelled) -> Vector:

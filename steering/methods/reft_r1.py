@@ -1,7 +1,7 @@
 """ReFT-r1: one direction that both detects a concept and writes it (AxBench, arXiv:2501.17148, section 4)."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from workbench.models.reading import states_at
 from workbench.models.sites import Site
 from workbench.models.tokens import Row, Tokens
 from workbench.models.training import SharedPrefixCache
+from workbench.runs.fields import at_least
 
 Form = Literal["fixed", "compat"]
 Writing = Literal["add", "clamp"]
@@ -38,8 +39,8 @@ class LatentObjective(Objective[Labelled]):
     """
 
     form: Form = "fixed"
-    top_k: int = 8
-    l1: float = 0.005
+    top_k: Annotated[int, at_least(1)] = 8
+    l1: Annotated[float, at_least(0)] = 0.005
     writes: Writing = "add"
 
     def start(self, data: Labelled) -> dict[str, Tensor]:
@@ -130,9 +131,9 @@ class ReFTr1(TrainedVector):
     loss on held-out texts (docs/speed.md).
     """
     form: Form = "fixed"
-    top_k: int = 8
+    top_k: Annotated[int, at_least(1)] = 8
     """Tokens of a text whose mean latent sets the size of the edit."""
-    l1: float = 0.005
+    l1: Annotated[float, at_least(0)] = 0.005
     """Weight of the penalty at the end of training."""
     writes: Writing = "add"
     """`clamp` trains and steers by setting the component along the direction, also where it is negative, instead of

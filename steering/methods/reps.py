@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.errors import DamagedFile
+from workbench.runs.fields import above, at_least, some
 from workbench.runs.files import digest, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
@@ -40,9 +41,9 @@ class PreferenceObjective(Objective[Labelled]):
     from sums instead of means.
     """
 
-    factors: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.2)
-    beta: float = 1.0
-    max_new_tokens: int = 48
+    factors: Annotated[tuple[float, ...], some(above(0))] = (0.4, 0.6, 0.8, 1.0, 1.2)
+    beta: Annotated[float, at_least(0)] = 1.0
+    max_new_tokens: Annotated[int, at_least(1)] = 48
     form: Literal["fixed", "compat"] = "fixed"
 
     def start(self, data: Labelled) -> dict[str, Tensor]:
@@ -124,10 +125,10 @@ class RePS(TrainedVector):
     source: ClassVar[str] = "arXiv:2505.20809"
 
     form: Literal["fixed", "compat"] = "fixed"
-    factors: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.2)
+    factors: Annotated[tuple[float, ...], some(above(0))] = (0.4, 0.6, 0.8, 1.0, 1.2)
     """Strengths drawn in training, in units of the largest projection on the difference in means."""
-    beta: float = 1.0
-    max_new_tokens: int = 48
+    beta: Annotated[float, at_least(0)] = 1.0
+    max_new_tokens: Annotated[int, at_least(1)] = 48
     """Length of the model's own answers."""
     recipe: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=0.004))
 

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 from math import radians
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from steering.derived import DerivedVector, addition
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Edit
 from workbench.models.nonlinear_edits import Rotate
 from workbench.models.positions import ALL, Positions
+from workbench.runs.fields import ANY_NUMBER
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Rotation(DerivedVector):
     source: ClassVar[str] = "arXiv:2510.26243"
 
     form: Literal["angle", "rescaled"] = "angle"
-    degrees: float = 30.0
+    degrees: Annotated[float, ANY_NUMBER] = 30.0
     """What strength 1 turns by, of `angle`."""
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from workbench.models.pooling import Pool, pool_rows
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 from workbench.models.weights import resolve
-from workbench.runs.fields import at_least, check_fields, some
+from workbench.runs.fields import at_least, some
 from workbench.runs.files import file_digest
 from workbench.text_index import TextIndex
 
@@ -53,7 +53,7 @@ class SAE(Method[SparseLatent], ScoresStates[SparseLatent], Steers[SparseLatent]
     label: ClassVar[str] = "SAE"
     source: ClassVar[str] = "arXiv:2501.17148"
 
-    dictionary: str = DEFAULT
+    dictionary: Annotated[str, some()] = DEFAULT
     """Which dictionary: a name, file, folder or hub id that `load_dictionary` takes."""
     select: Selection = "mean"
     """`mean`: the largest difference between both classes of the mean code over a text's tokens (SAEBench's sparse
@@ -61,14 +61,14 @@ class SAE(Method[SparseLatent], ScoresStates[SparseLatent], Steers[SparseLatent]
     most like the concept's, by TF-IDF."""
     descriptions: str = ""
     """A JSON file with an object from numbers of latents to what they stand for, for `description`."""
-    candidates: int = 1
+    candidates: Annotated[int, at_least(1)] = 1
     """Of so many best latents, the one that most promotes the tokens it stands for (`output_scores`). With 1, the best;
     more need the live model."""
     writes: Writing = "add"
     """Add the latent's row of the decoder, set its code, or raise it to at least so much."""
 
     def __post_init__(self) -> None:
-        check_fields(self, dictionary=some(), candidates=at_least(1))
+        super().__post_init__()
         if (self.select == "description") != bool(self.descriptions):
             raise ValueError("select='description' and a file of `descriptions` go together: give both or neither")
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from workbench.methods.capabilities import ChangesWeights, NeedsModel
 from workbench.methods.method import Method
 from workbench.models.model import Model
 from workbench.models.positions import ALL
+from workbench.runs.fields import readable
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,14 @@ class WeightsObjective(Objective[Labelled]):
         return {name: weight[0] for name, weight in parameters.items()}
 
 
+def _pattern(text: str) -> re.Pattern[str]:
+    """Raises ValueError for what is no regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"it is no regular expression ({error})") from error
+
+
 @dataclass(frozen=True)
 class SFT(Method[Adapter], ChangesWeights[Adapter], NeedsModel):
     """Supervised fine-tuning on the positive texts, one concept at a time.
@@ -60,7 +69,7 @@ class SFT(Method[Adapter], ChangesWeights[Adapter], NeedsModel):
     label: ClassVar[str] = "SFT"
     source: ClassVar[str] = "arXiv:2501.17148"
 
-    weights: str = ""
+    weights: Annotated[str, readable(_pattern)] = ""
     """A regular expression that is found in the names of the weights to train; empty trains all of them."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     """How differences are kept."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import log
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,7 +26,7 @@ from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import frozen, run_from_layer
 from workbench.runs.environment import code_version
-from workbench.runs.fields import above, at_least, check_fields
+from workbench.runs.fields import SEED, above, at_least, check_fields
 from workbench.runs.files import canonical, digest, plain
 from workbench.runs.progress import progress
 
@@ -42,32 +42,23 @@ Form = Literal["fixed", "compat"]
 class OptimiserConfig:
     """How vectors are found: Adam, whose learning rate falls linearly to 0, until each token is likelier than not."""
 
-    steps: int = 100
+    steps: Annotated[int, at_least(1)] = 100
     """Of one attempt, at most."""
-    learning_rate: float = 0.3
+    learning_rate: Annotated[float, above(0)] = 0.3
     """In the root mean square of the text's own states at the site, so that one serves all sites."""
-    start: float = 0.1
+    start: Annotated[float, at_least(0)] = 0.1
     """Standard deviation of the first vectors, in the same unit."""
-    restarts: int = 1
+    restarts: Annotated[int, at_least(0)] = 1
     """Attempts from another start for rows that were not matched."""
-    confidence: float = 0.5
+    confidence: Annotated[float, above(0, high=1)] = 0.5
     """A row is done when each of its tokens has a larger probability. From 0.5 on, greedy decoding then writes it, with
     room for the rounding of a cache or another batch."""
-    seed: int = 0
-    budget: int = 2048
+    seed: Annotated[int, SEED] = 0
+    budget: Annotated[int, at_least(1)] = 2048
     """Padded tokens in one forward pass."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
-            steps=at_least(1),
-            learning_rate=above(0),
-            start=at_least(0),
-            restarts=at_least(0),
-            confidence=above(0, high=1),
-            seed=at_least(0),
-            budget=at_least(1),
-        )
+        check_fields(self)
 
 
 def injection(model: Model, site: Site, reach: Reach = "all", n_vectors: int = 1, form: Form = "fixed") -> Injection:

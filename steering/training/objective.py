@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,7 +19,7 @@ from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.models.training import SharedPrefixCache
-from workbench.runs.fields import above, at_least, check_fields
+from workbench.runs.fields import SEED, above, at_least, check_fields
 
 TrainingData = Labelled | Dataset
 """One concept's states, or a whole set: the name draws the order of the items, the digest names checkpoints."""
@@ -34,31 +34,21 @@ Group = tuple[Item, ...]
 class TrainingConfig:
     """How long and how fast: AdamW whose learning rate falls linearly to 0."""
 
-    epochs: int = 3
-    batch_size: int = 6
+    epochs: Annotated[int, at_least(1)] = 3
+    batch_size: Annotated[int, at_least(1)] = 6
     """Items of one concept in one optimiser step."""
-    learning_rate: float = 0.01
-    weight_decay: float = 0.0
-    clip: float = 1.0
+    learning_rate: Annotated[float, at_least(0)] = 0.01
+    weight_decay: Annotated[float, at_least(0)] = 0.0
+    clip: Annotated[float, above(0)] = 1.0
     """Largest norm of one concept's gradient."""
-    seed: int = 0
-    budget: int = TOKEN_BUDGET
+    seed: Annotated[int, SEED] = 0
+    budget: Annotated[int, at_least(1)] = TOKEN_BUDGET
     """Padded tokens in one forward pass."""
-    block: int = 16
+    block: Annotated[int, at_least(1)] = 16
     """Concepts that `fit_all` trains side by side; memory grows with it and with the budget, not with all concepts."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
-            epochs=at_least(1),
-            batch_size=at_least(1),
-            learning_rate=at_least(0),
-            weight_decay=at_least(0),
-            clip=above(0),
-            seed=at_least(0),
-            budget=at_least(1),
-            block=at_least(1),
-        )
+        check_fields(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +118,10 @@ class Objective(ABC, Generic[D]):
     positions: Positions = CONTENT
     observes: tuple[Site, ...] = field(default=(), kw_only=True)
     """The sites whose states the loss sees."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a setting that is not what its annotation says: type, choices or limits."""
+        check_fields(self)
 
     @property
     def source(self) -> int | None:

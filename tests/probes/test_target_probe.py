@@ -194,5 +194,5 @@ def test_what_cannot_be_fitted_is_named() -> None:
     with pytest.raises(DataError, match="'size' has no validation split, on which one of 5 penalties is chosen"):
         TargetProbe().fit(alone, "size")
     assert TargetProbe(lambdas=(0.1,)).fit(alone, "size").target == "number"
-    with pytest.raises(DataError, match="no penalty to fit 'size' with"):
-        TargetProbe(lambdas=()).fit(states, "size")
+    with pytest.raises(ValueError, match=r"lambdas is \(\); expected one or more"):
+        TargetProbe(lambdas=())

@@ -5,77 +5,124 @@ import math
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+import torch
 
+import probes
+import steering
 from experiments import EXPERIMENTS, TOOLS
 from probes.methods.attribution import HeadConfig
-from steering.training.objective import TrainingConfig
+from probes.methods.target_probe import TargetProbe
+from probes.sae.browser.page import BrowserOptions
+from probes.sae.config import DictionaryConfig
+from probes.sae.training import Running
+from steering.erasure import ERASURES
+from steering.grace.breakers import CircuitBreakerObjective
+from steering.grace.latent import LatentAdversarialObjective
+from steering.grace.losses import Margins
+from steering.grace.objectives import (
+    DpoObjective,
+    GraceObjective,
+    PoolerObjective,
+    RefusalObjective,
+)
+from steering.grace.pooling import LayerPooling
+from steering.grace.searched import LatentPush, SuffixSearch
+from steering.methods.lora import PositiveMapObjective
+from steering.methods.loreft import SubspaceObjective
+from steering.methods.reft_r1 import LatentObjective
+from steering.methods.reps import PreferenceObjective
+from steering.methods.sft import WeightsObjective
+from steering.methods.ssv import AddObjective
+from steering.optimised.optimise import OptimiserConfig
+from steering.training.objective import Objective, TrainingConfig
+from workbench.data.items import DataError
+from workbench.data.stream import ActivationStream
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.completions import Price
 from workbench.evaluation.judges.endpoint import EndpointJudge
+from workbench.evaluation.judges.local import LocalJudge
+from workbench.models.model import Model
 from workbench.models.sampling import Sampling
-from workbench.runs.fields import above, at_least, check_fields, some
+from workbench.models.sites import Site
+from workbench.runs.fields import ANY_NUMBER, Limit, above, at_least, check_fields, limits_in, readable, some
 
 pytestmark = pytest.mark.usefixtures("types_unchecked")
+METHODS = [entry.make() for entry in (*steering.METHODS.values(), *probes.METHODS.values(), *ERASURES.values())]
+OBJECTIVES: list[type[Objective[Any]]] = [
+    *(LatentObjective, PreferenceObjective, SubspaceObjective, AddObjective, WeightsObjective, PositiveMapObjective),
+    *(RefusalObjective, DpoObjective, GraceObjective, CircuitBreakerObjective, PoolerObjective),
+    LatentAdversarialObjective,
+]
+SETTINGS = [
+    *(TrainingConfig(), HeadConfig(), OptimiserConfig(), DictionaryConfig(), Running(), TargetProbe()),
+    *(Sampling(), Price(1.0, 1.0), LocalJudge(Model.__new__(Model)), EndpointJudge("http://127.0.0.1:1/v1", "m")),
+    *(BrowserOptions(), Margins(), LayerPooling(), LatentPush(Site(0)), SuffixSearch()),
+    ActivationStream(torch.ones(9, dtype=torch.long), lambda rows: pytest.fail(f"{rows} were read"), 1),
+    *(kind(TrainingConfig(), Site(1)) for kind in OBJECTIVES),
+]
 CONFIGS: dict[str, Any] = {
     **{name: entry.resolve().config() for name, entry in (EXPERIMENTS | TOOLS).items()},
-    "Sampling": Sampling(),
-    "TrainingConfig": TrainingConfig(),
-    "HeadConfig": HeadConfig(),
-    "EndpointJudge": EndpointJudge("http://127.0.0.1:1/v1", "m"),
-    "Price": Price(1.0, 1.0),
+    **{type(each).__name__: each for each in (*METHODS, *SETTINGS)},
 }
-MAY_BE_EMPTY = {
-    ("axbench", "also"),
-    ("axbench", "layers"),
-    ("layer_sweep", "layers"),
-    ("axbench", "steered"),
-    ("axbench", "judge_model"),
-    ("sae", "describer"),
-    ("sae", "describer_model"),
-}
-MAY_BE_EMPTY |= {("function_vectors", "tasks"), ("function_vectors", "exact")}
-MAY_BE_EMPTY |= {("axbench", "baseline"), ("Sampling", "row_seeds"), ("Sampling", "stop")}
-MAY_BE_EMPTY |= {("latent_steering", "depths"), ("latent_steering", "capacity"), ("behaviours", "behaviours")}
-MAY_BE_EMPTY |= {("behaviours", "layers"), ("grace", "models"), ("chat", "vector")}
-ANY_NUMBER = {("Sampling", "seed"), ("Sampling", "row_seeds"), ("chat", "strength")}
+MAY_BE_EMPTY = {("axbench", "steered"), ("axbench", "baseline"), ("function_vectors", "tasks")}
+MAY_BE_EMPTY |= {("function_vectors", "exact"), ("latent_steering", "depths"), ("latent_steering", "capacity")}
+"""Beside fields that are empty by default."""
+BY_NAME = {("chat", "strength")}
+"""Any number, in a configuration whose limits do not stand in the annotations."""
+ERRORS = (ValueError, JudgeError, DataError)
 
 
 def kinds(annotation: Any) -> set[Any]:
-    """The plain types in an annotation."""
-    inner = typing.get_args(annotation)
-    return {annotation} if not inner else set().union(*(kinds(each) for each in inner if each is not Ellipsis))
+    """The plain types in an annotation, of a function's arguments none."""
+    inner = [each for each in typing.get_args(annotation) if each is not Ellipsis and not isinstance(each, list)]
+    return {annotation} if not inner else set().union(*map(kinds, inner))
 
 
-def wrong_values() -> Iterator[tuple[str, str, Any]]:
-    for name, config in CONFIGS.items():
-        hints = typing.get_type_hints(type(config))
-        for field in dataclasses.fields(config):
-            hint = hints[field.name]
-            several = typing.get_origin(hint) is tuple or tuple in {typing.get_origin(k) for k in typing.get_args(hint)}
-            if not field.init:
+def outside(limit: Limit) -> list[float | int]:
+    """The numbers next to a limit that it refuses."""
+    return [edge for edge in (limit.low - 1, limit.above, limit.high + 1, limit.below) if math.isfinite(edge)]
+
+
+def wrong_values(config: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """What each field must refuse. A number that states no limit has to refuse -1000000, and so has to state one."""
+    hints, stated = (typing.get_type_hints(type(config), include_extras=extras) for extras in (False, True))
+    for field in (each.name for each in dataclasses.fields(config) if each.init):
+        hint, limits = hints[field], [*limits_in(stated[field])]
+        parts = next((typing.get_args(k) for k in (hint, *typing.get_args(hint)) if typing.get_origin(k) is tuple), ())
+        wrong: list[Any] = [object()]
+        if {int, float} & kinds(hint):
+            wrong += [math.nan, math.inf, -math.inf, True, "1"]
+            wrong += [number for limit in limits for number in outside(limit)]
+            wrong += [-(10**6)] * (not limits and (name, field) not in BY_NAME)
+        wrong += [1.5] * (int in kinds(hint))
+        wrong += ["nosuch"] * (typing.get_origin(hint) is Literal)
+        yield from ((field, (each,) * (1 if ... in parts else len(parts)) if parts else each) for each in wrong)
+        if (parts or hint is str) and getattr(config, field) and (name, field) not in MAY_BE_EMPTY:
+            yield field, () if parts else ""
+
+
+def accepted(config: Any, name: str = "") -> Iterator[tuple[str, Any, str]]:
+    """The wrong values that a configuration takes, or refuses in other words than it should."""
+    for field, value in wrong_values(config, name):
+        try:
+            dataclasses.replace(config, **{field: value})
+        except ERRORS as error:
+            refusal = str(error)
+            if f"{field} is " in refusal and (
+                "; expected" in refusal or "is empty" in refusal or "not among" in refusal
+            ):
                 continue
-            wrong: list[Any] = [object()]
-            if {int, float} & kinds(hint):
-                wrong += [math.nan, math.inf, -math.inf, True, "1"]
-                wrong += [-(10**6)] * ((name, field.name) not in ANY_NUMBER)
-            if int in kinds(hint):
-                wrong.append(1.5)
-            if typing.get_origin(hint) is Literal:
-                wrong.append("nosuch")
-            empty = [()] * several + [""] * (hint is str)
-            values = [(each,) for each in wrong] if several else wrong
-            for value in [*values, *(empty if (name, field.name) not in MAY_BE_EMPTY else [])]:
-                yield name, field.name, value
+            yield field, value, refusal
+        else:
+            yield field, value, "accepted"
 
 
-@pytest.mark.parametrize(("name", "field", "value"), [*wrong_values()])
-def test_no_configuration_takes_a_wrong_value(name: str, field: str, value: Any) -> None:
-    config = CONFIGS[name]
-    with pytest.raises((ValueError, JudgeError), match=rf"{field} is (.|\n)*; expected|{field} is empty|is not among"):
-        dataclasses.replace(config, **{field: value})
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_configuration_takes_a_wrong_value(name: str) -> None:
+    assert [*accepted(CONFIGS[name], name)] == []
 
 
 COMMANDS = [*EXPERIMENTS, *TOOLS]
@@ -121,29 +168,93 @@ def test_a_seed_is_what_every_generator_takes(name: str) -> None:
         *[("layer_sweep", "layers", (-2,)), ("layer_sweep", "grid", (0.0,)), ("linear_origins", "concepts", (9,))],
         *[("TrainingConfig", "epochs", 0), ("TrainingConfig", "clip", 0.0), ("HeadConfig", "dropout", 1.5)],
         *[("EndpointJudge", "timeout_s", 0.0), ("EndpointJudge", "concurrency", 0), ("erasure", "leaning", 19)],
+        *[
+            ("ReFTr1", "top_k", 0),
+            ("RePS", "factors", (0.0,)),
+            ("BagOfWords", "C", 0.0),
+            ("AttentionProbe", "steps", 0),
+        ],
+        *[("IntegratedGradients", "steps", 0), ("CCS", "starts", 0), ("LoReFT", "rank", 0), ("ITI", "heads", 0)],
+        *[
+            ("LinearProbe", "grid", (1.0, 0.0)),
+            ("MappedDiffMean", "layer", -1),
+            ("PromptDetection", "max_new_tokens", 0),
+        ],
+        *[
+            ("BrowserOptions", "top", 0),
+            ("LocalJudge", "batch_size", 0),
+            ("Leace", "tol", -1e-9),
+            ("Inlp", "margin", -0.1),
+        ],
+        *[("Inlp", "iterations", 0), ("LoRA", "dropout", 1.0), ("LayerwiseCapping", "percentile", 100.1)],
+        *[("LayerwiseCapping", "depth", (0.9, 1.1)), ("Layerwise", "layers", (1, -1)), ("Running", "n_devices", 0)],
+        *[
+            ("TargetProbe", "Cs", (0.0,)),
+            ("GraceObjective", "drawing", -0.1),
+            ("ActivationStream", "buffer_batches", 0),
+        ],
     ],
 )
 def test_a_limit_is_where_it_should_be(name: str, field: str, value: Any) -> None:
-    with pytest.raises((ValueError, JudgeError), match=rf"{field} is .*; expected numbers"):
+    with pytest.raises(ERRORS, match=rf"{field} is .*; expected numbers"):
         dataclasses.replace(CONFIGS[name], **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("SFT", "weights", "[", r"weights is '\['; expected another text: it is no regular expression"),
+        ("CAA", "positions", "answer", "positions is 'answer'; expected another text: cannot read positions 'answer'"),
+        ("LoReFT", "positions", "", "positions is ''; expected another text: an empty Positions selects nothing"),
+        ("LoRA", "stream", "zz", "stream is 'zz'; expected another text: there is no stream 'zz'"),
+        ("LoRA", "layers", (5, 26), r"layers \(5, 26\) are not all among 0 to 25"),
+        ("LoReFT", "of_layers", 10, r"layers \(5, 10, 15, 20\) are not all among 0 to 9"),
+        ("LayerwiseCapping", "depth", (0.9, 0.7), r"depth is \(0.9, 0.7\); expected two numbers that rise"),
+        ("PromptDetection", "question", "Is it {concept}?", "question is .*; expected another text: it lacks {text}"),
+        ("PromptSteering", "template", "", "template is empty"),
+        ("RePS", "factors", (), r"factors is \(\); expected one or more"),
+    ],
+)
+def test_a_text_or_a_list_that_means_nothing_is_refused(name: str, field: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIGS[name], **{field: value})
+
+
+def lettered(text: str) -> None:
+    if not text.isalpha():
+        raise ValueError("it has more than letters")
 
 
 @dataclass(frozen=True)
 class Planted:
     count: int = 1
-    share: float | None = 0.5
+    share: Annotated[float | None, above(0, high=1)] = 0.5
     names: tuple[str, ...] = ("a",)
-    pair: tuple[int, float] = (1, 0.5)
+    pair: Annotated[tuple[int, float], at_least(0)] = (1, 0.5)
+    inner: Annotated[int, at_least(2)] | None = 2
+    room: Annotated[float, at_least(0, below=1)] = 0.0
+    free: Annotated[float, ANY_NUMBER] = -1.0
+    word: Annotated[str, readable(lettered)] = "a"
 
     def __post_init__(self) -> None:
-        check_fields(self, count=at_least(1), share=above(0, high=1), names=some())
+        check_fields(self, count=at_least(1), names=some())
+
+
+@dataclass(frozen=True)
+class PlantedBelow(Planted):
+    more: int = 0
 
 
 def test_what_is_within_the_limits_passes() -> None:
     for config in CONFIGS.values():
         dataclasses.replace(config)
-    Planted(count=1, share=1.0)
+    Planted(count=1, share=1.0, inner=None, room=0.99)
     Planted(count=10**9, share=None, pair=(0, 1))
+
+
+def test_a_number_without_a_limit_is_found() -> None:
+    found = {field: value for field, value, _ in accepted(PlantedBelow())}
+    assert found == {"more": -(10**6)}
 
 
 @pytest.mark.parametrize(
@@ -156,11 +267,15 @@ def test_what_is_within_the_limits_passes() -> None:
         ({"names": ()}, r"names is \(\); expected one or more"),
         ({"names": "ab"}, "names is 'ab'; expected several of: text"),
         ({"pair": (1,)}, r"pair is \(1,\); expected tuple\[int, float\]"),
+        ({"inner": 1}, "inner is 1; expected numbers at least 2"),
+        ({"room": 1}, "room is 1; expected numbers at least 0 and below 1"),
+        ({"word": "a1"}, "word is 'a1'; expected another text: it has more than letters"),
     ],
 )
-def test_one_clear_error(fields: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize("kind", [Planted, PlantedBelow])
+def test_one_clear_error(kind: type[Planted], fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Planted(**fields)
+        kind(**fields)
 
 
 def test_a_limit_of_no_field_is_a_mistake() -> None:

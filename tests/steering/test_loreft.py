@@ -137,6 +137,6 @@ def test_without_the_live_model_or_with_a_rank_above_its_width_it_is_refused(lla
     data = concept_texts(llama, concepts=1)[0]
     with pytest.raises(DataError, match="needs the live model"):
         METHOD.fit(replace(data, through=None))
-    with pytest.raises(ValueError, match="rank 33 needs a rank from 1 to 32"):
+    with pytest.raises(ValueError, match="rank is 33; expected at most 32, the width of tiny-llama"):
         replace(METHOD, rank=33).fit(data)
     assert METHOD.objective(concept_texts(llama)[0]).sites == (Site(0), Site(1), Site(2))

@@ -1,6 +1,7 @@
 """A direction carried over an affine map that is known, and over the identity."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from workbench.data.labelled import Labelled
 from workbench.data.packaged import packaged
 from workbench.data.states import States
 from workbench.evaluation.detecting import detections, text_scores
+from workbench.models.cache import WeightsError
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -66,3 +68,20 @@ def test_without_model_or_texts_it_says_what_is_missing() -> None:
         MappedDiffMean().fit(replace(data, through=None))
     with pytest.raises(DataError, match=r"'planted'.*texts"):
         MappedDiffMean().fit(replace(data, items=()))
+
+
+def test_its_identity_is_that_of_the_weights_and_not_of_their_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    weights, method = tmp_path / "model.safetensors", MappedDiffMean(model=str(tmp_path))
+    weights.write_bytes(b"one")
+    one = method.identity
+    weights.write_bytes(b"another")
+    other = method.identity
+    assert one["weights"] != other["weights"]
+    assert one | {"weights": ""} == other | {"weights": ""}
+    assert "weights" not in MappedDiffMean().identity  # the data's own model is in every key beside the method
+
+
+def test_weights_that_are_not_there_have_no_identity(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="is not a Hugging Face model folder"):
+        MappedDiffMean(model=str(tmp_path)).identity  # noqa: B018

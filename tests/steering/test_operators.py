@@ -71,7 +71,7 @@ def test_the_bound_is_the_percentile_of_held_out_projections() -> None:
     above = held.x[held.y] @ artifact.direction > -artifact.bias
     assert float(above.float().mean()) == pytest.approx(0.75, abs=0.01)
     assert float((artifact.detect(held.x[held.y]) > 0).float().mean()) == pytest.approx(0.75, abs=0.01)
-    with pytest.raises(ValueError, match=r"percentile 101\.0 is not between 0 and 100"):
+    with pytest.raises(ValueError, match=r"percentile is 101\.0; expected numbers at least 0 and at most 100"):
         ActivationCapping(percentile=101.0)
 
 

@@ -82,7 +82,7 @@ def test_the_gates(data: Labelled) -> None:
     assert not RefusalDirection().passes(replace(one, kl=0.11))
     assert not RefusalDirection().passes(replace(one, added=-0.1))
     with pytest.raises(DataError, match=r"Refusal direction of 'refuses': none of \d+ candidates passes; 0 have a KL"):
-        RefusalDirection(max_kl=-1.0).fit(data)
+        RefusalDirection(max_kl=0.0).fit(data)
     with pytest.raises(DataError, match="on one side no prompt for training, or none for choosing, scores as its"):
         RefusalDirection(form="compat", starts=("zebra",)).fit(data)
 

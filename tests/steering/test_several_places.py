@@ -173,7 +173,7 @@ def test_capping_at_several_layers_is_in_the_upper_half_and_each_text_is_as_alon
     edits, prompts = method.edit(strong, 1.0), ["What is the sea?", "Why?"]
     found = model.generate(prompts, edits=edits)
     assert found == [model.generate([prompt], edits=edits)[0] for prompt in prompts] != model.generate(prompts)
-    with pytest.raises(ValueError, match=r"depth \(0\.9, 0\.7\) does not rise"):
+    with pytest.raises(ValueError, match=r"depth is \(0\.9, 0\.7\); expected two numbers that rise"):
         LayerwiseCapping(depth=(0.9, 0.7))
-    with pytest.raises(ValueError, match=r"percentile 101\.0 is not between"):
+    with pytest.raises(ValueError, match=r"percentile is 101\.0; expected numbers at least 0"):
         LayerwiseCapping(percentile=101.0)

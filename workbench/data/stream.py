@@ -8,6 +8,7 @@ keeps the number of its next batch continues after a kill with the very batches 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
+from workbench.runs.fields import SEED, at_least, check_fields
 
 Read = Callable[[list[int]], Activations]
 """From the numbers of texts to their states, in that order; the same texts give the same bits."""
@@ -48,22 +50,18 @@ class ActivationStream:
 
     `buffer_batches` batches are shuffled together and held in memory at once, in the precision they were read in. The
     states of an epoch's last, incomplete batch are dropped; each epoch drops others. `from_model` and `from_states`
-    make a stream. Raises DataError for sizes below 1, a negative seed, and fewer states than one batch has.
+    make a stream. Raises DataError for settings outside their limits, and fewer states than one batch has.
     """
 
     counts: Int[Tensor, "text"]
     """How many states each text has."""
     read: Read
-    batch_size: int = 1024
-    buffer_batches: int = 64
-    seed: int = 0
+    batch_size: Annotated[int, at_least(1)] = 1024
+    buffer_batches: Annotated[int, at_least(1)] = 64
+    seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, self.buffer_batches) < 1 or self.seed < 0:
-            raise DataError(
-                f"a stream in batches of {self.batch_size}, {self.buffer_batches} shuffled together, with seed "
-                f"{self.seed}: sizes must be at least 1 and the seed at least 0"
-            )
+        check_fields(self, error=DataError)
         if self.n_states < self.batch_size:
             raise DataError(
                 f"{len(self.counts)} texts with {self.n_states} states do not fill a batch of {self.batch_size}; give "

@@ -87,7 +87,7 @@ class Method(ABC, Generic[A]):
                 raise TypeError(f"{cls.__name__} claims to do what it has no {', '.join(lacking)} for; define it")
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a setting of another type than it has, or a word that is not among its choices."""
+        """Raises ValueError for a setting that is not what its annotation says: type, choices or limits."""
         check_fields(self)
 
     @property

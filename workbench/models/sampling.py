@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -9,33 +10,29 @@ from torch import Tensor
 
 from workbench.runs.fields import above, at_least, check_fields
 
+STREAMS = at_least(-(2**43), high=2**43)
+"""Seeds whose rows have streams of their own: a row's is a million times as large, and has 64 bits."""
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen."""
 
-    max_new_tokens: int = 64
+    max_new_tokens: Annotated[int, at_least(1)] = 64
     """Stop a row after this many tokens."""
-    temperature: float = 0.0
+    temperature: Annotated[float, at_least(0)] = 0.0
     """0 takes the likeliest token."""
-    top_p: float = 1.0
+    top_p: Annotated[float, above(0, high=1)] = 1.0
     """Sample only from the likeliest tokens that together have this probability."""
-    seed: int = 0
+    seed: Annotated[int, STREAMS] = 0
     """Row i draws from the stream of (seed, i), unless `row_seeds` names the streams."""
-    row_seeds: tuple[int, ...] | None = None
+    row_seeds: Annotated[tuple[int, ...] | None, at_least(-(2**63), high=2**63 - 1)] = None
     """A seed for each row, so that a row keeps its text when it moves to another batch."""
     stop: tuple[str, ...] = ()
     """End a row in front of the first of these texts that it writes."""
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
-            max_new_tokens=at_least(1),
-            temperature=at_least(0),
-            top_p=above(0, high=1),
-            seed=at_least(-(2**43), high=2**43),  # a row's stream is a million times as large, and has 64 bits
-            row_seeds=at_least(-(2**63), high=2**63 - 1),
-        )
+        check_fields(self)
         if isinstance(self.stop, str) or "" in self.stop:
             raise ValueError(f"stop={self.stop!r}: give a tuple of texts that are not empty")
 

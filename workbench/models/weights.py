@@ -140,6 +140,15 @@ def folder_digest(folder: Path) -> str:
     return _digest({path.name: remembered_sha256(path) for path in (folder / CONFIG, *weights)})
 
 
+def weights_digest(source: str | Path) -> str:
+    """The digest of the weights that `source` names, in the hub's cache where it is a hub id. No weights are loaded.
+
+    Raises `WeightsError` as `resolve`, and for a model of the hub that was never loaded.
+    """
+    found = resolve(source)
+    return found.digest or hub_digest(found.folder_or_id, "main")
+
+
 def hub_digest(repo_id: str, commit: str, cache_dir: Path | None = None) -> str:
     """`folder_digest` of a hub model that transformers has loaded; `commit` is its `model.config._commit_hash`.
 

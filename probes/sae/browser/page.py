@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import torch
 
@@ -17,6 +18,7 @@ from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec
 from workbench.models.tokens import Tokens
 from workbench.report.latent_browser import LatentBrowser, LatentCard, TokenContext
+from workbench.runs.fields import ANY_NUMBER, above, at_least, check_fields, some
 
 VERSION = 1
 """Raised when the same latents and texts come to give another page."""
@@ -26,27 +28,31 @@ VERSION = 1
 class BrowserOptions:
     """What a page holds."""
 
-    top: int = 5
+    top: Annotated[int, at_least(1)] = 5
     """Contexts of the largest activations of a latent."""
-    middle: int = 3
+    middle: Annotated[int, at_least(0)] = 3
     """Contexts of activations about half as large."""
-    words: int = 8
+    words: Annotated[int, at_least(0)] = 8
     """Tokens that a latent makes likelier, and as many that it makes less likely."""
-    neighbours: int = 6
-    generations: int = 0
+    neighbours: Annotated[int, at_least(0)] = 6
+    generations: Annotated[int, at_least(0)] = 0
     """Latents under which a text is written: those with the largest mean activation that are not active everywhere."""
-    explained: int = 100
+    explained: Annotated[int, at_least(0)] = 100
     """Latents that a language model describes, where one is asked; chosen in the same way."""
-    prompt: str = "The"
+    prompt: Annotated[str, some()] = "The"
     """What those texts begin with."""
-    n_tokens: int = 24
+    n_tokens: Annotated[int, at_least(1)] = 24
     """Their length."""
-    factor: float = 1.0
+    factor: Annotated[float, ANY_NUMBER] = 1.0
     """What a latent is held at: so many times its largest activation."""
-    dense: float = 0.05
+    dense: Annotated[float, at_least(0, high=1)] = 0.05
     """Active in a larger share of tokens than this, a latent counts as active everywhere."""
-    outlier: float = 10.0
+    outlier: Annotated[float, above(0)] = 10.0
     """States longer than this many times the median length, such as attention sinks, count as silent."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value outside its limits."""
+        check_fields(self)
 
 
 def browse(

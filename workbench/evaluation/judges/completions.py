@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
 from workbench.evaluation.judges.rubric import Reply
 from workbench.runs.fields import at_least, check_fields
@@ -14,11 +15,11 @@ MAX_BODY = 1 << 20
 class Price:
     """What an endpoint asks for a million tokens, in any one currency."""
 
-    prompt: float
-    completion: float
+    prompt: Annotated[float, at_least(0)]
+    completion: Annotated[float, at_least(0)]
 
     def __post_init__(self) -> None:
-        check_fields(self, prompt=at_least(0), completion=at_least(0))
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from workbench.evaluation.judges import rubric
@@ -46,18 +46,18 @@ class EndpointJudge:
 
     base_url: str
     """Up to and with /v1: https://api.openai.com/v1 or http://127.0.0.1:8000/v1."""
-    model: str
-    key_variable: str = "OPENAI_API_KEY"
+    model: Annotated[str, some()]
+    key_variable: Annotated[str, some()] = "OPENAI_API_KEY"
     """Environment variable that holds the key; it is read when needed and stored nowhere. Local servers need none."""
-    temperature: float | None = 0.0
+    temperature: Annotated[float | None, at_least(0)] = 0.0
     """None sends no temperature: some models refuse any."""
-    max_tokens: int = 256
+    max_tokens: Annotated[int, at_least(1)] = 256
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """How this endpoint calls the limit; OpenAI's reasoning models know the second name only."""
-    concurrency: int = 8
-    timeout_s: float = 120.0
+    concurrency: Annotated[int, at_least(1)] = 8
+    timeout_s: Annotated[float, above(0)] = 120.0
     """For one prompt, from connecting to the last byte of its answer, with all retries and the pauses before them."""
-    retries: int = 4
+    retries: Annotated[int, at_least(0)] = 4
     """Further attempts at a prompt, while its time lasts."""
     cache: Path | None = None
     """Folder of the answers; None asks anew each time. Whatever the server answered is kept, failures are not."""
@@ -66,17 +66,7 @@ class EndpointJudge:
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_fields(
-            self,
-            error=JudgeError,
-            model=some(),
-            key_variable=some(),
-            temperature=at_least(0),
-            max_tokens=at_least(1),
-            concurrency=at_least(1),
-            timeout_s=above(0),
-            retries=at_least(0),
-        )
+        check_fields(self, error=JudgeError)
         address = urlsplit(self.base_url)
         if address.scheme not in ("http", "https") or not address.hostname:
             raise JudgeError(f"base_url is {self.base_url!r}; expected an address such as http://127.0.0.1:8000/v1")

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from workbench.evaluation.judges import rubric
-from workbench.evaluation.judges.base import JudgedText, Rating
+from workbench.evaluation.judges.base import JudgedText, JudgeError, Rating
 from workbench.evaluation.judges.rubric import Reply
 from workbench.models.encoding import encode, encode_chat
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
+from workbench.runs.fields import at_least, check_fields
 from workbench.runs.files import JSON
 
 
@@ -17,12 +19,17 @@ class LocalJudge:
     """Asks a local model, greedily, three prompts for each text, all texts in shared batches.
 
     A prompt that is longer than the model's context is not asked, and its rating is missing.
+
+    Raises JudgeError for settings that cannot work.
     """
 
     model: Model
-    max_new_tokens: int = 128
+    max_new_tokens: Annotated[int, at_least(1)] = 128
     """Room for the reasoning and the rating; an answer that ends before its rating is missing."""
-    batch_size: int = 16
+    batch_size: Annotated[int, at_least(1)] = 16
+
+    def __post_init__(self) -> None:
+        check_fields(self, error=JudgeError)
 
     @property
     def name(self) -> str:
