@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 
 from experiments.latent_steering.config import Config
@@ -40,7 +41,10 @@ class Texts:
 
     @classmethod
     def of(cls, config: Config) -> "Texts":
-        """What a configuration names. Raises DataError for a file that cannot be read or holds too little."""
+        """What a configuration names.
+
+        Raises DataError for a file that cannot be read or holds too little, and OSError for one that cannot be opened.
+        """
         packaged = json.loads((files("experiments.latent_steering") / "texts.json").read_text(encoding="utf-8"))
         sentences = packaged["sentences"] if config.source == "packaged" else _lines(config.source)
         positive, negative = (
@@ -51,12 +55,19 @@ class Texts:
             packaged_pairs if config.sts == "packaged" else _pairs(config.sts), key=lambda pair: pair.similarity
         )
         n_reviews = config.exemplars + config.transfers
+        passages = _enough(packaged["passages"], config.repeats if config.capacity else 0, "passages of natural text")
+        shortest = min((len(each.encode()) for each in passages), default=max(config.lengths))
+        if max(config.lengths) > shortest:
+            raise DataError(
+                f"lengths are up to {max(config.lengths)} tokens, and a passage of natural text has {shortest} bytes, "
+                "of which a tokenizer makes no more tokens; lower --lengths"
+            )
         return cls(
             _enough(sentences, config.sentences, f"sentences of {config.source}"),
             _enough(positive, n_reviews, f"positive reviews of {config.reviews}"),
             _enough(negative, n_reviews, f"negative reviews of {config.reviews}"),
             _spread(pairs, config.pairs, config.sts),
-            _enough(packaged["passages"], config.repeats if config.capacity else 0, "passages of natural text"),
+            passages,
             tuple(packaged["words"]),
         )
 
@@ -92,10 +103,19 @@ def _pairs(path: str) -> list[Pair]:
     rows = [(line, text.split("\t")) for line, text in enumerate(read_text(path).split("\n"), 1) if text.strip()]
     found = []
     for line, cells in rows:
-        try:
-            found.append(Pair(float(cells[_SCORE]), cells[_FIRST].strip(), cells[_SECOND].strip()))
-        except (IndexError, ValueError) as error:
+        pair = _pair(cells)
+        if pair is None:
             raise DataError(
                 f"{path}, line {line}: expected a score in column 5 and sentences in 6 and 7, with tabs between"
-            ) from error
+            )
+        found.append(pair)
     return found
+
+
+def _pair(cells: Sequence[str]) -> Pair | None:
+    """What a row's cells say; None where a sentence is missing or the score is no number."""
+    try:
+        pair = Pair(float(cells[_SCORE]), cells[_FIRST].strip(), cells[_SECOND].strip())
+    except (IndexError, ValueError):
+        return None
+    return pair if isfinite(pair.similarity) and pair.first and pair.second else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments import EXPERIMENTS, TOOLS
 from experiments.experiment import Experiment
@@ -56,6 +57,9 @@ MISTAKES = {
     "linear_origins --steps 30": "steps is 30; expected a multiple of 20",
     "linear_origins --extra 1 1": "extra (1, 1) name one twice",
     "latent_steering --source nowhere.txt": "nowhere.txt: No such file or directory",
+    "latent_steering --source file --sentences 3": "3 sentences of file are needed, there are 1",
+    "latent_steering --sentences 1": "sentences is 1; expected numbers at least 2",
+    "latent_steering --lengths 8 5000": "lengths are up to 5000 tokens",
     "latent_steering --model smolm2": "there is no model 'smolm2'",
     "behaviours --methods diffmeen/letters": "there is no method 'diffmeen' (did you mean 'diffmean'?)",
     "behaviours --behaviours hegding": "there is no behaviour 'hegding' (did you mean 'hedging'?)",
@@ -161,6 +165,13 @@ def test_a_signal_is_one_line_and_afterwards_signals_are_as_before(stop: signal.
         signal.raise_signal(stop)
     assert ended.value.code == "stopped; the same command goes on from here"
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_full_device_is_one_line_as_full_memory_is() -> None:
+    for full in (MemoryError, torch.OutOfMemoryError):
+        with pytest.raises(SystemExit) as ended, ends_in_one_line():
+            raise full("out of memory.\nTried to allocate 2 GiB")
+        assert ended.value.code == "error: out of memory. Tried to allocate 2 GiB"
 
 
 def test_what_nobody_expects_keeps_its_traceback() -> None:
