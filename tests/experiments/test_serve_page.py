@@ -63,3 +63,42 @@ def test_both_answers_stream_side_by_side_and_are_shaded(served: Served, tmp_pat
         assert complaints(browser) == []
     served.settle()
     assert served.engine.counts.rows_ended == 4
+
+
+HELD = """
+const sent = window.sent = [], plain = window.fetch;
+window.fetch = (path, options = {}) => {
+  if (path !== "/v1/chat/completions") return plain(path, options);
+  sent.push(JSON.parse(options.body).messages.map((message) => message.content));
+  const first = new TextEncoder().encode('data: {"choices": [{"delta": {"content": "begun"}}]}\\n\\n');
+  const body = new ReadableStream({ start(stream) {
+    stream.enqueue(first);
+    options.signal.addEventListener("abort", () => stream.error(new DOMException("stopped", "AbortError")));
+  } });
+  return Promise.resolve(new Response(body));
+};
+"""
+"""Answers that begin and never end, and what they were asked with."""
+
+
+def test_a_talk_that_is_begun_anew_during_an_answer_knows_nothing_of_it(served: Served, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        wait = WebDriverWait(browser, 240)
+
+        def ask(question: str) -> None:
+            wait.until(lambda _: browser.find_elements("css selector", "#send:not(:disabled)"))
+            browser.find_element("css selector", "#question").send_keys(question, "\n")
+            wait.until(lambda _: [each.text for each in browser.find_elements("css selector", ".text")] == ["begun"] * 2)
+
+        browser.get(served.url)
+        wait.until(lambda _: browser.find_elements("css selector", "#vectors select"))
+        browser.execute_script(HELD)
+        ask("first")
+        browser.find_element("css selector", "#anew").click()
+        ask("second")
+        browser.find_element("css selector", "#stop").click()
+        wait.until(lambda _: browser.find_elements("css selector", "#send:not(:disabled)"))
+        browser.find_element("css selector", "#question").send_keys("third", "\n")
+        wait.until(lambda _: browser.execute_script("return sent.length") == 6)
+        asked = browser.execute_script("return sent")
+    assert asked == [*[["first"]] * 2, *[["second"]] * 2, *[["second", "begun", "third"]] * 2]
