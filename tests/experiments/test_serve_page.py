@@ -85,20 +85,21 @@ def test_a_talk_that_is_begun_anew_during_an_answer_knows_nothing_of_it(served: 
     with chromium(tmp_path) as browser:
         wait = WebDriverWait(browser, 240)
 
+        def find(selector: str) -> list[Any]:
+            return browser.find_elements("css selector", selector)
+
         def ask(question: str) -> None:
-            wait.until(lambda _: browser.find_elements("css selector", "#send:not(:disabled)"))
-            browser.find_element("css selector", "#question").send_keys(question, "\n")
-            wait.until(lambda _: [each.text for each in browser.find_elements("css selector", ".text")] == ["begun"] * 2)
+            wait.until(lambda _: find("#send:not(:disabled)"))
+            find("#question")[0].send_keys(question, "\n")
 
         browser.get(served.url)
-        wait.until(lambda _: browser.find_elements("css selector", "#vectors select"))
+        wait.until(lambda _: find("#vectors select"))
         browser.execute_script(HELD)
-        ask("first")
-        browser.find_element("css selector", "#anew").click()
-        ask("second")
-        browser.find_element("css selector", "#stop").click()
-        wait.until(lambda _: browser.find_elements("css selector", "#send:not(:disabled)"))
-        browser.find_element("css selector", "#question").send_keys("third", "\n")
+        for question, button in (("first", "#anew"), ("second", "#stop")):
+            ask(question)
+            wait.until(lambda _: [each.text for each in find(".text")] == ["begun"] * 2)
+            find(button)[0].click()
+        ask("third")
         wait.until(lambda _: browser.execute_script("return sent.length") == 6)
         asked = browser.execute_script("return sent")
     assert asked == [*[["first"]] * 2, *[["second"]] * 2, *[["second", "begun", "third"]] * 2]
