@@ -53,6 +53,8 @@ MISTAKES = {
     "linear_hypothesis --model smolm2": "there is no model 'smolm2'",
     "function_vectors --tasks antonim": "there is no task 'antonim' (did you mean 'antonym'?)",
     "function_vectors --tasks antonym": "antonym is the only task; give two or more",
+    "function_vectors --tasks antonym hypernym --exact present-past": "exact names present-past, which is not among",
+    "function_vectors --source five": "task 'a' of five: a task of 5 inputs cannot be split; give at least 10",
     "function_vectors --source nowhere": "'nowhere' is neither `packaged` nor a .json file nor a folder",
     "linear_origins --steps 30": "steps is 30; expected a multiple of 20",
     "linear_origins --extra 1 1": "extra (1, 1) name one twice",
@@ -64,6 +66,7 @@ MISTAKES = {
     "behaviours --methods diffmeen/letters": "there is no method 'diffmeen' (did you mean 'diffmean'?)",
     "behaviours --behaviours hegding": "there is no behaviour 'hegding' (did you mean 'hedging'?)",
     "behaviours --source nowhere.json": "'nowhere.json' is neither `packaged` nor a .json or .jsonl file",
+    "behaviours --source home.jsonl": "home.jsonl: behaviour 'home' has no pair for validation; give it pairs of",
     "behaviours --layers 40": "has no block 40",
     "behaviours --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
     "behaviours --device cuda:77": "device 'cuda:77' cannot be used here",
@@ -72,6 +75,7 @@ MISTAKES = {
     "grace --models smolm2": "there is no model 'smolm2'",
     "grace --arms dop": "there is no arm 'dop' (did you mean 'dpo'?)",
     "chat --vector nowhere.safetensors": "nowhere.safetensors: No such file or directory",
+    "chat --vector file": "file",
     "chat --model smolm2": "there is no model 'smolm2'",
     "chat --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
     "serve --vectors nowhere": "there is no folder nowhere to take vectors from",
@@ -80,6 +84,7 @@ MISTAKES = {
 NEED_LIBRARIES = {
     *("axbench --positions last", "axbench --instructions 500", "axbench --device gpu"),
     *("behaviours --positions last", "behaviours --device cuda:77", "chat --positions last"),
+    "chat --vector file",
     *("axbench --root file/runs", "directions --out file/d.safetensors"),
 }
 """Those of them that only torch or the stages can tell: a second or ten, where the others take a moment."""
@@ -95,6 +100,11 @@ def write_files(folder: Path) -> None:
     """What some mistakes name."""
     (folder / "semicolons.csv").write_text(SEMICOLONS)
     (folder / "file").write_text("no folder, and no word vectors")
+    (folder / "five").mkdir()
+    for name in ("a", "b"):
+        (folder / "five" / f"{name}.json").write_text(json.dumps([{"input": str(k), "output": name} for k in range(5)]))
+    pair = {"topic": "home", "question": "Q?", "matching": "yes", "other": "no", "letter": "A"}
+    (folder / "home.jsonl").write_text(f"{json.dumps(pair)}\n" * 3)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
