@@ -119,7 +119,7 @@ PUBLISHED: tuple[Loader, ...] = (
     Loader("contrast folder", partial(many, LISTS), folder_pairs, _DATA),
     Loader(
         "contrast lists",
-        partial(many, LISTS, ""),
+        partial(many, LISTS),
         lambda folder: text_pairs(folder / "joy.json", folder / "fear.json"),
         _DATA,
         lambda name: name != "anger.json",
