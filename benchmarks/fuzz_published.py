@@ -149,7 +149,7 @@ PUBLISHED: tuple[Loader, ...] = (
     ),
     Loader("contexts", partial(many, {"en-fr.jsonl": CONTEXTS}), lambda path: contexts(str(path)), _DATA),
     Loader(
-        "word vectors", partial(written, "vectors.txt", VECTORS), lambda path: WordVectors.read(path, 4), (ValueError,)
+        "word vectors", partial(written, "lexicon.txt", VECTORS), lambda path: WordVectors.read(path, 4), (ValueError,)
     ),
     *(
         Loader(

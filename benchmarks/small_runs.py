@@ -81,12 +81,10 @@ TESTED = ("comparison", "sweep", "training")
 
 
 PAIRS = "".join(
-    json.dumps(
-        {"topic": topic, "question": f"{topic} {k}?", "matching": f"yes {k}", "other": "no", "letter": "AB"[k % 2]}
-    )
+    json.dumps({"topic": topic, "question": f"{topic} {k}?", "matching": f"yes {k}", "other": "no", "letter": letter})
     + "\n"
     for topic in TOPICS
-    for k in range(2)
+    for k, letter in enumerate("AB")
 )
 """Of a behaviour."""
 

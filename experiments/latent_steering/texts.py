@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
-from experiments.latent_steering.config import Config
 from workbench.data.cells import read_text
 from workbench.data.items import DataError
 from workbench.data.sentiment import load_sentiment
@@ -40,8 +40,8 @@ class Texts:
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: Config) -> "Texts":
-        """What a configuration names.
+    def of(cls, config: Any) -> "Texts":
+        """What a configuration (`Config`, which asks this before anything is loaded) names.
 
         Raises DataError for a file that cannot be read or holds too little, and OSError for one that cannot be opened.
         """
@@ -93,7 +93,7 @@ def _lines(path: str) -> list[str]:
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
-def _reviews(config: Config) -> tuple[list[str], list[str]]:
+def _reviews(config: Any) -> tuple[list[str], list[str]]:
     data = load_sentiment(Path(config.reviews), config.seed)
     said = [(item.conversation.text, label == 1) for item, label in zip(data.items, data.column(0), strict=True)]
     return [text for text, good in said if good], [text for text, good in said if not good]

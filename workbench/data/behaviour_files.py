@@ -15,7 +15,7 @@ from workbench.data.behaviours import (
     split_by_group,
 )
 from workbench.data.cast_files import is_openings, read_openings, read_questions
-from workbench.data.cells import filled, json_lines, located, optional, read_json, read_text
+from workbench.data.cells import filled, json_file, json_lines, located, optional, read_text
 from workbench.data.items import SPLITS, DataError, slug, text_key
 
 _CHOICES = re.compile(r"(?s)(.+?)\s*\n(?:[^\n]*choices:\s*\n)?[ \t]*\(A\)(.+?)\n\s*\(B\)(.+)", re.IGNORECASE)
@@ -72,7 +72,7 @@ def _written_here(text: str, name: str, source: str) -> tuple[Behaviour, ...]:
 
 def _entries(path: Path) -> list[dict[str, Any]]:
     """What pairs are made of. Raises DataError for what holds no answers to questions."""
-    content = read_json(path)
+    content = json_file(path)
     if is_openings(content):
         refuses, complies = read_openings(path)
         asked = read_questions(path.with_name(QUESTIONS), min(len(refuses), len(complies)))

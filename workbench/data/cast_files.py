@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.data.cells import as_named, check_columns, filled, json_objects, json_texts, read_json
+from workbench.data.cells import as_named, check_columns, filled, json_file, json_objects, json_texts
 from workbench.data.items import DataError, Split, text_key
 
 WITHOUT = ("harmless", "base")
@@ -78,7 +78,7 @@ def is_openings(content: object) -> bool:
 
 
 def _object(path: str | Path, keys: Sequence[str]) -> dict[str, Any]:
-    content = read_json(path)
+    content = json_file(path)
     if not isinstance(content, dict) or not {*keys} <= {*content}:
         raise DataError(f"{path} is no object with {' and '.join(keys)}")
     return content

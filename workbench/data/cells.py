@@ -27,7 +27,7 @@ def read_text(path: str | Path) -> str:
         raise DataError(f"{path} is not UTF-8 at byte {problem.start}; save it in that encoding") from problem
 
 
-def read_json(path: str | Path) -> Any:
+def json_file(path: str | Path) -> Any:
     """What a JSON file holds. Raises as `read_text`, and DataError as `parse_json`."""
     return parse_json(read_text(path), str(path))
 

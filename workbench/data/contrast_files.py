@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.data.behaviours import PAIR, ROLES
 from workbench.data.cast_files import read_conditions, read_openings, read_questions
-from workbench.data.cells import json_texts, read_json
+from workbench.data.cells import json_file, json_texts
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split, Target, slug, text_key
 from workbench.models.conversation import Conversation, Turn
@@ -110,7 +110,7 @@ def opening_pairs(source: str | Path, questions: str | Path) -> Dataset:
 
 def text_list(source: str | Path, *, blank: bool = False) -> list[str]:
     """A JSON list of texts. Raises as `json_texts` does for what the file holds, and OSError without such a file."""
-    return json_texts(read_json(source), str(source), blank=blank)
+    return json_texts(json_file(source), str(source), blank=blank)
 
 
 def _composed(stem: str, stems: set[str]) -> bool:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from itertools import chain, pairwise
 from pathlib import Path
 
-from workbench.data.cells import filled, json_objects, read_json
+from workbench.data.cells import filled, json_file, json_objects
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
 from workbench.data.word_pairs import Pair, pair_dataset
@@ -103,7 +103,7 @@ def _lists(words: Sequence[str], length: int) -> list[list[str]]:
 
 
 def _published(path: Path) -> list[Pair]:
-    rows = json_objects(read_json(path), str(path))
+    rows = json_objects(json_file(path), str(path))
     pairs = [
         (filled(row, "input", where).strip(), filled(row, "output", where).strip())
         for row, where in ((row, f"{path}, pair {number}") for number, row in enumerate(rows, 1))

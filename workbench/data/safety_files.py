@@ -14,11 +14,11 @@ from workbench.data.cells import (
     check_not_empty,
     choice,
     filled,
+    json_file,
     json_lines,
     json_objects,
     json_texts,
     optional,
-    read_json,
     read_text,
 )
 from workbench.data.delimited import read_comma_separated
@@ -106,7 +106,7 @@ def _xstest(path: Path) -> Iterator[Request]:
 
 
 def _json_requests(path: Path) -> Iterator[Request]:
-    content = read_json(path)
+    content = json_file(path)
     if isinstance(content, dict):
         for split, prompts in read_conditions(path).rows:
             for kind, text in prompts.items():
