@@ -71,6 +71,8 @@ class Args:
     """In all; commands and kinds of files take turns."""
     seed: int = 0
     """Of files, mutations and places."""
+    only: tuple[str, ...] = tuple(COMMANDS)
+    """Which commands."""
 
 
 class WrongError(Exception):
@@ -130,10 +132,10 @@ def damage_all(args: Args, runs: SmallRuns) -> None:
     Finished runs that lie in NAME/whole of the runs' folder are taken as they are.
     """
     tally, failures = Counter[tuple[str, str, str]](), []
-    roots = {name: runs.folder / name / "whole" for name in COMMANDS}
+    roots = {name: runs.folder / name / "whole" for name in args.only}
     for name, root in roots.items():
         assert outcome(partial(runs.run, name, root)) == "same"
-    cases = [(kind, name) for kind, name in product(KINDS, COMMANDS) if any(roots[name].glob(KINDS[kind][0]))]
+    cases = [(kind, name) for kind, name in product(KINDS, args.only) if any(roots[name].glob(KINDS[kind][0]))]
     for number in range(args.mutations):
         draw, (kind, name) = random.Random(f"{args.seed}.{number}"), cases[number % len(cases)]
         whole, root = roots[name], runs.folder / "damaged"

@@ -2,7 +2,7 @@
 
 A loader returns a value, or raises its own error class with a message of one line that names the file or folder. It
 never raises anything else, takes long, opens a connection, starts a process or unpickles. The loaders are entered in
-`benchmarks/fuzz_loaders.py`.
+`benchmarks/fuzz_loaders.py` and `benchmarks/fuzz_published.py`.
 
     python -m benchmarks.fuzz --inputs 2000            # of every loader; exit status 1 if one did something else
     python -m benchmarks.fuzz --only gguf --seed 3
@@ -30,7 +30,9 @@ from hypothesis.strategies import DataObject
 
 from benchmarks.fuzz_loaders import LOADERS, Loader
 from benchmarks.fuzz_mutations import mutated
+from benchmarks.fuzz_published import PUBLISHED
 
+EVERY = (*LOADERS, *PUBLISHED)
 SLOW_S = 5.0
 """CPU seconds that no small file may take."""
 GONE_S = 120
@@ -143,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=200, help="of each loader")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=[], help=f"of {', '.join(one.name for one in LOADERS)}")
+    parser.add_argument("--only", nargs="*", default=[], help=f"of {', '.join(one.name for one in EVERY)}")
     chosen: Any = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable()
@@ -152,7 +154,7 @@ def main() -> None:
     watch, faults = Watch(), 0
     with tempfile.TemporaryDirectory() as home:
         set_hypothesis_home_dir(home)
-        for loader in LOADERS:
+        for loader in EVERY:
             if chosen.only and loader.name not in chosen.only:
                 continue
             began = time.process_time()

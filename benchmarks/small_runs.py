@@ -3,7 +3,9 @@
 An experiment enters its command in `COMMANDS`, and is killed by `benchmarks.kills` and damaged by `benchmarks.damage`.
 """
 
+import json
 import os
+import random
 import sys
 import time
 import traceback
@@ -11,6 +13,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +22,7 @@ from tqdm import tqdm
 from tests.evaluation.judges.chat_server import Request, Response, completion, serving
 from tests.experiments.small import write_concepts
 from tests.tiny import tiny_folder
+from workbench.data.behaviours import TOPICS
 from workbench.runs.files import digest, file_digest, read_json, write_text
 from workbench.runs.rows import read_rows
 
@@ -37,8 +42,51 @@ COMMANDS = {
         *("directions", "--model", "{model}", "--concepts", "{data}", "--method", "reft_r1", "--block", "1"),
         *("--layer", "1", "--dtype", "float32"),
     ),
+    "functions": (
+        *("function_vectors", "--model", "{model}", "--tasks", "present-past", "singular-plural", "--shots", "2"),
+        *("--prompts", "2", "--corrupted", "1", "--shortlist", "3", "--heads", "2", "--validation", "2", "--test", "2"),
+        *("--every", "1", "--sentences", "1", "--steps", "2"),
+    ),
+    "sentences": (
+        *("latent_steering", "--model", "{model}", "--sites", "block", "--depths", "--sentences", "2", "--steps", "2"),
+        *("--exemplars", "2", "--transfers", "1", "--strengths", "1.0", "--pairs", "3", "--capacity", "block"),
+        *("--lengths", "4", "--repeats", "1", "--dtype", "float32"),
+    ),
+    "behaviours": (
+        *("behaviours", "--model", "{model}", "--source", "{pairs}", "--methods", "diffmean", "--layers", "1"),
+        *(
+            "--strengths",
+            "0.5",
+            "--train",
+            "4",
+            "--validation",
+            "2",
+            "--test",
+            "2",
+            "--neutral",
+            "1",
+            "--questions",
+            "0",
+        ),
+    ),
+    "erasing": (
+        *("erasure", "--model", "{model}", "--concepts", "{data}", "--methods", "leace", "mean_projection"),
+        *("--draws", "1", "--texts", "2", "--max-tokens", "8", "--vectors", "{words}", "--leaning", "20"),
+        *("--dtype", "float32"),
+    ),
 }
-"""By name, a package of `experiments` and its flags; `{model}`, `{data}` and `{judge}` are filled in."""
+"""By name, a package of `experiments` and its flags; `{model}` and the other places are filled in."""
+TESTED = ("comparison", "sweep", "training")
+"""Those that the tests run too; the others do the same with other experiments' units."""
+
+
+PAIRS = "".join(
+    json.dumps({"topic": topic, "question": f"{topic} {k}?", "matching": f"yes {k}", "other": "no", "letter": letter})
+    + "\n"
+    for topic in TOPICS
+    for k, letter in enumerate("AB")
+)
+"""Of a behaviour."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +99,8 @@ class SmallRuns:
     def arguments(self, name: str, root: Path) -> tuple[str, list[str]]:
         """The package and the flags of a command whose runs are kept under `root`."""
         package, *flags = COMMANDS[name]
-        places = {"model": self.folder / "tiny", "data": self.folder / "concepts.jsonl", "judge": self.judge}
+        lying = {"model": "tiny", "data": "concepts.jsonl", "pairs": "pairs.jsonl", "words": "words.txt"}
+        places = {"judge": self.judge, **{name: self.folder / file for name, file in lying.items()}}
         return package, [flag.format(**places) for flag in flags] + ["--root", str(root)]
 
     def run(self, name: str, root: Path) -> None:
@@ -66,10 +115,19 @@ class SmallRuns:
         return forked(lambda: self.run(name, root), root / "printed.txt")
 
 
+def word_vectors() -> str:
+    """Drawn ones of the words that the experiment on erasure looks up, and of a hundred others."""
+    lists, drawn = json.loads(files("experiments.erasure").joinpath("words.json").read_text("utf-8")), random.Random(0)
+    words = dict.fromkeys([*chain(*lists["pairs"]), *lists["professions"], *(f"word{k}" for k in range(100))])
+    return "".join(f"{word} {' '.join(f'{drawn.gauss(0, 1):.4f}' for _ in range(8))}\n" for word in words)
+
+
 def small_runs(folder: Path) -> SmallRuns:
     """Write the model and the concepts into `folder`, and start the judge, which ends with this process."""
     tiny_folder(folder)
     write_concepts(folder, "sea", "rain")
+    write_text(folder / "pairs.jsonl", PAIRS)
+    write_text(folder / "words.txt", word_vectors())
     return SmallRuns(folder, _judge(folder / "judge.txt"))
 
 

@@ -48,7 +48,9 @@ def expected() -> tuple[type[Exception], ...]:
     from workbench.report.errors import ReportError
     from workbench.runs.errors import RunError, StorageError
 
-    return ValueError, OSError, MemoryError, ImportError, RunError, StorageError, WeightsError, JudgeError, ReportError
+    ours = RunError, StorageError, WeightsError, JudgeError, ReportError
+    torch = sys.modules.get("torch")  # without it no device has run out of memory
+    return (ValueError, OSError, MemoryError, ImportError, *ours, *([torch.OutOfMemoryError] if torch else []))
 
 
 @contextmanager

@@ -87,12 +87,12 @@ import sys
 from pathlib import Path
 import torch
 from benchmarks import damage, kills
-from benchmarks.small_runs import import_all, small_runs
+from benchmarks.small_runs import TESTED, import_all, small_runs
 torch.set_num_threads(1)
 import_all()
 runs = small_runs(Path(sys.argv[1]))
-kills.kill_all(kills.Args(kills=3), runs)
-damage.damage_all(damage.Args(mutations=6), runs)
+kills.kill_all(kills.Args(kills=3, only=TESTED), runs)
+damage.damage_all(damage.Args(mutations=6, only=TESTED), runs)
 """
 
 

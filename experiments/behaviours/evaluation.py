@@ -20,7 +20,7 @@ REWORDED = 4
 
 @dataclass(frozen=True, eq=False)
 class BehaviourEvaluation:
-    """Of one behaviour."""
+    """Of one behaviour; NaN where steering breaks the model."""
 
     trials: tuple[tuple[str, str], ...]
     """Way and setting: `chosen`, or `kl` with its level; a level that no strength reaches is left out."""
@@ -76,9 +76,9 @@ def _evaluated(
         }
 
     found = context.run.unit(f"evaluation/{behaviour.name}", inputs, measure)
-    plain = {name: np.array(rows) for name, rows in found["plain"].items()}
+    plain = {name: np.array(rows, dtype=float) for name, rows in found["plain"].items()}
     asked_again = 1 + sum(setting == CHOSEN for _, setting in strengths)  # unsteered, and at each chosen strength
-    reworded = {name: np.array(rows).reshape(-1, asked_again) for name, rows in found["reworded"].items()}
+    reworded = {name: np.array(rows, dtype=float).reshape(-1, asked_again) for name, rows in found["reworded"].items()}
     return BehaviourEvaluation(
         tuple(strengths),
         {name: rows[:, 0] for name, rows in plain.items()},

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from experiments.behaviours.continuations import Continuations
 from workbench.data.behaviours import BehaviourPair, Form
+from workbench.evaluation.summary import stored_numbers
 from workbench.models.model import Model
 from workbench.models.stored_run import Trial
 from workbench.models.tokens import Row, Tokens
@@ -55,6 +56,6 @@ def answer_margins(model: Model, trials: Sequence[Trial], sides: Tokens) -> Floa
 
 def preferences_of(
     model: Model, trials: Sequence[Trial], pairs: Sequence[BehaviourPair]
-) -> dict[str, list[list[float]]]:
-    """Both measures of every pair under every trial, [pair][trial]."""
-    return {form: [preferences(model, trials, pair, form).tolist() for pair in pairs] for form in MEASURES}
+) -> dict[str, list[list[float | None]]]:
+    """Both measures of every pair under every trial, [pair][trial]; None where a trial breaks the model."""
+    return {form: [stored_numbers(preferences(model, trials, pair, form)) for pair in pairs] for form in MEASURES}

@@ -12,6 +12,7 @@ from experiments.behaviours.results import BehaviourResults
 from experiments.behaviours.sweep import CHOSEN_BY
 from experiments.smoke import smoke_banner
 from workbench.evaluation.differences import Difference
+from workbench.evaluation.summary import stored_numbers
 from workbench.report.blocks import Bullets, Card, Cards, Column, HeatMap, Missing, Table, headings
 from workbench.report.document import Block, Document, Section
 from workbench.report.estimate import Estimate
@@ -75,12 +76,8 @@ def build_report(results: BehaviourResults) -> Document:
 
 def _level(results: BehaviourResults) -> tuple[str, str]:
     """Where ways are compared with the controls, and how that is said."""
-    levels = results.context.config.levels
-    return (
-        (at_level(levels[-1]), f"at a side effect of {levels[-1]:g} nats")
-        if levels
-        else (CHOSEN, "at chosen strengths")
-    )
+    level = results.context.config.levels[-1]
+    return at_level(level), f"at a side effect of {level:g} nats"
 
 
 def _in_a_sentence(results: BehaviourResults) -> str:
@@ -158,8 +155,6 @@ def _controls(results: BehaviourResults) -> tuple[str, ...]:
 
 def _equal(results: BehaviourResults) -> list[Block]:
     levels = results.context.config.levels
-    if not levels:
-        return []
     columns, rows = [], []
     for level in levels:
         for measure in MEASURES:
@@ -236,7 +231,7 @@ def _maps(results: BehaviourResults) -> list[Block]:
             )
             for way in context.ways
         }
-        top = max(max(map(max, rows)) for rows in values.values())
+        known = [value for rows in values.values() for row in rows for value in row if value is not None]
         blocks += [
             HeatMap(
                 name=f"map-{measure}-{number}",
@@ -246,7 +241,7 @@ def _maps(results: BehaviourResults) -> list[Block]:
                 columns=tuple(f"{strength:g}" for strength in context.config.strengths),
                 values=values[way.name],
                 low=0.0,
-                high=max(top, 1e-3),
+                high=max([1e-3, *known]),
                 rows_label="Block",
                 columns_label="Strength",
             )
@@ -256,7 +251,7 @@ def _maps(results: BehaviourResults) -> list[Block]:
 
 
 def _transfer(results: BehaviourResults) -> list[Block]:
-    names, top = results.context.names, float(np.abs(results.transfer).max())
+    names, top = results.context.names, float(np.abs(np.nan_to_num(results.transfer)).max())
     return [
         HeatMap(
             name="transfer",
@@ -265,7 +260,7 @@ def _transfer(results: BehaviourResults) -> list[Block]:
             "chosen layer and strength. Below 0 is palest.",
             rows=names,
             columns=names,
-            values=tuple(map(tuple, results.transfer.tolist())),
+            values=tuple(map(tuple, stored_numbers(results.transfer))),
             low=0.0,
             high=max(top, 1e-3),
             rows_label="Vector of",

@@ -16,7 +16,7 @@ from experiments.behaviours.sweep import CHOSEN_BY, BehaviourSweep
 from workbench.evaluation.differences import Difference, paired_difference
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.evaluation.judges.base import MAX_RATING
-from workbench.evaluation.summary import on_scale
+from workbench.evaluation.summary import on_scale, or_none
 from workbench.runs.rows import Row, spread
 
 
@@ -55,7 +55,7 @@ class BehaviourResults:
     def wrong_way(self, way: str, setting: str, measure: str) -> Interval:
         """The share of pairs that move away from the matching answer."""
         values, groups = self.shifts(way, setting, measure)
-        return bootstrap((values < 0).astype(float), groups, bounds=(0.0, 1.0))
+        return bootstrap(np.where(np.isnan(values), np.nan, values < 0), groups, bounds=(0.0, 1.0))
 
     def reworded(self, way: str, measure: str) -> Interval:
         """The shift at the chosen strength where the question is put in other words."""
@@ -84,9 +84,9 @@ class BehaviourResults:
         values = np.array([np.nan if kl is None else kl for kl in found])
         return bootstrap(on_scale(values, "log"), scale="log")
 
-    def validation(self, way: str, layer: int, strength: float, measure: str) -> float:
-        """The mean shift of validation pairs, over behaviours."""
-        return float(np.mean([each.at(way, layer, strength, measure).mean() for each in self.sweeps.values()]))
+    def validation(self, way: str, layer: int, strength: float, measure: str) -> float | None:
+        """The mean shift of validation pairs, over behaviours; None where it breaks the model for one of them."""
+        return or_none(float(np.mean([each.at(way, layer, strength, measure).mean() for each in self.sweeps.values()])))
 
     def rated(self, way: str, part: str) -> Interval:
         """A rating of open answers, from 0 to 2, over behaviours that the judge is trusted with."""
@@ -168,5 +168,5 @@ class BehaviourResults:
                     method=f"{way} of {vector}",
                     metric=f"transfer.{CHOSEN_BY}.shift",
                     concept=name,
-                    value=value,
+                    value=or_none(value),
                 )

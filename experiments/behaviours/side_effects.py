@@ -95,12 +95,8 @@ def _measured(
         chosen = neutral.effects(edits(ways, [mine[way].strength for way in ways]))
         keys = [(way, level) for way in ways for level in levels]
         names = [way for way, _ in keys]
-        strengths, _ = (
-            matched_strengths(
-                lambda at: neutral.effects(edits(names, at.tolist())), np.array([level for _, level in keys])
-            )
-            if keys
-            else (np.empty(0), None)
+        strengths, _ = matched_strengths(
+            lambda at: neutral.effects(edits(names, at.tolist())), np.array([level for _, level in keys])
         )
         matched: dict[str, dict[str, float | None]] = {way: {} for way in ways}
         for (way, level), strength in zip(keys, strengths.tolist(), strict=True):

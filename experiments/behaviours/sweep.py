@@ -32,11 +32,14 @@ class BehaviourSweep:
     grid: tuple[tuple[str, int, float], ...]
     """Way, layer and strength of each trial."""
     shifts: Mapping[str, Float[np.ndarray, "pair trial"]]
-    """Of each measure, from the unsteered model."""
+    """Of each measure, from the unsteered model; NaN where the trial breaks the model."""
 
     def choice(self, way: str) -> Choice:
-        """Where the mean shift is largest; of equals, the first, so the lower layer and the smaller strength."""
-        means = self.shifts[CHOSEN_BY].mean(0)
+        """Where the mean shift is largest; of equals, the first, so the lower layer and the smaller strength.
+
+        Where the model is broken, so that a shift is missing, is chosen where there is nothing else.
+        """
+        means = np.nan_to_num(self.shifts[CHOSEN_BY].mean(0), nan=-np.inf)
         mine = [number for number, trial in enumerate(self.grid) if trial[0] == way]
         _, layer, strength = self.grid[max(mine, key=lambda number: float(means[number]))]
         return Choice(layer, strength)
@@ -62,10 +65,10 @@ def _sweep(context: BehaviourContext, vectors: BehaviourVectors, behaviour: Beha
         "items": pairs_digest(behaviour, "validation"),
     }
 
-    def measure() -> dict[str, list[list[float]]]:
+    def measure() -> dict[str, list[list[float | None]]]:
         edits = [vectors.edit(way, behaviour.name, layer, strength) for way, layer, strength in grid]
         return preferences_of(context.model, [(), *edits], behaviour.part("validation"))
 
     found = context.run.unit(f"sweep/{behaviour.name}", inputs, measure)
-    values = {name: np.array(rows) for name, rows in found.items()}
+    values = {name: np.array(rows, dtype=float) for name, rows in found.items()}
     return BehaviourSweep(grid, {name: rows[:, 1:] - rows[:, :1] for name, rows in values.items()})

@@ -8,6 +8,7 @@ from experiments.behaviours.fitting import BehaviourVectors
 from experiments.behaviours.preferences import preferences
 from experiments.behaviours.side_effects import Choices
 from experiments.behaviours.sweep import CHOSEN_BY
+from workbench.evaluation.summary import stored_numbers
 from workbench.runs.files import digest
 from workbench.runs.progress import progress
 
@@ -18,7 +19,10 @@ PAIRS = 4
 def measure_transfer(
     context: BehaviourContext, vectors: BehaviourVectors, choices: Choices
 ) -> Float[np.ndarray, "vector behaviour"]:
-    """Stage: the mean shift of the measure that chose, with each behaviour's vector of the first way, as chosen."""
+    """Stage: the mean shift of the measure that chose, with each behaviour's vector of the first way, as chosen.
+
+    NaN where it breaks the model.
+    """
     way, names = context.ways[0].name, context.names
     picked = [choices[way, name] for name in names]
     inputs = context.inputs("positions") | {
@@ -32,10 +36,10 @@ def measure_transfer(
     for behaviour in progress("transfer", context.behaviours, unit="behaviour"):
         pairs = behaviour.part("evaluation", PAIRS)
 
-        def measure(pairs=pairs) -> list[list[float]]:
-            return [preferences(context.model, trials, pair, CHOSEN_BY).tolist() for pair in pairs]
+        def measure(pairs=pairs) -> list[list[float | None]]:
+            return [stored_numbers(preferences(context.model, trials, pair, CHOSEN_BY)) for pair in pairs]
 
         items = {"items": pairs_digest(behaviour, "evaluation")}
-        found = np.array(context.run.unit(f"transfer/{behaviour.name}", inputs | items, measure))
+        found = np.array(context.run.unit(f"transfer/{behaviour.name}", inputs | items, measure), dtype=float)
         columns.append((found[:, 1:] - found[:, :1]).mean(0))
     return np.stack(columns, 1)

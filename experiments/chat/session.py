@@ -5,7 +5,7 @@ import queue
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
@@ -73,17 +73,16 @@ class Session:
             except (ValueError, OSError, StorageError) as error:
                 self._say(f"error: {error}")
 
-    def set_vectors(self, files: Sequence[str]) -> None:
-        """Steer with the vectors in these files. Raises ValueError for what is none of this model."""
-        vectors = {name: load_vector(Path(name)) for name in files}
+    def steer(self, vectors: Mapping[str, Vector]) -> None:
+        """With these vectors, by their files. Raises ValueError for one that is none of this model."""
         for vector in vectors.values():
             check_vector(vector, self.model)
-        self.vectors = vectors
+        self.vectors = {**vectors}
 
     def _command(self, name: str, arguments: list[str]) -> None:
         commands: dict[str, Callable[[list[str]], None]] = {
             "/strength": self._strength,
-            "/vector": self.set_vectors,
+            "/vector": lambda files: self.steer(read_vectors(files)),
             "/positions": self._positions,
             "/save": self._save,
             "/clear": lambda _: self.past.clear(),
@@ -167,16 +166,22 @@ class Session:
         self.out.flush()
 
 
+def read_vectors(files: Sequence[str]) -> dict[str, Vector]:
+    """The vectors in these files. Raises ValueError (ArtifactError is one) for a file without one."""
+    return {name: load_vector(Path(name)) for name in files}
+
+
 def chat(config: Config) -> None:
-    """Load the model and talk until the input ends."""
+    """Load the vectors, then the model, and talk until the input ends."""
     config = replace(config, positions=str(Positions.parse(config.positions)))
     is_live = sys.stdin.isatty() and sys.stdout.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # what is no text in this encoding ends no chat
+    vectors = read_vectors(config.vector)
     model = config.load_model()
     with Engine(model, rows=2) as engine:
         session = Session(config, model, engine, sys.stdout, is_live)
-        session.set_vectors(config.vector)
+        session.steer(vectors)
         session.run(_lines(is_live))
 
 

@@ -6,7 +6,7 @@ nothing.
 """
 
 from experiments.experiment import Experiment
-from experiments.function_vectors.config import ABOUT, NAME, PRESETS, Config
+from experiments.function_vectors.config import ABOUT, NAME, PRESETS, Config, follow_tasks
 from workbench.registry import Entry
 
 __all__ = ["EXPERIMENT", "NAME", "PRESETS", "Config", "main", "run"]
@@ -18,6 +18,7 @@ EXPERIMENT = Experiment(
     Entry("experiments.function_vectors.stages:stages"),
     example="--tasks present-past antonym --exact antonym",
     about_presets=ABOUT,
+    follow=follow_tasks,
     tracked=True,
 )
 run, main = EXPERIMENT.run, EXPERIMENT.main

@@ -1,6 +1,8 @@
 """The settings of the experiment, and its presets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.options import ModelOptions, Precision
 from workbench.runs.fields import at_least, check_known, some
@@ -18,9 +20,12 @@ class Config(ModelOptions):
     source: str = "packaged"
     """`packaged`, or a published task file or a folder of them: JSON lists of {"input", "output"}."""
     tasks: tuple[str, ...] = _TASKS
-    """Which of its tasks; none means all."""
+    """Which of its tasks, of ten inputs or more each; none means all, which is the default of another source."""
     exact: tuple[str, ...] = ("present-past",)
-    """Tasks of which the effect of every head is measured; of others those of a shortlist, by attribution patching."""
+    """Tasks of which the effect of every head is measured; of others those of a shortlist, by attribution patching.
+
+    They are some of the tasks; where tasks or a source are named, none but those that are named.
+    """
     seeds: tuple[int, ...] = (0,)
     """Each splits the pairs and draws demonstrations anew."""
     shots: int = 10
@@ -57,16 +62,41 @@ class Config(ModelOptions):
 
     def look_up(self) -> None:
         """See Options.look_up."""
-        from workbench.data.in_context import in_context_tasks
+        from workbench.data.cells import located
+        from workbench.data.in_context import SplitPairs, in_context_tasks
+        from workbench.data.word_pairs import pairs_of
 
-        known = [relation.name for relation in in_context_tasks(self.source).relations]
+        data = in_context_tasks(self.source)
+        known = [relation.name for relation in data.relations]
         check_known("task", (*self.tasks, *self.exact), known)
+        if left_out := [name for name in self.exact if name not in (self.tasks or known)]:
+            raise ValueError(
+                f"exact names {', '.join(left_out)}, which is not among the tasks {', '.join(self.tasks)}; name it in "
+                "both or in neither"
+            )
         if len(self.tasks or known) < 2:
             raise ValueError(
                 f"{', '.join(self.tasks or known)} is the only task; give two or more: another task's vector is a "
                 "control"
             )
+        for name in self.tasks or known:
+            with located(f"task {name!r} of {self.source}"):
+                SplitPairs.draw(pairs_of(data, data.relation(name)), self.seeds[0])
         super().look_up()
+
+
+def follow_tasks(given: Mapping[str, Any], so_far: Mapping[str, Any]) -> dict[str, Any]:
+    """Given settings with those that follow from them where they are not given; `so_far` has all others.
+
+    Of another source all tasks are taken, and every head of none; of tasks that are named, every head of those among
+    them that `exact` has.
+    """
+    settings = dict(given)
+    if "source" in given:
+        settings = {"tasks": (), "exact": ()} | settings
+    if tasks := settings.get("tasks"):
+        settings.setdefault("exact", tuple(name for name in so_far["exact"] if name in tasks))
+    return settings
 
 
 ABOUT = {

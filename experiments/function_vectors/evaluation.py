@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from statistics import fmean
 
 import numpy as np
@@ -12,6 +11,7 @@ from experiments.function_vectors.context import StudyContext
 from experiments.function_vectors.fitting import Vectors
 from steering.function_vectors.last_token import LastTokenRun, each_alone
 from steering.function_vectors.prompts import AnswerScores, InContextPrompts
+from workbench.evaluation.summary import stored_numbers
 from workbench.models.edits import Edit
 from workbench.runs.files import JSON, copy_file
 
@@ -90,13 +90,13 @@ def _measured(context: StudyContext, vectors: Vectors) -> dict[str, JSON]:
     tried = [*range(n_layers - 1, -1, -context.config.every)][::-1]
     curves = _sweep(context.ask(case.split.validation[: context.config.validation]), vectors, tried)
     layers = {way: tried[_best(curves[way])] for way in SWEPT}
-    edits = {way: vectors.edit(way, layers.get(way, layers["function_vector"])) for way in WAYS if way != "none"}
+    edits = [vectors.edit(way, layers.get(way, layers["function_vector"])) for way in WAYS if way != "none"]
     asked = context.asked(case)
     shuffled = context.encode([each.shuffled(case.seed + k) for k, each in enumerate(asked)])
     right = context.encode(asked)
     answers = {
-        "zero_shot": _steered(context, context.ask(context.test(case)), edits),
-        "shuffled_labels": _steered(context, shuffled, edits),
+        setting: dict(zip(WAYS, map(plain_answers, steered_answers(context, prompts, edits, alone=True)), strict=True))
+        for setting, prompts in zip(SETTINGS, (context.ask(context.test(case)), shuffled), strict=True)
     }
     plain = AnswerScores.of(context.model.next_logits(right.tokens), right.target)
     return {"layers": layers, "curves": curves, "tried": tried, "answers": answers, "in_context": plain_answers(plain)}
@@ -116,7 +116,7 @@ def _sweep(
         torch.stack([getattr(each, name) for each in scores]).mean(0).reshape(len(ways), -1)
         for name in ("correct", "log_p")
     )
-    return {way: {"top1": top1[k].tolist(), "log_p": _numbers(log_p[k])} for k, way in enumerate(ways)}
+    return {way: {"top1": top1[k].tolist(), "log_p": stored_numbers(log_p[k])} for k, way in enumerate(ways)}
 
 
 def _best(curve: Mapping[str, Sequence[float | None]]) -> int:
@@ -125,29 +125,21 @@ def _best(curve: Mapping[str, Sequence[float | None]]) -> int:
     return max(range(len(curve["top1"])), key=lambda at: (curve["top1"][at], likelier[at]))
 
 
-def _steered(context: StudyContext, prompts: InContextPrompts, edits: Mapping[str, Edit]) -> dict[str, Answers]:
-    """Every way on every prompt: behind each one, as all but its last token runs once."""
-    logits: dict[str, list[torch.Tensor]] = {way: [] for way in WAYS}
-    for run in each_alone(context.model, prompts.tokens):
-        made = run.edited([*edits.values()])
-        for way, each in zip(WAYS, (run.logits[0], *made), strict=True):
-            logits[way].append(each)
-    return {way: plain_answers(AnswerScores.of(torch.stack(each), prompts.target)) for way, each in logits.items()}
+def steered_answers(
+    context: StudyContext, prompts: InContextPrompts, edits: Sequence[Edit], *, alone: bool = False
+) -> list[AnswerScores]:
+    """The unsteered answers and those under each edit: short prompts in one batch, long ones each `alone`.
 
-
-def steered_at_once(context: StudyContext, prompts: InContextPrompts, edits: Sequence[Edit]) -> list[AnswerScores]:
-    """The unsteered answers and those under each edit, of short prompts in one batch."""
-    run, n = LastTokenRun.of(context.model, prompts.tokens), len(prompts)
-    made = run.edited([edit for edit in edits for _ in range(n)], [*range(n)] * len(edits)) if edits else None
-    steered = [] if made is None else made.split(n)
-    return [AnswerScores.of(each, prompts.target) for each in (run.logits, *steered)]
+    Behind a prompt that runs alone all but its last token runs once.
+    """
+    model, parts = context.model, []
+    for run in each_alone(model, prompts.tokens) if alone else [LastTokenRun.of(model, prompts.tokens)]:
+        n = len(run.logits)
+        made = run.edited([edit for edit in edits for _ in range(n)], [*range(n)] * len(edits))
+        parts.append(torch.stack([run.logits, *made.split(n)]))  # [way, prompt, vocab]
+    return [AnswerScores.of(each, prompts.target) for each in torch.cat(parts, 1)]
 
 
 def plain_answers(scores: AnswerScores) -> Answers:
     """As JSON."""
-    return {"log_p": _numbers(scores.log_p), "rank": scores.rank.tolist()}
-
-
-def _numbers(values: torch.Tensor) -> list[float | None]:
-    """What JSON can hold of them: an edit far too strong leaves logits that are none, and None stands for those."""
-    return [value if isfinite(value) else None for value in values.tolist()]
+    return {"log_p": stored_numbers(scores.log_p), "rank": scores.rank.tolist()}

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from experiments.function_vectors.context import StudyContext
-from experiments.function_vectors.evaluation import Answers, Evaluation, plain_answers, steered_at_once
+from experiments.function_vectors.evaluation import Answers, Evaluation, plain_answers, steered_answers
 from experiments.function_vectors.fitting import Vectors
 from steering.function_vectors.decode import likeliest, reconstruct
 from workbench.data.in_context import LIST_TASKS
@@ -88,7 +88,7 @@ def _templates(context: StudyContext, vectors: Vectors, layer: int) -> dict[str,
     found: dict[str, list[float]] = {"none": [], "function_vector": []}
     for template in TEMPLATES:
         prompts = context.ask(context.test(vectors.fit.case), template)
-        scores = steered_at_once(context, prompts, [vectors.edit("function_vector", layer)])
+        scores = steered_answers(context, prompts, [vectors.edit("function_vector", layer)])
         for values, each in zip(found.values(), scores, strict=True):
             values.append(float(each.correct.mean()))
     return found
@@ -100,7 +100,7 @@ def _rebuilt(context: StudyContext, vectors: Vectors, layer: int) -> dict[str, A
         reconstruct(context.model, vectors.function_vector, top=top, steps=context.config.steps)
         for top in TOPS.values()
     ]
-    scores = steered_at_once(context, prompts, [Add(site=Site(layer), direction=each) for each in made])[1:]
+    scores = steered_answers(context, prompts, [Add(site=Site(layer), direction=each) for each in made])[1:]
     return {way: plain_answers(each) for way, each in zip(TOPS, scores, strict=True)}
 
 
@@ -143,7 +143,7 @@ def _composed(
         ad, bc, ac = (vectors[task, seed].function_vector for task in (_FIRST_CAPITAL, _LAST, _FIRST))
         ways = {"own": own.function_vector, "composed": ad + bc - ac, "summed": ad + bc, "capital": ad, "last": bc}
         edits = [Add(site=Site(layer), direction=each) for each in ways.values()]
-        scores = steered_at_once(context, context.ask(context.test(own.fit.case)), edits)
+        scores = steered_answers(context, context.ask(context.test(own.fit.case)), edits)
         answers = {way: plain_answers(each) for way, each in zip(("none", *ways), scores, strict=True)}
         cosine = float(ways["composed"] @ own.function_vector / (ways["composed"].norm() * own.function_vector.norm()))
         return {"answers": answers, "cosine": cosine}

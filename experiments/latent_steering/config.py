@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.options import ModelOptions, check_file
+from experiments.options import ModelOptions
 from workbench.runs.fields import above, at_least, some
 
 NAME = "latent_steering"
@@ -31,7 +31,7 @@ class Config(ModelOptions):
     source: str = "packaged"
     """`packaged`, or a text file with a sentence on each line."""
     sentences: int = 10
-    """How many of its first sentences are used."""
+    """How many of its first sentences are used, at least two: the way from one to the next is looked at."""
     steps: int = 60
     """Of one attempt."""
     learning_rate: float = 0.3
@@ -59,7 +59,7 @@ class Config(ModelOptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = ("sentences", "steps", "exemplars", "transfers", "repeats")
+        counts = ("steps", "exemplars", "transfers", "repeats")
         self.check(
             sites=some(),
             source=some(),
@@ -71,6 +71,7 @@ class Config(ModelOptions):
             restarts=at_least(0),
             pairs=at_least(3),
             lengths=some(at_least(1)),
+            sentences=at_least(2),
             strengths=some(above(0)),
             seed=at_least(0),
             **{name: at_least(1) for name in counts},
@@ -84,9 +85,9 @@ class Config(ModelOptions):
 
     def look_up(self) -> None:
         """See Options.look_up."""
-        for name in (self.source, self.reviews, self.sts):
-            if name != "packaged":
-                check_file(name)
+        from experiments.latent_steering.texts import Texts
+
+        Texts.of(self)
         super().look_up()
 
 

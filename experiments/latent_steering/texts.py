@@ -5,9 +5,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
-from experiments.latent_steering.config import Config
 from workbench.data.cells import own_path, read_text
 from workbench.data.items import DataError
 from workbench.data.sentiment import load_sentiment
@@ -39,8 +40,11 @@ class Texts:
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: Config) -> "Texts":
-        """What a configuration names. Raises DataError for a file that cannot be read or holds too little."""
+    def of(cls, config: Any) -> "Texts":
+        """What a configuration (`Config`, which asks this before anything is loaded) names.
+
+        Raises DataError for a file that cannot be read or holds too little, and OSError for one that cannot be opened.
+        """
         packaged = json.loads((files("experiments.latent_steering") / "texts.json").read_text(encoding="utf-8"))
         source, reviews, sts = map(own_path, (config.source, config.reviews, config.sts))
         sentences = _lines(source) if source else packaged["sentences"]
@@ -48,12 +52,19 @@ class Texts:
         pairs = _pairs(sts) if sts else [Pair(*each) for each in packaged["pairs"]]
         pairs.sort(key=lambda pair: pair.similarity)
         n_reviews = config.exemplars + config.transfers
+        passages = _enough(packaged["passages"], config.repeats if config.capacity else 0, "passages of natural text")
+        shortest = min((len(each.encode()) for each in passages), default=max(config.lengths))
+        if max(config.lengths) > shortest:
+            raise DataError(
+                f"lengths are up to {max(config.lengths)} tokens, and a passage of natural text has {shortest} bytes, "
+                "of which a tokenizer makes no more tokens; lower --lengths"
+            )
         return cls(
             _enough(sentences, config.sentences, f"sentences of {config.source}"),
             _enough(positive, n_reviews, f"positive reviews of {config.reviews}"),
             _enough(negative, n_reviews, f"negative reviews of {config.reviews}"),
             _spread(pairs, config.pairs, config.sts),
-            _enough(packaged["passages"], config.repeats if config.capacity else 0, "passages of natural text"),
+            passages,
             tuple(packaged["words"]),
         )
 
@@ -89,10 +100,19 @@ def _pairs(path: Path) -> list[Pair]:
     rows = [(line, text.split("\t")) for line, text in enumerate(read_text(path).split("\n"), 1) if text.strip()]
     found = []
     for line, cells in rows:
-        try:
-            found.append(Pair(float(cells[_SCORE]), cells[_FIRST].strip(), cells[_SECOND].strip()))
-        except (IndexError, ValueError) as error:
+        pair = _pair(cells)
+        if pair is None:
             raise DataError(
                 f"{path}, line {line}: expected a score in column 5 and sentences in 6 and 7, with tabs between"
-            ) from error
+            )
+        found.append(pair)
     return found
+
+
+def _pair(cells: Sequence[str]) -> Pair | None:
+    """What a row's cells say; None where a sentence is missing or the score is no number."""
+    try:
+        pair = Pair(float(cells[_SCORE]), cells[_FIRST].strip(), cells[_SECOND].strip())
+    except (IndexError, ValueError):
+        return None
+    return pair if isfinite(pair.similarity) and pair.first and pair.second else None

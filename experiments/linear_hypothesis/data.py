@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from workbench.data.cells import json_lines, own_path, read_text
+from workbench.data.cells import filled, json_lines, json_texts, own_path, read_text
 from workbench.data.items import DataError
 
 _LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish"}
@@ -50,12 +50,11 @@ def _contexts_of(path: Path) -> Contexts:
     sides: tuple[list[str], list[str]] = ([], [])
     names = ("", "")
     for line, record in json_lines(read_text(path), str(path)):
-        try:
-            names = record["lang0"], record["lang1"]
-            for side, found in enumerate(sides):
-                found += _before(record[f"word{side}"], record[f"contexts{side}"][:_PER_WORD])
-        except KeyError as missing:
-            raise DataError(f"{path}, line {line} has no {missing}") from missing
+        where = f"{path}, line {line}"
+        names = filled(record, "lang0", where), filled(record, "lang1", where)
+        for side, found in enumerate(sides):
+            texts = json_texts(record.get(f"contexts{side}"), f"contexts{side} of {where}", blank=True)
+            found += _before(filled(record, f"word{side}", where), texts[:_PER_WORD])
     base, target = (_LANGUAGES.get(name, name) for name in names)
     return Contexts(f"{base} - {target}", tuple(sides[0]), tuple(sides[1]))
 

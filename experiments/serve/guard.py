@@ -37,7 +37,8 @@ class Refusal(Exception):
 class Guard:
     """Wraps an application: `token` must be in the Authorization header where there is one, `hosts` in the Host header.
 
-    The latter keeps pages of other sites out, whose names may be made to point at this machine.
+    The latter keeps pages of other sites out, whose names may be made to point at this machine; that a body is JSON by
+    its content type keeps out what their forms may send without asking first.
     """
 
     app: ASGIApp
@@ -66,6 +67,8 @@ class Guard:
 
         try:
             self._check(scope["path"], headers)
+            if scope["method"] == "POST":
+                _check_json(headers)
             body = await asyncio.wait_for(self._body(headers, receive), BODY_SECONDS)
             await self.app(scope, _replayed(body, receive), numbered)
         except Refusal as refusal:
@@ -100,6 +103,12 @@ class Guard:
             if len(body) > self.max_body:
                 raise too_large
         return body
+
+
+def _check_json(headers: dict[str, str]) -> None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, "the body must be JSON, with the content type application/json", code="no_json")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -2,7 +2,7 @@
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from workbench.data.cells import located
 from workbench.models.model import Model
 
 Pair = tuple[str, str]
@@ -52,14 +53,14 @@ class WordVectors:
         """A text file in word2vec's format: a word and its numbers a line; a first line with two counts is skipped.
 
         Nothing is read behind the first `limit` words. Raises ValueError naming the line that has no numbers or another
-        width, for a file without words, and for a limit below 1.
+        width, the file where it is not UTF-8 or has no words, and for a limit below 1.
         """
         if limit is not None and limit < 1:
             raise ValueError(f"limit is {limit}; read at least one word")
         words: list[str] = []
         numbers, width = array("d"), None  # 8 bytes a number: files hold a billion
         with Path(path).expanduser().open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(_lines(file, path), start=1):
                 word, *cells = line.rstrip().split(" ")
                 if number == 1 and len(cells) == 1:
                     continue
@@ -70,7 +71,8 @@ class WordVectors:
                     break
         if not words:
             raise ValueError(f"{path} has no words")
-        return cls(tuple(words), torch.frombuffer(numbers, dtype=torch.float64).view(len(words), -1))
+        with located(str(path)):
+            return cls(tuple(words), torch.frombuffer(numbers, dtype=torch.float64).view(len(words), -1))
 
     def __contains__(self, word: str) -> bool:
         return word in self._rows
@@ -164,6 +166,13 @@ def _unit(x: Float64[Tensor, "word d"]) -> Float64[Tensor, "word d"]:
     if bool((length == 0).any()):
         raise ValueError(f"vector {int((length[:, 0] == 0).nonzero()[0])} has length 0")
     return x / length
+
+
+def _lines(file: Iterable[str], path: Path | str) -> Iterator[str]:
+    try:
+        yield from file
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{path} is not UTF-8 ({problem.reason}); save it in that encoding") from problem
 
 
 def _numbers(cells: Sequence[str], where: str, width: int | None) -> list[float]:

@@ -53,7 +53,24 @@ def test_arithmetic() -> None:
     assert_adds(one - other, {Site(0): x[Site(0)], Site(1): x[Site(1)] - y[Site(1)], Site(2): -y[Site(2)]})
     assert_adds(3 * one, {site: 3 * direction for site, direction in x.items()})
     assert_adds(-one, {site: -direction for site, direction in x.items()})
+    assert_adds(one / 4, {site: direction / 4 for site, direction in x.items()})
     assert (one + other).origin.label == "(sea + sea)"
+
+
+def test_arithmetic_with_something_else_is_refused() -> None:
+    several = at(0)
+    (one,) = several.vectors
+    for wrong, message in (
+        (lambda: one + several, "added to the Vector for 'sea' is .*, of type LayerVectors; expected a Vector"),
+        (lambda: several - one, "added to the LayerVectors for 'sea' is .*, of type Vector; expected a LayerVectors"),
+        (lambda: one + 1, "is 1, of type int; expected a Vector"),
+        (lambda: one * "2", "the factor of a vector is '2', of type str; expected a finite number"),
+        (lambda: several * float("nan"), "the factor of a vector is nan, of type float; expected a finite number"),
+        (lambda: one / None, "the factor of a vector is None"),
+        (lambda: several / 0, "cannot be divided by 0"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            wrong()
 
 
 def test_a_site_that_two_share_is_refused_added_or_kept() -> None:

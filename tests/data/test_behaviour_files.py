@@ -85,8 +85,8 @@ def test_options_give_the_first_right_and_the_first_wrong_answer(tmp_path: Path)
     ("entries", "message"),
     [
         ("[", "is not JSON"),
-        ("{}", "holds no list of objects"),
-        ("[3]", "holds no list of objects"),
+        ("{}", "holds no list of questions with two answers"),
+        ("[3]", "holds no list of questions with two answers"),
         ([{"text": "a"}], "entry 1 has text; expected one of: question, answer_matching_behavior"),
         (
             [lettered(0), lettered(1, question="What?")],
@@ -98,8 +98,13 @@ def test_options_give_the_first_right_and_the_first_wrong_answer(tmp_path: Path)
         ([lettered(0, question=4)], "entry 1: question is 4"),
         ([{"question": "Q?", "options": {"a": 1}}], "options are"),
         ([{"question": "Q?", "options": {"a": 1, "b": 2}}], "expected answers with 1 and with 0"),
-        ([{"bio": "b", "agree": "same", "disagree": "same"}], "the two answers to 'b' are the same"),
-        ([lettered(k) for k in range(9)], "9 groups of pairs cannot be split"),
+        ([{"question": "Q?", "options": {"a": [1], "b": 0}}], "expected answers with 1 and with 0"),
+        ([{"bio": "b", "agree": "same", "disagree": "same"}], "entry 1: the two answers to 'b' are the same"),
+        ([lettered(0, question="Q?\n(A) same\n(B) same")], "entry 1: the two answers to 'Q\\?' are the same"),
+        ([lettered(k) for k in range(9)], r"Being Sure\.json: 9 groups of pairs cannot be split"),
+        ('["a\\ud800"]', "is not JSON"),
+        (["a text"], r"no list of questions with two answers; .* workbench\.data\.contrast_files"),
+        ({"compliant_responses": [], "non_compliant_responses": ["No"]}, "compliant_responses of .* no list of texts"),
     ],
 )
 def test_other_files_are_refused(entries: Any, message: str, tmp_path: Path) -> None:
@@ -125,8 +130,25 @@ def test_lines_as_the_packaged_ones_may_name_their_behaviour(tmp_path: Path) -> 
     first, second = behaviours_of(written(tmp_path, "\n".join(lines), "own.jsonl"))
     assert (first.name, second.name) == ("a", "b")
     assert [pair.split for pair in first.pairs] == [*SPLITS]
-    with pytest.raises(DataError, match="behaviour 'own' has 1 pairs"):
+    with pytest.raises(DataError, match=r"behaviour 'own' has no pair for validation; .* topics money, nature"):
         behaviours_of(written(tmp_path, line(), "own.jsonl"))
+    with pytest.raises(DataError, match=r"behaviour 'b' has no pair for evaluation; .* topics sport, arts, people"):
+        behaviours_of(written(tmp_path, "\n".join(lines[:5]), "own.jsonl"))
+
+
+def test_openings_are_answers_to_the_questions_beside_them(tmp_path: Path) -> None:
+    sides = {"compliant_responses": [f"yes {k}" for k in range(10)], "non_compliant_responses": [*map(str, range(12))]}
+    with pytest.raises(OSError, match="alpaca"):
+        read(tmp_path, sides)
+    asked = {"train": [{"question": f"{k}?"} for k in range(11)]}
+    (tmp_path / "alpaca.json").write_text(json.dumps(asked))
+    pairs = sorted(read(tmp_path, sides).pairs, key=lambda pair: int(pair.question[:-1]))
+    assert [(pair.question, pair.matching, pair.other) for pair in pairs] == [
+        (f"{k}?", str(k), f"yes {k}") for k in range(10)
+    ]
+    (tmp_path / "alpaca.json").write_text(json.dumps({"train": asked["train"][:9]}))
+    with pytest.raises(DataError, match="has 9 questions for 10 pairs"):
+        read(tmp_path, sides)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +157,7 @@ def test_lines_as_the_packaged_ones_may_name_their_behaviour(tmp_path: Path) -> 
         ({"topic": "moon"}, "line 1 has topic 'moon'; use one of home"),
         ({"letter": "C"}, "line 1 has letter 'C'; use one of A, B"),
         ({"matching": " "}, "line 1 has an empty matching"),
+        ({"matching": "no"}, "line 1: the two answers to 'Q\\?' are the same"),
     ],
 )
 def test_lines_that_lack_something_are_refused(changed: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -145,20 +168,30 @@ def test_lines_that_lack_something_are_refused(changed: dict[str, str], message:
 @pytest.mark.parametrize(
     ("file", "pairs"),
     [
-        ("refusal/refusal_data.json", 417),
-        ("refusal/refusal_data_A_B.json", 417),
-        ("sycophancy/sycophancy.json", 174),
-        ("sycophancy_2/dataset.json", 446),
-        ("sycophancy_2/sycophancy_ab_choice_data.json", 446),
-        ("sycophancy_2/truthful_qa_ab_eval.json", 817),
-        ("sycophancy_2/truthful_qa_mc.json", 817),
+        ("caa_lm_exp/refusal/refusal_data.json", 417),
+        ("caa_lm_exp/refusal/refusal_data_A_B.json", 417),
+        ("caa_lm_exp/sycophancy/sycophancy.json", 174),
+        ("caa_lm_exp/sycophancy_2/dataset.json", 446),
+        ("caa_lm_exp/sycophancy_2/sycophancy_ab_choice_data.json", 446),
+        ("caa_lm_exp/sycophancy_2/truthful_qa_ab_eval.json", 817),
+        ("caa_lm_exp/sycophancy_2/truthful_qa_mc.json", 817),
+        ("ibm_activation_steering/behavior_refusal.json", 100),
     ],
 )
 def test_the_published_files_are_read(file: str, pairs: int, shared_data: Path) -> None:
-    (found,) = behaviours_of(str(shared_data / "caa_lm_exp" / file))
+    (found,) = behaviours_of(str(shared_data / file))
     assert len(found.pairs) == pairs
     assert not any(pair.question.startswith("Human:") for pair in found.pairs)
     behaviour_dataset([found], "letters")
+
+
+@pytest.mark.parametrize("folder", ["repeng", "representation_engineering", "ibm_activation_steering"])
+def test_published_texts_that_are_no_behaviour_are_refused_by_name(folder: str, shared_data: Path) -> None:
+    paths = [path for path in (shared_data / folder).rglob("*.json") if path.stem != "behavior_refusal"]
+    assert len(paths) > 2
+    for path in paths:
+        with pytest.raises(DataError, match=f"{path}.*(contrast_files|expected one of: question, answer_matching)"):
+            behaviours_of(str(path))
 
 
 def test_both_forms_of_one_published_set_hold_the_same_pairs(shared_data: Path) -> None:

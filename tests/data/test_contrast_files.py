@@ -103,17 +103,26 @@ def test_openings_stand_behind_questions(tmp_path: Path) -> None:
         (lambda path: text_pairs(path, path), "[", "is not JSON"),
         (lambda path: text_pairs(path, path), {"a": 1}, "is no list of texts"),
         (lambda path: text_pairs(path, path), ["a", 1], "is no list of texts"),
-        (lambda path: text_pairs(path, path.with_name("nowhere")), ["a"], "there is no file"),
+        (lambda path: text_pairs(path, path), ["a", " "], r"entry 2 of .*texts\.json is an empty text"),
         (lambda path: folder_pairs(path.parent), ["a"], "has 1 files of texts"),
         (lambda path: condition_pairs(path), {"train": []}, "is no object with train and test"),
         (lambda path: condition_pairs(path), {"train": [{"a": "x"}], "test": []}, "has the columns a; expected one of"),
-        (lambda path: condition_pairs(path), {"train": [{"a": "x", "base": ""}], "test": []}, "entry 1 of train"),
+        (
+            lambda path: condition_pairs(path),
+            {"train": [{"a": "x", "base": ""}], "test": []},
+            "train, entry 1 has an em",
+        ),
         (lambda path: opening_pairs(path, path), {"train": []}, "is no object with non_compliant_responses"),
     ],
 )
 def test_other_files_are_refused(read: Callable[[Path], Dataset], content: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         read(written(tmp_path / "texts.json", content))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        text_pairs(tmp_path / "nowhere", tmp_path / "nowhere")
 
 
 def test_the_published_files_are_read(shared_data: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from workbench.data.items import DataError, Split
 from workbench.data.safety import CATEGORIES, Request, Triple, of_split, safety_dataset, stand_in
-from workbench.data.safety_files import read_behaviours, read_requests, read_triples, write_triples
+from workbench.data.safety_files import read_requests, read_triples, write_triples
 
 SECRET = "how to open the red door"
 
@@ -64,6 +64,8 @@ def test_files_that_do_not_fit_are_refused_by_row_without_their_texts(tmp_path: 
     for change, message in (
         ({"category": "control_generation"}, "line 2 has category 'control_generation'; use one of jailbreak"),
         ({"subtype": "sudden"}, "line 2 has subtype 'sudden'"),
+        ({"subtype": SECRET}, r"line 2 has subtype '\(24 characters\)'; use one of"),
+        ({"prompt": [SECRET]}, "line 2: prompt is a list; write text"),
         ({"safe": ""}, "line 2 has an empty safe"),
         ({"split": "dev"}, "line 2 has split 'dev'"),
     ):
@@ -101,20 +103,69 @@ def test_public_formats_are_read_by_their_form(tmp_path: Path, caplog: pytest.Lo
         (False, "evaluation"),
         (True, "evaluation"),
     ]
-    behaviour = write("refusal.json", {"compliant_responses": ["Sure"], "non_compliant_responses": ["No", "Never"]})
-    assert read_behaviours(behaviour) == (("Sure",), ("No", "Never"))
     assert SECRET not in caplog.text
-    with pytest.raises(DataError, match="no column label"):
-        read_requests(write("y.csv", "prompt,type\na,b\n"))
-    with pytest.raises(DataError, match="no column harmless"):
-        read_requests(write("z.json", {"train": [{"harmful": SECRET}]}))
-    with pytest.raises(DataError, match="no file of a behaviour"):
-        read_behaviours(garak)
-    wrong = ([[SECRET]], [1, 2], 5, {"train": [SECRET]}, {"train": SECRET}, {"train": 5})
-    for number, value in enumerate(wrong):
-        with pytest.raises(DataError, match=r"(is|holds) an? (list|int|str); expected") as error:
-            read_requests(write(f"wrong{number}.json", value))
-        assert SECRET not in str(error.value)
+
+
+def test_a_condition_of_several_kinds_allows_its_base_alone(tmp_path: Path) -> None:
+    path = tmp_path / "several.json"
+    row = {"base": "a", "law": "b", "health": "c"}
+    path.write_text(json.dumps({"train": [row], "test": [{name: f"{text}?" for name, text in row.items()}]}))
+    found = [(request.kind, request.allowed, request.split) for request in read_requests(path)]
+    assert found == [
+        (kind, kind == "base", split) for split in ("train", "evaluation") for kind in ("base", "law", "health")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "prompt,type\na,b\n", "no column label"),
+        ("a.csv", f"{SECRET},b\n", r"it has \(24 characters\), b"),
+        ("a.csv", f"{SECRET},{SECRET}\n", r"there twice: '\(24 characters\)'"),
+        ("a.csv", f"prompt,type,label\n{SECRET},a,{SECRET}\n", r"line 2 has label '\(24 characters\)'"),
+        ("a.csv", f"prompt,type,label\n{SECRET},a\n", "line 2 has 2 cells"),
+        ("a.json", [[SECRET]], "no list of objects"),
+        ("a.json", [1, 2], "no list of objects"),
+        ("a.json", 5, "no list of objects"),
+        ("a.json", [SECRET, 3], "no list of texts"),
+        ("a.json", "[" * 100_000, "is not JSON"),
+        ("a.json", '[{"instruction": "\\ud800 x"}]', "is not JSON"),
+        ("a.json", [{"instruction": "x", "category": {SECRET: 1}}], "entry 1: category is a dict; write text"),
+        ("a.json", {"train": [SECRET]}, "no object with train and test"),
+        ("a.json", {"train": [SECRET], "test": []}, "train of .* holds no list of objects"),
+        ("a.json", {"train": SECRET, "test": []}, "train of .* holds no list of objects"),
+        ("a.json", {"train": [{"harmful": SECRET}], "test": []}, "expected one of harmless, base and others"),
+        (
+            "a.json",
+            {"train": [{"harmful": SECRET, "harmless": "b"}, {"harmless": "b"}], "test": []},
+            "train, entry 2 has no column harmful",
+        ),
+    ],
+)
+def test_what_is_no_public_format_is_refused_without_its_texts(
+    name: str, content: object, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(DataError, match=message) as error:
+        read_requests(path)
+    assert SECRET not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_prompt_may_be_longer_than_a_cell_of_pythons_csv(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text(f'prompt,type,label\n"{"a " * 100_000}",x,safe\n')
+    (request,) = read_requests(path)
+    assert len(request.prompt) == 200_000
+
+
+def test_the_published_requests_are_read(shared_data: Path) -> None:
+    cast = shared_data / "ibm_activation_steering"
+    several = read_requests(cast / "condition_multiple.json")
+    assert len(several) == 6 * 1200
+    assert sum(request.allowed for request in several) == 1200
+    assert len(read_requests(cast / "condition_harmful.json")) == 2 * 4500
 
 
 def test_a_text_in_two_splits_is_refused_without_showing_it() -> None:

@@ -152,6 +152,25 @@ def test_the_report_has_a_verdict_maps_and_controls(folder: Path, rows: dict[tup
     assert "half of the pairs exchanged" in page
 
 
+def test_a_strength_that_breaks_the_model_costs_its_own_rows_only(config: Config, tmp_path: Path) -> None:
+    few = {"train": 5, "validation": 2, "test": 3, "neutral": 1, "questions": 0}
+    one = replace(config, strengths=(0.25, 1e6), behaviours=("up",), methods=("diffmean",), layers=(0,), **few)
+    found = read_rows(run(replace(one, dtype="float16"), tmp_path) / "results.json")
+    tried = {(row.strength, row.value is None) for row in found if row.metric == "validation.answers.shift"}
+    assert tried == {(0.25, False), (1e6, True)}
+    missing = {(row.metric, row.strength) for row in found if row.value is None}
+    assert missing == {(f"validation.{measure}.shift", 1e6) for measure in ("answers", "letters")}
+    assert "nan" not in (next(tmp_path.glob("*")) / "report.md").read_text()
+
+
+def test_where_every_strength_breaks_the_model_the_first_one_is_chosen() -> None:
+    grid = (("way", 1, 2.0), ("way", 1, 4.0))
+    shifts = {"answers": np.array([[np.nan, np.nan], [1.0, np.nan]])}
+    assert BehaviourSweep(grid, shifts).choice("way") == Choice(1, 2.0)
+    shifts["answers"][0, 1] = shifts["answers"][1, 1] = -3.0
+    assert BehaviourSweep(grid, shifts).choice("way") == Choice(1, 4.0)
+
+
 def test_a_finished_run_measures_nothing_again(folder: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (folder / "results.json").read_bytes()
     monkeypatch.setattr(Continuations, "of", lambda *_: pytest.fail("measured again"))

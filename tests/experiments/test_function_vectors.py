@@ -155,6 +155,24 @@ def test_controls_are_as_long_as_they_should_be_and_of_other_tasks(config: Confi
     assert not bool((every["plain", 0].random == every["plain", 1].random).all())
 
 
+@pytest.mark.parametrize(
+    ("flags", "tasks", "exact"),
+    [
+        ("--source own", (), ()),
+        ("--source own --exact a", (), ("a",)),
+        ("--source own --tasks a b", ("a", "b"), ()),
+        ("--tasks antonym present-past", ("antonym", "present-past"), ("present-past",)),
+        ("--tasks antonym hypernym", ("antonym", "hypernym"), ()),
+        ("--seeds 1", PRESETS["default"].tasks, ("present-past",)),
+    ],
+)
+def test_which_tasks_are_taken_follows_what_is_named(
+    flags: str, tasks: tuple[str, ...], exact: tuple[str, ...]
+) -> None:
+    config = EXPERIMENT.parse(flags.split()).config
+    assert (config.tasks, config.exact) == (tasks, exact)
+
+
 @pytest.mark.parametrize("field", ["tasks", "exact"])
 def test_a_task_that_is_not_there_is_named(field: str, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no task 'plan' \(did you mean 'plain'\?\)"):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,8 +120,13 @@ def test_texts_that_are_too_short_for_a_length_are_named_before_anything_is_fitt
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("experiments.latent_steering.stages.decode_sites", lambda _: pytest.fail("fitted"))
-    with pytest.raises(DataError, match=r"natural text 0 has \d+ tokens, fewer than the 9999"):
-        EXPERIMENT.run(replace(config, lengths=(2, 9999)), tmp_path)
+    monkeypatch.setattr("experiments.latent_steering.texts.Texts.of", lambda config, of=Texts.of: _short(of(config)))
+    with pytest.raises(DataError, match=r"natural text 0 has \d+ tokens, fewer than the 99"):
+        EXPERIMENT.run(replace(config, lengths=(2, 99)), tmp_path)
+
+
+def _short(texts: Texts) -> Texts:
+    return replace(texts, passages=("A short one.",) * len(texts.passages))
 
 
 def test_pairs_of_a_file_are_read(config: Config) -> None:
@@ -134,15 +140,22 @@ def test_pairs_of_a_file_are_read(config: Config) -> None:
         ({"exemplars": 30}, "32|31 positive reviews"),
         ({"repeats": 5}, "5 passages of natural text are needed, there are 4"),
         ({"pairs": 6}, r"6 pairs of .* are needed, there are 5"),
+        ({"lengths": (2, 9999)}, r"lengths are up to 9999 tokens, and a passage of natural text has \d+ bytes"),
     ],
 )
-def test_too_few_texts_are_counted(config: Config, changes: dict[str, int], message: str) -> None:
+def test_too_few_texts_are_counted(config: Config, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Texts.of(replace(config, **changes))
 
 
-def test_a_file_that_is_not_of_pairs_is_named(config: Config, tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_text("a\tb\tc\td\tfour\tx\ty\n")
+def test_one_sentence_is_refused(config: Config) -> None:
+    with pytest.raises(ValueError, match="sentences is 1; expected numbers at least 2"):
+        replace(config, sentences=1)
+
+
+@pytest.mark.parametrize("row", ["a\tb\tc\td\tfour\tx\ty", "a\tb\tc\td\tnan\tx\ty", "a\tb\tc\td\t4\tx\t ", "a\tb"])
+def test_a_file_that_is_not_of_pairs_is_named(config: Config, row: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(f"{row}\n")
     with pytest.raises(DataError, match=r"pairs.csv, line 1: expected a score in column 5"):
         Texts.of(replace(config, sts=str(tmp_path / "pairs.csv")))
 

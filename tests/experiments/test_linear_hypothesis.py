@@ -258,12 +258,19 @@ def test_a_published_context_loses_its_word_and_no_other_letters(tmp_path: Path)
     assert about(Contexts("verb - past", (), ()), ["verb - Ved"]) == "verb - Ved"
 
 
+SIDES = '"lang0": "en", "lang1": "fr", "word0": "a", "word1": "b"'
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("[a - b].txt", "one two\n", "line 1 is no pair"),
         ("[a - b].txt", "one\ttwo\n\none\t\n", "line 3 is no pair"),
-        ("en-fr.jsonl", '{"lang0": "en"}', "line 1 has no 'lang1'"),
+        ("en-fr.jsonl", '{"lang0": "en"}', "line 1 has an empty lang1"),
+        ("en-fr.jsonl", '{"lang0": ["en"]}', "line 1: lang0 is a list; write text"),
+        ("en-fr.jsonl", f'{{{SIDES}, "contexts0": 3}}', "contexts0 of .*, line 1 is no list of texts"),
+        ("en-fr.jsonl", f'{{{SIDES}, "contexts0": ["x a"], "contexts1": [3]}}', "contexts1 of .* is no list of texts"),
+        ("en-fr.jsonl", f'{{{SIDES}, "contexts0": ["x a"], "contexts1": ["x b"], "word1": 7}}', "1: word1 is 7, a int"),
         ("other.md", "", "neither `packaged` nor a folder"),
     ],
 )

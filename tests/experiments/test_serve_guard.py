@@ -188,8 +188,21 @@ def test_a_page_of_another_name_is_kept_out(served: Served) -> None:
     port = served.url.rpartition(":")[2]
     assert httpx.get(f"{served.url}/healthz", headers={"host": f"localhost:{port}"}).status_code == 200
     assert httpx.get(f"{served.url}/healthz", headers={"host": f"elsewhere.example:{port}"}).status_code == 421
-    plain = post(served, HELLO, headers={"content-type": "text/plain"})
-    assert plain.status_code == 400  # what a form of another site may send without asking first
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("text/plain", 415),  # this and the next are what a form of another site may send without asking first
+        ("multipart/form-data; boundary=application/json", 415),
+        ("", 415),
+        ("Application/JSON; charset=utf-8", 200),
+    ],
+)
+def test_a_body_must_be_json_by_its_content_type(kind: str, status: int, served: Served) -> None:
+    reply = post(served, HELLO, headers={"content-type": kind})
+    assert reply.status_code == status
+    assert status == 200 or "content type application/json" in reply.json()["error"]["message"]
 
 
 def test_metrics_are_what_prometheus_reads(served: Served) -> None:

@@ -63,3 +63,43 @@ def test_both_answers_stream_side_by_side_and_are_shaded(served: Served, tmp_pat
         assert complaints(browser) == []
     served.settle()
     assert served.engine.counts.rows_ended == 4
+
+
+HELD = """
+const sent = window.sent = [], plain = window.fetch;
+window.fetch = (path, options = {}) => {
+  if (path !== "/v1/chat/completions") return plain(path, options);
+  sent.push(JSON.parse(options.body).messages.map((message) => message.content));
+  const first = new TextEncoder().encode('data: {"choices": [{"delta": {"content": "begun"}}]}\\n\\n');
+  const body = new ReadableStream({ start(stream) {
+    stream.enqueue(first);
+    options.signal.addEventListener("abort", () => stream.error(new DOMException("stopped", "AbortError")));
+  } });
+  return Promise.resolve(new Response(body));
+};
+"""
+"""Answers that begin and never end, and what they were asked with."""
+
+
+def test_a_talk_that_is_begun_anew_during_an_answer_knows_nothing_of_it(served: Served, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        wait = WebDriverWait(browser, 240)
+
+        def find(selector: str) -> list[Any]:
+            return browser.find_elements("css selector", selector)
+
+        def ask(question: str) -> None:
+            wait.until(lambda _: find("#send:not(:disabled)"))
+            find("#question")[0].send_keys(question, "\n")
+
+        browser.get(served.url)
+        wait.until(lambda _: find("#vectors select"))
+        browser.execute_script(HELD)
+        for question, button in (("first", "#anew"), ("second", "#stop")):
+            ask(question)
+            wait.until(lambda _: [each.text for each in find(".text")] == ["begun"] * 2)
+            find(button)[0].click()
+        ask("third")
+        wait.until(lambda _: browser.execute_script("return sent.length") == 6)
+        asked = browser.execute_script("return sent")
+    assert asked == [*[["first"]] * 2, *[["second"]] * 2, *[["second", "begun", "third"]] * 2]

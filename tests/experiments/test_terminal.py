@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments import EXPERIMENTS, TOOLS
 from experiments.experiment import Experiment
@@ -52,14 +53,20 @@ MISTAKES = {
     "linear_hypothesis --model smolm2": "there is no model 'smolm2'",
     "function_vectors --tasks antonim": "there is no task 'antonim' (did you mean 'antonym'?)",
     "function_vectors --tasks antonym": "antonym is the only task; give two or more",
+    "function_vectors --tasks antonym hypernym --exact present-past": "exact names present-past, which is not among",
+    "function_vectors --source five": "task 'a' of five: a task of 5 inputs cannot be split; give at least 10",
     "function_vectors --source nowhere": "'nowhere' is neither `packaged` nor a .json file nor a folder",
     "linear_origins --steps 30": "steps is 30; expected a multiple of 20",
     "linear_origins --extra 1 1": "extra (1, 1) name one twice",
     "latent_steering --source nowhere.txt": "nowhere.txt: No such file or directory",
+    "latent_steering --source file --sentences 3": "3 sentences of file are needed, there are 1",
+    "latent_steering --sentences 1": "sentences is 1; expected numbers at least 2",
+    "latent_steering --lengths 8 5000": "lengths are up to 5000 tokens",
     "latent_steering --model smolm2": "there is no model 'smolm2'",
     "behaviours --methods diffmeen/letters": "there is no method 'diffmeen' (did you mean 'diffmean'?)",
     "behaviours --behaviours hegding": "there is no behaviour 'hegding' (did you mean 'hedging'?)",
     "behaviours --source nowhere.json": "'nowhere.json' is neither `packaged` nor a .json or .jsonl file",
+    "behaviours --source home.jsonl": "home.jsonl: behaviour 'home' has no pair for validation; give it pairs of",
     "behaviours --layers 40": "has no block 40",
     "behaviours --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
     "behaviours --device cuda:77": "device 'cuda:77' cannot be used here",
@@ -68,6 +75,7 @@ MISTAKES = {
     "grace --models smolm2": "there is no model 'smolm2'",
     "grace --arms dop": "there is no arm 'dop' (did you mean 'dpo'?)",
     "chat --vector nowhere.safetensors": "nowhere.safetensors: No such file or directory",
+    "chat --vector file": "file",
     "chat --model smolm2": "there is no model 'smolm2'",
     "chat --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
     "serve --vectors nowhere": "there is no folder nowhere to take vectors from",
@@ -76,6 +84,7 @@ MISTAKES = {
 NEED_LIBRARIES = {
     *("axbench --positions last", "axbench --instructions 500", "axbench --device gpu"),
     *("behaviours --positions last", "behaviours --device cuda:77", "chat --positions last"),
+    "chat --vector file",
     *("axbench --root file/runs", "directions --out file/d.safetensors"),
 }
 """Those of them that only torch or the stages can tell: a second or ten, where the others take a moment."""
@@ -91,6 +100,11 @@ def write_files(folder: Path) -> None:
     """What some mistakes name."""
     (folder / "semicolons.csv").write_text(SEMICOLONS)
     (folder / "file").write_text("no folder, and no word vectors")
+    (folder / "five").mkdir()
+    for name in ("a", "b"):
+        (folder / "five" / f"{name}.json").write_text(json.dumps([{"input": str(k), "output": name} for k in range(5)]))
+    pair = {"topic": "home", "question": "Q?", "matching": "yes", "other": "no", "letter": "A"}
+    (folder / "home.jsonl").write_text(f"{json.dumps(pair)}\n" * 3)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -161,6 +175,13 @@ def test_a_signal_is_one_line_and_afterwards_signals_are_as_before(stop: signal.
         signal.raise_signal(stop)
     assert ended.value.code == "stopped; the same command goes on from here"
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_full_device_is_one_line_as_full_memory_is() -> None:
+    for full in (MemoryError, torch.OutOfMemoryError):
+        with pytest.raises(SystemExit) as ended, ends_in_one_line():
+            raise full("out of memory.\nTried to allocate 2 GiB")
+        assert ended.value.code == "error: out of memory. Tried to allocate 2 GiB"
 
 
 def test_what_nobody_expects_keeps_its_traceback() -> None:

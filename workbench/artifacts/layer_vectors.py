@@ -8,7 +8,7 @@ from torch import Tensor
 
 from workbench.artifacts.artifact import Artifact, Origin, joined_code
 from workbench.artifacts.file import ArtifactError, Contents
-from workbench.artifacts.vector import Vector
+from workbench.artifacts.vector import Vector, as_divisor, same_kind
 from workbench.models.edits import Add
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
@@ -94,17 +94,21 @@ class LayerVectors(Artifact):
         """The same vectors for another model: says that you know that the two share their representation."""
         return replace(self, origin=replace(self.origin, model=model_name, model_digest=model_digest))
 
-    def __add__(self, other: "LayerVectors") -> "LayerVectors":
-        return self.join((self, other), "add")
+    def __add__(self, other: object) -> "LayerVectors":
+        return self.join((self, same_kind(self, other)), "add")
 
-    def __sub__(self, other: "LayerVectors") -> "LayerVectors":
+    def __sub__(self, other: object) -> "LayerVectors":
+        other = same_kind(self, other)
         joined = self.join((self, -other), "add")
         return replace(joined, origin=replace(joined.origin, concept=f"({self.origin.label} - {other.origin.label})"))
 
-    def __mul__(self, factor: float | int) -> "LayerVectors":
+    def __mul__(self, factor: object) -> "LayerVectors":
         return replace(self, vectors=tuple(vector * factor for vector in self.vectors))
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: object) -> "LayerVectors":
+        return self * (1 / as_divisor(divisor))
 
     def __neg__(self) -> "LayerVectors":
         return self * -1.0

@@ -1,17 +1,22 @@
 """A direction at a site, with its bias and unit."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from math import isfinite
+from numbers import Real
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from workbench.arguments import unlike
 from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError, Contents
 from workbench.models.edits import Add
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
+
+A = TypeVar("A", bound=Artifact)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +66,22 @@ class Vector(Artifact):
         """The same vector for another model: says that you know that the two share their representation."""
         return replace(self, origin=replace(self.origin, model=model_name, model_digest=model_digest))
 
-    def __add__(self, other: "Vector") -> "Vector":
+    def __add__(self, other: object) -> "Vector":
+        other = same_kind(self, other)
         return self._combined(other, self._step + other._step, f"({self.origin.label} + {other.origin.label})")
 
-    def __sub__(self, other: "Vector") -> "Vector":
+    def __sub__(self, other: object) -> "Vector":
+        other = same_kind(self, other)
         return self._combined(other, self._step - other._step, f"({self.origin.label} - {other.origin.label})")
 
-    def __mul__(self, factor: float | int) -> "Vector":
-        return replace(self, direction=self.direction * factor, bias=self.bias * factor)
+    def __mul__(self, factor: object) -> "Vector":
+        number = as_factor(factor)
+        return replace(self, direction=self.direction * number, bias=self.bias * number)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: object) -> "Vector":
+        return self * (1 / as_divisor(divisor))
 
     def __neg__(self) -> "Vector":
         return self * -1.0
@@ -128,3 +139,25 @@ class Vector(Artifact):
             "bias": f"{self.bias:.3f}",
         }
         return self._table(facts)
+
+
+def same_kind(one: A, other: object) -> A:
+    """The other one. Raises ArtifactError unless it can be added to the first, being of its class."""
+    if not isinstance(other, type(one)):
+        kind = type(one).__name__
+        raise ArtifactError(unlike(f"what is added to the {kind} for {one.origin.label!r}", other, f"a {kind}"))
+    return other
+
+
+def as_factor(value: object) -> float:
+    """What a vector is multiplied by. Raises ArtifactError for what is no finite number."""
+    if not isinstance(value, Real) or not isfinite(value):
+        raise ArtifactError(unlike("the factor of a vector", value, "a finite number"))
+    return float(value)
+
+
+def as_divisor(value: object) -> float:
+    """What a vector is divided by. Raises ArtifactError for what is no finite number, and for 0."""
+    if (number := as_factor(value)) == 0:
+        raise ArtifactError("a vector cannot be divided by 0; multiply it by 0 if it is to do nothing")
+    return number

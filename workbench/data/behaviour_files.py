@@ -1,11 +1,11 @@
 """Published files of questions with two answers, read as behaviours."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workbench.data.behaviours import (
+    TOPICS,
     Behaviour,
     BehaviourPair,
     Letter,
@@ -13,13 +13,16 @@ from workbench.data.behaviours import (
     pair_of,
     split_by_group,
 )
-from workbench.data.cells import filled, json_lines, optional, own_path, read_text
-from workbench.data.items import DataError, slug, text_key
+from workbench.data.cast_files import is_openings, read_openings, read_questions
+from workbench.data.cells import filled, json_file, json_lines, located, optional, own_path, read_text
+from workbench.data.items import SPLITS, DataError, slug, text_key
 
 _CHOICES = re.compile(r"(?s)(.+?)\s*\n(?:[^\n]*choices:\s*\n)?[ \t]*\(A\)(.+?)\n\s*\(B\)(.+)", re.IGNORECASE)
 """A question with both answers, each on a line of its own behind its letter."""
 _LETTER = re.compile(r"\s*\(?([AB])\)?\s*")
 _Cells = Mapping[str, Any]
+QUESTIONS = "alpaca.json"
+"""Published beside a file of openings, which has no questions of its own."""
 
 
 def behaviours_of(source: str) -> tuple[Behaviour, ...]:
@@ -31,21 +34,23 @@ def behaviours_of(source: str) -> tuple[Behaviour, ...]:
     answers' letters; arXiv:2312.06681), or `correct` and `incorrect` in their place; with `question`, `decline_answer`
     and `respond_answer`; with `prompt`, `s_completion` and `n_completion`; with `bio`, `agree` and `disagree`; or with
     `question` and `options`, an object from each answer to 1 where it is right. Pairs without letters get (A) and (B)
-    in turn. Questions that are asked twice are one group, and half of the groups train.
+    in turn. Questions that are asked twice are one group, and half of the groups train. So are the openings of
+    refusals and of compliance that were published with CAST, behind the questions of `alpaca.json` beside their file.
 
-    Raises DataError, naming the file and the entry, for anything else.
+    Every behaviour has pairs of each split. Raises DataError, naming the file and the entry, for anything else, and
+    says of texts that are no answers to questions how methods are fitted on them.
     """
     if (path := own_path(source)) is None:
         return packaged_behaviours()
     if path.suffix not in (".json", ".jsonl") or not path.is_file():
         raise DataError(f"{source!r} is neither `packaged` nor a .json or .jsonl file with questions and two answers")
-    name, text = slug(path.stem), read_text(path)
+    name = slug(path.stem)
     if path.suffix == ".jsonl":
-        return _written_here(text, name, str(path))
-    entries = json_list(text, str(path))
-    made = [_pair(cells, number, f"{path}, entry {number + 1}") for number, cells in enumerate(entries)]
+        return _written_here(read_text(path), name, str(path))
+    made = [_pair(cells, number, f"{path}, entry {number + 1}") for number, cells in enumerate(_entries(path))]
     different = {(text_key(pair.question), text_key(pair.matching), text_key(pair.other)): pair for pair in made}
-    return (Behaviour(name, name.replace("-", " "), split_by_group([*different.values()])),)
+    with located(source):
+        return (Behaviour(name, name.replace("-", " "), split_by_group([*different.values()])),)
 
 
 def _written_here(text: str, name: str, source: str) -> tuple[Behaviour, ...]:
@@ -53,18 +58,30 @@ def _written_here(text: str, name: str, source: str) -> tuple[Behaviour, ...]:
     for number, cells in json_lines(text, source):
         where = f"{source}, line {number}"
         found.setdefault(optional(cells, "behaviour", where) or name, []).append(pair_of(cells, where))
+    for each, pairs in found.items():
+        for split in SPLITS:
+            if split not in {pair.split for pair in pairs}:
+                topics = ", ".join(topic for topic, its in TOPICS.items() if its == split)
+                raise DataError(
+                    f"{source}: behaviour {each!r} has no pair for {split}; give it pairs of the topics {topics}"
+                )
     return tuple(Behaviour(each, each.replace("-", " "), tuple(pairs)) for each, pairs in found.items())
 
 
-def json_list(text: str, source: str) -> list[_Cells]:
-    """The objects of a JSON list. Raises DataError for anything else."""
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{source} is not JSON: {error}") from error
-    if not isinstance(entries, list) or not all(isinstance(cells, dict) for cells in entries):
-        raise DataError(f"{source} holds no list of objects")
-    return entries
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """What pairs are made of. Raises DataError for what holds no answers to questions."""
+    content = json_file(path)
+    if is_openings(content):
+        refuses, complies = read_openings(path)
+        asked = read_questions(path.with_name(QUESTIONS), min(len(refuses), len(complies)))
+        columns = ("question", "decline_answer", "respond_answer")
+        return [dict(zip(columns, each, strict=True)) for each in zip(asked, refuses, complies, strict=False)]
+    if not isinstance(content, list) or not all(isinstance(cells, dict) for cells in content):
+        raise DataError(
+            f"{path} holds no list of questions with two answers; a method is fitted on other pairs of texts by "
+            "workbench.fit(model, data, method), data being what workbench.data.contrast_files reads"
+        )
+    return content
 
 
 def _pair(cells: _Cells, number: int, where: str) -> BehaviourPair:
@@ -86,19 +103,22 @@ def _lettered(cells: _Cells, columns: Sequence[str], number: int, where: str) ->
         raise DataError(f"{where} has the answers {sides[0]!r} and {sides[1]!r}; expected (A) and (B)")
     first, second = letters[0][1], letters[1][1]
     letter: Letter = "A" if first == "A" else "B"
-    return BehaviourPair(found[1].strip(), answers[first], answers[second], letter, text_key(found[1]))
+    with located(where):
+        return BehaviourPair(found[1].strip(), answers[first], answers[second], letter, text_key(found[1]))
 
 
 def _written(cells: _Cells, columns: Sequence[str], number: int, where: str) -> BehaviourPair:
     question, matching, other = (filled(cells, column, where).strip() for column in columns)
     question = question.removeprefix("Human:").removesuffix("AI:").strip()
     letter: Letter = "A" if number % 2 == 0 else "B"
-    return BehaviourPair(question, matching, other, letter, text_key(question))
+    with located(where):
+        return BehaviourPair(question, matching, other, letter, text_key(question))
 
 
 def _options(cells: _Cells, columns: Sequence[str], number: int, where: str) -> BehaviourPair:
     options = cells["options"]
-    if not isinstance(options, dict) or not {*options.values()} <= {0, 1} or len({*options.values()}) < 2:
+    values = [*options.values()] if isinstance(options, dict) else []
+    if not (0 in values and 1 in values and all(value in (0, 1) for value in values)):
         raise DataError(f"{where}: options are {options!r:.80}; expected answers with 1 and with 0, both there")
     right, wrong = (next(text for text, value in options.items() if value == wanted) for wanted in (1, 0))
     return _written({"question": cells["question"], "right": right, "wrong": wrong}, _RIGHT, number, where)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from workbench.data.cells import choice, filled, json_lines, optional
+from workbench.data.cells import choice, filled, json_lines, located, optional
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split, Target
 from workbench.text import no_such
@@ -132,7 +132,8 @@ def pair_of(cells: Mapping[str, Any], where: str) -> BehaviourPair:
     topic = choice(cells, "topic", tuple(TOPICS), where)
     question, matching, other = (filled(cells, column, where) for column in ("question", "matching", "other"))
     letter, reworded = choice(cells, "letter", LETTERS, where), optional(cells, "reworded", where)
-    return BehaviourPair(question, matching, other, letter, topic, TOPICS[topic], reworded)
+    with located(where):
+        return BehaviourPair(question, matching, other, letter, topic, TOPICS[topic], reworded)
 
 
 def behaviour_dataset(behaviours: Sequence[Behaviour], form: Form, name: str = "behaviours") -> Dataset:

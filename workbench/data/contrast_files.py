@@ -4,22 +4,17 @@ Each reader gives a binary target and the relation `pair`, whose roles are `posi
 pairs are fitted on.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from workbench.data.behaviour_files import json_list
 from workbench.data.behaviours import PAIR, ROLES
-from workbench.data.cells import read_text
+from workbench.data.cast_files import read_conditions, read_openings, read_questions
+from workbench.data.cells import json_file, json_texts
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split, Target, slug, text_key
 from workbench.models.conversation import Conversation, Turn
-
-WITHOUT = ("harmless", "base")
-"""Columns of a file of conditions that the other columns are contrasted with."""
 
 _Pairs = dict[str, list[tuple[Item, Item, Split]]]
 """Positive, negative and split, by target."""
@@ -70,7 +65,7 @@ def persona_pairs(source: str | Path, positive: str, negative: str) -> Dataset:
     if positive.strip() == negative.strip():
         raise DataError(f"both system prompts are {positive!r}; give two that differ")
     name = slug(positive)
-    texts = [*{text_key(text): text for text in text_list(source) if text.strip()}.values()]
+    texts = [*{text_key(text): text for text in text_list(source, blank=True) if text.strip()}.values()]
 
     def under(system: str, text: str) -> Item:
         turns = (Turn("system", system), Turn("user", "Go on."), Turn("assistant", text))
@@ -84,78 +79,38 @@ def condition_pairs(source: str | Path) -> Dataset:
     """A file of prompts of several kinds, `{"train": [{...}], "test": [{...}]}` (CAST, arXiv:2409.05907).
 
     A target for each column but `harmless` or `base`, which the others stand against; a fifth of `train` validates.
-    A row with a prompt that stands in another split or column above it is left out. Raises DataError for other files.
+    A row with a prompt that stands in another split or column above it is left out. Raises as `read_conditions`.
     """
-    content = _object(source, ("train", "test"))
-    rows = {part: json_list(json.dumps(content[part]), f"{part} of {source}") for part in ("train", "test")}
-    columns = list(dict.fromkeys(column for part in rows.values() for row in part for column in row))
-    against = [column for column in columns if column in WITHOUT]
-    if len(against) != 1 or len(columns) < 2:
-        raise DataError(
-            f"{source} has the columns {', '.join(columns)}; expected one of {', '.join(WITHOUT)} and others"
-        )
-    pairs_of = [column for column in columns if column != against[0]]
-    pairs: _Pairs = {slug(column): [] for column in pairs_of}
+    found = read_conditions(source)
+    pairs: _Pairs = {slug(kind): [] for kind in found.kinds}
     first: dict[str, tuple[Split, str]] = {}
-    for part, some in rows.items():
-        for number, row in enumerate(some):
-            split: Split = "evaluation" if part == "test" else "validation" if number % 5 == 4 else "train"
-            texts = {column: row.get(column) for column in columns}
-            if not all(isinstance(text, str) and text.strip() for text in texts.values()):
-                raise DataError(f"entry {number + 1} of {part} of {source} lacks a text of {', '.join(columns)}")
-            items = {column: Item(Conversation.chat([Turn("user", str(text))])) for column, text in texts.items()}
-            stands = [first.setdefault(one.conversation.text_key, (split, column)) for column, one in items.items()]
-            if stands == [(split, column) for column in columns]:
-                for column in pairs_of:
-                    pairs[slug(column)].append((items[column], items[against[0]], split))
+    for number, (part, texts) in enumerate(found.rows):
+        split: Split = "validation" if part == "train" and number % 5 == 4 else part
+        items = {kind: Item(Conversation.chat([Turn("user", text)])) for kind, text in texts.items()}
+        stands = [first.setdefault(one.conversation.text_key, (split, kind)) for kind, one in items.items()]
+        if stands == [(split, kind) for kind in items]:
+            for kind in found.kinds:
+                pairs[slug(kind)].append((items[kind], items[found.against], split))
     return _dataset(slug(Path(source).stem), pairs)
 
 
 def opening_pairs(source: str | Path, questions: str | Path) -> Dataset:
     """Openings of refusals against openings of compliance, each pair behind a question (CAST's behaviour file).
 
-    `source` holds `non_compliant_responses` and `compliant_responses`; `questions` is a file as `condition_pairs`
-    reads, with a `question` in each entry of `train`. Raises DataError for other files and too few questions.
+    Raises as `read_openings` of the source and `read_questions` of the questions.
     """
-    lists = _object(source, ("non_compliant_responses", "compliant_responses"))
-    sides = [_texts(lists[name], f"{name} of {source}") for name in ("non_compliant_responses", "compliant_responses")]
-    entries = json_list(json.dumps(_object(questions, ("train",))["train"]), f"train of {questions}")
-    asked = list(dict.fromkeys(_texts([row.get("question") for row in entries], f"questions of {questions}")))
-    n = min(map(len, sides))
-    if len(asked) < n:
-        raise DataError(f"{questions} has {len(asked)} questions for {n} pairs of {source}; give as many")
+    refuses, complies = read_openings(source)
+    asked = read_questions(questions, min(len(refuses), len(complies)))
     made = [
         (Item.exchange(question, refusing), Item.exchange(question, complying))
-        for question, refusing, complying in zip(asked[:n], sides[0][:n], sides[1][:n], strict=True)
+        for question, refusing, complying in zip(asked, refuses, complies, strict=False)
     ]
     return _dataset("refusing", {"refusing": _split(made)})
 
 
-def text_list(source: str | Path) -> list[str]:
-    """A JSON list of texts. Raises DataError for anything else."""
-    return _texts(_json(source), str(source))
-
-
-def _texts(values: Any, what: str) -> list[str]:
-    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
-        raise DataError(f"{what} is no list of texts")
-    return values
-
-
-def _json(source: str | Path) -> Any:
-    if not Path(source).is_file():
-        raise DataError(f"there is no file {str(source)!r}")
-    try:
-        return json.loads(read_text(source))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{source} is not JSON: {error}") from error
-
-
-def _object(source: str | Path, keys: Sequence[str]) -> dict[str, Any]:
-    content = _json(source)
-    if not isinstance(content, dict) or not {*keys} <= {*content}:
-        raise DataError(f"{source} is no object with {' and '.join(keys)}")
-    return content
+def text_list(source: str | Path, *, blank: bool = False) -> list[str]:
+    """A JSON list of texts. Raises as `json_texts` does for what the file holds, and OSError without such a file."""
+    return json_texts(json_file(source), str(source), blank=blank)
 
 
 def _composed(stem: str, stems: set[str]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.data.cells import read_text
+from workbench.data.cells import as_named, read_text
 from workbench.data.items import DataError
 
 _CELL = re.compile(r'(?:"((?:[^"]++|"")*+)"|((?:[^",\n][^,\n]*+)?))(,|\n|\Z)')
@@ -45,7 +45,8 @@ def _rows(path: str | Path, records: Sequence[tuple[int, list[str]]]) -> Rows:
     if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), None)):
         raise DataError(f"{path} has {other!r} between its cells; save it with commas (`CSV UTF-8` in spreadsheets)")
     if len(set(header)) < len(header):
-        raise DataError(f"{path}: a column name is there twice in {header}; rename one")
+        twice = next(name for name in header if header.count(name) > 1)
+        raise DataError(f"{path}: a column name is there twice: {as_named(twice)!r}; rename one")
     for line, cells in below:
         if len(cells) != len(header):
             raise DataError(

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
 
-from workbench.data.cells import filled, own_path, read_text
+from workbench.data.cells import filled, json_file, json_objects, own_path
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
 from workbench.data.word_pairs import Pair, pair_dataset
@@ -103,12 +102,7 @@ def _lists(words: Sequence[str], length: int) -> list[list[str]]:
 
 
 def _published(path: Path) -> list[Pair]:
-    try:
-        rows: Any = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f'{path} holds no list of {{"input": ..., "output": ...}}')
+    rows = json_objects(json_file(path), str(path))
     pairs = [
         (filled(row, "input", where).strip(), filled(row, "output", where).strip())
         for row, where in ((row, f"{path}, pair {number}") for number, row in enumerate(rows, 1))

@@ -2,7 +2,8 @@
 
 A triple is a prompt with a safe completion (it refuses), an unsafe one (it complies) and a jailbreak completion (it
 complies in the form that an attack asked for). Its place in the taxonomy of ALKALI (arXiv:2506.08885) is a subtype of a
-category, and a family of attacks. Texts are no part of any `repr`, so that they stand in no log.
+category, and a family of attacks. Texts are no part of the `repr` of requests, triples and datasets, so that they
+stand in no log.
 """
 
 import json

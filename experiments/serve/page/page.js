@@ -4,8 +4,8 @@
 const $ = (id) => document.getElementById(id);
 const SIDES = ["unsteered", "steered"];
 let model = "", vectors = [], token = "", running = null;
-let past = { unsteered: [], steered: [] };
-let readings = []; // of each answer: where it is shown, and what vectors read in it
+const beginning = () => ({ unsteered: [], steered: [], readings: [] });
+let talk = beginning(); // messages of both sides, and of each answer where it is shown and what vectors read in it
 
 function make(kind, { classes = "", text = "", ...rest } = {}, ...children) {
   const made = Object.assign(document.createElement(kind), rest);
@@ -84,7 +84,7 @@ async function* events(reply) {
   }
 }
 
-async function answer(side, question, steering, place, signal) {
+async function answer(past, side, question, steering, place, signal) {
   const messages = [...past[side], { role: "user", content: question }];
   const body = {
     model, messages, stream: true, steering: side === "steered" ? steering : [],
@@ -100,7 +100,7 @@ async function answer(side, question, steering, place, signal) {
       if (event.error) throw new Error(event.error.message);
       const choice = event.choices[0];
       if (choice?.delta?.content) place.textContent = text += choice.delta.content;
-      if (choice?.readings) readings.push({ place, ...choice.readings });
+      if (choice?.readings) past.readings.push({ place, ...choice.readings });
     }
   } finally {
     place.classList.remove("writing");
@@ -109,12 +109,12 @@ async function answer(side, question, steering, place, signal) {
 }
 
 function shade() {
-  const names = [...new Set(readings.flatMap((each) => Object.keys(each.values)))];
+  const names = [...new Set(talk.readings.flatMap((each) => Object.keys(each.values)))];
   const before = $("shading").value;
   $("shading").replaceChildren(...names.map((name) => make("option", { value: name, text: name })));
   if (names.includes(before)) $("shading").value = before;
   $("key").hidden = !names.length;
-  for (const { place, tokens, values } of readings) {
+  for (const { place, tokens, values } of talk.readings) {
     const mine = values[$("shading").value] ?? [];
     place.replaceChildren(...tokens.map((text, at) => {
       const step = Math.min(9, Math.max(0, Math.ceil(9 * (mine[at] ?? 0))));
@@ -129,12 +129,12 @@ async function ask(question) {
   const places = shown.map(() => make("div", { classes: "text" }));
   const sides = shown.map((side, at) => make("div", {}, make("p", { classes: "who", text: heads[side] }), places[at]));
   $("talk").append(make("div", { classes: "exchange" }, make("p", { classes: "question", text: question }), make("div", { classes: "sides" }, ...sides)));
-  const before = past.unsteered.length;
+  const past = talk, before = past.unsteered.length; // an answer that is stopped belongs to the talk that it began in
   running = new AbortController();
   $("send").disabled = true;
   $("stop").disabled = false;
   complain("");
-  const ended = await Promise.allSettled(shown.map((side, at) => answer(side, question, steering, places[at], running.signal)));
+  const ended = await Promise.allSettled(shown.map((side, at) => answer(past, side, question, steering, places[at], running.signal)));
   if (!steering.length) past.steered.push(...past.unsteered.slice(before));
   for (const { reason } of ended) if (reason && reason.name !== "AbortError") complain(reason.message);
   running = null;
@@ -149,8 +149,7 @@ $("shading").addEventListener("change", shade);
 $("stop").addEventListener("click", () => running?.abort());
 $("anew").addEventListener("click", () => {
   running?.abort();
-  past = { unsteered: [], steered: [] };
-  readings = [];
+  talk = beginning();
   $("talk").replaceChildren();
   $("key").hidden = true;
 });

@@ -158,9 +158,15 @@ def test_reading_holds_no_python_number_for_each_number(tmp_path: Path) -> None:
      ("a 1 2\na 3 4\n", "'a' has two vectors"), ("a nan 2\n", "'a' has values that are not finite")],
 )  # fmt: skip
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "vectors.txt").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        WordVectors.read(tmp_path / "vectors.txt")
+    (tmp_path / "lexicon.txt").write_text(text)
+    with pytest.raises(ValueError, match=rf"lexicon\.txt.*{message}"):
+        WordVectors.read(tmp_path / "lexicon.txt")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lexicon.txt").write_bytes(b"a 1 2\n\xff 1 2\n")
+    with pytest.raises(ValueError, match=r"lexicon\.txt is not UTF-8"):
+        WordVectors.read(tmp_path / "lexicon.txt")
 
 
 def test_words_and_vectors_that_cannot_be_used_are_refused() -> None:
