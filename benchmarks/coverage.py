@@ -103,7 +103,7 @@ def _lognormal(mean: float) -> Draw:
 
 
 def _mean(draw: Draw, scale: Scale = "linear", bounds: Bounds | None = None) -> Estimator:
-    return lambda rng, n: bootstrap(draw(rng, n), scale=scale, bounds=bounds)
+    return lambda rng, n: bootstrap(draw(rng, n), bounds=bounds, scale=scale)
 
 
 def _paired(draw: Draw) -> Estimator:
@@ -116,7 +116,7 @@ def _of_groups(between: float, within: float) -> Estimator:
     def estimate(rng: np.random.Generator, n: int) -> Interval:
         groups = np.repeat(np.arange(n), 5)
         values = rng.normal(0, between**0.5, n)[groups] + rng.normal(0, within**0.5, len(groups))
-        return bootstrap(values, groups)
+        return bootstrap(values, groups, bounds=None)
 
     return estimate
 
@@ -139,7 +139,7 @@ def _clustered(shift: float, accuracy: bool) -> Estimator:
         scores = 0.6 * rng.normal(size=n)[groups] + 0.8 * rng.normal(size=2 * n) + shift * (labels - 0.5)
         right = ((scores > 0) == labels).astype(float)
         statistic = class_mean(right, labels) if accuracy else pair_share(scores, labels)
-        [found] = bootstrap_clusters(groups, statistic)
+        [found] = bootstrap_clusters(groups, statistic, bounds=(0.0, 1.0))
         return found
 
     return estimate

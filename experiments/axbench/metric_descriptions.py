@@ -78,6 +78,12 @@ METRICS: dict[str, Metric] = {
             "Share of texts with the concept and of hard negatives that are told apart.",
             chance=0.5,
         ),
+        _share(
+            "detection.hard_negative_accuracy_compat",
+            "Hard-negative accuracy as published",
+            "As AxBench's code computes it: scores rounded to three decimals.",
+            chance=0.5,
+        ),
         _share("detection.f1_at_1_percent", "F1 at 1 %", "F1 when one text in a hundred has the concept."),
         _rating(
             "steering.score",
@@ -218,7 +224,7 @@ STEERING = (
 )
 
 
-KINDS = {name: MeanKind(metric.scale, metric.span, metric.paired) for name, metric in METRICS.items()}
+KINDS = {name: MeanKind(metric.span, metric.scale, metric.paired) for name, metric in METRICS.items()}
 """How the means over concepts are taken, for `workbench.evaluation.summary.rows_of`."""
 
 

@@ -130,4 +130,4 @@ def _intervals(sums: Sums) -> dict[str, Interval | float | None]:
             "kl": of(lambda kl, n: kl / n, "kl", "n_tokens"),
         }
     n_texts = len(next(iter(sums.values())))
-    return dict(zip(ratios, bootstrap_clusters(np.arange(n_texts), *ratios.values()), strict=True))
+    return dict(zip(ratios, bootstrap_clusters(np.arange(n_texts), *ratios.values(), bounds=None), strict=True))

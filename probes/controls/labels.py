@@ -18,7 +18,7 @@ from torch import Tensor
 from probes.solvers.design import both_classes
 from probes.solvers.logistic import fit_logistic
 from probes.solvers.paths import balanced
-from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.evaluation.intervals import Bounds, Interval, bootstrap
 
 
 def type_labels(
@@ -140,20 +140,24 @@ def concept_intervals(
     values: Float[np.ndarray, "item concept"],
     groups: Int[np.ndarray, " item"] | None = None,
     *,
+    bounds: Bounds | None,
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[Interval, ...]:
     """The mean of each column with its 95 % bootstrap interval over test items; NaN is left out.
 
-    `groups` are items that share a source (a template, a document): each enters by the mean of its items.
+    `bounds` are those of the values: (0, 1) of what is right, (-1, 1) of a selectivity. `groups` are items that share
+    a source (a template, a document): each enters by the mean of its items.
     """
-    return tuple(bootstrap(column, groups, draws=draws, seed=seed) for column in values.T)
+    return tuple(bootstrap(column, groups, bounds=bounds, draws=draws, seed=seed) for column in values.T)
 
 
-def over_concepts(values: Float[np.ndarray, "item concept"], *, draws: int = 2000, seed: int = 0) -> Interval:
-    """The mean over concepts, each counting the same, with its 95 % interval over concepts."""
+def over_concepts(
+    values: Float[np.ndarray, "item concept"], *, bounds: Bounds | None, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """The mean over concepts, each counting the same, with its 95 % interval over concepts; `bounds` as above."""
     concept = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    return bootstrap(values.ravel(), concept.ravel(), draws=draws, seed=seed)
+    return bootstrap(values.ravel(), concept.ravel(), bounds=bounds, draws=draws, seed=seed)
 
 
 def _rate(y: Tensor, use: Tensor) -> Float[Tensor, "concept"]:
