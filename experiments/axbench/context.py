@@ -95,7 +95,7 @@ class ComparisonContext(Context):
     @cached_property
     def methods(self) -> dict[str, Method]:
         """The methods by name, in the order of the report. Raises ValueError for those that this cannot compare."""
-        made = {name: self._method(name) for name in self.config.methods}
+        made = {name: self._method(name) for name in self.config.compared}
         related = {relation.name for relation in self.concepts.relations}
         for name, method in made.items():
             if isinstance(method, PairedMethod) and method.relation not in related:

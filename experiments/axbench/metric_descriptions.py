@@ -204,7 +204,7 @@ HEADLINE = (
     "steering.win_rate",
     "side_effect.kl",
     "steering.perplexity",
-    "cost.seconds",
+    "cost.cpu_seconds",
 )
 HARD_NEGATIVES = (
     "detection.auroc_with_hard",
@@ -222,6 +222,8 @@ STEERING = (
     "steering.win_rate",
     "steering.perplexity",
 )
+AT_KL = ("at_kl.score", "at_kl.concept", "at_kl.instruction", "at_kl.fluency", "at_kl.reading")
+"""What has a table at equal side effect."""
 
 
 KINDS = {name: MeanKind(metric.span, metric.scale, metric.paired) for name, metric in METRICS.items()}

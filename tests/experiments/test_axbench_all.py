@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.axbench import METHODS, PRESETS, WRITERS, Config, context, run
+from experiments.axbench import METHODS, PRESETS, Config, context, run
 from tests.experiments.small import ByLength, write_concepts
 from tests.planted import dictionary_file
 from tests.tiny import tiny_folder
@@ -25,6 +25,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         concepts=str(tmp_path / "concepts.jsonl"),
         dictionary=dictionary_file(),
         layers=(1,),
+        seeds=(0,),
         instructions=2,
         max_new_tokens=8,
         match="none",
@@ -86,7 +87,7 @@ def test_every_method_of_the_paper_is_compared(small: Config, tmp_path: Path, mo
     detected = {row.method for row in rows if row.metric == "detection.auroc" and row.concept is None}
     steered = {row.method for row in rows if row.metric == "steering.score" and row.concept is None}
     assert detected == set(COMPARED) - ONLY_STEER
-    assert steered == {*WRITERS, "unsteered"}
+    assert steered == {*small.steered, "unsteered"}
     assert "Published numbers" in (found / "report.html").read_text()
     assert list((found / "axbench" / "layer1-seed0").rglob("steering_data.parquet"))
 
@@ -116,10 +117,13 @@ def test_curves_are_of_the_round_that_all_strengths_had(small: Config, tmp_path:
 
 
 def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: Path) -> None:
-    """On a tiny random model nothing is steered, but every level is reached, and every number is where it belongs."""
+    """On a tiny random model nothing is steered, but every level is reached, and every number is where it belongs.
+
+    The probe that reads the answers is not among the methods, and is compared too.
+    """
     config = replace(
         small,
-        methods=("diffmean", "random", "prompt", "probe"),
+        methods=("diffmean", "random", "prompt"),
         steered=("diffmean", "random", "prompt"),
         strengths=(0.5, 1.0),
         match="kl",
@@ -140,7 +144,11 @@ def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: 
     assert ("at_kl.score_minus_random", "diffmean", 1e-4) in found
     for name in ("own", "others", "wrong_way"):
         assert {method for metric, method, _ in found if metric == f"off_concept.{name}"} == set(config.steered)
-    assert "changes, concept by concept" in (folder / "report.md").read_text()
+    assert ("detection.auroc", "probe", None) in found
+    report = (folder / "report.md").read_text()
+    assert "changes, concept by concept" in report
+    for part in ("Score", "Concept", "Instruction", "Fluency", "Reading"):
+        assert f"{part} at equal side effect" in report
 
 
 def test_a_strength_that_breaks_the_model_costs_its_own_rows(small: Config, tmp_path: Path) -> None:
