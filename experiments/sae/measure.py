@@ -50,7 +50,7 @@ def measure_quality(fits: Sequence[FittedDictionary]) -> list[Quality]:
         for number, sums in zip(mine, _in_model(source, [fits[number] for number in mine]), strict=True):
             found[number]["sums"].update(sums)
     return [
-        Quality(fit, _intervals(_arrays(stored["sums"])) | stored["numbers"], stored["density"])
+        Quality(fit, ratio_intervals(_arrays(stored["sums"])) | stored["numbers"], stored["density"])
         for fit, stored in zip(fits, found, strict=True)
     ]
 
@@ -113,7 +113,7 @@ def _of_states(fit: FittedDictionary) -> Sums:
     return sums
 
 
-def _intervals(sums: Sums) -> dict[str, Interval | float | None]:
+def ratio_intervals(sums: Sums) -> dict[str, Interval | float | None]:
     """Ratios of sums over passages, with bootstrap intervals over passages; all see the same draws."""
 
     def of(statistic: Callable[..., np.ndarray], *names: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -16,7 +16,7 @@ from experiments.sae import Config, run
 from experiments.sae.exchanging import EXAMPLES, PROMPTS, ExchangedFacts, country_facts
 from experiments.sae.fitting import dictionary_config
 from experiments.sae.material import StateSource, split_passages
-from experiments.sae.measure import _intervals
+from experiments.sae.measure import ratio_intervals
 from experiments.sae.probing import best_features, probe
 from experiments.sae.removing import SpuriousRemoval, combined
 from experiments.sae.spelling import FirstLetters, spelled_words
@@ -242,7 +242,7 @@ def test_intervals_are_ratios_of_sums_over_passages() -> None:
         "residual": np.array([1.0, 2.0]),
         "spread": np.array([2.0, 10.0]),
     }
-    found = _intervals(sums)
+    found = ratio_intervals(sums)
     assert set(found) == {"l0", "explained_variance"}
     l0, explained = found["l0"], found["explained_variance"]
     assert isinstance(l0, Interval)
