@@ -35,7 +35,8 @@ from workbench.runs.run import Run
 Values = dict[str, dict[str, float]]
 """Metric by metric, then method by method; `none` is the untouched state, `random` is said in the metric's name."""
 KINDS = {
-    **dict.fromkeys(("linear", "fresh", "network", "clusters", "others"), SHARE),
+    **dict.fromkeys(("linear", "fresh", "network", "others"), SHARE),
+    "clusters": MeanKind((-0.5, 1.0)),  # an adjusted Rand index
     **dict.fromkeys(("rank", "edit"), LINEAR),
     **{
         f"{whose}{metric}.{texts}": kind

@@ -250,7 +250,7 @@ def test_a_run_has_every_number(finished: Path) -> None:
         for method in ("none", "leace", "inlp"):
             assert found[metric, method, None].n == 2
     assert {metric for metric, _, concept in found if concept} == set(KINDS)
-    for metric in ("linear", "fresh", "network", "clusters", "others", "words.linear", "words.network"):
+    for metric in ("linear", "fresh", "network", "others", "words.linear", "words.network"):
         ends = [end for key, row in found.items() if key[0] == metric for end in (row.low, row.high) if end is not None]
         assert 0 <= min(ends) <= max(ends) <= 1
     for kind in ("carriers", "neutral"):

@@ -343,7 +343,7 @@ def test_bad_settings_are_refused() -> None:
 
 
 def test_a_mean_accuracy_stays_below_1() -> None:
-    high = _point(0, [1.0] * 15 + [0.0]).high
+    high = _point(0, [1.0] * 15 + [0.0], (0.0, 1.0)).high
     assert high is not None
     assert 0.9375 < high <= 1
 
