@@ -18,7 +18,7 @@ from workbench.data.states import States
 from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose_judge
-from workbench.evaluation.steering import Neutral, split_instructions
+from workbench.evaluation.steering import BLOCK, Neutral, split_instructions
 from workbench.methods.capabilities import steers
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
@@ -66,7 +66,7 @@ class ComparisonContext(Context):
             method.check_place(self.config.model, layers)
         note_model(self.run, self.model)
         if self.config.steered:
-            self.run.note(judge=self.judge.name)
+            self.run.note(judge=self.judge.name, batch_rows=BLOCK)
 
     def recipe(self) -> "ContextRecipe":
         """How a worker makes its own context."""

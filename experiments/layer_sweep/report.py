@@ -208,9 +208,8 @@ def _columns(group: Group) -> str:
 
 
 def _point(layer: int, values: Sequence[float | None], bounds: Bounds) -> Point:
-    found = bootstrap(
-        np.array([np.nan if value is None else value for value in values], dtype=float), bounds=(0.0, 1.0)
-    )
+    numbers = np.array([np.nan if value is None else value for value in values], dtype=float)
+    found = bootstrap(numbers, bounds=bounds)
     assert found.value is not None, "accuracy is always measured"
     return Point(layer, found.value, found.low, found.high)
 

@@ -10,8 +10,10 @@ from tests.experiments.small import ByLength, write_concepts
 from tests.planted import dictionary_file
 from tests.tiny import tiny_folder
 from workbench.artifacts.adapter import Adapter
+from workbench.evaluation.steering import BLOCK
 from workbench.evaluation.strengths import Search
 from workbench.runs.rows import read_rows
+from workbench.runs.run import Run
 
 
 @pytest.fixture
@@ -145,6 +147,7 @@ def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: 
     for name in ("own", "others", "wrong_way"):
         assert {method for metric, method, _ in found if metric == f"off_concept.{name}"} == set(config.steered)
     assert ("detection.auroc", "probe", None) in found
+    assert Run.load(folder).environments()[-1]["batch_rows"] == BLOCK
     report = (folder / "report.md").read_text()
     assert "changes, concept by concept" in report
     for part in ("Score", "Concept", "Instruction", "Fluency", "Reading"):
