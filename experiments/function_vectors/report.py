@@ -9,7 +9,7 @@ from experiments.function_vectors.config import PRESETS
 from experiments.function_vectors.evaluation import SWEPT, WAYS, summary
 from experiments.function_vectors.fitting import TaskFit
 from experiments.function_vectors.results import LABELS, METRICS, StudyResults, known
-from experiments.function_vectors.verdict import findings, verdict
+from experiments.function_vectors.verdict import task_findings, verdict
 from experiments.smoke import smoke_banner
 from steering.function_vectors.effects import strongest
 from workbench.report.blocks import Bullets, Column, HeatMap, Missing, Table, headings, paragraphs
@@ -59,7 +59,7 @@ def build_report(results: StudyResults) -> Document:
         sections=tuple(
             Section(title=title, blocks=tuple(blocks))
             for title, blocks in (
-                ("Verdict", [Bullets(tuple(findings(results)))]),
+                ("Verdict", [Bullets(tuple(task_findings(results)))]),
                 ("What the vectors do", _answers(results)),
                 ("At which layer", _layers(results)),
                 ("Which heads", _heads(results)),

@@ -31,7 +31,7 @@ def verdict(rows: Sequence[Row]) -> str:
     )
 
 
-def findings(results: StudyResults) -> Iterator[str]:
+def task_findings(results: StudyResults) -> Iterator[str]:
     """What the function vector does, less what other ways do, and task by task."""
     none, ours = (results.metric("zero_shot", way, "top1") for way in ("none", "function_vector"))
     shuffled = [results.metric("shuffled_labels", way, "top1") for way in ("none", "function_vector")]
