@@ -3,21 +3,23 @@
 FOLDER is a run of `experiments.axbench`. From the ratings in its `axbench/*/evaluate/` the first table has, for each
 pair of methods, the variance of their paired difference from answer to answer within a concept and from concept to
 concept. After a run with `--search grid`, which rates everything, the second table has what racing the strengths would
-have lost: the same search on the recorded scores, the instructions in another order each time.
+have lost: the same search on the recorded scores, over draws of concepts and of their instructions, in another order
+each time. A draw can be of another size than the run: `--concepts 30 --instructions 10` is that of the default.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import tyro
 from jaxtyping import Float
 
 from workbench.evaluation.strengths import Fold, Grid, Scores, Search, search_strengths
+
+SEARCHES: tuple[Search, ...] = ("grid", "race")
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,12 @@ class Args:
 
     folder: tyro.conf.Positional[Path]
     """Of the run."""
-    orders: int = 20
-    """Orders of the instructions in which strengths are raced."""
+    draws: int = 60
+    """In each of which strengths are searched both ways."""
+    concepts: int | None = None
+    """So many are drawn, with replacement; each recorded one once, if not given."""
+    instructions: int | None = None
+    """So many are drawn of each of them, without replacement; all, if not given."""
 
 
 def ratings(path: Path) -> dict[str, list[tuple[list[float], list[float]]]]:
@@ -80,9 +86,9 @@ class Recorded:
         return float(self.whole[place[0], place[1], self.strengths.index(strength)])
 
 
-def searched(strengths: Sequence[float], whole: np.ndarray, search: Search, order: np.ndarray) -> tuple[float, int]:
+def searched(strengths: Sequence[float], whole: np.ndarray, search: Search) -> tuple[float, int]:
     """The mean reported score, each half at the strength that the other chose, and the answers it took."""
-    halves = np.array_split(order, 2)
+    halves = np.array_split(np.arange(whole.shape[1]), 2)
     rate = Recorded(whole, strengths, set())
     folds = {
         Fold("", str(concept), 0, half): [str(number) for number in halves[half]]
@@ -94,27 +100,34 @@ def searched(strengths: Sequence[float], whole: np.ndarray, search: Search, orde
     return float(np.nanmean(scores)), len(rate.seen)
 
 
-def races(folder: Path, orders: int) -> list[str]:
-    """Lines of the second table, from what a grid rated."""
+def races(args: Args) -> list[str]:
+    """Lines of the second table, from what a grid rated; +- is the standard error of the mean over draws."""
     lines = ["| method | grid | race | loss | answers, grid / race |", "|---|--:|--:|--:|--:|"]
-    (path,) = folder.glob("axbench/*/evaluate/steering.jsonl")
+    (path,) = args.folder.glob("axbench/*/evaluate/steering.jsonl")
     for method, concepts in ratings(path).items():
         strengths = concepts[0][0]
         whole = np.array([np.reshape(raw, (-1, len(strengths))) for _, raw in concepts])
-        rng, found = np.random.default_rng(0), {"grid": [], "race": []}
-        for _ in range(orders):
-            order = rng.permutation(whole.shape[1])
-            found["grid"].append(searched(strengths, whole, "grid", order))
-            found["race"].append(searched(strengths, whole, "race", order))
-        (grid, all_), (race, some) = ([fmean(column) for column in zip(*found[how], strict=True)] for how in found)
-        lines.append(f"| {method} | {grid:.3f} | {race:.3f} | {grid - race:.3f} | {all_ / some:.2f} |")
+        rng = np.random.default_rng(0)
+        found = np.array([[searched(strengths, drawn, how) for how in SEARCHES] for drawn in _drawn(whole, args, rng)])
+        (grid, all_), (race, some) = found.mean(0)  # found is [draw, search, score and answers]
+        loss = found[:, 0, 0] - found[:, 1, 0]
+        error = loss.std(ddof=1) / np.sqrt(len(loss))
+        lines.append(f"| {method} | {grid:.3f} | {race:.3f} | {loss.mean():.3f} +- {error:.3f} | {all_ / some:.2f} |")
     return lines
+
+
+def _drawn(whole: np.ndarray, args: Args, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Scores of the drawn concepts at their drawn instructions, [concept, instruction, strength]."""
+    n_concepts, n_texts, _ = whole.shape
+    for _ in range(args.draws):
+        chosen = np.arange(n_concepts) if args.concepts is None else rng.integers(n_concepts, size=args.concepts)
+        yield np.stack([whole[concept, rng.permutation(n_texts)[: args.instructions]] for concept in chosen])
 
 
 def main(args: Args) -> None:
     print("\n".join(variances(args.folder)))
     if json.loads((args.folder / "config.json").read_text(encoding="utf-8"))["config"]["search"] == "grid":
-        print("\n" + "\n".join(races(args.folder, args.orders)))
+        print("\n" + "\n".join(races(args)))
 
 
 if __name__ == "__main__":

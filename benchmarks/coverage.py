@@ -13,6 +13,10 @@ import numpy as np
 import tyro
 from scipy.special import ndtr
 
+from benchmarks.judge_agreement import kappa
+from experiments.latent_steering.space import Similarity
+from experiments.sae.measure import ratio_intervals
+from experiments.sae.removing import SpuriousRemoval
 from workbench.evaluation.crossed import bootstrap_crossed
 from workbench.evaluation.differences import Difference, paired_difference
 from workbench.evaluation.intervals import (
@@ -103,7 +107,7 @@ def _lognormal(mean: float) -> Draw:
 
 
 def _mean(draw: Draw, scale: Scale = "linear", bounds: Bounds | None = None) -> Estimator:
-    return lambda rng, n: bootstrap(draw(rng, n), scale=scale, bounds=bounds)
+    return lambda rng, n: bootstrap(draw(rng, n), bounds=bounds, scale=scale)
 
 
 def _paired(draw: Draw) -> Estimator:
@@ -116,7 +120,7 @@ def _of_groups(between: float, within: float) -> Estimator:
     def estimate(rng: np.random.Generator, n: int) -> Interval:
         groups = np.repeat(np.arange(n), 5)
         values = rng.normal(0, between**0.5, n)[groups] + rng.normal(0, within**0.5, len(groups))
-        return bootstrap(values, groups)
+        return bootstrap(values, groups, bounds=None)
 
     return estimate
 
@@ -139,7 +143,7 @@ def _clustered(shift: float, accuracy: bool) -> Estimator:
         scores = 0.6 * rng.normal(size=n)[groups] + 0.8 * rng.normal(size=2 * n) + shift * (labels - 0.5)
         right = ((scores > 0) == labels).astype(float)
         statistic = class_mean(right, labels) if accuracy else pair_share(scores, labels)
-        [found] = bootstrap_clusters(groups, statistic)
+        [found] = bootstrap_clusters(groups, statistic, bounds=(0.0, 1.0))
         return found
 
     return estimate
@@ -158,6 +162,62 @@ def _crossed(trainings: int, between: float, requests: float) -> Estimator:
 def _probit(between: float, requests: float) -> float:
     """The mean rate of `_crossed`."""
     return float(ndtr(-1 / (1 + between**2 + requests**2) ** 0.5))
+
+
+def _ratio(metric: str) -> Estimator:
+    """A ratio of sums over n held-out passages of 80 to 160 tokens: the quality of a dictionary."""
+
+    def estimate(rng: np.random.Generator, n: int) -> Interval:
+        tokens = rng.integers(80, 160, n).astype(float)
+        clean, gap = tokens * rng.normal(2.5, 0.5, n), tokens * rng.normal(7, 1, n)
+        lost = rng.lognormal(np.log(0.03), 0.8, n)
+        sums = {"n_states": tokens, "active": tokens * rng.gamma(10, 4, n), "residual": lost * gap, "spread": gap}
+        sums |= {"clean": clean, "replaced": clean + lost * gap, "ablated": clean + gap}
+        found = ratio_intervals(sums | {"kl": tokens * lost, "n_tokens": tokens})[metric]
+        assert isinstance(found, Interval)
+        return found
+
+    return estimate
+
+
+_LOST = float(np.exp(np.log(0.03) + 0.32))
+"""The mean of what `_ratio` loses."""
+
+
+def _pairs(what: str) -> Estimator:
+    """Over all ordered pairs of n concepts, which share what is peculiar to a concept: spurious correlation removal."""
+
+    def estimate(rng: np.random.Generator, n: int) -> Interval:
+        wanted, spurious = np.nonzero(~np.eye(n, dtype=bool))
+        hard, near = rng.normal(0, 0.05, n), rng.normal(0, 0.05, n)
+        before = 0.8 + hard[wanted] + rng.normal(0, 0.02, len(wanted))
+        missing = 0.1 + hard[wanted] / 2 + rng.normal(0, 0.02, len(wanted))
+        after = before + 0.3 * missing + near[spurious] / 2 + rng.normal(0, 0.03, len(wanted))
+        values = (before.tolist(), (before + missing).tolist(), {2: after.tolist()})
+        return SpuriousRemoval("", "accuracy", wanted.tolist(), spurious.tolist(), *values).interval(what, 2)
+
+    return estimate
+
+
+def _spearman(correlation: float) -> Estimator:
+    """Rank correlation over n pairs of normal numbers."""
+
+    def estimate(rng: np.random.Generator, n: int) -> Interval:
+        a = rng.normal(size=n)
+        b = correlation * a + (1 - correlation**2) ** 0.5 * rng.normal(size=n)
+        return Similarity(a.tolist(), {"way": b.tolist()}).spearman("way")
+
+    return estimate
+
+
+def _kappa(right: float) -> Estimator:
+    """Cohen's kappa of n texts with a concept and as many without, of which a share is told right."""
+
+    def estimate(rng: np.random.Generator, n: int) -> Interval:
+        carried = np.arange(2 * n) < n
+        return bootstrap_stratified(np.where(rng.random(2 * n) < right, carried, ~carried) * 2.0, carried, kappa)
+
+    return estimate
 
 
 KINDS = (
@@ -220,6 +280,25 @@ KINDS = (
             ("trainings differ", (0.6, 0.3)),
             ("both differ", (0.4, 0.6)),
         )
+    ),
+    *(
+        Kind(f"ratio of sums over texts, {name}", "groups, expanded", truth, _ratio(metric))
+        for name, metric, truth in (
+            ("active latents", "l0", 40.0),
+            ("explained variance", "explained_variance", 1 - _LOST),
+            ("loss recovered", "loss_recovered", 1 - _LOST),
+            ("KL", "kl", _LOST),
+        )
+    ),
+    Kind("mean over pairs of concepts", "pairs, expanded", 0.8, _pairs("before")),
+    Kind("ratio over pairs of concepts", "pairs, expanded", 0.3, _pairs("score")),
+    *(
+        Kind(f"rank correlation, {name}", "groups, expanded", float(6 / np.pi * np.arcsin(rho / 2)), _spearman(rho))
+        for name, rho in (("none", 0.0), ("middling", 0.5), ("strong", 0.9))
+    ),
+    *(
+        Kind(f"kappa, {name}", "stratified, expanded", 2 * right - 1, _kappa(right))
+        for name, right in (("middling", 0.8), ("near 1", 0.95))
     ),
     Kind("difference, normal", "sign flips inverted", 0.5, _paired(lambda rng, n: rng.normal(0.5, 1, n))),
     Kind("difference, equal methods", "sign flips inverted", 0.0, _paired(lambda rng, n: rng.normal(0, 1, n))),

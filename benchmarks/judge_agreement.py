@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import cohen_kappa_score
 
 from benchmarks.judged_steering import compare_with_llm
 from benchmarks.judging import embedded_judge, unsteered_answers
@@ -92,7 +91,7 @@ def concept_rows(name: str, data: Labelled, ratings: np.ndarray, log_odds: np.nd
         show(name, "concept", metric, bootstrap(np.array(areas), bounds=SHARE), len(rated))
     right = ((rated >= THERE) == carried).astype(float)
     show(name, "concept", "accuracy", bootstrap(right, concept, bounds=SHARE), len(rated))
-    show(name, "concept", "Cohen's kappa", bootstrap_stratified(rated, carried, _kappa), len(rated))
+    show(name, "concept", "Cohen's kappa", bootstrap_stratified(rated, carried, kappa), len(rated))
     rejected = (ratings[hard] < THERE).astype(float)
     show(
         name,
@@ -113,9 +112,11 @@ def log_odds_of(judge: EmbeddedJudge, data: Labelled) -> np.ndarray:
     return np.where(np.isfinite(found), found, found[np.isfinite(found)].min() - 1)
 
 
-def _kappa(ratings: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Of every column of ratings [text, draw]."""
-    return np.array([cohen_kappa_score(positive, column >= THERE) for column in ratings.T])
+def kappa(ratings: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Cohen's, of every column of ratings [text, draw] with what is known of the texts."""
+    said, share = ratings >= THERE, positive.mean()
+    agree, by_chance = (said == positive[:, None]).mean(0), said.mean(0) * share + (~said).mean(0) * (1 - share)
+    return (agree - by_chance) / (1 - by_chance)
 
 
 def instruction_rows(name: str, data: Labelled, judge: EmbeddedJudge) -> None:

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from benchmarks.judging import embedded_judge, unsteered_answers
 from workbench.data.named import dataset
 from workbench.evaluation.intervals import bootstrap
-from workbench.evaluation.judges.base import JudgedText, Rating
+from workbench.evaluation.judges.base import MAX_RATING, JudgedText, Rating
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.endpoint import EndpointJudge
 from workbench.evaluation.judges.rubric import ASPECTS
@@ -79,10 +79,11 @@ def embedded_for(run: Path, generations: list[Steered]) -> tuple[EmbeddedJudge, 
 def _row(name: str, pairs: np.ndarray) -> str:
     """Of pairs of ratings [text, judge] that both are there."""
     ours, theirs = pairs.T
-    same = bootstrap(((ours >= 1) == (theirs >= 1)).astype(float))
+    same = bootstrap(((ours >= 1) == (theirs >= 1)).astype(float), bounds=(0.0, 1.0))
+    means = (bootstrap(each, bounds=(0.0, MAX_RATING)) for each in (ours, theirs))
     ranked = spearman(pairs)
     correlation = "missing" if ranked is None else "{:.3f} [{:.3f}, {:.3f}]".format(*ranked)
-    return f"| {name} | {len(pairs)} | {bootstrap(ours)} | {bootstrap(theirs)} | {correlation} | {same} |"
+    return f"| {name} | {len(pairs)} | {' | '.join(map(str, means))} | {correlation} | {same} |"
 
 
 def spearman(pairs: Float[np.ndarray, "text 2"]) -> tuple[float, float, float] | None:

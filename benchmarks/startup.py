@@ -34,9 +34,9 @@ def seconds_of(*command: str, cache: Path | None = None) -> float:
 
 
 def detection_seconds(concepts: Dataset) -> float:
-    """Scoring every text for every method of AxBench's tables and concept, from states of random numbers."""
+    """Scoring every text for every method of AxBench's tables but SAEs, and concept, from states of random numbers."""
     from experiments.axbench import METHODS
-    from experiments.axbench.config import PAPER
+    from experiments.axbench.config import OF_DICTIONARY, PAPER
     from workbench.data.states import States
     from workbench.evaluation.detecting import detections, text_scores
     from workbench.methods.capabilities import NeedsModel, detects
@@ -48,7 +48,7 @@ def detection_seconds(concepts: Dataset) -> float:
     row = torch.arange(n_rows).repeat_interleave(60)
     x = torch.randn(len(row), 576, generator=torch.Generator().manual_seed(0))
     data = States(concepts, Activations({site: x}, row, n_rows), ReadSpec((site,)), "random", "0")
-    methods = {name: METHODS[name].make() for name in PAPER}
+    methods = {name: METHODS[name].make() for name in PAPER if name not in OF_DICTIONARY}
     quick = {name: method for name, method in methods.items() if detects(method) and not isinstance(method, NeedsModel)}
     fitted = {name: (method, method.fit_all(data)) for name, method in quick.items()}
     start = time.perf_counter()

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.answers import races, searched, variances
+from benchmarks.answers import SEARCHES, Args, races, searched, variances
 from workbench.evaluation.strengths import Search
 
-SEARCHES: tuple[Search, ...] = ("race", "grid")
 STRENGTHS = [0.4, 0.6, 0.8, 1.0, 1.4]
 
 
@@ -34,10 +33,13 @@ def write(folder: Path, name: str, whole: dict[str, np.ndarray], strengths: list
 def test_where_a_strength_is_always_best_the_race_loses_nothing(tmp_path: Path) -> None:
     whole = np.broadcast_to([0.1, 0.2, 1.5, 0.3, 0.0], (6, 12, 5))
     write(tmp_path, "steering.jsonl", {"m": whole}, STRENGTHS)
-    (line,) = races(tmp_path, orders=3)[2:]
+    (line,) = races(Args(tmp_path, draws=3))[2:]
     method, grid, race, loss, answers = line.strip("| ").split(" | ")
-    assert (method, grid, race, loss) == ("m", "1.500", "1.500", "0.000")
+    assert (method, grid, race, loss) == ("m", "1.500", "1.500", "0.000 +- 0.000")
     assert float(answers) > 1.9
+    (small,) = races(Args(tmp_path, draws=3, concepts=30, instructions=4))[2:]
+    assert small.startswith("| m | 1.500 | 1.500 |")
+    assert small != line  # of four instructions more must be rated
 
 
 @pytest.mark.parametrize("how", SEARCHES)
@@ -45,7 +47,7 @@ def test_of_noise_alone_no_answer_is_reported_for_being_lucky(how: Search) -> No
     """The best of five strengths of a concept looks .3 and more better than all; the standard error is .04."""
     rng = np.random.default_rng(0)
     whole = rng.normal(0.0, 1.0, (60, 12, 5))
-    score, _ = searched(STRENGTHS, whole, how, rng.permutation(12))
+    score, _ = searched(STRENGTHS, whole, how)
     assert score == pytest.approx(whole.mean(), abs=0.12)
     assert whole.mean(1).max(1).mean() > 0.3
 

@@ -50,8 +50,8 @@ NOTES = (
     "values lie at a bound, Gaffke's, and then the cell says how often it holds. Differences are paired over concepts: "
     "p of a sign-flip test, the interval of the shifts that it does not reject, uncorrected; Holm's correction over "
     "the methods that are compared with one control. The smallest detectable difference has 80 % power at 5 %, "
-    "uncorrected. docs/statistics.md has the simulated coverage. Cost is the time to fit all concepts on stored "
-    "states.",
+    "uncorrected. docs/statistics.md has the simulated coverage. Cost is the processor time of fitting all concepts "
+    "on stored states.",
 )
 
 

@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from experiments.axbench.metric_descriptions import CONTROLS, DETECTION, STEERING, Metric, comparison_metrics, metric
+from experiments.axbench.metric_descriptions import (
+    AT_KL,
+    CONTROLS,
+    DETECTION,
+    STEERING,
+    Metric,
+    comparison_metrics,
+    metric,
+)
 from experiments.axbench.results import MethodNote, Results
 from workbench.evaluation.summary import difference_metric
 from workbench.report.blocks import Column, Entry, Missing, Table
@@ -29,7 +37,7 @@ def details(results: Results) -> tuple[Table, ...]:
     for name, title, metrics in (
         ("detection", "Detection in detail", DETECTION),
         ("steering", "Steering in detail", STEERING),
-        ("cost", "What the fits cost", ("cost.cpu_seconds",)),
+        ("cost", "What the fits took by the clock", ("cost.seconds",)),
     ):
         if measured := tuple(each for each in metrics if results.has(each)):
             tables.append(method_table(results, name, title, measured))
@@ -74,9 +82,9 @@ def comparison_table(results: Results, name: str, control: str) -> Table:
 
 
 def equal_effect_tables(results: Results) -> tuple[Table, ...]:
-    """One row a method, one column a level of side effect; of the score, and of what a probe reads without a judge."""
+    """One row a method, one column a level of side effect; of the ratings, and of what a probe reads."""
     tables = []
-    for shown in map(metric, ("at_kl.score", "at_kl.reading")):
+    for shown in map(metric, AT_KL):
         if results.has(shown.name):
             title = f"{shown.label} at equal side effect"
             tables.append(_level_table(results, slug(shown.name), title, (shown,)))

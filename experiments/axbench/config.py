@@ -20,14 +20,21 @@ WRITERS = (
     *("probe", "sft"),
 )
 """Those of AxBench's tables that steer, and RePS, which followed them."""
-PAPER = (*WRITERS, "integrated_gradients", "input_x_gradient", "prompt_detection", "bag_of_words")
-"""Every method of AxBench's tables but SAEs."""
+OF_DICTIONARY = ("sae", "sae_a")
+"""Methods that need a dictionary."""
+FORMS = ("diffmean_text", "pca_compat", "lat_compat", "ssv_compat", "reps_compat")
+"""Forms of methods that steer as published, and DiffMean of whole texts."""
+READERS = (
+    *("integrated_gradients", "integrated_gradients_compat", "input_x_gradient", "input_x_gradient_compat"),
+    *("prompt_detection", "prompt_detection_compat", "bag_of_words"),
+)
+"""Those that only read, also as published."""
+PAPER = (*WRITERS, *OF_DICTIONARY, *FORMS, *READERS)
+"""Every method of AxBench's tables, as it is here and as published."""
 MAIN = ("diffmean", "pca", "lat", "reft_r1", "sae", "sae_a", "random", "prompt", "probe", "bag_of_words")
 """The methods of the main comparison."""
-FORMS = ("diffmean_text", "pca_compat", "lat_compat", "ssv_compat", "reps_compat")
-"""Forms of methods as published, and DiffMean of whole texts."""
-OF_DICTIONARY = ("sae", "sae_a")
-"""Those of them that need a dictionary."""
+READER = "probe"
+"""The method that reads answers, where no judge is asked."""
 NAME = "axbench"
 DICTIONARY = "smollm2-135m-instruct"
 """The one that is shipped, of the default model at its default layer."""
@@ -70,12 +77,13 @@ class Config(ConceptOptions):
     judge_model: str = ""
     """The model's name at the endpoint."""
     match: Literal["none", "kl"] = "none"
-    """`kl` also compares the methods at equal side effect: at the strengths that move neutral text by `levels`."""
+    """`kl` also compares the methods at equal side effect: at the strengths that move neutral text by `levels`. The
+    linear probe, which reads these answers, is then fitted and compared too."""
     levels: tuple[float, ...] = (0.05, 0.1, 0.3, 1.0)
     """Side effects to compare at, in nats a token."""
     also: tuple[Literal["removal", "off_concept"], ...] = ()
     """`removal`: does the subtracted vector take the concept out of answers that were asked for it? `off_concept`: what
-    steering does to the other concepts."""
+    steering does to the other concepts, read by the linear probe, which is then fitted and compared too."""
     neutral: int = 4
     """Neutral texts on which the side effect of steering is measured."""
     baseline: str = "random"
@@ -113,8 +121,12 @@ class Config(ConceptOptions):
             )
         if "removal" in self.also and "prompt" not in self.steered:
             raise ValueError("--also removal needs prompt among the steered methods, which asks for the concept")
-        if "off_concept" in self.also and "probe" not in self.methods:
-            raise ValueError("--also off_concept needs probe among the methods, which reads the answers")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The methods, and the probe wherever it reads answers."""
+        reads = bool(self.steered) and (self.match == "kl" or "off_concept" in self.also)
+        return tuple(dict.fromkeys((*self.methods, READER))) if reads else self.methods
 
     def look_up(self) -> None:
         """See Options.look_up."""
@@ -128,7 +140,7 @@ class Config(ConceptOptions):
         """The methods by name, in the order of the report, those of a dictionary with this one."""
         from steering.methods.sae import SAE
 
-        made = {name: METHODS[name].make() for name in self.methods}
+        made = {name: METHODS[name].make() for name in self.compared}
         return {
             name: replace(method, dictionary=self.dictionary) if isinstance(method, SAE) else method
             for name, method in made.items()
@@ -185,10 +197,22 @@ class ExecutionOptions(RunOptions):
 ABOUT = {
     "default": "the main methods on thirty packaged concepts; 19 minutes on two cores",
     "smoke": "two concepts and few answers, to see that it runs; a minute",
-    "paper": "every method of AxBench's tables but SAEs, equal side effects too; hours, and 17 GB of disk for SFT",
-    "full": "the same at AxBench's own lengths and strengths with three seeds; most of a day, or a GPU",
+    "paper": "every method of AxBench's tables in all its forms, equal side effects, removal and other concepts too, "
+    "three seeds; about two days of one core, and 17 GB of disk for SFT",
+    "full": "the same at AxBench's own number and length of answers, strengths and sampling; most of a week of one "
+    "core, or a GPU",
 }
 """What each preset is for and how long it takes."""
+
+_ALL = Config(
+    methods=PAPER,
+    steered=(*WRITERS, *OF_DICTIONARY, *FORMS),
+    seeds=(0, 1, 2),
+    instructions=24,
+    match="kl",
+    also=("removal", "off_concept"),
+    neutral=12,
+)
 
 PRESETS = {
     "default": Config(),
@@ -201,19 +225,11 @@ PRESETS = {
         max_new_tokens=16,
         neutral=2,
     ),
-    "paper": Config(
-        methods=(*PAPER, *FORMS),
-        steered=WRITERS,
-        instructions=24,
-        match="kl",
-        also=("removal", "off_concept"),
-        neutral=12,
-    ),
-    "full": Config(
-        methods=PAPER,
-        steered=WRITERS,
+    "paper": _ALL,
+    "full": replace(
+        _ALL,
         strengths=(0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0),
-        seeds=(0, 1, 2),
+        instructions=10,
         max_new_tokens=128,
         temperature=1.0,
         top_p=1.0,

@@ -17,7 +17,7 @@ from workbench.data.states import States
 from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose_judge
-from workbench.evaluation.steering import Neutral, split_instructions
+from workbench.evaluation.steering import BLOCK, Neutral, split_instructions
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
 from workbench.models.model import Model
@@ -60,7 +60,7 @@ class ComparisonContext(Context):
             split_instructions(self.concepts, self.config.instructions, seed)
         note_model(self.run, self.model)
         if self.config.steered:
-            self.run.note(judge=self.judge.name)
+            self.run.note(judge=self.judge.name, batch_rows=BLOCK)
 
     def recipe(self) -> "ContextRecipe":
         """How a worker makes its own context."""

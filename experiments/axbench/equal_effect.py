@@ -10,7 +10,7 @@ from experiments.axbench.config import NAME
 from experiments.axbench.generation import Unsteered
 from experiments.axbench.layer import LayerComparison
 from experiments.axbench.metric_descriptions import CONTROLS, KINDS
-from experiments.axbench.off_concept import READER, read_changes
+from experiments.axbench.off_concept import read_changes
 from experiments.axbench.scores import PARTS, ratings_of
 from experiments.axbench.side_effects import match_side_effects
 from experiments.axbench.strengths import answers_at
@@ -32,10 +32,9 @@ def match_kl(comparison: LayerComparison, unsteered: Unsteered) -> list[Row]:
         reached = {key: strength for key, strength in found.items() if strength is not None}
         rated = answers_at(comparison, unsteered, f"kl{level:g}", reached)
         of_level = list(ratings_of(rated, "at_kl"))
-        if READER in context.methods:
-            for trial, change in read_changes(comparison, f"kl{level:g}", rated, unsteered).items():
-                own = float(change[context.concepts.index(trial.concept)])
-                of_level.append(Number(trial.method, "at_kl.reading", trial.concept, trial.seed, own))
+        for trial, change in read_changes(comparison, f"kl{level:g}", rated, unsteered).items():
+            own = float(change[context.concepts.index(trial.concept)])
+            of_level.append(Number(trial.method, "at_kl.reading", trial.concept, trial.seed, own))
         for (method, concept), strength in found.items():
             of_level.append(Number(method, "at_kl.strength", concept, None, or_nan(strength)))
             if strength is None:

@@ -78,6 +78,12 @@ METRICS: dict[str, Metric] = {
             "Share of texts with the concept and of hard negatives that are told apart.",
             chance=0.5,
         ),
+        _share(
+            "detection.hard_negative_accuracy_compat",
+            "Hard-negative accuracy as published",
+            "As AxBench's code computes it: scores rounded to three decimals.",
+            chance=0.5,
+        ),
         _share("detection.f1_at_1_percent", "F1 at 1 %", "F1 when one text in a hundred has the concept."),
         _rating(
             "steering.score",
@@ -198,7 +204,7 @@ HEADLINE = (
     "steering.win_rate",
     "side_effect.kl",
     "steering.perplexity",
-    "cost.seconds",
+    "cost.cpu_seconds",
 )
 HARD_NEGATIVES = (
     "detection.auroc_with_hard",
@@ -216,9 +222,11 @@ STEERING = (
     "steering.win_rate",
     "steering.perplexity",
 )
+AT_KL = ("at_kl.score", "at_kl.concept", "at_kl.instruction", "at_kl.fluency", "at_kl.reading")
+"""What has a table at equal side effect."""
 
 
-KINDS = {name: MeanKind(metric.scale, metric.span, metric.paired) for name, metric in METRICS.items()}
+KINDS = {name: MeanKind(metric.span, metric.scale, metric.paired) for name, metric in METRICS.items()}
 """How the means over concepts are taken, for `workbench.evaluation.summary.rows_of`."""
 
 

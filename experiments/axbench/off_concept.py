@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from experiments.axbench.config import NAME
+from experiments.axbench.config import NAME, READER
 from experiments.axbench.context import ComparisonContext
 from experiments.axbench.generation import Unsteered
 from experiments.axbench.judging import RatedTrials
@@ -28,8 +28,6 @@ from workbench.runs.files import digest
 from workbench.runs.rows import Row
 from workbench.runs.units import Inputs
 
-READER = "probe"
-"""The method that reads the answers."""
 Changes = Mapping[Trial, Float[np.ndarray, " concept"]]
 """For each answer how much more of every concept it carries than the unsteered answer to the same instruction, in
 units of the largest reading on held-out text; NaN for an answer without text."""

@@ -14,7 +14,6 @@ from workbench.evaluation.detecting import detections
 from workbench.evaluation.detection import Detection
 from workbench.evaluation.strengths import Fold
 from workbench.evaluation.summary import (
-    LINEAR,
     MetricValues,
     Number,
     above_zero,
@@ -53,7 +52,7 @@ def detection_rows(comparison: LayerComparison, scores: TextScores) -> list[Row]
             draws = np.array([[getattr(detection, attribute) for detection in repeat] for repeat in results])
             values = dict(zip(keys, draws.mean(0).tolist(), strict=True))
             found = f"detection.{metric}"
-            measured.append(MetricValues(name, found, values, kind=KINDS.get(found, LINEAR)))
+            measured.append(MetricValues(name, found, values, kind=KINDS[found]))
     rows = rows_of(NAME, comparison.layer, measured)
     return rows + comparisons(NAME, comparison.layer, measured, "detection.auroc", CONTROLS["detection.auroc"])
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from experiments.behaviours.continuations import Continuations
 from workbench.data.behaviours import BehaviourPair, Form
+from workbench.evaluation.intervals import Bounds
 from workbench.evaluation.summary import stored_numbers
 from workbench.models.model import Model
 from workbench.models.stored_run import Trial
@@ -18,6 +19,9 @@ from workbench.models.training import common_beginning
 MEASURES: tuple[Form, ...] = ("answers", "letters")
 """Mean log-probability of a token of the matching answer less that of the other one, in nats; and the probability of
 the matching letter against the other letter. Shifts of both are above 0 where steering works."""
+BOUNDS: dict[str, Bounds | None] = {"answers": None, "letters": (0.0, 1.0)}
+SHIFT_BOUNDS: dict[str, Bounds | None] = {"answers": None, "letters": (-1.0, 1.0)}
+"""The smallest and largest possible value of each measure, and of its shifts."""
 
 
 def preferences(model: Model, trials: Sequence[Trial], pair: BehaviourPair, form: Form) -> Float[np.ndarray, " trial"]:

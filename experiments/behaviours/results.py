@@ -10,7 +10,7 @@ from experiments.behaviours.config import CONTROLS, NAME
 from experiments.behaviours.context import BehaviourContext
 from experiments.behaviours.evaluation import CHOSEN, BehaviourEvaluation, at_level
 from experiments.behaviours.open_answers import RATINGS, UNSTEERED, OpenAnswers
-from experiments.behaviours.preferences import MEASURES
+from experiments.behaviours.preferences import BOUNDS, MEASURES, SHIFT_BOUNDS
 from experiments.behaviours.side_effects import Choices, SideEffects
 from experiments.behaviours.sweep import CHOSEN_BY, BehaviourSweep
 from workbench.evaluation.differences import Difference, paired_difference
@@ -39,7 +39,8 @@ class BehaviourResults:
 
     def unsteered(self, measure: str) -> Interval:
         """Over all pairs of all behaviours."""
-        return bootstrap(np.concatenate([each.unsteered[measure] for each in self.evaluations.values()]))
+        found = np.concatenate([each.unsteered[measure] for each in self.evaluations.values()])
+        return bootstrap(found, bounds=BOUNDS[measure])
 
     def shifts(self, way: str, setting: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
         """Of every pair, and the number of its behaviour; behaviours without such a strength are left out."""
@@ -50,7 +51,7 @@ class BehaviourResults:
 
     def shift(self, way: str, setting: str, measure: str) -> Interval:
         """The mean over behaviours of the mean over pairs."""
-        return bootstrap(*self.shifts(way, setting, measure))
+        return bootstrap(*self.shifts(way, setting, measure), bounds=SHIFT_BOUNDS[measure])
 
     def wrong_way(self, way: str, setting: str, measure: str) -> Interval:
         """The share of pairs that move away from the matching answer."""
@@ -61,12 +62,12 @@ class BehaviourResults:
         """The shift at the chosen strength where the question is put in other words."""
         column = [each.name for each in self.context.ways].index(way)
         found = [each.reworded[measure][:, column] for each in self.evaluations.values() if each.reworded[measure].size]
-        return bootstrap(np.concatenate([np.empty(0), *found]))
+        return bootstrap(np.concatenate([np.empty(0), *found]), bounds=SHIFT_BOUNDS[measure])
 
     def of_behaviour(self, name: str, way: str, setting: str, measure: str) -> Interval | None:
         """The shift over its pairs; None where no strength has this side effect."""
         values = self.evaluations[name].shift(way, setting, measure)
-        return None if values is None else bootstrap(values)
+        return None if values is None else bootstrap(values, bounds=SHIFT_BOUNDS[measure])
 
     def beyond(self, way: str, control: str, setting: str, measure: str) -> Difference:
         """The shift of a way less a control's, paired over the behaviours that both have it for."""
@@ -82,7 +83,7 @@ class BehaviourResults:
         """KL on neutral text at the chosen strengths, in nats a token: the geometric mean over behaviours."""
         found = [each.chosen[way] for each in self.effects.values()]
         values = np.array([np.nan if kl is None else kl for kl in found])
-        return bootstrap(on_scale(values, "log"), scale="log")
+        return bootstrap(on_scale(values, "log"), bounds=None, scale="log")
 
     def validation(self, way: str, layer: int, strength: float, measure: str) -> float | None:
         """The mean shift of validation pairs, over behaviours; None where it breaks the model for one of them."""
@@ -103,7 +104,7 @@ class BehaviourResults:
                     method="none",
                     metric=measure,
                     concept=name,
-                    **spread(bootstrap(each.unsteered[measure])),
+                    **spread(bootstrap(each.unsteered[measure], bounds=BOUNDS[measure])),
                 )
             for way in (way.name for way in self.context.ways):
                 yield from self._of_way(way, measure)

@@ -20,7 +20,7 @@ from workbench.artifacts.eraser import ConceptEraser, Eraser
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError, Label, Split
 from workbench.data.states import States
-from workbench.evaluation.summary import Number, average_numbers, rows_of
+from workbench.evaluation.summary import LINEAR, SHARE, MeanKind, Number, average_numbers, rows_of
 from workbench.methods.fitting import mean_states
 from workbench.models.cache import cache_root
 from workbench.models.model import Model
@@ -34,6 +34,18 @@ from workbench.runs.run import Run
 
 Values = dict[str, dict[str, float]]
 """Metric by metric, then method by method; `none` is the untouched state, `random` is said in the metric's name."""
+KINDS = {
+    **dict.fromkeys(("linear", "fresh", "network", "others"), SHARE),
+    "clusters": MeanKind((-0.5, 1.0)),  # an adjusted Rand index
+    **dict.fromkeys(("rank", "edit"), LINEAR),
+    **{
+        f"{whose}{metric}.{texts}": kind
+        for whose in ("", "random.")
+        for metric, kind in (("kl", LINEAR), ("loss", LINEAR), ("top1", MeanKind((-1.0, 1.0))))
+        for texts in ("carriers", "neutral")
+    },
+}
+"""What is known of every metric."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +120,7 @@ def measure_concepts(context: ErasureContext) -> list[Row]:
             for metric, values in {**_left(context, name, erasers, before), **_lost(context, name, erasers)}.items()
             for method, value in values.items()
         ]
-    return rows_of(NAME, context.site.layer, average_numbers(numbers))
+    return rows_of(NAME, context.site.layer, average_numbers(numbers, KINDS))
 
 
 def _before(context: ErasureContext, concept: str) -> float:

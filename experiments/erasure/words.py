@@ -145,7 +145,7 @@ def _after(method: str, leaning: Leaning, eraser: Eraser) -> WordVectors:
 
 def _readings(parts: Parts) -> dict[str, dict[str, Any]]:
     right = {"linear": linear(parts) == parts.test.y, "network": network(parts) == parts.test.y}
-    found = {name: spread(bootstrap(values.double().numpy())) for name, values in right.items()}
+    found = {name: spread(bootstrap(values.double().numpy(), bounds=(0.0, 1.0))) for name, values in right.items()}
     return found | {"fresh": _row(fresh(parts.test)), "clusters": _row(clusters(parts))}
 
 

@@ -1,33 +1,22 @@
 """The report of a run: the verdict, what each way does, where, which heads, and what else the vectors do."""
 
-from collections.abc import Iterable
 from statistics import fmean
 
 import numpy as np
 import torch
 
 from experiments.function_vectors.config import PRESETS
-from experiments.function_vectors.evaluation import CONTROLS, SWEPT, WAYS, summary
+from experiments.function_vectors.evaluation import SWEPT, WAYS, summary
 from experiments.function_vectors.fitting import TaskFit
-from experiments.function_vectors.results import METRICS, StudyResults, known
+from experiments.function_vectors.results import LABELS, METRICS, StudyResults, known
+from experiments.function_vectors.verdict import task_findings, verdict
 from experiments.smoke import smoke_banner
 from steering.function_vectors.effects import strongest
-from workbench.evaluation.intervals import bootstrap
 from workbench.report.blocks import Bullets, Column, HeatMap, Missing, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Block, Document, Section
 from workbench.report.estimate import Estimate
 
-LABELS = {
-    "none": "No vector",
-    "function_vector": "Function vector",
-    "universal": "Function vector, heads of other tasks",
-    "layer_added": "Layer average, added",
-    "layer_replaced": "Layer average, put in place",
-    "random": "Random vector of equal length",
-    "other_task": "Another task's function vector",
-    "shuffled": "Function vector from shuffled answers",
-}
 SHOWN_HEADS = 24
 """Rows of the heads' heat map."""
 NOTES = (
@@ -42,7 +31,8 @@ NOTES = (
     "heads or of a shortlist, which comes from the same to first order. A function vector is the sum of what the "
     "strongest heads write on average, without the output projection's bias.",
     "Intervals are widened 95 % bootstraps: over tasks and the seeds within them, in tables of one task over its "
-    "questions. Tasks were not drawn at random; the intervals do not say how other kinds would come out.",
+    "questions, each the mean of the seeds that ask it. Tasks were not drawn at random; the intervals do not say how "
+    "other kinds would come out.",
 )
 
 
@@ -56,6 +46,7 @@ def build_report(results: StudyResults) -> Document:
         f"demonstrations. The mean output of the {config.heads} heads that bring a task back most is added to "
         "prompts without demonstrations (function vectors, arXiv:2310.15213), beside the mean residual stream "
         "(arXiv:2310.15916) and vectors that should do nothing.",
+        verdict=verdict(context.run.rows()),
         banner=smoke_banner(config, PRESETS),
         command=context.run.command,
         facts=(
@@ -68,7 +59,7 @@ def build_report(results: StudyResults) -> Document:
         sections=tuple(
             Section(title=title, blocks=tuple(blocks))
             for title, blocks in (
-                ("Verdict", [Bullets(tuple(_verdict(results)))]),
+                ("Verdict", [Bullets(tuple(task_findings(results)))]),
                 ("What the vectors do", _answers(results)),
                 ("At which layer", _layers(results)),
                 ("Which heads", _heads(results)),
@@ -77,42 +68,6 @@ def build_report(results: StudyResults) -> Document:
         ),
         notes=NOTES,
     )
-
-
-def _verdict(results: StudyResults) -> Iterable[str]:
-    none, ours = (results.metric("zero_shot", way, "top1") for way in ("none", "function_vector"))
-    shuffled = [results.metric("shuffled_labels", way, "top1") for way in ("none", "function_vector")]
-    yield (
-        f"Without demonstrations the function vector lifts top-1 from {none} to {ours}, mean over "
-        f"{len(results.tasks)} tasks; behind demonstrations with shuffled answers from {shuffled[0]} to {shuffled[1]}."
-    )
-    for way in CONTROLS:
-        yield _against(results, way)
-    yield _against(results, "layer_replaced")
-    for task in results.tasks:
-        before, after, random = (
-            fmean(each.metrics("zero_shot", way)["top1"] for each in results.cases(task))
-            for way in ("none", "function_vector", "random")
-        )
-        shown = fmean(summary(each.in_context)["top1"] for each in results.cases(task))
-        layers = sorted({each.layers["function_vector"] for each in results.cases(task)})
-        yield (
-            f"{task}: {before:.2f} without a vector, {after:.2f} with it at block {', '.join(map(str, layers))}, "
-            f"{random:.2f} with a random one; {shown:.2f} in context."
-        )
-
-
-def _against(results: StudyResults, way: str) -> str:
-    found = results.beyond(way)
-    if found.low is None or found.high is None:
-        said = found.note or f"{found.n} tasks give no interval"
-    elif found.low > 0:
-        said = "the function vector is better"
-    elif found.high < 0:
-        said = "the function vector is worse"
-    else:
-        said = "the difference may be chance"
-    return f"Function vector less {LABELS[way].lower()}, top-1 without demonstrations: {found} ({said})."
 
 
 def _answers(results: StudyResults) -> list[Block]:
@@ -125,7 +80,7 @@ def _answers(results: StudyResults) -> list[Block]:
         (LABELS[way], tuple(Estimate.of(results.metric(setting, way, m)) for setting in settings for m in METRICS))
         for way in WAYS
     ]
-    shown = [Estimate.of(results.over_tasks(lambda each, m=m: summary(each.in_context)[m])) for m in METRICS]
+    shown = [Estimate.of(results.over_tasks(lambda each, m=m: summary(each.in_context)[m], m)) for m in METRICS]
     rows.append(("Right demonstrations, no vector", (*shown, None, None, None)))
     by_task = tuple(
         (
@@ -188,7 +143,7 @@ def _layers(results: StudyResults) -> list[Block]:
         for way in (*SWEPT, "random"):
             points = []
             for at, layer in enumerate(tried):
-                found = results.over_tasks(lambda each, way=way, at=at: each.curves[way][metric][at])  # noqa: B023
+                found = results.over_tasks(lambda each, way=way, at=at: each.curves[way][metric][at], metric)  # noqa: B023
                 if found.value is not None:
                     points.append(Point(layer, found.value, found.low, found.high))
             if points:
@@ -324,12 +279,11 @@ def _composition(results: StudyResults) -> list[Block]:
     rows = []
     for way, label in labels.items():
         scores = [summary(each.answers[way]) for each in results.compositions]
-        right = [float(rank == 0) for each in results.compositions for rank in each.answers[way]["rank"]]
         rows.append(
             (
                 label,
                 (
-                    Estimate.of(bootstrap(np.array(right))),
+                    Estimate.of(results.composed(way)),
                     *(known(fmean(one[m] for one in scores)) for m in METRICS[1:]),
                 ),
             )

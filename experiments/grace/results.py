@@ -103,7 +103,7 @@ class DefenceResults:
         values = np.array([getattr(one, what) for one in self.found[arm]], dtype=float)
         scale: Scale = "log" if what == "kl" else "linear"
         bounds = (0.0, 2.0) if what == "steering" else None
-        return bootstrap_crossed(on_scale(values, scale), scale=scale, bounds=bounds)
+        return bootstrap_crossed(on_scale(values, scale), bounds=bounds, scale=scale)
 
     def separation(self, arm: str, way: str, metric: str) -> Interval:
         """An index of the states pooled in a way: of one seed over its prompts, of several over the seeds."""
@@ -111,7 +111,7 @@ class DefenceResults:
         if len(each) == 1:
             value, low, high = each[0]
             return noted(Interval(value, low, high, self.config.asked, 0, 0.95))
-        return bootstrap(np.array([np.nan if value is None else value for value, _, _ in each]))
+        return bootstrap(np.array([np.nan if value is None else value for value, _, _ in each]), bounds=None)
 
     def cost(self, arm: str) -> float:
         """Mean processor seconds of training and choosing."""

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from experiments.latent_steering.capacity import TEXT_KINDS, longest_held
 from experiments.latent_steering.config import KINDS, PRESETS
-from experiments.latent_steering.results import GAINS, SentenceResults
+from experiments.latent_steering.results import GAINS, SentenceResults, mean_gain
 from experiments.latent_steering.sites import METRICS, Decoded
 from experiments.latent_steering.space import MAIN, SHARES
 from experiments.smoke import smoke_banner
-from workbench.evaluation.intervals import bootstrap
 from workbench.models.sites import Site
 from workbench.report.blocks import Bullets, Card, Cards, Column, Table, headings
 from workbench.report.charts import Line, LineChart, Point
@@ -235,7 +232,7 @@ def _capacity(results: SentenceResults) -> list[Block]:
             points = []
             for n_tokens in dict.fromkeys(each.n_tokens for each in results.filled_with(name, kind)):
                 mine = results.filled_with(name, kind, n_tokens)
-                means = {metric: bootstrap(np.array([gain(each) for each in mine])) for metric, gain in GAINS.items()}
+                means = {metric: mean_gain(mine, metric) for metric in GAINS}
                 rows.append((f"{name}, {kind}, {n_tokens} tokens", tuple(map(Estimate.of, means.values()))))
                 gain = Estimate.of(means["token_gain"])
                 assert gain is not None

@@ -1,6 +1,6 @@
 """All numbers of a run, with intervals over sentences, reviews, pairs or texts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -57,7 +57,7 @@ class SentenceResults:
 
     def nll(self, at: int) -> Interval:
         """Of what is written at one share of the way: nats per token by the unsteered model, over pairs."""
-        return bootstrap(np.array([each.nll[at] for each in self.mixtures]))
+        return bootstrap(np.array([each.nll[at] for each in self.mixtures]), bounds=None)
 
     @property
     def strengths(self) -> list[float]:
@@ -106,6 +106,11 @@ class SentenceResults:
                 yield Row(experiment=NAME, method=method, metric="longest_held", value=value)
                 for n_tokens in dict.fromkeys(each.n_tokens for each in self.filled_with(name, kind)):
                     mine = self.filled_with(name, kind, n_tokens)
-                    for metric, gain in GAINS.items():
-                        found = bootstrap(np.array([gain(each) for each in mine]))
+                    for metric in GAINS:
+                        found = mean_gain(mine, metric)
                         yield Row(experiment=NAME, method=method, metric=f"{metric}.{n_tokens}", **spread(found))
+
+
+def mean_gain(filled: Sequence[Filled], metric: str) -> Interval:
+    """One of GAINS over texts."""
+    return bootstrap(np.array([GAINS[metric](each) for each in filled]), bounds=BOUNDS.get(metric))

@@ -71,7 +71,7 @@ class Similarity:
     def spearman(self, way: str) -> Interval:
         """Rank correlation with people, over pairs."""
         people, cosines = np.array(self.people), np.array(self.cosines[way])
-        return bootstrap_clusters(np.arange(len(people)), rank_correlation(people, cosines))[0]
+        return bootstrap_clusters(np.arange(len(people)), rank_correlation(people, cosines), bounds=(-1.0, 1.0))[0]
 
 
 def rank_correlation(a: Float[np.ndarray, " item"], b: Float[np.ndarray, " item"]) -> CountStatistic:

@@ -105,8 +105,8 @@ def effect(
     return CausalEffect(
         accuracy,
         float(plain[label].mean() - plain[~label].mean()),
-        bootstrap(moved[~label]),
-        bootstrap(moved[label]),
+        bootstrap(moved[~label], bounds=None),
+        bootstrap(moved[label], bounds=None),
     )
 
 

@@ -131,7 +131,7 @@ def measure_probes(
         there = [name for name, right in found.control.items() if not np.isnan(right[mine, k]).any()]
         auroc, less = pair_share(scores[mine, k], label["task"]), (_less(task, other[name]) for name in there)
         accuracy, area = bootstrap_clusters(group[mine], task, auroc, bounds=(0.0, 1.0))
-        selective = bootstrap_clusters(group[mine], *less)
+        selective = bootstrap_clusters(group[mine], *less, bounds=(-1.0, 1.0))
         selectivity = dict(zip(there, selective, strict=True))
         told.append(
             MeasuredProbe(

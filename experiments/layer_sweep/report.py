@@ -13,7 +13,7 @@ from experiments.layer_sweep.verdict import verdict
 from experiments.smoke import smoke_banner
 from workbench.data.dataset import Dataset
 from workbench.data.items import slug
-from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.evaluation.intervals import Bounds, Interval, bootstrap
 from workbench.report.blocks import HeatMap, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Document, Section
@@ -104,8 +104,10 @@ def _swept(sweep: Sweep, model: str, group: Group) -> Section:
             paragraphs(*_conclusions(sweep, model, places)),
             _table(sweep, name, places),
             _baselines(sweep, name, places),
-            _curves(sweep, f"{name}-by-layer", "AUROC", model, group, _area, 0.5),
-            _curves(sweep, f"{name}-selectivity", "Selectivity (shuffled labels)", model, group, _shuffled, 0.0),
+            _curves(sweep, f"{name}-by-layer", "AUROC", model, group, _area, 0.5, (0.0, 1.0)),
+            _curves(
+                sweep, f"{name}-selectivity", "Selectivity (shuffled labels)", model, group, _shuffled, 0.0, (-1.0, 1.0)
+            ),
             _grid(sweep, name, places),
         ),
     )
@@ -180,12 +182,15 @@ def _curves(
     group: Group,
     value: Callable[[MeasuredProbe], float | None],
     chance: float,
+    bounds: Bounds,
 ) -> LineChart:
     lines = []
     for variant in (v for v in sweep.variants if v.model == model):
         for position in sweep.positions(variant):
             found = [sweep.cells(Place(variant, data, position)) for data in group.data]
-            points = [_point(layer, [value(one) for cells in found for one in cells[layer]]) for layer in found[0]]
+            points = [
+                _point(layer, [value(one) for cells in found for one in cells[layer]], bounds) for layer in found[0]
+            ]
             lines.append(Line(f"{_kind(variant)}, {position}", tuple(points)))
     return LineChart(
         name=name,
@@ -202,8 +207,9 @@ def _columns(group: Group) -> str:
     return f"{number_of(sum(len(data.targets) for data in group.data), 'column')} of labels"
 
 
-def _point(layer: int, values: Sequence[float | None]) -> Point:
-    found = bootstrap(np.array([np.nan if value is None else value for value in values], dtype=float))
+def _point(layer: int, values: Sequence[float | None], bounds: Bounds) -> Point:
+    numbers = np.array([np.nan if value is None else value for value in values], dtype=float)
+    found = bootstrap(numbers, bounds=bounds)
     assert found.value is not None, "accuracy is always measured"
     return Point(layer, found.value, found.low, found.high)
 

@@ -20,11 +20,13 @@ from probes.geometry.causal import (
     random_projections,
     read_contexts,
 )
-from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_stratified
+from workbench.evaluation.intervals import Bounds, Interval, bootstrap, bootstrap_stratified
 from workbench.evaluation.metrics import auroc
 from workbench.runs.rows import spread
 
 Fields = dict[str, Any]
+SHARE: Bounds = (0.0, 1.0)
+"""Also of absolute cosines."""
 PAIRS = 20
 """Random pairs that make up a random concept: about as many as a concept of words has."""
 QUANTILE = 0.95
@@ -48,11 +50,11 @@ class Subspace:
     def rows(self) -> Iterator[Fields]:
         """Mean projections with their intervals, and areas."""
         for concept, name in enumerate(self.names):
-            found = interval(self.projections["causal"][concept])
+            found = interval(self.projections["causal"][concept], None)
             yield told("causal", "subspace.projection", found, name)
             for way, areas in self.aurocs.items():
                 yield {"method": way, "metric": "subspace.auroc", "value": areas[concept], "concept": name}
-        yield told("random_pairs", "subspace.projection", interval(self.random))
+        yield told("random_pairs", "subspace.projection", interval(self.random, None))
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ class Angles:
         """The means over concepts and each concept's own."""
         for way in self.cosines:
             unrelated = self.mean(way, related=False)
-            yield told(way, "angles.unrelated", interval(unrelated))
-            yield told(way, "angles.related", interval(self.mean(way, related=True)))
-            yield told(way, "angles.random", interval(self.random[way]))
+            yield told(way, "angles.unrelated", interval(unrelated, SHARE))
+            yield told(way, "angles.related", interval(self.mean(way, related=True), SHARE))
+            yield told(way, "angles.random", interval(self.random[way], SHARE))
             for name, value in zip(self.names, unrelated, strict=True):
                 yield {"method": way, "metric": "angles.unrelated", "concept": name, "value": _present(value)}
 
@@ -137,9 +139,9 @@ class Writing:
                     yield {**fields, "value": value, "n": self.n}
 
 
-def interval(values: Any) -> Interval:
-    """The mean with its bootstrap interval over the values; NaN is missing."""
-    return bootstrap(np.asarray(values, dtype=np.float64))
+def interval(values: Any, bounds: Bounds | None) -> Interval:
+    """The mean with its bootstrap interval over the values, which stay within `bounds`; NaN is missing."""
+    return bootstrap(np.asarray(values, dtype=np.float64), bounds=bounds)
 
 
 def told(method: str, metric: str, found: Interval, concept: str | None = None) -> Fields:

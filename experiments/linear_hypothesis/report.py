@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.linear_hypothesis.config import PRESETS
-from experiments.linear_hypothesis.measure import PAIRS, QUANTILE, Writing, interval
+from experiments.linear_hypothesis.measure import PAIRS, QUANTILE, SHARE, Writing, interval
 from experiments.linear_hypothesis.study import Study
 from experiments.linear_hypothesis.verdict import verdict
 from experiments.smoke import smoke_banner
@@ -74,8 +74,8 @@ def _subspace(study: Study) -> Section:
         held_out = found.projections["causal"][number]
         positive = float(np.mean(np.array(held_out) > 0))
         areas = (found.aurocs[way][number] for way in ("causal", "euclidean"))
-        rows.append((name, (found.given[number], Estimate.of(interval(held_out)), positive, *areas)))
-    rows.append(("random pairs", (None, Estimate.of(interval(found.random)), None, None, None)))
+        rows.append((name, (found.given[number], Estimate.of(interval(held_out, None)), positive, *areas)))
+    rows.append(("random pairs", (None, Estimate.of(interval(found.random, None)), None, None, None)))
     means = [float(np.mean(values)) for values in found.projections["causal"]]
     above = sum(mean > float(np.quantile(found.random, QUANTILE)) for mean in means)
     return Section(
@@ -123,9 +123,9 @@ def _angles(study: Study) -> Section:
                     (
                         WAYS[way],
                         (
-                            Estimate.of(interval(unrelated)),
-                            Estimate.of(interval(found.mean(way, related=True))),
-                            Estimate.of(interval(found.random[way])),
+                            Estimate.of(interval(unrelated, SHARE)),
+                            Estimate.of(interval(found.mean(way, related=True), SHARE)),
+                            Estimate.of(interval(found.random[way], SHARE)),
                         ),
                     )
                     for way, unrelated in by_way.items()
@@ -195,7 +195,7 @@ def _writing(study: Study) -> list[Section]:
     sets = study.writing
     if not sets:
         return []
-    moved = {way: interval([_number(one.moved[way]) for one in sets]) for way in WAYS}
+    moved = {way: interval([_number(one.moved[way]) for one in sets], None) for way in WAYS}
     rows: list[tuple[str, tuple[Estimate | float | None, ...]]] = [
         (one.concept, (one.prefer["causal"][0], *(one.moved[way] for way in WAYS))) for one in sets
     ]
@@ -264,7 +264,7 @@ def _curves(sets: Sequence[Writing], part: str) -> list[LineChart]:
 
 def _line(sets: Sequence[Writing], part: str, way: str) -> Line | None:
     values = np.array([[_number(value) for value in getattr(one, part)[way]] for one in sets])  # [set, effect]
-    found = [(effect, interval(column)) for effect, column in zip(sets[0].effects, values.T, strict=True)]
+    found = [(effect, interval(column, SHARE)) for effect, column in zip(sets[0].effects, values.T, strict=True)]
     points = tuple(Point(effect, one.value, one.low, one.high) for effect, one in found if one.value is not None)
     return Line(WAYS[way], points) if points else None
 

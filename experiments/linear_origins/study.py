@@ -55,7 +55,7 @@ class Found:
 
     def interval(self, name: str, record: int = -1) -> Interval:
         """The mean of a measure over the converged seeds with its bootstrap interval; no value when there are none."""
-        return bootstrap(self.measures[name][self.converged, record])
+        return bootstrap(self.measures[name][self.converged, record], bounds=(-1.0, 1.0))
 
     def estimate(self, name: str, record: int = -1) -> Estimate | None:
         """The interval as a cell of a table; None when no seed converged."""

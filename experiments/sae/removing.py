@@ -50,7 +50,8 @@ class SpuriousRemoval:
         else:
             values = {"before": before, "oracle": oracle}[what] if what != "after" else np.array(self.after[count])
             statistic = self._ratio(values, np.ones(len(values)))
-        return bootstrap_clusters(np.unique(self.wanted), statistic)[0]
+        bounds = None if what == "score" else (0.0, 1.0)
+        return bootstrap_clusters(np.unique(self.wanted), statistic, bounds=bounds)[0]
 
     def _ratio(self, over: Float[np.ndarray, " pair"], under: Float[np.ndarray, " pair"]) -> CountStatistic:
         wanted, spurious = (np.searchsorted(np.unique(self.wanted), each) for each in (self.wanted, self.spurious))

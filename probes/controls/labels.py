@@ -18,7 +18,7 @@ from torch import Tensor
 from probes.solvers.design import both_classes
 from probes.solvers.logistic import fit_logistic
 from probes.solvers.paths import balanced
-from workbench.evaluation.intervals import Interval, bootstrap
+from workbench.evaluation.intervals import Bounds, Interval, bootstrap
 
 
 def type_labels(
@@ -136,10 +136,15 @@ def selectivity(task: Float[np.ndarray, "*any"], control: Float[np.ndarray, "*an
     return task - control
 
 
-def over_concepts(values: Float[np.ndarray, "item concept"], *, draws: int = 2000, seed: int = 0) -> Interval:
-    """The mean over concepts, each counting the same, with its 95 % interval over concepts."""
+def over_concepts(
+    values: Float[np.ndarray, "item concept"], *, bounds: Bounds | None, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """The mean over concepts, each counting the same, with its 95 % interval over concepts.
+
+    `bounds` are those of the values: (0, 1) of what is right, (-1, 1) of a selectivity.
+    """
     concept = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    return bootstrap(values.ravel(), concept.ravel(), draws=draws, seed=seed)
+    return bootstrap(values.ravel(), concept.ravel(), bounds=bounds, draws=draws, seed=seed)
 
 
 def _rate(y: Tensor, use: Tensor) -> Float[Tensor, "concept"]:

@@ -99,7 +99,7 @@ def _intervals(x: Float[Tensor, "role item d"], groups: np.ndarray, draws: int, 
         return {name: value.double().numpy() for name, value in _measured(x, count, diameters).items()}
 
     statistics = [lambda count, name=name: measured(count.tobytes(), count.shape[1])[name] for name in METRICS]
-    found = bootstrap_clusters(groups, *statistics, draws=draws, seed=seed)
+    found = bootstrap_clusters(groups, *statistics, bounds=None, draws=draws, seed=seed)
     return {name: _reflected(each) for name, each in zip(METRICS, found, strict=True)}
 
 

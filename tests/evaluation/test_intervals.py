@@ -19,7 +19,7 @@ from workbench.evaluation.metrics import MetricError
 
 def test_the_interval_covers_the_truth_as_often_as_it_says(rng: np.random.Generator) -> None:
     samples = (rng.random((500, 200)) < 0.8).astype(float)
-    intervals = [bootstrap(sample, draws=1000, seed=i) for i, sample in enumerate(samples)]
+    intervals = [bootstrap(sample, draws=1000, seed=i, bounds=None) for i, sample in enumerate(samples)]
     covered = np.mean([low <= 0.8 <= high for _, low, high in map(bounds, intervals)])
     assert 0.92 <= covered <= 0.97
 
@@ -34,7 +34,7 @@ def bounds(interval: Interval) -> tuple[float, float, float]:
 @pytest.mark.parametrize("statistic", [np.mean, np.median, np.std])
 def test_the_interval_equals_scipys_percentile_bootstrap(rng: np.random.Generator, statistic) -> None:
     values = rng.gamma(2, size=80)
-    got = bootstrap(values, statistic=statistic, draws=20_000, level=0.9)
+    got = bootstrap(values, statistic=statistic, draws=20_000, level=0.9, bounds=None)
     expected = scipy.stats.bootstrap(
         (values,), statistic, method="percentile", confidence_level=0.9, n_resamples=20_000, rng=rng
     )
@@ -53,24 +53,28 @@ def widening(n: int, level: float = 0.95) -> float:
 def test_of_normal_values_it_is_students_interval(rng: np.random.Generator) -> None:
     values = rng.normal(size=12)
     expected = scipy.stats.ttest_1samp(values, 0).confidence_interval()
-    np.testing.assert_allclose(bounds(bootstrap(values, draws=40_000))[1:], expected, atol=0.06)
+    np.testing.assert_allclose(bounds(bootstrap(values, draws=40_000, bounds=None))[1:], expected, atol=0.06)
 
 
 def test_few_concepts_are_covered_as_often_as_many(rng: np.random.Generator) -> None:
-    intervals = [bootstrap(sample, draws=500) for sample in rng.normal(size=(600, 8))]
+    intervals = [bootstrap(sample, draws=500, bounds=None) for sample in rng.normal(size=(600, 8))]
     assert 0.92 <= np.mean([low <= 0 <= high for _, low, high in map(bounds, intervals)]) <= 0.975
 
 
 def test_a_wider_level_gives_a_wider_interval_around_the_value(rng: np.random.Generator) -> None:
     values = rng.normal(size=50)
-    value, low, high = bounds(bootstrap(values, level=0.8))
-    _, lower, higher = bounds(bootstrap(values, level=0.99))
+    value, low, high = bounds(bootstrap(values, level=0.8, bounds=None))
+    _, lower, higher = bounds(bootstrap(values, level=0.99, bounds=None))
     assert lower < low < value < high < higher
 
 
 def test_the_seed_alone_decides_and_the_global_generator_is_left_alone(rng: np.random.Generator) -> None:
     values, state = rng.normal(size=30), np.random.get_state(legacy=False)
-    assert bootstrap(values, seed=0) == bootstrap(values, seed=0) != bootstrap(values, seed=1)
+    assert (
+        bootstrap(values, seed=0, bounds=None)
+        == bootstrap(values, seed=0, bounds=None)
+        != bootstrap(values, seed=1, bounds=None)
+    )
     np.testing.assert_equal(np.random.get_state(legacy=False), state)
 
 
@@ -82,15 +86,15 @@ def test_making_the_draws_in_small_blocks_gives_as_many(rng: np.random.Generator
         return sample.mean(axis)
 
     monkeypatch.setattr("workbench.evaluation.intervals._NUMBERS_AT_ONCE", 70)
-    bootstrap(rng.normal(size=10), statistic=counted, draws=100)
+    bootstrap(rng.normal(size=10), statistic=counted, draws=100, bounds=None)
     assert sum(shape[0] for shape in counts if shape) == 100
     assert max(shape[0] for shape in counts if shape) == 7
 
 
 def test_missing_values_are_dropped_and_counted() -> None:
-    got = bootstrap(np.array([1.0, np.nan, 2.0, 3.0, np.nan]))
+    got = bootstrap(np.array([1.0, np.nan, 2.0, 3.0, np.nan]), bounds=None)
     assert got == Interval(2.0, got.low, got.high, n=3, missing=2, level=0.95)
-    assert bootstrap(np.array([1.0, 2.0, 3.0])).low == got.low
+    assert bootstrap(np.array([1.0, 2.0, 3.0]), bounds=None).low == got.low
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_missing_values_are_dropped_and_counted() -> None:
     ],
 )
 def test_one_value_or_none_has_no_interval_nor_have_equal_ones(values: list[float], expected: Interval) -> None:
-    assert bootstrap(np.array(values, dtype=float)) == expected
+    assert bootstrap(np.array(values, dtype=float), bounds=None) == expected
 
 
 def test_an_interval_prints_as_the_tables_show_it() -> None:
@@ -128,7 +132,7 @@ def test_an_interval_prints_as_the_tables_show_it() -> None:
 )
 def test_bootstrap_names_what_is_wrong(arguments: dict, message: str) -> None:
     with pytest.raises(MetricError, match=message):
-        bootstrap(**{"values": np.array([1.0, 2.0]), **arguments})
+        bootstrap(**{"values": np.array([1.0, 2.0]), "bounds": None, **arguments})
 
 
 # --- rows and columns that both would differ
@@ -137,13 +141,13 @@ def test_bootstrap_names_what_is_wrong(arguments: dict, message: str) -> None:
 def test_a_table_of_one_row_has_the_interval_over_its_columns(rng: np.random.Generator) -> None:
     values = rng.random((1, 30))
     assert bootstrap_crossed(values, bounds=(0.0, 1.0)) == bootstrap(values[0], bounds=(0.0, 1.0))
-    assert bootstrap_crossed(values, scale="log") == bootstrap(values[0], scale="log")
+    assert bootstrap_crossed(values, scale="log", bounds=None) == bootstrap(values[0], scale="log", bounds=None)
 
 
 def test_of_two_sources_of_spread_the_squares_add_up(rng: np.random.Generator) -> None:
     rows, columns = rng.normal(size=8), rng.normal(size=20)
-    got = bounds(bootstrap_crossed(rows[:, None] + columns))
-    parts = [bounds(bootstrap(each)) for each in (rows, columns)]
+    got = bounds(bootstrap_crossed(rows[:, None] + columns, bounds=None))
+    parts = [bounds(bootstrap(each, bounds=None)) for each in (rows, columns)]
     for side in (1, 2):
         expected = np.linalg.norm([part[side] - part[0] for part in parts])
         assert abs(got[side] - got[0]) == pytest.approx(expected)
@@ -163,7 +167,7 @@ def test_rates_of_few_trainings_and_many_requests_are_covered(rng: np.random.Gen
 
 def test_a_table_with_a_missing_cell_is_refused() -> None:
     with pytest.raises(MetricError, match="every cell"):
-        bootstrap_crossed(np.array([[0.5, np.nan]]))
+        bootstrap_crossed(np.array([[0.5, np.nan]]), bounds=None)
 
 
 # --- the log scale, and values with bounds
@@ -171,11 +175,11 @@ def test_a_table_with_a_missing_cell_is_refused() -> None:
 
 def test_the_log_scale_has_the_geometric_mean_in_any_unit(rng: np.random.Generator) -> None:
     values = rng.lognormal(-1, 1, 20)
-    got, logs = bootstrap(values, scale="log"), bootstrap(np.log(values))
+    got, logs = bootstrap(values, scale="log", bounds=None), bootstrap(np.log(values), bounds=None)
     assert got.value == pytest.approx(scipy.stats.gmean(values))
     np.testing.assert_allclose(np.log(bounds(got)), bounds(logs))
-    np.testing.assert_allclose(bounds(bootstrap(1000 * values, scale="log")), 1000 * np.array(bounds(got)))
-    assert bootstrap(np.append(values, np.nan), scale="log").missing == 1
+    np.testing.assert_allclose(bounds(bootstrap(1000 * values, scale="log", bounds=None)), 1000 * np.array(bounds(got)))
+    assert bootstrap(np.append(values, np.nan), scale="log", bounds=None).missing == 1
 
 
 def test_of_values_all_at_a_bound_it_is_the_clopper_pearson_interval() -> None:
@@ -194,11 +198,21 @@ def test_a_nearly_silent_method_is_covered(rng: np.random.Generator) -> None:
     assert np.mean([low <= 0.15 <= high for _, low, high in map(bounds, found)]) >= 0.95
 
 
+def test_no_interval_of_a_mean_is_made_without_saying_what_its_values_can_be() -> None:
+    for make in (bootstrap, bootstrap_crossed):
+        with pytest.raises(TypeError, match="bounds"):
+            make(**{"values": np.ones(3)})
+    share = bootstrap(np.array([1.0] * 15 + [0.0]), bounds=(0.0, 1.0))
+    assert bounds(share)[2] <= 1
+    rounded = bootstrap(np.array([1.0 + 1e-7] * 3), bounds=(0.0, 1.0))  # a cosine in float32
+    assert bounds(rounded) == bounds(bootstrap(np.ones(3), bounds=(0.0, 1.0)))
+
+
 def test_bounds_are_kept_and_matter_only_where_values_crowd_at_one(rng: np.random.Generator) -> None:
     spread = rng.random(20)
-    assert bootstrap(spread, bounds=(0.0, 1.0)) == bootstrap(spread)
+    assert bootstrap(spread, bounds=(0.0, 1.0)) == bootstrap(spread, bounds=None)
     near = np.array([0.99, 1.0, 1.0, 1.0, 0.7, 0.8])
-    free, kept = bootstrap(near), bootstrap(near, bounds=(0.0, 1.0))
+    free, kept = bootstrap(near, bounds=None), bootstrap(near, bounds=(0.0, 1.0))
     assert bounds(free)[2] > 1 == bounds(kept)[2]
     assert kept.note == ""
     many = np.concatenate([np.zeros(60), spread])
@@ -211,8 +225,8 @@ def test_bounds_are_kept_and_matter_only_where_values_crowd_at_one(rng: np.rando
 
 def test_groups_enter_with_equal_weight_and_in_any_order() -> None:
     values, groups = np.array([1.0, 1, 5, 1, 1]), np.array([7, 7, -2, 7, 7])
-    assert bootstrap(values, groups).value == 3.0
-    assert bootstrap(values, groups).n == 2
+    assert bootstrap(values, groups, bounds=None).value == 3.0
+    assert bootstrap(values, groups, bounds=None).n == 2
 
 
 def test_a_groups_mean_holds_the_spread_within_it(rng: np.random.Generator) -> None:
@@ -222,7 +236,7 @@ def test_a_groups_mean_holds_the_spread_within_it(rng: np.random.Generator) -> N
     inside = []
     for _ in range(repeats):
         values = rng.normal(0, 0.05**0.5, concepts)[groups] + rng.normal(0, 0.66**0.5, len(groups))
-        _, low, high = bounds(bootstrap(values, groups, draws=400))
+        _, low, high = bounds(bootstrap(values, groups, draws=400, bounds=None))
         inside.append(low <= 0 <= high)
     assert 0.92 <= np.mean(inside) <= 0.98
 
@@ -230,18 +244,18 @@ def test_a_groups_mean_holds_the_spread_within_it(rng: np.random.Generator) -> N
 def test_groups_are_the_bootstrap_of_their_means(rng: np.random.Generator) -> None:
     values, groups = rng.normal(size=60), rng.permutation(np.repeat(np.arange(20), 3))
     means = np.array([values[groups == group].mean() for group in range(20)])
-    np.testing.assert_allclose(bounds(bootstrap(values, groups)), bounds(bootstrap(means)))
+    np.testing.assert_allclose(bounds(bootstrap(values, groups, bounds=None)), bounds(bootstrap(means, bounds=None)))
 
 
 def test_groups_with_only_missing_values_are_left_out() -> None:
-    got = bootstrap(np.array([1.0, 2, np.nan, np.nan]), np.array([0, 1, 1, 2]))
+    got = bootstrap(np.array([1.0, 2, np.nan, np.nan]), np.array([0, 1, 1, 2]), bounds=None)
     assert (got.value, got.n, got.missing) == (1.5, 2, 2)
 
 
 def test_one_group_has_no_interval_however_many_values_it_has(rng: np.random.Generator) -> None:
-    got = bootstrap(rng.normal(size=30), np.zeros(30, dtype=int))
+    got = bootstrap(rng.normal(size=30), np.zeros(30, dtype=int), bounds=None)
     assert (got.low, got.high, got.n) == (None, None, 1)
-    assert bootstrap(np.array([np.nan]), np.array([0])) == Interval(None, None, None, 0, 1, 0.95)
+    assert bootstrap(np.array([np.nan]), np.array([0]), bounds=None) == Interval(None, None, None, 0, 1, 0.95)
 
 
 # --- stratified, for AUROC

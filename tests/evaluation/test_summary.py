@@ -5,6 +5,7 @@ from workbench.evaluation.differences import holm, paired_difference
 from workbench.evaluation.intervals import BOUNDED
 from workbench.evaluation.summary import (
     LEAST,
+    LINEAR,
     MeanKind,
     MetricValues,
     Number,
@@ -18,7 +19,7 @@ NAN = float("nan")
 
 
 def scores(method: str, values: list[float], metric: str = "steering.score") -> MetricValues:
-    return MetricValues(method, metric, {(f"c{k}", 0): value for k, value in enumerate(values)})
+    return MetricValues(method, metric, {(f"c{k}", 0): value for k, value in enumerate(values)}, LINEAR)
 
 
 def test_gather_takes_means_and_leaves_missing_out():
@@ -30,7 +31,7 @@ def test_gather_takes_means_and_leaves_missing_out():
         Number("a", "m", "sea", 0, 9.0, strength=0.5),
         Number("b", "m", "sea", 0, 4.0),
     ]
-    first, curve, other = average_numbers(numbers)
+    first, curve, other = average_numbers(numbers, {"m": LINEAR})
     assert first.values[("sea", 0)] == 1.5
     assert np.isnan(first.values[("sea", 1)])
     assert (curve.strength, curve.values) == (0.5, {("sea", 0): 9.0})
@@ -38,7 +39,7 @@ def test_gather_takes_means_and_leaves_missing_out():
 
 
 def test_headline_is_the_mean_over_concepts_after_seeds():
-    one = MetricValues("a", "m", {("x", 0): 0.0, ("x", 1): 2.0, ("y", 0): 3.0, ("y", 1): NAN})
+    one = MetricValues("a", "m", {("x", 0): 0.0, ("x", 1): 2.0, ("y", 0): 3.0, ("y", 1): NAN}, LINEAR)
     rows = rows_of("test", 3, [one])
     (headline,) = [row for row in rows if row.concept is None]
     assert headline.value == pytest.approx(2.0)  # the mean of 1 and 3, not of 0, 2 and 3
@@ -53,7 +54,7 @@ def test_a_missing_concept_is_not_a_zero():
 
 
 def test_a_metrics_kind_says_which_mean_is_taken():
-    kinds = {"kl": MeanKind("log"), "auroc": MeanKind(bounds=(0.0, 1.0)), "more": MeanKind(paired=True)}
+    kinds = {"kl": MeanKind(None, "log"), "auroc": MeanKind(bounds=(0.0, 1.0)), "more": MeanKind(None, paired=True)}
     numbers = [
         Number(method, metric, f"c{k}", 0, value)
         for method, metric, values in (
@@ -76,7 +77,7 @@ def test_a_metrics_kind_says_which_mean_is_taken():
 
 def test_answers_that_differ_by_factors_have_a_geometric_mean_in_their_concept_too():
     numbers = [Number("a", "perplexity", "sea", seed, value) for seed in (0, 1) for value in (4.0, 4.0, 4000.0, NAN)]
-    (found,) = average_numbers(numbers, {"perplexity": MeanKind("log")})
+    (found,) = average_numbers(numbers, {"perplexity": MeanKind(None, "log")})
     assert found.values["sea", 0] == pytest.approx(40.0)
     assert found.by_concept()["sea"] == pytest.approx(40.0)
 

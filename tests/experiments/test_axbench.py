@@ -170,6 +170,15 @@ def test_a_preset_without_flags_is_as_it_stands(preset: str):
     assert EXPERIMENT.parse(["--preset", preset]).config == PRESETS[preset]
 
 
+def test_the_preset_of_the_paper_has_every_form_and_steers_with_all_that_can():
+    paper, full = PRESETS["paper"], PRESETS["full"]
+    assert {name for name in METHODS if name.removesuffix("_compat") in paper.methods} <= {*paper.methods}
+    assert {*paper.steered} == {*EXPERIMENT.parse(["--methods", *paper.methods]).config.steered}
+    assert len(paper.seeds) == 3
+    for setting in ("methods", "steered", "seeds", "match", "also"):
+        assert getattr(full, setting) == getattr(paper, setting)
+
+
 @pytest.mark.parametrize(
     ("flags", "steered", "baseline"),
     [

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments.axbench import METHODS, PRESETS, WRITERS, Config, context, run
+from experiments.axbench import METHODS, PRESETS, Config, context, run
 from tests.experiments.small import ByLength, write_concepts
 from tests.planted import dictionary_file
 from tests.tiny import tiny_folder
 from workbench.artifacts.adapter import Adapter
+from workbench.evaluation.steering import BLOCK
 from workbench.evaluation.strengths import Search
 from workbench.runs.rows import read_rows
+from workbench.runs.run import Run
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         concepts=str(tmp_path / "concepts.jsonl"),
         dictionary=dictionary_file(),
         layers=(1,),
+        seeds=(0,),
         instructions=2,
         max_new_tokens=8,
         match="none",
@@ -86,7 +89,7 @@ def test_every_method_of_the_paper_is_compared(small: Config, tmp_path: Path, mo
     detected = {row.method for row in rows if row.metric == "detection.auroc" and row.concept is None}
     steered = {row.method for row in rows if row.metric == "steering.score" and row.concept is None}
     assert detected == set(COMPARED) - ONLY_STEER
-    assert steered == {*WRITERS, "unsteered"}
+    assert steered == {*small.steered, "unsteered"}
     assert "Published numbers" in (found / "report.html").read_text()
     assert list((found / "axbench" / "layer1-seed0").rglob("steering_data.parquet"))
 
@@ -116,10 +119,13 @@ def test_curves_are_of_the_round_that_all_strengths_had(small: Config, tmp_path:
 
 
 def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: Path) -> None:
-    """On a tiny random model nothing is steered, but every level is reached, and every number is where it belongs."""
+    """On a tiny random model nothing is steered, but every level is reached, and every number is where it belongs.
+
+    The probe that reads the answers is not among the methods, and is compared too.
+    """
     config = replace(
         small,
-        methods=("diffmean", "random", "prompt", "probe"),
+        methods=("diffmean", "random", "prompt"),
         steered=("diffmean", "random", "prompt"),
         strengths=(0.5, 1.0),
         match="kl",
@@ -140,7 +146,12 @@ def test_equal_side_effects_removal_and_other_concepts(small: Config, tmp_path: 
     assert ("at_kl.score_minus_random", "diffmean", 1e-4) in found
     for name in ("own", "others", "wrong_way"):
         assert {method for metric, method, _ in found if metric == f"off_concept.{name}"} == set(config.steered)
-    assert "changes, concept by concept" in (folder / "report.md").read_text()
+    assert ("detection.auroc", "probe", None) in found
+    assert Run.load(folder).environments()[-1]["batch_rows"] == BLOCK
+    report = (folder / "report.md").read_text()
+    assert "changes, concept by concept" in report
+    for part in ("Score", "Concept", "Instruction", "Fluency", "Reading"):
+        assert f"{part} at equal side effect" in report
 
 
 def test_a_strength_that_breaks_the_model_costs_its_own_rows(small: Config, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from experiments.erasure import EXPERIMENT, Config, run
-from experiments.erasure.concepts import controls
+from experiments.erasure.concepts import KINDS, controls
 from experiments.erasure.config import METHODS
 from experiments.erasure.methods import fit_compared, text_means
 from experiments.erasure.readers import Parts, SplitStates, accuracy, clusters, edit_share, fresh, linear, network
@@ -249,6 +249,10 @@ def test_a_run_has_every_number(finished: Path) -> None:
     for metric in ("linear", "fresh", "network", "clusters", "others"):
         for method in ("none", "leace", "inlp"):
             assert found[metric, method, None].n == 2
+    assert {metric for metric, _, concept in found if concept} == set(KINDS)
+    for metric in ("linear", "fresh", "network", "others", "words.linear", "words.network"):
+        ends = [end for key, row in found.items() if key[0] == metric for end in (row.low, row.high) if end is not None]
+        assert 0 <= min(ends) <= max(ends) <= 1
     for kind in ("carriers", "neutral"):
         for metric in ("kl", "loss", "top1", "random.kl"):
             assert found[f"{metric}.{kind}", "leace", None].value is not None

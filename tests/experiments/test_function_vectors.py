@@ -18,7 +18,9 @@ from workbench.artifacts.function_vector import FunctionVector
 from workbench.data.in_context import LIST_TASKS
 from workbench.models.edits import Add, Edit
 from workbench.models.sites import Site
+from workbench.report.blocks import Table
 from workbench.report.document import Document
+from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row, read_rows
 from workbench.runs.run import Run
 
@@ -72,6 +74,23 @@ def test_the_report_has_a_verdict_controls_and_a_map_of_heads(folder: Path) -> N
     page = (folder / "report.html").read_text()
     assert "Random vector of equal length" in page
     assert document.sections[0].title == "Verdict"
+    assert document.verdict.startswith("A few heads are not shown to carry a task")
+
+
+def test_a_question_that_several_seeds_ask_counts_once_and_no_share_leaves_0_to_1(
+    config: Config, folder: Path, rows: tuple[Row, ...]
+) -> None:
+    with Run.open(NAME, config, folder.parent) as opened:
+        context = StudyContext.of(config, opened)
+        asked = {asked for case in context.cases if case.task == LIST_TASKS[-1] for asked, _ in context.test(case)}
+    blocks = [block for section in Document.load(folder).sections for block in section.blocks]
+    [table] = [block for block in blocks if isinstance(block, Table) and block.name == "composition"]
+    assert len(asked) < sum(len(context.test(case)) for case in context.cases if case.task == LIST_TASKS[-1])
+    for _, (top1, *_) in table.rows:
+        assert isinstance(top1, Estimate)
+        assert top1.n == len(asked)
+    ends = [end for row in rows if row.metric.endswith("top1") for end in (row.low, row.high) if end is not None]
+    assert 0 <= min(ends) <= max(ends) <= 1
 
 
 def test_a_control_that_leaves_no_numbers_is_missing_and_the_others_are_not(

@@ -14,6 +14,7 @@ import torch
 from experiments.layer_sweep import Config, run
 from experiments.layer_sweep.causal import QUESTIONS, CausalEffect, edits_of, effect, random_like
 from experiments.layer_sweep.cells import ColumnLabels, MeasuredProbe, choose_penalty, measure_probes
+from experiments.layer_sweep.report import _point
 from experiments.layer_sweep.sweep import Place, Sweep, Variant, mean
 from experiments.layer_sweep.transfer import centred_states, directions, transfer
 from tests.tiny import tiny_folder, tiny_model
@@ -339,6 +340,12 @@ def test_bad_settings_are_refused() -> None:
         Config(data=())
     with pytest.raises(ValueError, match="values of C that rise"):
         Config(grid=(0.1, 0.01))
+
+
+def test_a_mean_accuracy_stays_below_1() -> None:
+    high = _point(0, [1.0] * 15 + [0.0], (0.0, 1.0)).high
+    assert high is not None
+    assert 0.9375 < high <= 1
 
 
 def test_a_mean_is_of_the_numbers_that_there_are() -> None:

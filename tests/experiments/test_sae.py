@@ -16,7 +16,7 @@ from experiments.sae import Config, run
 from experiments.sae.exchanging import EXAMPLES, PROMPTS, ExchangedFacts, country_facts
 from experiments.sae.fitting import dictionary_config
 from experiments.sae.material import StateSource, split_passages
-from experiments.sae.measure import _intervals
+from experiments.sae.measure import SKEWED, ratio_intervals
 from experiments.sae.probing import best_features, probe
 from experiments.sae.removing import SpuriousRemoval, combined
 from experiments.sae.spelling import FirstLetters, spelled_words
@@ -242,12 +242,19 @@ def test_intervals_are_ratios_of_sums_over_passages() -> None:
         "residual": np.array([1.0, 2.0]),
         "spread": np.array([2.0, 10.0]),
     }
-    found = _intervals(sums)
+    found = ratio_intervals(sums)
     assert set(found) == {"l0", "explained_variance"}
     l0, explained = found["l0"], found["explained_variance"]
     assert isinstance(l0, Interval)
     assert isinstance(explained, Interval)
     assert (l0.value, explained.value) == (2, 0.75)  # not the means over passages, 2.67 and 0.65
+
+
+def test_a_ratio_that_a_few_passages_decide_says_so() -> None:
+    even, one = np.linspace(1, 2, 20), np.r_[np.linspace(1, 2, 19), 40.0]
+    sums = {"n_states": np.ones(20), "active": even, "residual": one, "spread": np.full(20, 50.0)}
+    notes = {name: found.note for name, found in ratio_intervals(sums).items() if isinstance(found, Interval)}
+    assert notes == {"l0": "", "explained_variance": SKEWED}
 
 
 def planted_concepts(n: int = 400) -> tuple[Dataset, torch.Tensor]:

@@ -7,6 +7,8 @@ import pytest
 
 from experiments.axbench.config import PRESETS as AXBENCH
 from experiments.erasure.verdict import verdict as of_erasure
+from experiments.function_vectors.evaluation import CONTROLS
+from experiments.function_vectors.verdict import verdict as of_heads
 from experiments.layer_sweep.verdict import verdict as of_layers
 from experiments.linear_hypothesis.verdict import verdict as of_hypothesis
 from experiments.linear_origins.config import PRESETS as ORIGINS
@@ -61,6 +63,21 @@ def test_layers_are_those_that_validation_chooses_and_baselines_stand_beside() -
         "against 0.60 at the embeddings and 0.85 with random weights: no more than the better baseline."
     )
     assert of_layers(rows, ("other",), "mean") == ""
+
+
+def test_a_few_heads_carry_a_task_where_every_control_does_less() -> None:
+    top1 = [row(way, "zero_shot.top1", 0.5, 0.1, n=10) for way in ("none", "function_vector", "layer_replaced")]
+    beyond = [row(way, "zero_shot.top1.beyond", 0.2, 0.1, n=10) for way in ("none", *CONTROLS)]
+    assert of_heads([*top1, *beyond]) == (
+        "A few heads carry a task: with what they write added, top-1 without demonstrations is 0.50 [0.40, 0.60], "
+        "where it is 0.50 [0.40, 0.60] with nothing added and 0.50 [0.40, 0.60] with the layer's average put in place; "
+        "more than with any control, paired over 10 tasks."
+    )
+    no_interval = row(CONTROLS[0], "zero_shot.top1.beyond", 0.2, n=5)
+    said = of_heads([*top1, *beyond[:1], no_interval, *beyond[2:]])
+    assert said.startswith("A few heads are not shown to carry a task")
+    assert "not shown to be more than with “Random vector of equal length”, paired" in said
+    assert of_heads([]) == ""
 
 
 def test_the_hypothesis_is_judged_test_by_test() -> None:

@@ -50,7 +50,7 @@ def test_classes_numbers_and_labels_of_tokens_are_probed_and_judged(tmp_path: Pa
         found[target] = wb.evaluate(test, readout.scores(test.x), train_mean=mean)
         assert all(interval.n == N // 3 for interval in found[target].values())  # texts are drawn, not tokens
         right = (readout.predict(test.x) - test.y).abs().numpy() < 0.5  # a metric of one's own
-        [own] = wb.bootstrap_clusters(test.group.numpy(), wb.weighted_mean(right.astype(float)))
+        [own] = wb.bootstrap_clusters(test.group.numpy(), wb.weighted_mean(right.astype(float)), bounds=(0.0, 1.0))
         assert target == "digits" or own == found[target]["accuracy"]
     assert found["vowel"]["balanced_accuracy"].low > 0.8
     assert found["digits"]["r2"].low > 0.7

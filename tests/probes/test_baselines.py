@@ -108,8 +108,12 @@ def test_what_the_baselines_know_of_texts(llama):
     assert found.task[:, 0].mean() == 1
     assert found.control["letter"].mean() == 1
     assert abs(found.task[:, 1].mean() - 0.5) < 0.12
-    assert (over_concepts(selectivity(found.task[:, :1], found.control["letter"][:, :1])).value or 0) == 0
-    assert (over_concepts(selectivity(found.task[:, :1], found.control["shuffled"][:, :1])).value or 0) > 0.35
+    assert (
+        over_concepts(selectivity(found.task[:, :1], found.control["letter"][:, :1]), bounds=(-1.0, 1.0)).value or 0
+    ) == 0
+    assert (
+        over_concepts(selectivity(found.task[:, :1], found.control["shuffled"][:, :1]), bounds=(-1.0, 1.0)).value or 0
+    ) > 0.35
     compression = online_code(first, y, use).compression
     assert float(compression[0]) > 4
     assert float(compression[1]) < 1.05

@@ -42,7 +42,7 @@ def test_states_that_know_types_only_have_negative_selectivity():
     found = with_controls(x, y, use, train, torch.full((TYPES, K), 1.0), {"type": control})
     assert min(accuracies(found.control["type"])) > 0.99
     assert max(abs(value - 0.5) for value in accuracies(found.task)) < 0.05
-    assert (over_concepts(selectivity(found.task, found.control["type"])).high or 0.0) < -0.4
+    assert (over_concepts(selectivity(found.task, found.control["type"]), bounds=(-1.0, 1.0)).high or 0.0) < -0.4
 
 
 def test_states_that_know_contexts_only_have_positive_selectivity():
@@ -52,7 +52,7 @@ def test_states_that_know_contexts_only_have_positive_selectivity():
     assert min(accuracies(found.task)) > 0.99
     share = control.mean(0)
     assert max(np.asarray(accuracies(found.control["type"])) - torch.maximum(share, 1 - share).numpy()) < 0.05
-    assert (over_concepts(selectivity(found.task, found.control["type"])).low or 0.0) > 0.2
+    assert (over_concepts(selectivity(found.task, found.control["type"]), bounds=(-1.0, 1.0)).low or 0.0) > 0.2
 
 
 def test_one_solve_equals_scikit_learn_column_by_column():
@@ -151,9 +151,9 @@ def test_what_cannot_be_said_is_missing():
 def test_copies_of_a_text_do_not_make_the_interval_narrower():
     right = (torch.rand(60, 1, generator=torch.Generator().manual_seed(0)) < 0.7).double().numpy()
     copied = np.repeat(right, 10, axis=0)
-    once = bootstrap(right[:, 0])
-    grouped = bootstrap(copied[:, 0], np.arange(60).repeat(10))
-    apart = bootstrap(copied[:, 0])
+    once = bootstrap(right[:, 0], bounds=(0.0, 1.0))
+    grouped = bootstrap(copied[:, 0], np.arange(60).repeat(10), bounds=(0.0, 1.0))
+    apart = bootstrap(copied[:, 0], bounds=(0.0, 1.0))
     assert grouped.value == pytest.approx(once.value)
     assert grouped.low == pytest.approx(once.low, abs=0.03)
     assert (apart.low or 0.0) > (grouped.low or 0.0) + 0.05

@@ -133,7 +133,7 @@ def synthetic_rows() -> list[Row]:
     for method, (auroc, best) in _QUALITY.items():
         rows += detection_rows(method, auroc, draw) if auroc is not None else ()
         rows += steering_rows(method, best, draw) if best is not None else ()
-        rows.append(row(method, "cost.seconds", _COST[method], layer=18, seed=0))
+        rows.append(row(method, "cost.cpu_seconds", _COST[method], layer=18, seed=0))
     return rows
 
 

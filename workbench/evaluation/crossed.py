@@ -12,8 +12,8 @@ from workbench.evaluation.metrics import MetricError
 def bootstrap_crossed(
     values: Float[np.ndarray, "row column"],
     *,
+    bounds: Bounds | None,
     scale: Scale = "linear",
-    bounds: Bounds | None = None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -31,8 +31,9 @@ def bootstrap_crossed(
     if scale == "log":
         if bounds is not None or (values <= 0).any():
             raise MetricError("bootstrap_crossed: the log scale needs values above 0, and takes no bounds")
-        return exponentiated(bootstrap_crossed(np.log(values), **options))
-    over, rows = bootstrap(values.mean(0), bounds=bounds, **options), bootstrap(values.mean(1), **options)
+        return exponentiated(bootstrap_crossed(np.log(values), bounds=None, **options))
+    over = bootstrap(values.mean(0), bounds=bounds, **options)
+    rows = bootstrap(values.mean(1), bounds=None, **options)  # rows that are all alike add no spread
     if over.value is None or over.low is None or over.high is None or rows.low is None or rows.high is None:
         return over if over.low is not None else replace(rows, n=over.n)
     ends = (

@@ -37,6 +37,8 @@ CountStatistic = Callable[[np.ndarray], np.ndarray]
 _NUMBERS_AT_ONCE = 2**21
 _FEW = 10
 _EQUAL = 1e-12
+_ROUNDING = 1e-6
+"""The share of their width by which values of float32 may leave their bounds."""
 _SPACINGS = 10_000
 _NEAR = 0.03
 """AUROCs closer to 0 or 1 rest on so few pairs in the wrong order that percentiles fall short."""
@@ -78,8 +80,8 @@ def bootstrap(
     groups: Int[np.ndarray, " group"] | None = None,
     statistic: Statistic = np.mean,
     *,
+    bounds: Bounds | None,
     scale: Scale = "linear",
-    bounds: Bounds | None = None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -88,9 +90,10 @@ def bootstrap(
 
     Without `groups` the values are the units (one per concept, say). With `groups[i]` the concept of value i, the units
     are the means of the concepts' values, whose spread holds that of the values already; a concept whose values are all
-    missing is left out of n. On the log scale it is the geometric mean, with the interval of the mean logarithm. A mean
-    with `bounds` stays within them; where most values lie at one of them and fewer than ten elsewhere, the interval is
-    that of `bounded_mean`, and so it is where all are equal.
+    missing is left out of n. On the log scale it is the geometric mean, with the interval of the mean logarithm. Every
+    caller says the `bounds` of its values, (0, 1) for a share, or None where there are none: a mean stays within them.
+    Where most values lie at one of them and fewer than ten elsewhere, the interval is that of `bounded_mean`, and so
+    it is where all are equal.
 
     Raises MetricError for an infinite value, one outside the bounds or not above 0 on the log scale, bounds of another
     statistic or scale, groups of another length, or a level or number of draws out of range.
@@ -101,11 +104,11 @@ def bootstrap(
         raise MetricError(f"bootstrap: needs one group for each value; got {groups.shape} and {values.shape}")
     there = ~np.isnan(values)
     kept = values[there].astype(np.float64)
-    _check_range(kept, statistic, scale, bounds)
+    kept = _within(kept, statistic, scale, bounds)
     units = kept if groups is None else _group_means(kept, groups[there])
     missing = int((~there).sum())
     if scale == "log":
-        found = bootstrap(np.log(units), statistic=statistic, level=level, draws=draws, seed=seed)
+        found = bootstrap(np.log(units), bounds=None, statistic=statistic, level=level, draws=draws, seed=seed)
         return exponentiated(replace(found, missing=missing))
     found = Interval(float(statistic(units, axis=-1)) if len(units) else None, None, None, len(units), missing, level)
     if found.value is None or found.n < 2:
@@ -192,7 +195,7 @@ def bootstrap_stratified(
 def bootstrap_clusters(
     groups: Int[np.ndarray, " item"],
     *statistics: CountStatistic,
-    bounds: Bounds | None = None,
+    bounds: Bounds | None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -201,8 +204,9 @@ def bootstrap_clusters(
 
     For items that share a source (a template, a subject): n counts the groups. All statistics see the same draws. One
     for which a statistic is NaN, such as one that misses a class, is left out; with one group there is no interval.
-    Where it is NaN for the items as they are, the value is None. A value at one of the `bounds` of the statistics,
-    which no draw leaves (a perfect accuracy), has the Clopper-Pearson interval of half as many groups, disjoint pairs.
+    Where it is NaN for the items as they are, the value is None. A value at one of the `bounds` of the statistics (None
+    without any), which no draw leaves (a perfect accuracy), has the Clopper-Pearson interval of half as many groups,
+    disjoint pairs.
     """
     _check(level, draws)
     labels, place = np.unique(groups, return_inverse=True)
@@ -271,17 +275,20 @@ def check_finite(what: str, *arrays: np.ndarray) -> None:
         raise MetricError(f"{what}: a value is infinite; give NaN for a missing one")
 
 
-def _check_range(values: np.ndarray, statistic: Statistic, scale: Scale, bounds: Bounds | None) -> None:
+def _within(values: np.ndarray, statistic: Statistic, scale: Scale, bounds: Bounds | None) -> np.ndarray:
+    """The values, which may leave their bounds by rounding."""
     if scale == "log" and (values <= 0).any():
         raise MetricError(f"bootstrap: the log scale needs values above 0; got {values.min()}")
     if bounds is None:
-        return
+        return values
     if statistic is not np.mean or scale == "log":
-        raise MetricError("bootstrap: bounds are those of an arithmetic mean; leave them out")
+        raise MetricError("bootstrap: bounds are those of an arithmetic mean; give None")
     low, high = bounds
-    if not low < high or (values < low).any() or (values > high).any():
+    kept = values.clip(low, high)
+    if not low < high or (np.abs(values - kept) > _ROUNDING * (high - low)).any():
         reach = f"{values.min()} to {values.max()}" if len(values) else "no values"
         raise MetricError(f"bootstrap: values must lie within bounds that differ, {low} to {high}; got {reach}")
+    return kept
 
 
 def blocks_of(draws: int, numbers: int) -> Iterator[int]:

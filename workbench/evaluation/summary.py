@@ -17,16 +17,16 @@ from workbench.runs.rows import Row, spread
 class MeanKind:
     """What is known of a metric's values before they are measured: how its mean is taken and its interval made."""
 
+    bounds: Bounds | None
     scale: Scale = "linear"
-    bounds: Bounds | None = None
     paired: bool = False
     """Whether a value is a difference from what the same concept had before: its interval is a difference's."""
 
 
-LINEAR = MeanKind()
+LINEAR = MeanKind(bounds=None)
 SHARE = MeanKind(bounds=(0.0, 1.0))
 Kinds = Mapping[str, MeanKind]
-"""By metric; what is not there is linear."""
+"""By metric."""
 LEAST = 1e-6
 """Where a geometric mean is taken, smaller values count as this: float32 does not tell a smaller KL from 0, nats."""
 
@@ -38,8 +38,8 @@ class MetricValues:
     method: str
     metric: str
     values: Mapping[tuple[str, int | None], float]
+    kind: MeanKind
     strength: float | None = None
-    kind: MeanKind = LINEAR
 
     def by_concept(self) -> dict[str, float]:
         """The mean over seeds of each concept; NaN where no seed has a value."""
@@ -62,10 +62,11 @@ class Number:
     strength: float | None = None
 
 
-def average_numbers(numbers: Iterable[Number], kinds: Kinds | None = None) -> list[MetricValues]:
+def average_numbers(numbers: Iterable[Number], kinds: Kinds) -> list[MetricValues]:
     """The mean over what shares method, metric, strength, concept and seed; missing numbers are left out.
 
-    `kinds` say by metric how this mean is taken, and that over concepts.
+    `kinds` say of every metric how this mean is taken, and that over concepts. Raises KeyError for one that they leave
+    out.
     """
     groups: dict[tuple[str, str, float | None], dict[tuple[str, int | None], list[float]]] = {}
     for number in numbers:
@@ -73,9 +74,9 @@ def average_numbers(numbers: Iterable[Number], kinds: Kinds | None = None) -> li
         group.setdefault((number.concept, number.seed), []).append(number.value)
     found = []
     for (method, metric, strength), group in groups.items():
-        kind = (kinds or {}).get(metric, LINEAR)
+        kind = kinds[metric]
         means = {key: _mean(values, kind.scale) for key, values in group.items()}
-        found.append(MetricValues(method, metric, means, strength, kind))
+        found.append(MetricValues(method, metric, means, kind, strength))
     return found
 
 
@@ -100,7 +101,7 @@ def rows_of(experiment: str, layer: int | None, measured: Iterable[MetricValues]
 def _mean_of_kind(values: np.ndarray, kind: MeanKind) -> Interval | Difference:
     if kind.paired:
         return paired_difference(values, np.zeros(len(values)))
-    return bootstrap(on_scale(values, kind.scale), scale=kind.scale, bounds=kind.bounds)
+    return bootstrap(on_scale(values, kind.scale), bounds=kind.bounds, scale=kind.scale)
 
 
 def on_scale(values: Float[np.ndarray, "..."], scale: Scale) -> Float[np.ndarray, "..."]:
