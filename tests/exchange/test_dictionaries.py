@@ -41,6 +41,8 @@ def test_codes_of_a_folder_of_saelens_are_its_own(name: str) -> None:
     found = load_dictionary(THEIRS / name)
     torch.testing.assert_close(found.encode(CODES["x"]), CODES[f"{name}.saved_codes"], atol=1e-5, rtol=1e-5)
     assert (CODES[f"{name}.saved_codes"] > 0).any()
+    if name == "standard_z":
+        assert found.site == Site(1, "z")
     if name == "transcoder":
         assert found.target == Site(1, "mlp_out")
         torch.testing.assert_close(found.reconstruct(CODES["x"]), CODES["transcoder.output"], atol=1e-5, rtol=1e-5)
@@ -96,7 +98,7 @@ def test_of_a_repository_only_one_dictionary_is_downloaded_and_else_its_folders_
     with pytest.raises(ArtifactError, match=f"me/saes/res is no .* 7 folders in it are, such as {folders}; name one"):
         load_dictionary("me/saes/res")
     assert taken == []
-    with pytest.raises(ArtifactError, match="me/saes/mlp is no folder with a dictionary, and 0 folders in it are$"):
+    with pytest.raises(ArtifactError, match=r"mlp is no folder with a dictionary, and 0 folders in it are$"):
         load_dictionary("me/saes/mlp")
 
 
