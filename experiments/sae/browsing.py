@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.sae.fitting import FittedDictionary
-from experiments.sae.material import OUTLIER
 from probes.sae.browser import LatentSet, browse, write_browser
 from probes.sae.browser.page import VERSION, BrowserOptions
 from workbench.evaluation.judges.base import JudgeError
@@ -23,7 +22,7 @@ def write_page(fit: FittedDictionary) -> Path:
     for those. Raises JudgeError, and writes none, where it failed for more than 5 % of them.
     """
     source = fit.source
-    options = BrowserOptions(generations=source.config.browsed, outlier=OUTLIER)
+    options = BrowserOptions(generations=source.config.browsed)
     inputs = source.inputs(dictionary=fit.dictionary.content_digest, browsed=source.config.browsed, version=VERSION)
     judge = _describer(fit)
     if judge is not None:

@@ -20,7 +20,7 @@ from probes.sae.checkpoints import Progress, read_checkpoint, write_checkpoint
 from probes.sae.config import DictionaryConfig
 from probes.sae.devices import AXIS, mesh_of, start_xla
 from probes.sae.fold import Scales, fold
-from probes.sae.source import SiteStatistics, site_statistics, stream_of, usual_batches
+from probes.sae.source import OUTLIER, SiteStatistics, site_statistics, stream_of, usual_batches
 from probes.sae.step import Step, TrainState, begin, build, make_step
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -52,7 +52,7 @@ class Running:
     log_every: int = 50
     n_devices: int = 1
     """Devices that share each batch."""
-    outlier: float = 10.0
+    outlier: float = OUTLIER
     """States longer than this many times the median are left out."""
     batch_size: int = 2048
     """Of states that come as an array; a stream has its own."""
