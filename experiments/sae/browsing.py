@@ -1,4 +1,4 @@
-"""The page of all latents of the run's first dictionary."""
+"""The page of all latents of the run's first dictionary, and what they stand for as a file that SAE reads."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,9 @@ from probes.sae.browser import LatentSet, browse, write_browser
 from probes.sae.browser.page import VERSION, BrowserOptions
 from workbench.evaluation.judges.base import JudgeError
 from workbench.evaluation.judges.endpoint import EndpointJudge
-from workbench.runs.files import JSON, copy_file
+from workbench.runs.files import JSON, copy_file, write_json
 
-PAGE = "latents.html"
+PAGE, DESCRIPTIONS = "latents.html", "latents.json"
 UNANSWERED = 0.05
 """The share of questions about latents that may stay without an answer."""
 
@@ -18,6 +18,7 @@ UNANSWERED = 0.05
 def write_page(fit: FittedDictionary) -> Path:
     """Stage: the browser of a dictionary's latents, over the passages that it was trained on.
 
+    Beside it stands DESCRIPTIONS, an object from numbers of latents to descriptions, for SAE's `descriptions`.
     A page on which the describer did not answer for all latents is written again by the next run, which asks it again
     for those. Raises JudgeError, and writes none, where it failed for more than 5 % of them.
     """
@@ -32,12 +33,16 @@ def write_page(fit: FittedDictionary) -> Path:
 
     def write(paths: Mapping[str, Path]) -> dict[str, JSON]:
         ask = None if judge is None else lambda prompts: _phrases(judge, prompts)
-        write_browser(browse(LatentSet.of(fit.dictionary), source.model, source.states, options, ask), paths[name])
-        return {name: 0 if judge is None else judge.usage.failed}
+        browser = browse(LatentSet.of(fit.dictionary), source.model, source.states, options, ask)
+        write_browser(browser, paths[name])
+        said = {str(number): one.description for number, one in enumerate(browser.latents) if one.description}
+        return {name: {"failed": 0 if judge is None else judge.usage.failed, "descriptions": said}}
 
-    stored = source.run.units.files({name: inputs}, write, ".html", lambda failed: judge is None or failed == 0)
+    # the page of an earlier version, which has no note, is written again
+    stored = source.run.units.files({name: inputs}, write, ".html", lambda note: bool(note) and not note["failed"])
     page = source.run.folder / PAGE
     copy_file(stored[name].path, page)
+    write_json(source.run.folder / DESCRIPTIONS, stored[name].note["descriptions"])
     return page
 
 

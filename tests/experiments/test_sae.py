@@ -22,6 +22,10 @@ from experiments.sae.probing import best_features, probe
 from experiments.sae.removing import SpuriousRemoval, combined
 from experiments.sae.spelling import FirstLetters, spelled_words
 from experiments.sae.verdict import against
+from probes.sae.browser import LatentSet
+from probes.sae.browser.describe import Ask
+from probes.sae.browser.page import BrowserOptions
+from steering.methods.sae import SAE
 from tests.artifacts.examples import ORIGIN, normal
 from tests.evaluation.judges.chat_server import completion, failure, serving
 from tests.tiny import tiny_folder
@@ -29,12 +33,14 @@ from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Item, Target
 from workbench.data.running_text import as_passages
+from workbench.data.states import States
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.base import JudgeError
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sites import Site
 from workbench.report.document import Document
+from workbench.report.latent_browser import LatentBrowser, LatentCard
 from workbench.runs.run import Run
 
 TEXT = "".join(
@@ -108,7 +114,10 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
             "removal-auroc", "removal-accuracy", "spelling"} <= names  # fmt: skip
     page = (folder / "latents.html").read_text()
     assert page.count('"') > 1000
-    kept = SparseAutoencoder.load(folder / "artifacts" / "topk-k-4.safetensors")
+    path = folder / "artifacts" / "topk-k-4.safetensors"
+    method = SAE(str(path), select="description", descriptions=str(folder / "latents.json"))
+    assert set() != {*method._descriptions[0]} <= {*range(48)}
+    kept = SparseAutoencoder.load(path)
     assert (kept.n_latents, kept.k, kept.site.layer) == (48, 4, 1)
     monkeypatch.setattr("experiments.sae.fitting.train_dictionaries", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr("experiments.sae.browsing.browse", lambda *_: pytest.fail("browsed again"))
@@ -304,8 +313,12 @@ def test_a_describer_that_fails_is_asked_again_by_the_next_run(
     """All questions fail, then one in forty, then none; a page stays unfinished as long as one does."""
     prompts = [f"latent {number}" for number in range(40)]
     failing = set(prompts)
-    monkeypatch.setattr("experiments.sae.browsing.browse", lambda latents, model, states, options, ask: ask(prompts))
-    monkeypatch.setattr("experiments.sae.browsing.write_browser", lambda page, path: path.write_text(f"{page}"))
+
+    def browse(latents: LatentSet, model: Model, states: States, options: BrowserOptions, ask: Ask) -> LatentBrowser:
+        cards = (LatentCard("", phrase or "words", 0.0, 0.0, 0.0) for phrase in ask(prompts))
+        return LatentBrowser("", "", (), tuple(cards))
+
+    monkeypatch.setattr("experiments.sae.browsing.browse", browse)
     arrays = (normal(32, 4), torch.zeros(4), normal(4, 32), torch.zeros(32), torch.zeros(4))
     dictionary = SparseAutoencoder(ORIGIN, Site(1), *arrays)
     data = as_passages(["the sea is wide", "a hill"])
@@ -319,10 +332,12 @@ def test_a_describer_that_fails_is_asked_again_by_the_next_run(
                 write_page(fit)
             assert len(opened.units) == 0
             failing = {"latent 7"}
-            assert "'of latent 6', None, 'of latent 8'" in write_page(fit).read_text()
-            failing = set()
-            for _ in range(2):
-                assert "'of latent 6', 'of latent 7', 'of latent 8'" in write_page(fit).read_text()
+            for phrase in ("words", "of latent 7", "of latent 7"):
+                page = write_page(fit).read_text()
+                assert ("of latent 7" in page, "of latent 8" in page) == (phrase != "words", True)
+                described = json.loads((opened.folder / "latents.json").read_text())
+                assert (described["7"], described["8"], len(described)) == (phrase, "of latent 8", 40)
+                failing = set()
         assert [request.prompt for request in server.requests[80:]] == ["latent 7"]
 
 
