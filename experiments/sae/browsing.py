@@ -1,6 +1,7 @@
 """The page of all latents of the run's first dictionary, and what they stand for as a file that SAE reads."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from experiments.sae.fitting import FittedDictionary
@@ -32,7 +33,7 @@ def write_page(fit: FittedDictionary) -> Path:
     name = f"browser/{fit.title}"
 
     def write(paths: Mapping[str, Path]) -> dict[str, JSON]:
-        ask = None if judge is None else lambda prompts: _phrases(judge, prompts)
+        ask = None if judge is None else partial(_phrases, judge)
         browser = browse(LatentSet.of(fit.dictionary), source.model, source.states, options, ask)
         write_browser(browser, paths[name])
         said = {str(number): one.description for number, one in enumerate(browser.latents) if one.description}
