@@ -46,6 +46,7 @@ bench: .venv/ready-to-test  ## speed against the peers, on this machine
 	$(BIN)/python -m benchmarks.avqi
 	$(BIN)/python -m benchmarks.grace
 	$(BIN)/python -m benchmarks.latent_auroc
+	$(BIN)/python -m benchmarks.sae_training
 
 notebooks: .venv/ready-to-test  ## run the notebooks and keep their output, without bars, warnings and times
 	TQDM_DISABLE=1 PYTHONWARNINGS=ignore $(BIN)/jupyter nbconvert --to notebook --execute --inplace \

@@ -16,7 +16,7 @@ from torch import Tensor
 from experiments.sae.config import Config
 from experiments.sae.material import split_passages
 from probes.sae import DictionaryConfig, Running, train_crosscoder, train_dictionaries
-from probes.sae.source import site_statistics, usual_states
+from probes.sae.source import OUTLIER, site_statistics, usual_states
 from workbench.data.dataset import Dataset
 from workbench.data.states import States
 from workbench.data.stream import ActivationStream
@@ -26,7 +26,6 @@ from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 
 DEPTHS = (0.2, 0.4, 0.6)
-OUTLIER = 10.0
 ALONE = 0.9
 """The share of a latent's length, in each site's scale, from which on it lives at one site."""
 
@@ -45,7 +44,7 @@ def main() -> None:
     )
     together = replace(settings, across=sites[1:])
     each = [replace(settings, site=site) for site in sites]
-    running = Running(outlier=OUTLIER)
+    running = Running()
     crosscoder = train_crosscoder(together, stream, model=model, running=running)
     alone = train_dictionaries(each, stream, model=model, running=running)
     statistics = site_statistics(stream, sites, OUTLIER)

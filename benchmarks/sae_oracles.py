@@ -23,7 +23,12 @@ from sae_lens.saes.matryoshka_batchtopk_sae import (  # pyright: ignore
     MatryoshkaBatchTopKTrainingSAEConfig,
 )
 from sae_lens.saes.sae import SAE, TrainStepInput  # pyright: ignore
-from sae_lens.saes.standard_sae import StandardTrainingSAE, StandardTrainingSAEConfig  # pyright: ignore
+from sae_lens.saes.standard_sae import (  # pyright: ignore
+    StandardSAE,
+    StandardSAEConfig,
+    StandardTrainingSAE,
+    StandardTrainingSAEConfig,
+)
 from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig  # pyright: ignore
 from sae_lens.saes.transcoder import Transcoder, TranscoderConfig  # pyright: ignore
 from safetensors.torch import save_file
@@ -80,6 +85,12 @@ def main(folder: Path) -> None:
         sae.cfg.metadata.hook_name, sae.cfg.metadata.model_name = "blocks.1.hook_resid_post", "tiny"
         sae.save_inference_model(where)
         tensors[f"{name}.saved_codes"] = SAE.load_from_disk(where).encode(x).detach()
+    heads = StandardSAE(StandardSAEConfig(d_in=D, d_sae=N, reshape_activations="hook_z"))
+    set_weights(heads)
+    heads.cfg.metadata.hook_name, heads.cfg.metadata.model_name = "blocks.1.attn.hook_z", "tiny"
+    heads.save_model(folder / "standard_z")
+    tensors["standard_z.saved_codes"] = heads.encode(x.unflatten(1, (2, -1))).detach()
+    tensors["standard_z.output"] = heads(x.unflatten(1, (2, -1))).detach().flatten(1)
     transcoder = Transcoder(TranscoderConfig(d_in=D, d_sae=N, d_out=4, apply_b_dec_to_input=False))
     set_weights(transcoder)
     transcoder.cfg.metadata.hook_name = "blocks.1.ln2.hook_normalized"

@@ -11,7 +11,6 @@ done stays in FOLDER: the same command goes on where it was stopped.
 import argparse
 import ast
 import json
-import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -25,7 +24,9 @@ import torch
 from probes.sae.baselines import pca_dictionary, random_dictionary
 from probes.sae.config import DictionaryConfig
 from probes.sae.evaluation import evaluate_dictionary, replacement_loss
+from probes.sae.source import longest_usual
 from probes.sae.training import Running, train_dictionary
+from workbench.data.running_text import library_sources, passages
 from workbench.data.store import mapped
 from workbench.data.stream import ActivationStream
 from workbench.models.load import load
@@ -37,7 +38,7 @@ from workbench.runs.files import digest
 
 SHIPPED = Path("probes/sae/shipped")
 PIECE = 500
-"""Characters of a piece of text, about 120 tokens."""
+"""Characters of a piece of text at most, about 120 tokens."""
 HELD_OUT = 50
 """Every so many pieces, one is kept for the evaluation."""
 
@@ -54,29 +55,16 @@ def docstrings(source: str) -> Iterator[str]:
 
 
 def library() -> list[str]:
-    """The modules of the standard library, in random order; tests are left out."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    files = [path for path in sorted(root.rglob("*.py")) if not {"site-packages", "test", "tests"} & set(path.parts)]
-    order = np.random.default_rng(0).permutation(len(files))
-    return [files[number].read_text(encoding="utf-8", errors="ignore") for number in order]
-
-
-def pieces(text: str) -> Iterator[str]:
-    """Whole lines, about PIECE characters of them at a time."""
-    kept: list[str] = []
-    for line in text.splitlines():
-        kept += [line[start : start + PIECE] for start in range(0, max(len(line), 1), PIECE)]
-        while sum(map(len, kept)) > PIECE:
-            piece, kept = "\n".join(kept), []
-            if len(piece.strip()) > PIECE / 5:
-                yield piece
+    """The modules of the standard library, in random order."""
+    modules = list(library_sources())
+    return [modules[number] for number in np.random.default_rng(0).permutation(len(modules))]
 
 
 def enough(model: Model, texts: Iterable[str], n_tokens: int) -> list[str]:
     """Different pieces with so many tokens, or all."""
     found: dict[str, None] = {}
     total = 0
-    for piece in (piece for text in texts for piece in pieces(text)):
+    for piece in (piece for text in texts for piece in passages(text, PIECE)):
         if total >= n_tokens:
             break
         if piece not in found:
@@ -136,9 +124,9 @@ def main() -> None:
     dictionary = dictionary.to_dtype(torch.float16)
 
     x = model.read(model.tokenize(held_out), spec).x(site)
-    x = x[x.norm(dim=1) <= 10 * x.norm(dim=1).median()]
+    x = x[x.norm(dim=1) <= longest_usual(x.norm(dim=1))]
     seen = torch.cat([batch.x(site) for batch in islice(stream.batches(), 8)])
-    seen = seen[seen.norm(dim=1) <= 10 * seen.norm(dim=1).median()]
+    seen = seen[seen.norm(dim=1) <= longest_usual(seen.norm(dim=1))]
     about = {"site": site, "k": config.k, "origin": dictionary.origin}
     rivals = {
         "trained": dictionary,

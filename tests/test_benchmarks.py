@@ -26,6 +26,7 @@ BENCHMARKS = (
         "grace",
         "latent_auroc",
         "sae_crosscoder",
+        "sae_training",
     ),
 )
 ALL = """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.sae.config import Config
-from experiments.sae.material import OUTLIER, StateSource
+from experiments.sae.material import StateSource
 from probes.sae.baselines import pca_dictionary, random_dictionary
 from probes.sae.config import COMPETING, DictionaryConfig
 from probes.sae.evaluation import evaluate_dictionary
@@ -96,8 +96,7 @@ def fit_dictionaries(source: StateSource, tracker: Tracker) -> list[FittedDictio
             curves[names[number]].append({"step": step, **values})
             tracker.log_point("step", step, {f"{name}/{names[number]}": value for name, value in values.items()})
 
-        running = Running(source.run.folder / "training", max(1, config.steps // 8), max(1, config.steps // 40),
-                          outlier=OUTLIER)  # fmt: skip
+        running = Running(source.run.folder / "training", max(1, config.steps // 8), max(1, config.steps // 40))
         stream = ActivationStream.from_states(source.states, batch_size=config.batch)
         made = train_dictionaries(settings, stream, model=source.model, data=source.train.digest, running=running,
                                   on_log=log)  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor
 from experiments.options import note_model
 from experiments.sae.config import Config
 from probes.controls.baselines import random_model
-from probes.sae.source import SiteStatistics
+from probes.sae.source import OUTLIER, SiteStatistics
 from workbench.artifacts.artifact import Origin
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
@@ -23,9 +23,6 @@ from workbench.models.sites import Site
 from workbench.runs.environment import code_version
 from workbench.runs.files import JSON
 from workbench.runs.run import Run
-
-OUTLIER = 10.0
-"""States longer than this many times the median are left out: the attention sink is hundreds of times as long."""
 
 SAMPLE = 16_384
 """Training states that baselines are fitted on and densities are counted in."""

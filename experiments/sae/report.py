@@ -4,12 +4,12 @@ from experiments.sae.browsing import PAGE
 from experiments.sae.concept_sections import exchange_sections, perturbation_blocks, removal_sections, spelling_sections
 from experiments.sae.config import PRESETS
 from experiments.sae.fitting import BASELINES, level_name
-from experiments.sae.material import OUTLIER
 from experiments.sae.measure import BINS, Quality
 from experiments.sae.probing import COORDINATES, COUNTS, WHOLE
 from experiments.sae.results import DictionaryResults
 from experiments.sae.verdict import verdict
 from experiments.smoke import smoke_banner
+from probes.sae.source import OUTLIER
 from workbench.evaluation.intervals import Interval
 from workbench.report.blocks import Column, Entry, Table, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point

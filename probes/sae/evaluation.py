@@ -31,16 +31,8 @@ class Reconstruction:
     """Active latents of a state, on average."""
     explained_variance: float
     """1 - sum ||y - reconstruction||^2 / sum ||y - mean||^2 over all states."""
-    explained_variance_per_state: float
-    """The mean over states of 1 - ||y - reconstruction||^2 / ||y - mean of its batch||^2, which others report."""
-    cosine: float
-    """Of a state with its reconstruction, on average."""
-    norm_ratio: float
-    """Of the reconstruction's length to the state's, on average."""
     density: Float[Tensor, "latent"]
     """The share of states in which each latent is active."""
-    largest: Float[Tensor, "latent"]
-    """The largest code of each latent."""
 
     @property
     def dead_share(self) -> float:
@@ -57,36 +49,24 @@ def evaluate_dictionary(
 ) -> Reconstruction:
     """On states `x`, or of a transcoder, on what it is to predict from them.
 
-    Means over states leave out those of which a number is not defined: alone in their batch, or of length 0. Raises
-    ValueError for no states, and for states that are all the same, of which nothing is to be explained.
+    Raises ValueError for no states, and for states that are all the same, of which nothing is to be explained.
     """
     if not len(x):
         raise ValueError("a dictionary cannot be evaluated on no states")
     y = x if y is None else y
     n, fired = len(x), torch.zeros(dictionary.n_latents, dtype=torch.float64)
-    largest, per_state, defined = torch.zeros(dictionary.n_latents), *torch.zeros(2, 3, dtype=torch.float64)
     residual = squares = torch.zeros((), dtype=torch.float64)
     total = torch.zeros(y.shape[1], dtype=torch.float64)
     for some, wanted in zip(x.split(BATCH), y.float().split(BATCH), strict=True):
         codes = dictionary.encode(some)
-        made = dictionary.decode(codes)
         fired += (codes > 0).sum(0).cpu()
-        largest = torch.maximum(largest, codes.amax(0).cpu())
-        errors = (made - wanted).double().square().sum(1)
-        spread = (wanted - wanted.mean(0)).double().square().sum(1)
-        cosine = torch.nn.functional.cosine_similarity(made, wanted, dim=1)
-        ratio = made.norm(dim=1) / wanted.norm(dim=1)
-        each = torch.stack([1 - errors / spread, cosine.double(), ratio.double()]).cpu()
-        per_state += each.where(each.isfinite(), 0.0).sum(1)
-        defined += each.isfinite().sum(1)
+        errors = (dictionary.decode(codes) - wanted).double().square()
         residual, squares = residual + errors.sum().cpu(), squares + wanted.double().square().sum().cpu()
         total += wanted.double().sum(0).cpu()
     variance = float(squares - total.square().sum() / n)
     if variance <= 1e-12 * float(squares):  # what float64 leaves of a difference of equal sums
         raise ValueError(f"all {n} states are the same: there is nothing to explain")
-    legacy, cosine, ratio = (per_state / defined).tolist()
-    l0 = float(fired.sum() / n)
-    return Reconstruction(n, l0, 1 - float(residual) / variance, legacy, cosine, ratio, (fired / n).float(), largest)
+    return Reconstruction(n, float(fired.sum() / n), 1 - float(residual) / variance, (fired / n).float())
 
 
 @dataclass(frozen=True, eq=False)

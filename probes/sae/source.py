@@ -15,6 +15,8 @@ from workbench.models.activations import Activations
 from workbench.models.sites import Site
 from workbench.runs.files import digest
 
+OUTLIER = 10.0
+"""States longer than this many times the median stand out: the attention sink is hundreds of times as long."""
 N_MEASURED = 8
 """Batches that the statistics of a stream are taken from."""
 
@@ -35,6 +37,11 @@ def stream_of(
         return Activations({site: array}, torch.arange(len(rows)), len(rows))
 
     return ActivationStream(torch.ones(len(x), dtype=torch.long), read, batch_size, buffer_batches, seed)
+
+
+def longest_usual(lengths: Float[Tensor, "item"], outlier: float = OUTLIER) -> float:
+    """The length above which a state stands out: so many times the median."""
+    return outlier * float(lengths.median())
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +70,7 @@ class SiteStatistics:
             raise DataError("a dictionary was given states that are not finite")
         if not bool(lengths.any()):
             raise DataError("a dictionary was given states that are all 0")
-        longest = outlier * float(lengths.median())
+        longest = longest_usual(lengths, outlier)
         usual = x[lengths <= longest]
         return cls(usual.mean(0), float(x.shape[1] ** 0.5 / usual.norm(dim=1).mean()), longest)
 

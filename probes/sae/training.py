@@ -21,7 +21,7 @@ from probes.sae.checkpoints import Progress, read_checkpoint, write_checkpoint
 from probes.sae.config import DictionaryConfig
 from probes.sae.devices import AXIS, mesh_of, start_xla
 from probes.sae.fold import Scales, fold
-from probes.sae.source import SiteStatistics, site_statistics, stream_of, usual_batches
+from probes.sae.source import OUTLIER, SiteStatistics, site_statistics, stream_of, usual_batches
 from probes.sae.step import Step, TrainState, begin, build, make_step
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -54,7 +54,7 @@ class Running:
     log_every: Annotated[int, at_least(1)] = 50
     n_devices: Annotated[int, at_least(1)] = 1
     """Devices that share each batch."""
-    outlier: Annotated[float, above(0)] = 10.0
+    outlier: Annotated[float, above(0)] = OUTLIER
     """States longer than this many times the median are left out."""
     batch_size: Annotated[int, at_least(1)] = 2048
     """Of states that come as an array; a stream has its own."""
@@ -89,9 +89,9 @@ def train_dictionaries(
     """Train dictionaries of several widths, architectures, sites or seeds on the same batches, each read once.
 
     `source` is a stream, or states at the configs' one `site`. `model` is the one they come from, and `data` names or
-    digests the texts; both go into the artifacts' origin, and with the settings into the name of the checkpoint, so
-    that a training that was killed continues with equal bits, and another one begins anew. States without such a name
-    are known by the statistics of their first batches. What was logged before comes to `on_log` again.
+    digests the texts; both go into the artifacts' origin. With the settings and the statistics of the states' first
+    batches they also go into the name of the checkpoint, so that a training that was killed continues with equal bits,
+    and another one begins anew. What was logged before comes to `on_log` again.
 
     Raises ValueError for a crosscoder, a site that the source does not have, a training that diverges, and batches that
     the devices cannot share evenly; DataError for states that are not finite or all 0; and as the stream does.
@@ -160,14 +160,14 @@ def _train(
     configs = _with_sites(configs, stream)
     sites = tuple(dict.fromkeys(site for config in configs for site in (*config.reads, *config.predicts)))
     statistics = site_statistics(stream, sites, running.outlier)
-    states_by = [one.digest for one in statistics.values()] if data == UNNAMED else data
-    key = digest([VERSION, [asdict(config) for config in configs], _identity(stream), running.outlier, states_by,
+    states = [one.digest for one in statistics.values()]
+    key = digest([VERSION, [asdict(config) for config in configs], _identity(stream), running.outlier, data, states,
                   None if model is None else model.identity])  # fmt: skip
     modules = [_module(config, statistics) for config in configs]
-    states = [begin(config, module) for config, module in zip(configs, modules, strict=True)]
+    starts = [begin(config, module) for config, module in zip(configs, modules, strict=True)]
     path = None if running.folder is None else running.folder / f"{key[:24]}.safetensors"
-    found = None if path is None else read_checkpoint(path, key, states)
-    at = found or Progress(states, [[] for _ in configs], statistics)
+    found = None if path is None else read_checkpoint(path, key, starts)
+    at = found or Progress(starts, [[] for _ in configs], statistics)
     steps = [make_step(config, nnx.graphdef(module), mesh) for config, module in zip(configs, modules, strict=True)]
     _replay(at, on_log)
     _run(configs, steps, stream, at, mesh, running, None if path is None else (path, key), on_log)

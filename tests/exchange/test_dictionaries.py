@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -40,6 +41,8 @@ def test_codes_of_a_folder_of_saelens_are_its_own(name: str) -> None:
     found = load_dictionary(THEIRS / name)
     torch.testing.assert_close(found.encode(CODES["x"]), CODES[f"{name}.saved_codes"], atol=1e-5, rtol=1e-5)
     assert (CODES[f"{name}.saved_codes"] > 0).any()
+    if name == "standard_z":
+        assert found.site == Site(1, "z")
     if name == "transcoder":
         assert found.target == Site(1, "mlp_out")
         torch.testing.assert_close(found.reconstruct(CODES["x"]), CODES["transcoder.output"], atol=1e-5, rtol=1e-5)
@@ -60,8 +63,43 @@ def test_a_folder_of_a_repository_in_the_hubs_cache_is_read_by_its_name(
     (repository / "refs" / "main").write_text("c0ffee")
     found = load_dictionary("me/saes/layer_1")
     torch.testing.assert_close(found.encode(X), written.encode(X))
-    with pytest.raises(ArtifactError, match="layer_2 holds no dictionary"):
+    with pytest.raises(ArtifactError, match="layer_2 is no file or folder here, and could not be had from"):
         load_dictionary("me/saes/layer_2")
+
+
+def test_of_a_repository_only_one_dictionary_is_downloaded_and_else_its_folders_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository on the hub that holds far more than what is asked for."""
+    hub = tmp_path / "hub"
+    for number in range(7):
+        write_saelens(dictionary("relu"), hub / "res" / f"layer_{number}")
+    write_saelens(dictionary("topk"), hub)
+    (hub / "model.safetensors").write_bytes(b"gigabytes")
+    files = sorted(path.relative_to(hub).as_posix() for path in hub.rglob("*") if path.is_file())
+    taken: list[str] = []
+
+    def download(repository: str, allow_patterns: list[str]) -> str:
+        assert repository == "me/saes"
+        taken[:] = filter_repo_objects(files, allow_patterns=allow_patterns)
+        here = tmp_path / f"here{len(list(tmp_path.iterdir()))}"
+        for name in taken:
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            (here / name).write_bytes((hub / name).read_bytes())
+        return str(here)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda repository: files)
+    assert load_dictionary("me/saes").k == 3
+    assert taken == ["cfg.json", "sae_weights.safetensors"]
+    assert load_dictionary("me/saes/res/layer_5").k is None
+    assert taken == ["res/layer_5/cfg.json", "res/layer_5/sae_weights.safetensors"]
+    folders = ", ".join(f"me/saes/res/layer_{number}" for number in range(5))
+    with pytest.raises(ArtifactError, match=f"me/saes/res is no .* 7 folders in it are, such as {folders}; name one"):
+        load_dictionary("me/saes/res")
+    assert taken == []
+    with pytest.raises(ArtifactError, match=r"mlp is no folder with a dictionary, and 0 folders in it are$"):
+        load_dictionary("me/saes/mlp")
 
 
 WRITERS: dict[str, tuple[Callable[[SparseAutoencoder, Path], Path], str, tuple[str, ...]]] = {
@@ -153,6 +191,18 @@ def test_a_transcoder_reads_its_states_as_they_are_whatever_its_options_say(tmp_
     config = json.loads((folder / "cfg.json").read_text())
     (folder / "cfg.json").write_text(json.dumps(config | {"apply_b_dec_to_input": True}))
     torch.testing.assert_close(load_dictionary(folder).encode(X), one.encode(X))
+
+
+def test_heads_are_side_by_side_in_states_of_z_and_nowhere_else(tmp_path: Path) -> None:
+    one = replace(dictionary("relu"), site=Site(1, "z"))
+    folder = write_saelens(one, tmp_path / "one")
+    config = json.loads((folder / "cfg.json").read_text())
+    assert config["reshape_activations"] == "hook_z"
+    found = load_dictionary(folder)
+    assert found.site == one.site
+    torch.testing.assert_close(found.encode(X), one.encode(X))
+    with pytest.raises(ArtifactError, match="reshape_activations 'hook_z'"):
+        load_dictionary(folder, site=SITE)
 
 
 def test_a_folder_of_an_earlier_saelens_is_read(tmp_path: Path) -> None:

@@ -13,23 +13,34 @@ import pytest
 import torch
 
 from experiments.sae import Config, run
+from experiments.sae.browsing import write_page
 from experiments.sae.exchanging import EXAMPLES, PROMPTS, ExchangedFacts, country_facts
-from experiments.sae.fitting import dictionary_config
+from experiments.sae.fitting import FittedDictionary, dictionary_config
 from experiments.sae.material import StateSource, split_passages
 from experiments.sae.measure import SKEWED, ratio_intervals
 from experiments.sae.probing import best_features, probe
 from experiments.sae.removing import SpuriousRemoval, combined
 from experiments.sae.spelling import FirstLetters, spelled_words
 from experiments.sae.verdict import against
-from tests.artifacts.examples import normal
+from probes.sae.browser import LatentSet
+from probes.sae.browser.describe import Ask
+from probes.sae.browser.page import BrowserOptions
+from steering.methods.sae import SAE
+from tests.artifacts.examples import ORIGIN, normal
+from tests.evaluation.judges.chat_server import completion, failure, serving
 from tests.tiny import tiny_folder
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Item, Target
+from workbench.data.running_text import as_passages
+from workbench.data.states import States
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.base import JudgeError
 from workbench.models.load import load
+from workbench.models.model import Model
+from workbench.models.sites import Site
 from workbench.report.document import Document
+from workbench.report.latent_browser import LatentBrowser, LatentCard
 from workbench.runs.run import Run
 
 TEXT = "".join(
@@ -103,7 +114,10 @@ def test_everything_is_measured_and_a_second_call_does_nothing(
             "removal-auroc", "removal-accuracy", "spelling"} <= names  # fmt: skip
     page = (folder / "latents.html").read_text()
     assert page.count('"') > 1000
-    kept = SparseAutoencoder.load(folder / "artifacts" / "topk-k-4.safetensors")
+    path = folder / "artifacts" / "topk-k-4.safetensors"
+    method = SAE(str(path), select="description", descriptions=str(folder / "latents.json"))
+    assert set() != {*method._descriptions[0]} <= {*range(48)}
+    kept = SparseAutoencoder.load(path)
     assert (kept.n_latents, kept.k, kept.site.layer) == (48, 4, 1)
     monkeypatch.setattr("experiments.sae.fitting.train_dictionaries", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr("experiments.sae.browsing.browse", lambda *_: pytest.fail("browsed again"))
@@ -298,6 +312,40 @@ def test_a_describer_without_its_package_ends_a_run_before_anything_is_read(
     monkeypatch.setattr("experiments.sae.stages.load_sources", lambda *_: pytest.fail("something was read"))
     with pytest.raises(JudgeError, match="needs openai"):
         run(replace(config, describer="http://127.0.0.1:1/v1", describer_model="m"), tmp_path)
+
+
+def test_a_describer_that_fails_is_asked_again_by_the_next_run(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All questions fail, then one in forty, then none; a page stays unfinished as long as one does."""
+    prompts = [f"latent {number}" for number in range(40)]
+    failing = set(prompts)
+
+    def browse(latents: LatentSet, model: Model, states: States, options: BrowserOptions, ask: Ask) -> LatentBrowser:
+        cards = (LatentCard("", phrase or "words", 0.0, 0.0, 0.0) for phrase in ask(prompts))
+        return LatentBrowser("", "", (), tuple(cards))
+
+    monkeypatch.setattr("experiments.sae.browsing.browse", browse)
+    arrays = (normal(32, 4), torch.zeros(4), normal(4, 32), torch.zeros(32), torch.zeros(4))
+    dictionary = SparseAutoencoder(ORIGIN, Site(1), *arrays)
+    data = as_passages(["the sea is wide", "a hill"])
+    with serving(lambda r: failure(400) if r.prompt in failing else completion(f"of {r.prompt}")) as server:
+        settings = Config(describer=server.base_url, describer_model="m", layer=1)
+        with Run.open("sae", settings, tmp_path) as opened:
+            fit = FittedDictionary(StateSource(opened, settings, llama, data, data), "topk", 4, 0, dictionary)
+            with pytest.raises(
+                JudgeError, match=r"left 40 of 40 questions .*allowed are 5%.*the same command then asks"
+            ):
+                write_page(fit)
+            assert len(opened.units) == 0
+            failing = {"latent 7"}
+            for phrase in ("words", "of latent 7", "of latent 7"):
+                page = write_page(fit).read_text()
+                assert ("of latent 7" in page, "of latent 8" in page) == (phrase != "words", True)
+                described = json.loads((opened.folder / "latents.json").read_text())
+                assert (described["7"], described["8"], len(described)) == (phrase, "of latent 8", 40)
+                failing = set()
+        assert [request.prompt for request in server.requests[80:]] == ["latent 7"]
 
 
 def test_texts_of_a_pair_hold_each_combination_equally_often() -> None:

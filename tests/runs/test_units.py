@@ -230,6 +230,8 @@ def test_files_that_share_work_are_made_together_and_only_where_they_are_missing
     first["a"].path.write_text("damaged")
     assert units.files(more, write, ".txt")["a"].note == 1
     assert asked == [["a", "b", "c"], ["b", "d"], ["a"]]
+    assert units.files(more, write, ".txt", lambda note: note < 3)["c"].note == 1  # of which a part failed
+    assert asked[3:] == [["c"]]
 
 
 def test_when_one_of_several_files_is_not_written_none_is_kept(tmp_path):

@@ -48,7 +48,8 @@ def load_passages(
     `seed`, or all if there are fewer, in random order. Raises DataError for no text, a file that is not UTF-8 or has no
     such column, OSError if it cannot be opened.
     """
-    documents = _modules() if str(source) == STANDARD_LIBRARY else _documents(Path(source))
+    whole_modules = ((True, text) for text in library_sources())
+    documents = whole_modules if str(source) == STANDARD_LIBRARY else _documents(Path(source))
     found: dict[str, tuple[str, int]] = {}
     group = 0
     for whole, text in documents:
@@ -105,9 +106,9 @@ def _documents(path: Path) -> Iterator[tuple[bool, str]]:
         yield True, filled(cells, "text", f"{path}, line {line}")
 
 
-def _modules() -> Iterator[tuple[bool, str]]:
-    """The sources of the standard library, docstrings and all, in the order of the modules' paths."""
+def library_sources() -> Iterator[str]:
+    """The sources of the standard library without its tests, docstrings and all, in the order of the modules' paths."""
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
         if not _NOT_SOURCES & {*path.relative_to(root).parts}:
-            yield True, read_text(path)
+            yield read_text(path)

@@ -3,7 +3,7 @@
 import re
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import ArtifactError
@@ -15,7 +15,12 @@ from workbench.models.sites import Site
 
 SHIPPED = {DEFAULT: "smollm2-135m-instruct-blocks.18.hook_resid_post.safetensors"}
 """Dictionaries that come with the workbench, by their model's name; in `probes/sae/shipped`, with their records."""
+WEIGHTS = (gemma_scope.PARAMS, saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS)
+"""What a folder with a dictionary has one of."""
+_FILES = {*WEIGHTS, saelens.CONFIG, sparsify.CONFIG, dictionary_learning.CONFIG}
 _HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:/(.+))?")
+_SHOWN = 5
+"""Folders of a repository that an error names."""
 
 
 def load_dictionary(
@@ -24,11 +29,13 @@ def load_dictionary(
     """A dictionary by its file, its folder, `owner/repository/folder` on the Hugging Face hub, or a name in `SHIPPED`.
 
     Knows this workbench's `.safetensors`, and what SAELens, Gemma Scope, sparsify and dictionary_learning write.
-    `model` says that it is a dictionary of this model, which alone takes its edits; else see `adopt`. `site` and
-    `target` stand where a file does not say where it reads and writes.
+    Of a repository only the files of one dictionary are downloaded. `model` says that it is a dictionary of this model,
+    which alone takes its edits; else see `adopt`. `site` and `target` stand where a file does not say where it reads
+    and writes.
 
     Raises ArtifactError for what is none of these or damaged, for a `target` where the format says it or has no
-    transcoders, and for a model of another width.
+    transcoders, for a model of another width, and for a repository or folder on the hub without a dictionary of its
+    own, naming the folders in it that have one.
     """
     if str(path) in SHIPPED:
         found = _shipped(str(path))
@@ -63,9 +70,8 @@ def _read(path: Path, site: Site | None, target: Site | None) -> SparseAutoencod
         return saelens.read_saelens(path, site)
     if (path / dictionary_learning.WEIGHTS).exists():
         return dictionary_learning.read_dictionary_learning(path, site)
-    known = [gemma_scope.PARAMS, saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS]
     raise ArtifactError(f"{path} holds no dictionary; expected a .safetensors or .npz file, or a folder with one of "
-                        f"{', '.join(known)}")  # fmt: skip
+                        f"{', '.join(WEIGHTS)}")  # fmt: skip
 
 
 def _local(path: Path | str) -> Path:
@@ -74,11 +80,17 @@ def _local(path: Path | str) -> Path:
     name = _HUB.fullmatch(str(path))
     if place.exists() or place.suffix in (".safetensors", ".npz") or name is None:
         return place
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import list_repo_files, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    repository, folder = name[1], PurePosixPath(name[2] or "")
     try:
-        root = Path(snapshot_download(name[1], allow_patterns=[f"{name[2]}/*"] if name[2] else None))
+        root = Path(snapshot_download(repository, allow_patterns=[str(folder / file) for file in sorted(_FILES)]))
+        if any((root / folder / file).exists() for file in WEIGHTS):
+            return root / folder
+        there = [PurePosixPath(file) for file in list_repo_files(repository)]
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ArtifactError(f"{path} is no file or folder here, and could not be had from the hub: {error}") from error
-    return root / (name[2] or "")
+    inside = sorted({f"{repository}/{one.parent}" for one in there if one.name in WEIGHTS and folder in one.parents})
+    names = f", such as {', '.join(inside[:_SHOWN])}; name one of them" if inside else ""
+    raise ArtifactError(f"{path} is no folder with a dictionary, and {len(inside)} folders in it are{names}")

@@ -53,7 +53,10 @@ def read_saelens(folder: Path | str, site: Site | None = None) -> SparseAutoenco
         raise ArtifactError(f"{folder}: {CONFIG} holds no configuration")
     config = _version_6(config)
     about = config["metadata"]
-    refuse(folder, {**about, **config}, _PLAIN)
+    site, options = site or site_of(about.get("hook_name"), folder), {**about, **config}
+    if site.stream == "z":
+        options |= {"reshape_activations": "none"}  # "hook_z" lays heads side by side, as the states of z are here
+    refuse(folder, options, _PLAIN)
     kind = config.get("architecture", "standard")
     if kind not in _TENSORS:
         raise ArtifactError(f"{folder} is of architecture {kind!r}; known are {', '.join(_TENSORS)}")
@@ -64,7 +67,7 @@ def read_saelens(folder: Path | str, site: Site | None = None) -> SparseAutoenco
     weights = SaeWeights(
         folder,
         arrays,
-        site or site_of(about.get("hook_name"), folder),
+        site,
         centred="transcoder" not in kind and config.get("apply_b_dec_to_input", True) is True,
         k=config_entry(config, "k", int, folder) if kind == "topk" else None,
         by_norm=config.get("rescale_acts_by_decoder_norm", False) is True,
@@ -109,7 +112,7 @@ def write_saelens(dictionary: SparseAutoencoder, folder: Path | str) -> Path:
         "device": "cpu",
         "apply_b_dec_to_input": False,
         "normalize_activations": "none",
-        "reshape_activations": "none",
+        "reshape_activations": "hook_z" if dictionary.site.stream == "z" else "none",
     }
     if kind == "topk":
         config |= {"k": dictionary.k, "rescale_acts_by_decoder_norm": False}

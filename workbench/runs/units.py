@@ -79,13 +79,17 @@ class Units:
         inputs: Mapping[str, Inputs],
         write: Callable[[Mapping[str, Path]], Mapping[str, JSON]],
         suffix: str,
+        complete: Complete = always,
     ) -> dict[str, StoredFile]:
         """The files of several units that share work, by name; those that do not count are made by one `write(paths)`.
 
-        `write` gets a path for each name that is missing, and returns a note for each. Raises as `file` does.
+        `write` gets a path for each name that is missing, and returns a note for each; a file whose note is not
+        `complete` is written again. Raises as `file` does.
         """
         file = f"data{suffix}"
-        missing = [name for name, its in inputs.items() if (self._find(name, its) or {}).get("file") != file]
+        missing = [
+            name for name, its in inputs.items() if (self._finished(name, its, complete) or {}).get("file") != file
+        ]
         if missing:
             with ExitStack() as finished:
                 paths = {name: self._index(name).with_name(file) for name in missing}

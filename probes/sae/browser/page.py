@@ -11,6 +11,7 @@ from probes.sae.browser.contexts import AFTER, BEFORE, Activity, LatentContexts,
 from probes.sae.browser.describe import Ask, describe_latents, explain_latents
 from probes.sae.browser.effects import LogitEffects, generate_clamped, logit_effects, neighbours
 from probes.sae.browser.latent_set import LatentSet
+from probes.sae.source import OUTLIER, longest_usual
 from workbench.data.dataset import Dataset
 from workbench.data.running_text import as_passages
 from workbench.data.states import States
@@ -47,7 +48,7 @@ class BrowserOptions:
     """What a latent is held at: so many times its largest activation."""
     dense: Annotated[float, at_least(0, high=1)] = 0.05
     """Active in a larger share of tokens than this, a latent counts as active everywhere."""
-    outlier: Annotated[float, above(0)] = 10.0
+    outlier: Annotated[float, above(0)] = OUTLIER
     """States longer than this many times the median length, such as attention sinks, count as silent."""
 
     def __post_init__(self) -> None:
@@ -117,7 +118,7 @@ def _read(texts: Dataset | Sequence[str], model: Model, latents: LatentSet) -> S
 def _longest(states: States, latents: LatentSet, outlier: float) -> float:
     """The length above which a state stands out."""
     lengths = torch.cat([part.arrays[latents.site].float().norm(dim=1) for part in states.activations.parts])
-    return outlier * float(lengths.median())
+    return longest_usual(lengths, outlier)
 
 
 def _generations(latents: LatentSet, model: Model, activity: Activity, options: BrowserOptions) -> dict[int, str]:

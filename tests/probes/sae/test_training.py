@@ -13,6 +13,7 @@ from torch import Tensor
 from probes.sae import DictionaryConfig, Running, stream_of, train_dictionaries, train_dictionary
 from probes.sae.config import COMPETING
 from probes.sae.source import SiteStatistics, usual_states
+from probes.sae.training import UNNAMED
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.data.items import DataError
 from workbench.data.stream import ActivationStream, StreamBatch
@@ -109,11 +110,13 @@ def test_a_training_that_is_killed_continues_with_equal_bits(tmp_path: Path) -> 
     assert again[0].content_digest == whole[0].content_digest
 
 
-def test_other_states_of_the_same_shape_are_trained_on_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [UNNAMED, "book"])
+def test_other_states_of_the_same_shape_are_trained_on_anew(tmp_path: Path, data: str) -> None:
     running = Running(folder=tmp_path, batch_size=64)
     one, other = (planted(320, seed=seed)[0] for seed in (0, 1))
-    first, second = (train_dictionary(short(), x, running=running) for x in (one, other))
-    assert second.content_digest == train_dictionary(short(), other, running=Running(batch_size=64)).content_digest
+    first, second = (train_dictionary(short(), x, running=running, data=data) for x in (one, other))
+    alone = train_dictionary(short(), other, running=Running(batch_size=64), data=data)
+    assert second.content_digest == alone.content_digest
     assert second.content_digest != first.content_digest
 
 
