@@ -116,9 +116,21 @@ def test_a_condition_of_several_kinds_allows_its_base_alone(tmp_path: Path) -> N
     ]
 
 
+def test_requests_of_ones_own_keep_what_they_come_with(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = [
+        {"prompt": "a", "label": "forbidden", "split": "evaluation", "answer": "b", "refusal": "c", "kind": "d"},
+        {"prompt": "e", "label": "allowed"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_requests(path) == (Request("a", False, "evaluation", "b", "c", "d"), Request("e", True))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("a.jsonl", {"prompt": SECRET}, "line 1 has no column label"),
+        ("a.jsonl", {"prompt": SECRET, "label": SECRET}, r"line 1 has label '\(24 characters\)'"),
         ("a.csv", "prompt,type\na,b\n", "no column label"),
         ("a.csv", f"{SECRET},b\n", r"it has \(24 characters\), b"),
         ("a.csv", f"{SECRET},{SECRET}\n", r"there twice: '\(24 characters\)'"),

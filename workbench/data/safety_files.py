@@ -58,8 +58,10 @@ def read_triples(path: str | Path) -> tuple[Triple, ...]:
 
 
 def read_requests(path: str | Path) -> tuple[Request, ...]:
-    """The requests of a public safety set, by the form of its file; nothing is copied and nothing is printed.
+    """The requests of a public safety set or of your own, by the form of the file; nothing is copied or printed.
 
+    - a .jsonl file of your own with `prompt` and `label` (`forbidden` or `allowed`), and on demand `split`, `answer`,
+      `refusal` and `kind`; what has no split is for training;
     - a .csv file with `prompt`, `type` and `label` (`safe` is allowed): XSTest; all of it is for evaluation;
     - a .json list of {"instruction", "category"}: a split of the refusal-direction repository; a name that begins with
       `harmless` is allowed, one that ends in `_train`, `_val` or `_test` says its split (evaluation without);
@@ -70,7 +72,8 @@ def read_requests(path: str | Path) -> tuple[Request, ...]:
     Raises DataError for another form, naming file and row and showing no text, and OSError if it cannot be opened.
     """
     path = Path(path)
-    found = tuple(_xstest(path) if path.suffix == ".csv" else _json_requests(path))
+    read = {".csv": _xstest, ".jsonl": _own}.get(path.suffix, _json_requests)
+    found = tuple(read(path))
     check_not_empty(found, str(path))
     return found
 
@@ -94,6 +97,15 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for start, batch in batches(file, path):
             for k, row in enumerate(batch.to_pylist()):
                 yield f"{path}, row {start + k + 1}", row
+
+
+def _own(path: Path) -> Iterator[Request]:
+    for where, row in _json_rows(path):
+        check_columns(list(row), ("prompt", "label"), where)
+        allowed = choice(row, "label", ("forbidden", "allowed"), where) == "allowed"
+        split = choice(row, "split", SPLITS, where) if row.get("split") else "train"
+        answer, refusal, kind = (optional(row, name, where) or "" for name in ("answer", "refusal", "kind"))
+        yield Request(filled(row, "prompt", where), allowed, split, answer, refusal, kind)
 
 
 def _xstest(path: Path) -> Iterator[Request]:
