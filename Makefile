@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 report: .venv/ready  ## the main comparison, in 19 minutes; prints where its report is
 	$(BIN)/python -m experiments.axbench
 
-paper: .venv/ready  ## with every method of AxBench's tables and more ways to compare, in hours
+paper: .venv/ready  ## with every method of AxBench's tables and more ways to compare, in two days of one core
 	$(BIN)/python -m experiments.axbench --preset paper
 
 test: .venv/ready-to-test  ## style, then types and tests side by side

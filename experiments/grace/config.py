@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from experiments.grace.requests import STAND_IN, requests_of
 from experiments.options import ModelOptions
 from workbench.runs.fields import above, at_least, check_distinct, check_known, some
 
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
     from workbench.data.items import Split
 
 NAME = "grace"
-STAND_IN = "stand-in"
 
 ARMS = {
     "sft": "SFT",
@@ -111,7 +111,6 @@ class Config(ModelOptions):
 
     def look_up(self) -> None:
         """See Options.look_up. Raises DataError for more requests or concepts than there are."""
-        from experiments.grace.requests import requests_of
         from workbench.data.items import DataError
         from workbench.data.packaged import packaged
         from workbench.data.safety import of_split

@@ -10,8 +10,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.grace.config import STAND_IN, Config
-from experiments.grace.requests import requests_of
+from experiments.grace.config import Config
+from experiments.grace.requests import STAND_IN, requests_of
 from experiments.options import note_model
 from steering.function_vectors.prompts import Shown
 from steering.grace.adapting import merge_adapter, train_on_triples

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from experiments.grace.adaptive import DEPTH, RADIUS, SUFFIX
 from experiments.grace.attack_tables import attack_section
-from experiments.grace.config import PRESETS, STAND_IN, Config
+from experiments.grace.config import PRESETS, Config
 from experiments.grace.context import UNDEFENDED, judge_of
 from experiments.grace.models_table import following_table, further_models
+from experiments.grace.requests import STAND_IN
 from experiments.grace.results import ADAPTIVE, LEAST, DefenceResults
 from experiments.grace.steered import STRENGTHS
 from experiments.grace.verdict import verdict

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
+from typing import TYPE_CHECKING
 
-from experiments.grace.config import STAND_IN
-from workbench.data.items import SPLITS, DataError
-from workbench.data.safety import DEALT, Request, of_split, stand_in
-from workbench.data.safety_files import read_requests
+if TYPE_CHECKING:
+    from workbench.data.safety import Request
+
+STAND_IN = "stand-in"
 
 
-def requests_of(data: Sequence[str]) -> tuple[Request, ...]:
+def requests_of(data: Sequence[str]) -> "tuple[Request, ...]":
     """The requests that `--data` names, each once: those of files whose splits are incomplete are dealt anew.
 
     Raises DataError for a file of another form, and where there are too few requests of a kind; OSError for one that
     cannot be opened.
     """
+    from workbench.data.items import SPLITS, DataError
+    from workbench.data.safety import DEALT, of_split, stand_in
+    from workbench.data.safety_files import read_requests
+
     if tuple(data) == (STAND_IN,):
         return stand_in()
     found = {request.prompt: request for path in data for request in read_requests(path)}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -199,9 +201,10 @@ def test_a_nearly_silent_method_is_covered(rng: np.random.Generator) -> None:
 
 
 def test_no_interval_of_a_mean_is_made_without_saying_what_its_values_can_be() -> None:
-    for make in (bootstrap, bootstrap_crossed):
+    makers: tuple[Any, ...] = (bootstrap, bootstrap_crossed)
+    for make in makers:
         with pytest.raises(TypeError, match="bounds"):
-            make(**{"values": np.ones(3)})
+            make(np.ones(3))
     share = bootstrap(np.array([1.0] * 15 + [0.0]), bounds=(0.0, 1.0))
     assert bounds(share)[2] <= 1
     rounded = bootstrap(np.array([1.0 + 1e-7] * 3), bounds=(0.0, 1.0))  # a cosine in float32

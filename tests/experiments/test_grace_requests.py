@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from experiments.grace.config import STAND_IN
 from experiments.grace.context import ANSWERED, REFUSALS, completed, judge_of
-from experiments.grace.requests import requests_of
+from experiments.grace.requests import STAND_IN, requests_of
 from workbench.data.items import DataError
 from workbench.data.safety import Request, stand_in
 from workbench.models.model import Model

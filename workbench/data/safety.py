@@ -44,7 +44,7 @@ TRIPLES, ALLOWED = "triples", "allowed"
 """The relations of a dataset of triples."""
 
 _POLICY = files("workbench.data").joinpath("policy")
-DEALT: tuple[Split, ...] = (*["train"] * 12, *["validation"] * 3, *["evaluation"] * 5)
+DEALT: tuple[Split, ...] = tuple(split for split, n in zip(SPLITS, (12, 3, 5), strict=True) for _ in range(n))
 """The splits that requests without one go to, in turn."""
 
 

@@ -192,7 +192,7 @@ def stored_numbers(values: Float[Any, "..."]) -> list[Any]:
     `np.array(stored, dtype=float)` has NaN there.
     """
     numbers = np.asarray(values, dtype=float)
-    return np.where(np.isfinite(numbers), numbers, None).tolist()
+    return np.where(np.isfinite(numbers), numbers.astype(object), np.array(None)).tolist()
 
 
 def _mean(values: list[float], scale: Scale) -> float:
