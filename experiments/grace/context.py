@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from experiments.grace.completing import completed, judge_of, needed
 from experiments.grace.config import Config
-from experiments.grace.requests import STAND_IN, requests_of
+from experiments.grace.requests import requests_of
 from experiments.options import note_model
 from steering.function_vectors.prompts import Shown
 from steering.grace.adapting import merge_adapter, train_on_triples
@@ -31,10 +31,9 @@ from workbench.data.safety import ALLOWED, TRIPLES, Request, Triple, of_split, s
 from workbench.data.word_pairs import pairs_of
 from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.model import Model
-from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.runs.clock import clock
-from workbench.runs.files import JSON, canonical, digest, plain, slug
+from workbench.runs.files import JSON, canonical, plain, slug
 from workbench.runs.run import Run
 from workbench.runs.tensors import read_tensors, write_tensors
 from workbench.runs.units import Inputs
@@ -46,17 +45,6 @@ ASKING = 0
 """Draws what is asked, of all seeds alike."""
 DEPTHS = (0.4, 0.6, 0.8)
 """Where directions and probes are tried, as shares of the model's depth."""
-ANSWERED = 48
-"""Tokens of an answer that the model gives where a file has none."""
-REFUSALS = (
-    "I'm sorry, but I can't help with that.",
-    "I can't help with this request. Please ask me something else.",
-    "Sorry, that is not something I can assist with.",
-    "I won't answer that. I'm happy to help with another question.",
-    "I'm not able to help with this.",
-    "No, I don't help with requests of this kind.",
-)
-"""In turn, where a file has none."""
 UNDEFENDED = "nothing"
 """The row of the policy alone."""
 
@@ -119,7 +107,7 @@ class GraceContext:
                 note_model(run, model)
             else:
                 place = f"{slug(name)}/"
-            requests = completed(asked, model, partial(run.unit, f"{place}completions"))
+            requests = completed(asked, needed(config), model, partial(run.unit, f"{place}completions"))
             yield [cls(config, run, model, requests, concepts, seed, f"{place}seed{seed}") for seed in config.seeds]
 
     @property
@@ -297,30 +285,6 @@ class GraceContext:
         """What a training depends on."""
         about = {"settings": plain(settings), "kind": type(settings).__name__, "data": data.digest}
         return {**model.identity, **about, "version": 4}
-
-
-def completed(requests: Sequence[Request], model: Model, unit: Callable[..., Any]) -> tuple[Request, ...]:
-    """Those without an answer get the model's own, those without a refusal one of REFUSALS; empty answers go."""
-    asked = [request.prompt for request in requests if not request.answer]
-    if not asked:
-        return tuple(requests)
-    sampling = Sampling(ANSWERED)
-    inputs: dict[str, JSON] = {**model.identity, "asked": digest(asked), "tokens": ANSWERED, "version": 1}
-
-    def answer() -> list[str]:
-        return [one.text.strip() for one in model.generate(asked, sampling=sampling, chat=True, failures="keep")]
-
-    own = dict(zip(asked, unit(inputs, answer), strict=True))
-    refusals = cycle(REFUSALS)
-    filled = [
-        replace(one, answer=one.answer or own[one.prompt], refusal=one.refusal or next(refusals)) for one in requests
-    ]
-    return tuple(one for one in filled if one.answer)
-
-
-def judge_of(data: Sequence[str]) -> PolicyJudge:
-    """The judge of answers to the requests that `--data` names: of the stand-in's topic, or of any."""
-    return PolicyJudge() if tuple(data) == (STAND_IN,) else PolicyJudge(topic=())
 
 
 def sites_at(model: Model, *depths: float) -> tuple[Site, ...]:

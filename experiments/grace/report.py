@@ -5,8 +5,9 @@ from pathlib import Path
 
 from experiments.grace.adaptive import DEPTH, RADIUS, SUFFIX
 from experiments.grace.attack_tables import attack_section
+from experiments.grace.completing import judge_of
 from experiments.grace.config import PRESETS, Config
-from experiments.grace.context import UNDEFENDED, judge_of
+from experiments.grace.context import UNDEFENDED
 from experiments.grace.models_table import following_table, further_models
 from experiments.grace.requests import STAND_IN
 from experiments.grace.results import ADAPTIVE, LEAST, DefenceResults

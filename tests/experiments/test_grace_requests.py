@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from experiments.grace.context import ANSWERED, REFUSALS, completed, judge_of
+from experiments.grace.completing import ANSWERED, REFUSALS, completed, judge_of, needed
+from experiments.grace.config import Config
 from experiments.grace.requests import STAND_IN, requests_of
 from workbench.data.items import DataError
 from workbench.data.safety import Request, stand_in
@@ -63,10 +64,12 @@ def test_what_is_missing_is_completed_and_what_is_there_stays(llama: Model) -> N
         return ["its own answer", ""]
 
     whole = Request("one", True, answer="given", refusal="no")
-    found = completed([whole, Request("two", False), Request("three", False)], llama, unit)
+    used = dict.fromkeys(needed(Config()), 2)
+    more = Request("four", False, split="train")
+    found = completed([whole, Request("two", False), Request("three", False), more], used, llama, unit)
     assert found == (whole, Request("two", False, answer="its own answer", refusal=REFUSALS[0]))
     assert calls[0]["tokens"] == ANSWERED
-    assert completed([whole], llama, unit) == (whole,)
+    assert completed([whole], used, llama, unit) == (whole,)
     assert len(calls) == 1
 
 
