@@ -33,7 +33,7 @@ def read_conditions(path: str | Path) -> Conditions:
     be opened.
     """
     content = _object(path, tuple(PARTS))
-    rows: list[tuple[Split, dict[str, Any], str]] = [
+    rows = [
         (split, cells, f"{path}, {part}, entry {number}")
         for part, split in PARTS.items()
         for number, cells in enumerate(json_objects(content[part], f"{part} of {path}"), 1)
@@ -45,7 +45,9 @@ def read_conditions(path: str | Path) -> Conditions:
         raise DataError(f"{path} has the columns {have}; expected one of {', '.join(WITHOUT)} and others")
     for _, cells, where in rows:
         check_columns(tuple(cells), columns, where)
-    texts = tuple((split, {column: filled(cells, column, where) for column in columns}) for split, cells, where in rows)
+    texts: tuple[tuple[Split, dict[str, str]], ...] = tuple(
+        (split, {column: filled(cells, column, where) for column in columns}) for split, cells, where in rows
+    )
     return Conditions(tuple(column for column in columns if column not in against), against[0], texts)
 
 
