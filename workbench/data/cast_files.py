@@ -33,7 +33,7 @@ def read_conditions(path: str | Path) -> Conditions:
     be opened.
     """
     content = _object(path, tuple(PARTS))
-    rows = [
+    rows: list[tuple[Split, dict[str, Any], str]] = [
         (split, cells, f"{path}, {part}, entry {number}")
         for part, split in PARTS.items()
         for number, cells in enumerate(json_objects(content[part], f"{part} of {path}"), 1)
