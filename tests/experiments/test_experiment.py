@@ -55,7 +55,7 @@ def test_help_says_what_each_preset_is_for_and_how_long_it_takes(name: str, caps
     shown = capsys.readouterr().out
     for preset, about in experiment.about_presets.items():
         assert f"--preset {preset}: {about}" in shown
-        assert re.search(r"second|minute|hour|day", about), about
+        assert re.search(r"second|minute|hour|day|week", about), about
 
 
 def test_the_usage_says_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,7 +170,8 @@ def test_who_sends_no_head_is_not_waited_for(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_body_that_does_not_say_its_length_is_counted(served: Served) -> None:
-    reply = httpx.post(f"{served.url}/v1/completions", content=iter([b"x" * 1000] * 5), timeout=60)
+    said = {"content-type": "application/json"}
+    reply = httpx.post(f"{served.url}/v1/completions", content=iter([b"x" * 1000] * 5), headers=said, timeout=60)
     assert reply.status_code == 413
 
 
