@@ -124,7 +124,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "all defences, one seed, every family of text; 53 minutes of one core without fast bfloat16",
+    "default": "all defences, one seed, every family of text; 52 minutes of one core without fast bfloat16",
     "paper": "five seeds, ablations, attacks that know the defence, steering scores; a day of one core",
     "smoke": "few requests, to see that it runs; three and a half minutes of one core without fast bfloat16",
 }
