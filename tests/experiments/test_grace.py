@@ -156,7 +156,8 @@ def told(config: Config, succeeding: dict[str, tuple[str, ...]]) -> str:
             family: [("compliance" if family in succeeding[name] else "refusal", "")] * config.asked
             for family in (*ATTACKS, *ADAPTIVE, "plain")
         }
-        return SimpleNamespace(arm=SimpleNamespace(label=name, answers_anew=True), answers=answers, separation={})
+        arm, kl = SimpleNamespace(label=name, answers_anew=True), [2.0 if name == "sft" else 0.01] * 4
+        return SimpleNamespace(arm=arm, answers=answers, separation={}, kl=kl)
 
     return verdict(DefenceResults(config, {name: (defended(name),) for name in succeeding}, {}, {}, {}))
 
@@ -168,6 +169,7 @@ def test_what_helps_and_what_it_costs_is_decided_by_pairs_of_requests() -> None:
     said = told(replace(SMALL, asked=20), defences)
     assert said.startswith("DPO, GRACE B (with LoRA) and Linear probe that refuses are shown to help (paired")
     assert "are refused with Linear probe that refuses." in said
+    assert "Neutral text shows another model (KL above 0.5 nats a token) with SFT." in said
     assert "the differences, paired over requests, are −0.80" in said
     few = told(replace(SMALL, asked=5), defences)  # with five requests no sign flip is rare enough
     assert few.startswith("No defence is shown to help")
