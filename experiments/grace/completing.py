@@ -54,15 +54,13 @@ def completed(
             kept.append(one)
             counts[kind] += 1
     asked = [request.prompt for request in kept if not request.answer]
-    if not asked:
-        return tuple(requests)
     sampling = Sampling(ANSWERED)
     inputs: dict[str, JSON] = {**model.identity, "asked": digest(asked), "tokens": ANSWERED, "version": 1}
 
     def answer() -> list[str]:
         return [one.text.strip() for one in model.generate(asked, sampling=sampling, chat=True, failures="keep")]
 
-    own = dict(zip(asked, unit(inputs, answer), strict=True))
+    own = dict(zip(asked, unit(inputs, answer) if asked else [], strict=True))
     refusals = cycle(REFUSALS)
     filled = [replace(one, answer=one.answer or own[one.prompt], refusal=one.refusal or next(refusals)) for one in kept]
     return tuple(one for one in filled if one.answer)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def requests_of(data: Sequence[str]) -> "tuple[Request, ...]":
 
     if tuple(data) == (STAND_IN,):
         return stand_in()
-    found = {request.prompt: request for path in data for request in read_requests(path)}
+    found = {request.prompt: request for path in data for request in read_requests(Path(path).expanduser())}
     kinds = [[one for one in found.values() if one.allowed == allowed] for allowed in (False, True)]
     for kind, name in zip(kinds, ("forbidden", "allowed"), strict=True):
         if len(kind) < len(DEALT):

@@ -70,6 +70,8 @@ def test_what_is_missing_is_completed_and_what_is_there_stays(llama: Model) -> N
     assert found == (whole, Request("two", False, answer="its own answer", refusal=REFUSALS[0]))
     assert calls[0]["tokens"] == ANSWERED
     assert completed([whole], used, llama, unit) == (whole,)
+    unrefused = Request("five", False, answer="given")
+    assert completed([unrefused], used, llama, unit) == (Request("five", False, answer="given", refusal=REFUSALS[0]),)
     assert len(calls) == 1
 
 
