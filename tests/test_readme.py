@@ -32,6 +32,7 @@ def test_python_blocks_run_in_order(capsys, monkeypatch, tmp_path):
     assert re.search("sail|ship|sea", steered[1])
 
 
+@pytest.mark.usefixtures("seeded")  # as above, where it runs alone
 def test_the_example_method_keeps_the_contract():
     from tests.planted import planted, truth
 
