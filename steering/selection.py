@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
@@ -136,7 +137,10 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
         if (shortest := min(prompts.lengths)) < self.tokens:
             raise DataError(f"{self.label} reads the last {self.tokens} tokens of a prompt; one has {shortest}")
         read = model.read(prompts, sites, positions=f"all[-{self.tokens}:]")
-        return {site: read.x(site).double().reshape(len(prompts), self.tokens, -1).mean(0) for site in sites}
+        return {
+            site: reduce(read.x(site).double(), "(prompt token) d -> token d", "mean", token=self.tokens)
+            for site in sites
+        }
 
     def edit(self, artifact: Vector, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
         """Add the direction `strength` times at the input of its block."""

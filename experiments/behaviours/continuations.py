@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -39,5 +40,6 @@ class Continuations(StoredRun):
         for start in range(0, len(order), at_once):
             some = order[start : start + at_once]
             logits = self.under([trials[number] for number in some for _ in rows], [*rows] * len(some))
-            found[some] = measure(logits.unflatten(0, (len(some), -1))).double().cpu().numpy()
+            by_trial = rearrange(logits, "(trial row) vocab -> trial row vocab", trial=len(some))
+            found[some] = measure(by_trial).double().cpu().numpy()
         return found

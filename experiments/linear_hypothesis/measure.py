@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from experiments.linear_hypothesis.material import Concept, Material
@@ -256,7 +257,7 @@ def _random_differences(material: Material) -> Tensor:
     # Another seed than the pairs that concepts are compared with.
     pairs = random_pairs(len(material.words), n * PAIRS, material.config.seed + 1)
     words = material.words[pairs].double()  # [concept x pair, 2, d]
-    return (words[:, 1] - words[:, 0]).reshape(n, PAIRS, -1)
+    return rearrange(words[:, 1] - words[:, 0], "(concept pair) d -> concept pair d", concept=n)
 
 
 def _area(positive: Tensor, negative: Tensor) -> float:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from einops import rearrange
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -128,10 +129,10 @@ def train_crosscoder(
     return Crosscoder(
         about,
         config.reads,
-        W_enc=arrays["W_enc"].unflatten(0, (n, -1)),
+        W_enc=rearrange(arrays["W_enc"], "(site d) latent -> site d latent", site=n),
         b_enc=arrays["b_enc"],
-        W_dec=arrays["W_dec"].unflatten(1, (n, -1)),
-        b_dec=arrays["b_dec"].unflatten(0, (n, -1)),
+        W_dec=rearrange(arrays["W_dec"], "latent (site d) -> latent site d", site=n),
+        b_dec=rearrange(arrays["b_dec"], "(site d) -> site d", site=n),
         threshold=arrays["threshold"],
         k=_k(config),
     )

@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
@@ -52,15 +53,16 @@ def fit_multinomial(
     one_hot = _one_hot(y, use, classes)
     design = x if isinstance(x, Design) else Design.of(x, row_weight(use.to(x)))
     loss = _Softmax(one_hot.to(design.x.device), use.to(design.x))
-    d, problems = penalty.shape
+    problems = penalty.shape[1]
     rows = None
     if start is not None:
-        rows = centred(start.weight.permute(1, 2, 0).reshape(-1, d), start.intercept.reshape(-1), design)
+        weight = rearrange(start.weight, "d problem label -> (problem label) d")
+        rows = centred(weight, start.intercept.reshape(-1), design)
     found = minimise(design, loss, penalty.T.to(design.x), rows, tol, max_iter)
     if strict and not bool(found.converged.all()):
         raise ValueError(f"problem {int(found.converged.int().argmin())} did not converge; use a larger penalty")
     weight, intercept = uncentred(found.rows, design)
-    weight = weight.reshape(problems, classes, d).permute(2, 0, 1)
+    weight = rearrange(weight, "(problem label) d -> d problem label", problem=problems)
     return FittedClasses(
         weight, intercept.reshape(problems, classes), found.objective, found.iterations, found.converged
     )

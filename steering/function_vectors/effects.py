@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
@@ -61,8 +62,8 @@ def attributed_effects(run: LastTokenRun, target: int, means: TaskMeans) -> Floa
         logits = logits_at(model, layout, run.wanted, **run.prefix.options(layout))
         slopes = torch.autograd.grad(logits[0].float().softmax(0)[target], [found[layer] for layer in layers])
     z, slope = (torch.stack([h[0, -1].detach().float().cpu() for h in each]) for each in (found.values(), slopes))
-    missing = means.heads.flatten(1) - z
-    return (missing * slope).unflatten(1, means.heads.shape[1:]).sum(-1)
+    missing = rearrange(means.heads, "layer head d_head -> layer (head d_head)") - z
+    return reduce(missing * slope, "layer (head d_head) -> layer head", "sum", head=means.heads.shape[1])
 
 
 def strongest(effects: Float[Tensor, "layer head"], n: int) -> list[Head]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -39,7 +40,7 @@ class TaskMeans:
         size = projected.square().sum(1)
         gain = torch.where(size > 0, (projected * added).sum(1) / size.clamp(min=torch.finfo(size.dtype).tiny), 1.0)
         n_heads = model.backend.facts().heads["z"]
-        return cls(z.mean(1).unflatten(-1, (n_heads, -1)), stream.mean(1), gain)
+        return cls(rearrange(z.mean(1), "layer (head d_head) -> layer head d_head", head=n_heads), stream.mean(1), gain)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -85,7 +86,10 @@ class ITI(RereadingMethod[LayerVectors], Steers[LayerVectors]):
         for site, one in there.items():
             if one.held_out is None:
                 raise DataError(f"ITI of {data.name!r} chooses heads on held-out texts, and there are none")
-            train, held = (part.x.reshape(len(part.x), n_heads, -1) for part in (one, one.held_out))
+            train, held = (
+                rearrange(part.x, "text (head d_head) -> text head d_head", head=n_heads)
+                for part in (one, one.held_out)
+            )
             for head in range(n_heads):
                 probe = LogisticProbe(self.C).fit(train[:, head].numpy(), one.y.numpy())
                 accuracy = float(probe.score(held[:, head].numpy(), one.held_out.y.numpy()))

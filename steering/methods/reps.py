@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
@@ -104,8 +105,8 @@ class PreferenceObjective(Objective[Labelled]):
         """The mean over an item's two preferences, then over the items of the step."""
         size = forward.n if self.form == "fixed" else batch.extra["length"]
         scale = batch.extra["n"] if self.form == "fixed" else torch.ones_like(forward.n)
-        log_p = (-forward.nll / size).unflatten(0, (-1, 4))
-        before = (-batch.extra["nll"] / scale).unflatten(0, (-1, 4))
+        log_p = rearrange(-forward.nll / size, "(item preference) -> item preference", preference=4)
+        before = rearrange(-batch.extra["nll"] / scale, "(item preference) -> item preference", preference=4)
         each = [self._preference(log_p[:, pair], before[:, pair]) for pair in (ADDED, NULLED)]
         return torch.stack(each).mean(0).repeat_interleave(4) / 4 / batch.n_items
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Float
 
 from workbench.models.cache import WeightsError
@@ -199,8 +200,7 @@ def _restore_llama(tensor: str, values: Float[np.ndarray, "..."], config: Config
     n_heads = heads.get(tensor.split(".")[-2])
     if n_heads is None:
         return values
-    pairs = values.reshape(n_heads, values.shape[0] // n_heads // 2, 2, *values.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(values.shape)
+    return rearrange(values, "(head pair half) ... -> (head half pair) ...", head=n_heads, half=2)
 
 
 def _restore_gemma(tensor: str, values: Float[np.ndarray, "..."], _: Config) -> Float[np.ndarray, "..."]:
