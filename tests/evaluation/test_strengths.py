@@ -101,6 +101,20 @@ def test_the_shrinkage_is_that_of_empirical_bayes() -> None:
     assert found[second] == pytest.approx({0.5: common[0.5] + share * own, 1.0: common[1.0] - share * own})
 
 
+def test_one_answer_a_strength_says_nothing_of_a_single_concept() -> None:
+    """What concepts differ by is then all noise: each has the strength that is best over all of them."""
+    first, second, third = folds(3)
+    scores = {first: {0.5: [1.0], 1.0: [2.0]}, second: {0.5: [0.0], 1.0: [2.0]}, third: {0.5: [2.0], 1.0: [0.0]}}
+    assert all(found == pytest.approx({0.5: 1.0, 1.0: 4 / 3}) for found in shrunken_scores(scores).values())
+
+
+def test_a_race_that_begins_with_single_answers_loses_little() -> None:
+    """Five instructions: each strength is tried on one of them first."""
+    rate = Planted(dict.fromkeys(folds(30), 0.6), noise=1.5)
+    chosen = search_strengths(dict.fromkeys(rate.peaks, TEXTS[:5]), STRENGTHS, "race", rate)
+    assert np.mean([strength == 0.6 for strength in chosen.values()]) > 0.9
+
+
 def test_missing_scores_are_left_out_and_a_strength_without_any_is_the_last_choice() -> None:
     (fold,) = folds(1)
     nan = float("nan")

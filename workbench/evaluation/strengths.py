@@ -83,8 +83,9 @@ def shrunken_scores(scores: Scores) -> dict[Fold, dict[float, float]]:
     A few answers say little of one concept, and much of a method over all concepts. The shrinkage is that of empirical
     Bayes (Efron & Morris 1975): the more single answers vary, beside how much concepts differ in which strength suits
     them, the more. Both variances are taken from the scores, apart for every method, seed and half; where concepts do
-    not vary, or there is one, nothing is shrunk. Estimates compare strengths within a fold: what a fold has more of at
-    every strength is left out. A strength without a score, all of them NaN, gets -inf.
+    not vary, or there is one, nothing is shrunk. One answer a strength does not tell the two apart: all concepts get
+    what is common then. Estimates compare strengths within a fold: what a fold has more of at every strength is left
+    out. A strength without a score, all of them NaN, gets -inf.
     """
     peers: dict[tuple[str, int, int], list[Fold]] = {}
     for fold in scores:
@@ -104,10 +105,10 @@ def _shrunk(values: Sequence[Sequence[np.ndarray]]) -> Float[np.ndarray, "fold s
     """See `shrunken_scores`. `noise` is the variance of one answer, `differ` that between concepts."""
     n = np.array([[len(one) for one in row] for row in values])  # [fold, strength]
     sums = np.array([[one.sum() for one in row] for row in values])
-    noise = sum(float(one.var() * len(one)) for row in values for one in row if len(one)) / max(
-        1, (n - 1).clip(0).sum()
-    )
-    common = sums.sum(0) / n.sum(0).clip(1)  # of each strength
+    common = np.broadcast_to(sums.sum(0) / n.sum(0).clip(1), n.shape)  # of each strength
+    if n.max() < 2:
+        return np.where(n > 0, common, -np.inf)
+    noise = sum(float(one.var() * len(one)) for row in values for one in row if len(one)) / (n - 1).clip(0).sum()
     own = np.where(n > 0, sums / n.clip(1) - common, 0)
     own = np.where(n > 0, own - own.sum(1, keepdims=True) / (n > 0).sum(1, keepdims=True).clip(1), 0)
     differ = max(0.0, float((n * own**2 - noise * (n > 0)).sum()) / max(1, n.sum()))
