@@ -54,24 +54,22 @@ COMMANDS = {
     ),
     "behaviours": (
         *("behaviours", "--model", "{model}", "--source", "{pairs}", "--methods", "diffmean", "--layers", "1"),
-        *(
-            "--strengths",
-            "0.5",
-            "--train",
-            "4",
-            "--validation",
-            "2",
-            "--test",
-            "2",
-            "--neutral",
-            "1",
-            "--questions",
-            "0",
-        ),
+        *("--strengths", "0.5", "--train", "4", "--validation", "2", "--test", "2", "--neutral", "1"),
+        *("--questions", "0"),
     ),
     "erasing": (
         *("erasure", "--model", "{model}", "--concepts", "{data}", "--methods", "leace", "mean_projection"),
         *("--draws", "1", "--texts", "2", "--max-tokens", "8", "--vectors", "{words}", "--leaning", "20"),
+        *("--dtype", "float32"),
+    ),
+    "dictionaries": (
+        *("sae", "--preset", "smoke", "--model", "{model}", "--text", "{text}", "--layer", "1", "--passages", "40"),
+        *("--latents", "48", "--k", "4", "--spelled", "0", "--activations", "4096", "--batch", "512", "--browsed", "2"),
+        *("--learning-rate", "0.01", "--dtype", "float32"),
+    ),
+    "defences": (
+        *("grace", "--preset", "smoke", "--model", "{model}", "--arms", "dpo", "grace_b", "direction", "probe"),
+        *("--requests", "6", "--triples", "4", "--benign", "2", "--neutral", "2", "--max-new-tokens", "4"),
         *("--dtype", "float32"),
     ),
 }
@@ -99,7 +97,13 @@ class SmallRuns:
     def arguments(self, name: str, root: Path) -> tuple[str, list[str]]:
         """The package and the flags of a command whose runs are kept under `root`."""
         package, *flags = COMMANDS[name]
-        lying = {"model": "tiny", "data": "concepts.jsonl", "pairs": "pairs.jsonl", "words": "words.txt"}
+        lying = {
+            "model": "tiny",
+            "data": "concepts.jsonl",
+            "pairs": "pairs.jsonl",
+            "words": "words.txt",
+            "text": "book.txt",
+        }
         places = {"judge": self.judge, **{name: self.folder / file for name, file in lying.items()}}
         return package, [flag.format(**places) for flag in flags] + ["--root", str(root)]
 
@@ -128,6 +132,7 @@ def small_runs(folder: Path) -> SmallRuns:
     write_concepts(folder, "sea", "rain")
     write_text(folder / "pairs.jsonl", PAIRS)
     write_text(folder / "words.txt", word_vectors())
+    write_text(folder / "book.txt", "\n\n".join(f"{place}. " + "The sea is wide. " * 12 for place in range(60)))
     return SmallRuns(folder, _judge(folder / "judge.txt"))
 
 
