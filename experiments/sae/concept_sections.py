@@ -113,8 +113,10 @@ def spelling_sections(results: DictionaryResults) -> list[Section]:
 
 def _spelling_verdict(one: FirstLetters) -> str:
     missed, absorbed, f1, probe = (Estimate.of(one.interval(what)) for what in ("missed", "absorbed", "f1", "probe_f1"))
-    if missed is None or absorbed is None or f1 is None or probe is None:
+    if not any(letter["told"] for letter in one.found):
         return "The probe tells no first letter here, so that none can be absorbed."
+    if missed is None or absorbed is None or f1 is None or probe is None:
+        return f"No latent of {one.name} stands for a first letter that the probe tells, so that none can be absorbed."
     weak = "; a probe that finds so little says little of absorption" if probe.value < WEAK else ""
     return (
         f"{one.name}: of the words of which a probe on the state tells the first letter, its main latents are silent "

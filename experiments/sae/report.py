@@ -38,8 +38,10 @@ NOTES = (
     "and of explained variance. Reconstructions are put in place of all states but that of the first token.",
     "Random directions and principal components are dictionaries of the same form, as many latents active: codes are "
     "projections, of which the largest are kept. Principal components come with their opposites.",
-    "A concept's latents are those whose means over texts differ most between training texts with and without it; "
-    "probes are judged on evaluation texts, hard negatives among them.",
+    "Probes on few features take those whose means over texts differ most between training texts with and without the "
+    "concept. Latents that are taken out are those that move the probe most towards it there: the difference of their "
+    "means times how far the probe moves with their direction. Probes are judged on evaluation texts, hard negatives "
+    "among them.",
 )
 
 

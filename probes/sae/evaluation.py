@@ -173,7 +173,7 @@ class Agreement:
     cosine: float
     """Mean cosine of the decoder rows of a pair."""
     shared: float
-    """The share of latents whose pair has a cosine above 0.7."""
+    """The share of the first one's latents that have a pair with a cosine above 0.7."""
 
 
 def agreement(
@@ -181,7 +181,8 @@ def agreement(
 ) -> Agreement:
     """How much of a dictionary is found again in another one, for example of another seed.
 
-    `nearest` lets several latents have one pair: an upper bound, and much faster for wide dictionaries.
+    In a narrower one some latents find no pair: they are in no mean, and count as not shared. `nearest` lets several
+    latents have one pair: an upper bound of what is shared, and much faster for wide dictionaries.
     """
     rows = [torch.nn.functional.normalize(each.W_dec.float(), dim=1) for each in (one, other)]
     cosines = rows[0] @ rows[1].T  # [latent, latent]
@@ -190,4 +191,4 @@ def agreement(
     else:
         first, second = linear_sum_assignment(cosines.numpy(), maximize=True)
         paired = cosines[torch.from_numpy(first), torch.from_numpy(second)]
-    return Agreement(float(paired.mean()), float((paired > 0.7).float().mean()))
+    return Agreement(float(paired.mean()), int((paired > 0.7).sum()) / len(cosines))

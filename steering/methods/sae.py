@@ -118,7 +118,7 @@ class SAE(Method[SparseLatent], ScoresStates[SparseLatent], Steers[SparseLatent]
         return LatentReader(artifact)
 
     def edit(self, artifact: SparseLatent, strength: float, positions: Positions | str = ALL) -> tuple[Edit, ...]:
-        """Add `strength` units of the latent's row, or bring its code to so many."""
+        """Add `strength` units of the latent's row, or bring its code to so many; strength 0 changes nothing."""
         if self.writes == "add":
             return (artifact.alone.vector(0, artifact.unit).edit(strength, positions),)
         bound, on = _BOUNDS[self.writes], float(strength != 0)

@@ -21,13 +21,17 @@ from workbench.models.tokens import Row, Tokens
 D, N = 5, 12
 LAYOUT = Layout.of(Tokens((Row((1, 2, 3)), Row((4, 5, 6)))), [0, 1])
 H = normal(2, 3, D)
-KINDS = ("relu", "jumprelu", "topk")
+KINDS = ("relu", "jumprelu", "topk", "topk of jumprelu")
 
 
 def dictionary(kind: str, d: int = D, model: str = "0") -> SparseAutoencoder:
-    threshold = normal(N, seed=5).abs() if kind == "jumprelu" else torch.zeros(N)
+    threshold = normal(N, seed=5).abs() if kind.endswith("jumprelu") else torch.zeros(N)
+    if kind == "topk of jumprelu":
+        threshold = 3 * threshold  # above what some of the largest say
     arrays = (normal(d, N, seed=1), normal(N, seed=2), normal(N, d, seed=3), normal(d, seed=4), threshold)
-    return SparseAutoencoder(replace(ORIGIN, model_digest=model), SITE, *arrays, k=3 if kind == "topk" else None)
+    return SparseAutoencoder(
+        replace(ORIGIN, model_digest=model), SITE, *arrays, k=3 if kind.startswith("topk") else None
+    )
 
 
 def one_by_one(one: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:

@@ -169,10 +169,21 @@ def test_what_does_not_read_the_residual_stream_is_not_taken_for_it(tmp_path: Pa
         load_dictionary(tmp_path / "ours", site=Site(1), target="blocks.1.hook_mlp_out")
 
 
-def test_what_saelens_cannot_say_is_neither_written_nor_guessed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name, entry in WRITERS.items() if "topk" in entry[2]])
+def test_thresholds_of_a_topk_are_written_or_refused(name: str, tmp_path: Path) -> None:
+    write, place, _ = WRITERS[name]
     limited = replace(dictionary("topk"), threshold=torch.full((N,), 0.5))
-    with pytest.raises(ArtifactError, match="no TopK with thresholds"):
-        write_saelens(limited, tmp_path / "limited")
+    assert not torch.equal(limited.encode(X), dictionary("topk").encode(X))
+    if name == "workbench":
+        found = load_dictionary(write(limited, tmp_path / place))
+        assert torch.equal(found.encode(X), limited.encode(X))
+    else:
+        with pytest.raises(ArtifactError, match="no TopK with thresholds"):
+            write(limited, tmp_path / place)
+        assert not (tmp_path / place).exists()
+
+
+def test_what_saelens_cannot_say_is_neither_written_nor_guessed(tmp_path: Path) -> None:
     folder = write_saelens(dictionary("relu"), tmp_path / "one")
     config = json.loads((folder / "cfg.json").read_text())
     config["metadata"]["hook_name"] = "hook_embed"

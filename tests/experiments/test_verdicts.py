@@ -13,6 +13,8 @@ from experiments.layer_sweep.verdict import verdict as of_layers
 from experiments.linear_hypothesis.verdict import verdict as of_hypothesis
 from experiments.linear_origins.config import PRESETS as ORIGINS
 from experiments.linear_origins.verdict import verdict as of_origins
+from experiments.sae.concept_sections import _spelling_verdict
+from experiments.sae.spelling import FirstLetters
 from experiments.smoke import BANNER, smoke_banner
 from workbench.runs.rows import Row
 
@@ -117,3 +119,15 @@ def test_only_smoke_runs_have_a_banner(presets: Any) -> None:
 def test_another_model_makes_a_smoke_run_no_larger_and_more_concepts_do() -> None:
     assert smoke_banner(replace(AXBENCH["smoke"], model="other", dtype="float32"), AXBENCH) == BANNER
     assert smoke_banner(replace(AXBENCH["smoke"], limit=30), AXBENCH) == ""
+
+
+def test_absorption_says_whether_the_probe_or_the_dictionary_tells_nothing() -> None:
+    letter = {"f1": 0.5, "probe_f1": 0.75, "told": 10, "missed": 4, "absorbed": 1, "main": 2}
+    silent = letter | {"f1": 0.0, "missed": 0, "absorbed": 0, "main": 0}
+    none = silent | {"probe_f1": 0.0, "told": 0}
+    read = FirstLetters("one", ["a", "b"], [letter, silent])
+    assert _spelling_verdict(read).startswith("one: of the words")
+    assert _spelling_verdict(replace(read, found=[silent, none])) == (
+        "No latent of one stands for a first letter that the probe tells, so that none can be absorbed."
+    )
+    assert _spelling_verdict(replace(read, found=[none, none])).startswith("The probe tells no first letter here")

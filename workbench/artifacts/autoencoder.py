@@ -172,7 +172,7 @@ class SparseAutoencoder(Artifact):
 
     @cached_property
     def _rivals(self) -> Competition | None:
-        return None if self.k is None else Competition(self.W_enc.mT, self.b_enc, self.k)
+        return None if self.k is None else Competition(self.W_enc.mT, self.b_enc, self.threshold, self.k)
 
     def _float32(self, device: torch.device) -> dict[str, Tensor]:
         if device not in self._arrays:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import UNREADABLE, ArtifactError
-from workbench.exchange.sae_weights import SaeWeights, bias_before_centering, config_entry
+from workbench.exchange.sae_weights import SaeWeights, bias_before_centering, config_entry, refuse_thresholds
 from workbench.models.sites import Site
 from workbench.runs.errors import StorageError
 from workbench.runs.files import read_json, write_bytes, write_json
@@ -94,9 +94,13 @@ def _state(path: Path) -> dict[str, Tensor]:
 
 
 def write_dictionary_learning(dictionary: SparseAutoencoder, folder: Path | str) -> Path:
-    """Write a folder that dictionary_learning reads. Raises ArtifactError for a transcoder, which it does not have."""
+    """Write a folder that dictionary_learning reads.
+
+    Raises ArtifactError for what it does not have: a transcoder, and a TopK with thresholds.
+    """
     if dictionary.target:
         raise ArtifactError(f"dictionary_learning has no transcoders, as the one at {dictionary.site} is")
+    refuse_thresholds(dictionary, "dictionary_learning")
     arrays = {name: array.float().contiguous() for name, array in dictionary.tensors().items()}
     if dictionary.k:
         kind, state = "AutoEncoderTopK", {"b_dec": arrays["b_dec"], "k": torch.tensor(dictionary.k)}

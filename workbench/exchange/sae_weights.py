@@ -101,6 +101,12 @@ def refuse(path: Path, config: Mapping[str, Any], plain: Mapping[str, tuple[obje
             raise ArtifactError(f"{path} has {name} {config[name]!r}, which cannot be read; only {values[0]!r} can")
 
 
+def refuse_thresholds(dictionary: SparseAutoencoder, project: str) -> None:
+    """Raise ArtifactError for a TopK with thresholds, which no other project's TopK has: codes would change."""
+    if dictionary.k and bool((dictionary.threshold > 0).any()):
+        raise ArtifactError(f"{project} has no TopK with thresholds, as the one at {dictionary.site} is")
+
+
 def bias_before_centering(dictionary: SparseAutoencoder) -> Tensor:
     """The encoder's bias for a project that subtracts the decoder's bias from what it reads."""
     bias = dictionary.b_enc.double() + dictionary.b_dec.double() @ dictionary.W_enc.double()

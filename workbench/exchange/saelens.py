@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save
 
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import UNREADABLE, ArtifactError
-from workbench.exchange.sae_weights import SaeWeights, config_entry, refuse, site_of
+from workbench.exchange.sae_weights import SaeWeights, config_entry, refuse, refuse_thresholds, site_of
 from workbench.models.sites import Site
 from workbench.runs.errors import StorageError
 from workbench.runs.files import read_json, write_bytes, write_json
@@ -96,8 +96,7 @@ def write_saelens(dictionary: SparseAutoencoder, folder: Path | str) -> Path:
 
     Raises ArtifactError for what SAELens does not have: a TopK transcoder, and a TopK with thresholds.
     """
-    if dictionary.k and bool((dictionary.threshold != 0).any()):
-        raise ArtifactError(f"SAELens has no TopK with thresholds, as the one at {dictionary.site} is")
+    refuse_thresholds(dictionary, "SAELens")
     kind = "topk" if dictionary.k else "jumprelu" if bool((dictionary.threshold > 0).any()) else "standard"
     if dictionary.target:
         kind = {"standard": "transcoder", "jumprelu": "jumprelu_transcoder"}.get(kind, "")

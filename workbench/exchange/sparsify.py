@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save
 
 from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.artifacts.file import UNREADABLE, ArtifactError
-from workbench.exchange.sae_weights import SaeWeights, bias_before_centering, config_entry, refuse
+from workbench.exchange.sae_weights import SaeWeights, bias_before_centering, config_entry, refuse, refuse_thresholds
 from workbench.models.sites import Site
 from workbench.runs.errors import StorageError
 from workbench.runs.files import read_json, write_bytes, write_json
@@ -46,9 +46,13 @@ def read_sparsify(folder: Path | str, site: Site | None = None, target: Site | N
 
 
 def write_sparsify(dictionary: SparseAutoencoder, folder: Path | str) -> Path:
-    """Write a folder that sparsify reads. Raises ArtifactError for what is not TopK, and for a change of width."""
+    """Write a folder that sparsify reads.
+
+    Raises ArtifactError for what is not TopK, for thresholds, and for a change of width.
+    """
     if not dictionary.k or dictionary.d_in != len(dictionary.b_dec):
         raise ArtifactError(f"the dictionary at {dictionary.site} is not TopK of one width, as all of sparsify's are")
+    refuse_thresholds(dictionary, "sparsify")
     transcoder = dictionary.target is not None
     config = {
         "activation": "topk",

@@ -66,15 +66,20 @@ class Columns(View):
 
 @dataclass(frozen=True, eq=False)
 class Competition:
-    """All latents of a TopK dictionary: in each state only the `k` largest are active (arXiv:2406.04093)."""
+    """All latents of a TopK dictionary: in each state only the `k` largest are active (arXiv:2406.04093).
+
+    Those at or below their thresholds take no part.
+    """
 
     encoder: Float[Tensor, "dictionary d"]
     bias: Float[Tensor, "dictionary"]
+    threshold: Float[Tensor, "dictionary"]
     k: int
 
     def bar(self, h: Float[Tensor, "*item d"]) -> Float[Tensor, "*item 1"]:
         """Midway between the smallest active value and the largest of the others, where rounding reaches neither."""
-        values = h.float() @ self.encoder.to(h.device).float().mT + self.bias.to(h.device).float()
+        values = (h.float() @ self.encoder.to(h.device).float().mT + self.bias.to(h.device).float()).relu()
+        values = values * (values > self.threshold.to(h.device).float())
         if self.k == len(self.bias):
             return torch.full_like(values[..., :1], -torch.inf)
         return values.topk(self.k + 1, dim=-1).values[..., -2:].mean(-1, keepdim=True)

@@ -94,6 +94,16 @@ def test_agreement_is_one_of_the_same_and_that_of_chance_of_others() -> None:
     torch.testing.assert_close(nearest_cosine(twice), torch.ones(200))
 
 
+def test_latents_that_a_narrower_dictionary_has_no_pair_for_are_not_shared() -> None:
+    rows = normal(50, 32)
+    wide = replace(identity(32), W_enc=rows.T, W_dec=rows, b_enc=torch.zeros(50), threshold=torch.zeros(50))
+    narrow = replace(wide, W_enc=rows[:10].T, W_dec=rows[:10], b_enc=torch.zeros(10), threshold=torch.zeros(10))
+    assert agreement(wide, narrow).shared == 0.2
+    assert agreement(wide, narrow).cosine == pytest.approx(1)
+    assert agreement(wide, narrow, pairing="nearest").shared >= 0.2
+    assert agreement(narrow, wide).shared == 1
+
+
 def test_baselines_are_what_they_say() -> None:
     x = normal(2000, 8) * torch.linspace(4, 0.5, 8) + 5
     pca = pca_dictionary(x, SITE, k=3, origin=ORIGIN)
