@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.data.running_text import load_text
     from workbench.data.states import States
     from workbench.data.stream import ActivationStream, StreamBatch
+    from workbench.evaluation.calibrate import calibrate
     from workbench.evaluation.intervals import bootstrap_clusters
     from workbench.evaluation.metrics import auroc
     from workbench.evaluation.targets import evaluate, weighted_mean
@@ -94,6 +95,7 @@ NAMES = {
     "__version__": "workbench.runs.environment",
     "auroc": "workbench.evaluation.metrics",
     "bootstrap_clusters": "workbench.evaluation.intervals",
+    "calibrate": "workbench.evaluation.calibrate",
     "compare": "experiments.face",
     "concepts": "workbench.data.own",
     "evaluate": "workbench.evaluation.targets",
