@@ -16,7 +16,9 @@ from importlib import import_module
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 from tests.evaluation.judges.chat_server import Request, Response, completion, serving
@@ -168,17 +170,29 @@ def forked(work: Callable[[], object], printed: Path) -> int:
 
 
 def left_by(root: Path) -> dict[str, str]:
-    """By file, digests of what a finished run leaves: its rows, units and artifacts, but not how long things took."""
+    """By file, digests of what a finished run leaves: its rows, units and artifacts, but not how long things took.
+
+    Units have that as `seconds`, or as the note of a file of tensors.
+    """
     found = {}
     for path in root.glob("*/results.json"):
         found["results"] = digest([asdict(row) for row in read_rows(path) if not row.metric.startswith("cost.")])
     for path in root.glob("*/units/*/unit.json"):
         unit = read_json(path)
-        value = unit["value"] if unit["file"] is None else file_digest(path.with_name(unit["file"]))
-        found[f"unit {unit['name']}"] = digest([unit["inputs"], value])
+        found[f"unit {unit['name']}"] = digest([unit["inputs"], _untimed(path, unit)])
     for path in root.glob("*/artifacts/**/*.safetensors"):
         found[str(path.relative_to(root))] = file_digest(path)
     return found
+
+
+def _untimed(path: Path, unit: Mapping[str, Any]) -> Any:
+    if unit["file"] is None:
+        value = unit["value"]
+        return {key: one for key, one in value.items() if key != "seconds"} if isinstance(value, dict) else value
+    file = path.with_name(unit["file"])
+    if file.suffix == ".safetensors":
+        return {name: tensor.tolist() for name, tensor in load_file(file).items()}
+    return file_digest(file)
 
 
 def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
