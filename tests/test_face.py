@@ -42,7 +42,7 @@ SEA = [
 COOKING = ["Fry the onions.", "Boil the pasta.", "Whisk two eggs.", "Fold in the flour.", "Bake it until golden."]
 LINES = [
     "import workbench as wb; wb.load",
-    "import workbench as wb; wb.concepts; wb.fit; wb.fit_all; wb.compare; wb.sweep",
+    "import workbench as wb; wb.concepts; wb.fit; wb.fit_all; wb.calibrate; wb.compare; wb.sweep",
     "import workbench as wb; assert wb.__version__",
     "from workbench import load, Model, Site, Vector, Dataset, States",
     "from workbench import Add, Clamp, ProjectOut, Gate, Sampling, Decoder, per_row",
