@@ -18,7 +18,7 @@ from workbench.evaluation.intervals import Bounds, Interval, bootstrap
 from workbench.runs.rows import Row, spread
 
 METRICS = ("top1", "log_p", "rank")
-BOUNDS: dict[str, Bounds] = {"top1": (0.0, 1.0)}
+BOUNDS: dict[str, Bounds] = {"top1": (0.0, 1.0), "log_p": (-np.inf, 0.0), "rank": (0.0, np.inf)}
 LABELS = {
     "none": "No vector",
     "function_vector": "Function vector",
@@ -57,7 +57,7 @@ class StudyResults:
         """A number of each case, of METRICS, over tasks and the seeds within them; None is missing."""
         found = {key: value(each) for key, each in self.evaluations.items()}
         numbers = np.array([np.nan if each is None else each for each in found.values()], dtype=float)
-        return self._over_tasks(found, numbers, BOUNDS.get(metric))
+        return self._over_tasks(found, numbers, BOUNDS[metric])
 
     def metric(self, setting: str, way: str, metric: str) -> Interval:
         """Over tasks and seeds."""

@@ -57,7 +57,7 @@ class SentenceResults:
 
     def nll(self, at: int) -> Interval:
         """Of what is written at one share of the way: nats per token by the unsteered model, over pairs."""
-        return bootstrap(np.array([each.nll[at] for each in self.mixtures]), bounds=None)
+        return bootstrap(np.array([each.nll[at] for each in self.mixtures]), bounds=(0.0, np.inf))
 
     @property
     def strengths(self) -> list[float]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,19 @@ def test_missing_values_are_dropped_and_counted() -> None:
         ([0.5, 0.5, 0.5], Interval(0.5, None, None, 3, 0, 0.95, ALL_EQUAL)),
     ],
 )
+def test_a_mean_of_what_is_never_below_0_has_no_end_below_0() -> None:
+    """Also where there is no largest value, so that nothing is known of the mean of values that are nearly all 0."""
+    ranks = np.array([0.0, 0, 0, 0, 0, 0, 0, 1, 0, 90])
+    free = bootstrap(ranks, bounds=None)
+    assert free.low is not None
+    assert free.low < 0
+    assert bootstrap(ranks, bounds=(0.0, np.inf)) == replace(free, low=0.0)
+    assert bootstrap(-ranks, bounds=(-np.inf, 0.0)).high == 0
+    assert bootstrap(np.zeros(5), bounds=(0.0, np.inf)).note == ALL_EQUAL
+    with pytest.raises(MetricError, match=r"within bounds that differ, 0.0 to inf; got -1.0 to 2.0"):
+        bootstrap(np.array([-1.0, 2.0]), bounds=(0.0, np.inf))
+
+
 def test_one_value_or_none_has_no_interval_nor_have_equal_ones(values: list[float], expected: Interval) -> None:
     assert bootstrap(np.array(values, dtype=float), bounds=None) == expected
 

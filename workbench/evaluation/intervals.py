@@ -23,7 +23,7 @@ Scale = Literal["linear", "log"]
 """Whether a mean is arithmetic, or geometric: of values above 0 that differ by factors."""
 
 Bounds = tuple[float, float]
-"""The smallest and the largest possible value."""
+"""The smallest and the largest possible value; (0, inf) where there is no largest."""
 
 Statistic = Callable[..., np.ndarray]
 """As np.mean or np.median: `statistic(sample, axis=-1)`."""
@@ -92,8 +92,8 @@ def bootstrap(
     are the means of the concepts' values, whose spread holds that of the values already; a concept whose values are all
     missing is left out of n. On the log scale it is the geometric mean, with the interval of the mean logarithm. Every
     caller says the `bounds` of its values, (0, 1) for a share, or None where there are none: a mean stays within them.
-    Where most values lie at one of them and fewer than ten elsewhere, the interval is that of `bounded_mean`, and so
-    it is where all are equal.
+    Where most values lie at one of two finite ones and fewer than ten elsewhere, the interval is that of
+    `bounded_mean`, and so it is where all are equal.
 
     Raises MetricError for an infinite value, one outside the bounds or not above 0 on the log scale, bounds of another
     statistic or scale, groups of another length, or a level or number of draws out of range.
@@ -115,7 +115,7 @@ def bootstrap(
         return found
     rng = np.random.default_rng(seed)
     equal = np.ptp(units) <= _EQUAL * np.abs(units).max()
-    if bounds is not None and (equal or _crowded(units, bounds)):
+    if bounds is not None and np.isfinite(bounds).all() and (equal or _crowded(units, bounds)):
         low, high = bounded_mean(units, bounds, level=level, rng=rng)
         return replace(found, low=low, high=high, note=BOUNDED)
     if equal:
@@ -284,8 +284,8 @@ def _within(values: np.ndarray, statistic: Statistic, scale: Scale, bounds: Boun
     if statistic is not np.mean or scale == "log":
         raise MetricError("bootstrap: bounds are those of an arithmetic mean; give None")
     low, high = bounds
-    kept = values.clip(low, high)
-    if not low < high or (np.abs(values - kept) > _ROUNDING * (high - low)).any():
+    kept, width = values.clip(low, high), high - low
+    if not low < high or (np.abs(values - kept) > _ROUNDING * (width if np.isfinite(width) else 1)).any():
         reach = f"{values.min()} to {values.max()}" if len(values) else "no values"
         raise MetricError(f"bootstrap: values must lie within bounds that differ, {low} to {high}; got {reach}")
     return kept
