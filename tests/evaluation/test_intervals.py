@@ -100,16 +100,6 @@ def test_missing_values_are_dropped_and_counted() -> None:
     assert bootstrap(np.array([1.0, 2.0, 3.0]), bounds=None).low == got.low
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([0.7], Interval(0.7, None, None, 1, 0, 0.95)),
-        ([np.nan, 0.7], Interval(0.7, None, None, 1, 1, 0.95)),
-        ([np.nan, np.nan], Interval(None, None, None, 0, 2, 0.95)),
-        ([], Interval(None, None, None, 0, 0, 0.95)),
-        ([0.5, 0.5, 0.5], Interval(0.5, None, None, 3, 0, 0.95, ALL_EQUAL)),
-    ],
-)
 def test_a_mean_of_what_is_never_below_0_has_no_end_below_0() -> None:
     """Also where there is no largest value, so that nothing is known of the mean of values that are nearly all 0."""
     ranks = np.array([0.0, 0, 0, 0, 0, 0, 0, 1, 0, 90])
@@ -123,6 +113,16 @@ def test_a_mean_of_what_is_never_below_0_has_no_end_below_0() -> None:
         bootstrap(np.array([-1.0, 2.0]), bounds=(0.0, np.inf))
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.7], Interval(0.7, None, None, 1, 0, 0.95)),
+        ([np.nan, 0.7], Interval(0.7, None, None, 1, 1, 0.95)),
+        ([np.nan, np.nan], Interval(None, None, None, 0, 2, 0.95)),
+        ([], Interval(None, None, None, 0, 0, 0.95)),
+        ([0.5, 0.5, 0.5], Interval(0.5, None, None, 3, 0, 0.95, ALL_EQUAL)),
+    ],
+)
 def test_one_value_or_none_has_no_interval_nor_have_equal_ones(values: list[float], expected: Interval) -> None:
     assert bootstrap(np.array(values, dtype=float), bounds=None) == expected
 
