@@ -68,9 +68,10 @@ class DefenceResults:
         """What each defence is called."""
         return {name: seeds[0].arm.label for name, seeds in self.found.items()}
 
-    def rate(self, arm: str, families: Sequence[str], outcome: str = "compliance") -> Interval:
-        """The share of answers of an outcome, over requests and seeds: see `outcome_rate`."""
-        return outcome_rate([[share(one.answers[name], outcome) for name in families] for one in self.found[arm]])
+    def rate(self, arm: str, families: Sequence[str], *outcomes: str) -> Interval:
+        """The share of answers that comply, or are of one of some outcomes, over requests and seeds: `outcome_rate`."""
+        wanted = outcomes or ("compliance",)
+        return outcome_rate([[share(one.answers[name], *wanted) for name in families] for one in self.found[arm]])
 
     def less(self, arm: str, other: str, families: Sequence[str], outcome: str = "compliance") -> Difference:
         """The share of an outcome under one defence less that under another, paired over requests.

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,7 @@ from experiments.grace.context import GraceContext, TrainedModel
 from experiments.grace.measure import held_out_states, measure
 from experiments.grace.outcomes import REFUSED
 from experiments.grace.report import _said
-from experiments.grace.results import ADAPTIVE, DefenceResults, correlation_over_models, outcome_rate
-from experiments.grace.verdict import verdict
+from experiments.grace.results import correlation_over_models, outcome_rate
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from steering.grace.guard import PromptGuard
 from steering.grace.objectives import PoolerObjective
@@ -146,48 +144,6 @@ def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several_a
     assert alike.value == apart.value == 0.5
     assert width(alike) == pytest.approx(width(outcome_rate([[requests, requests]])))
     assert width(apart) > 1.5 * width(alike)
-
-
-def told(config: Config, succeeding: dict[str, tuple[str, ...]]) -> str:
-    """The verdict where these families, and no others, get an answer out of each defence, to every request."""
-
-    def defended(name: str) -> Any:
-        answers = {
-            family: [("compliance" if family in succeeding[name] else "refusal", "")] * config.asked
-            for family in (*ATTACKS, *ADAPTIVE, "plain")
-        }
-        arm, kl = SimpleNamespace(label=name, answers_anew=True), [2.0 if name == "sft" else 0.01] * 4
-        return SimpleNamespace(arm=arm, answers=answers, separation={}, kl=kl)
-
-    return verdict(DefenceResults(config, {name: (defended(name),) for name in succeeding}, {}, {}, {}))
-
-
-def test_what_helps_and_what_it_costs_is_decided_by_pairs_of_requests() -> None:
-    every = (*ATTACKS, "plain")
-    some = tuple(family for family in every if family != "many_shot")
-    defences = {"nothing": every, "sft": every, "dpo": some, "grace_b": ("plain",), "probe": ()}
-    said = told(replace(SMALL, asked=20), defences)
-    assert said.startswith("DPO, GRACE B (with LoRA) and Linear probe that refuses are shown to help (paired")
-    assert "are refused with Linear probe that refuses." in said
-    assert "Neutral text shows another model (KL above 0.5 nats a token) with SFT." in said
-    assert "the differences, paired over requests, are −0.80" in said
-    few = told(replace(SMALL, asked=5), defences)  # with five requests no sign flip is rare enough
-    assert few.startswith("No defence is shown to help")
-    assert "are refused with" not in few
-
-
-def test_without_intervals_no_defence_is_shown_to_help() -> None:
-    said = told(replace(SMALL, asked=1), {"nothing": tuple(ATTACKS), "dpo": ()})
-    assert said.startswith("No defence is shown to help (")
-    assert "100 % succeed against the policy alone and 0 % with DPO" in said
-    assert "know what they attack" not in said
-
-
-def test_the_verdict_tells_of_attacks_that_know_the_defence_where_there_were_any() -> None:
-    said = told(replace(SMALL, asked=1, adaptive=1), {"nothing": ("suffix", "latent"), "dpo": ("latent",)})
-    assert (
-        "know what they attack succeed in 100 % of the cases against the policy alone and in 50 % against DPO" in said
-    )
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
