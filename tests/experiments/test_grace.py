@@ -30,7 +30,6 @@ from workbench.data.items import DataError
 from workbench.data.safety import of_split, stand_in
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES, PolicyJudge
-from workbench.evaluation.summary import LEAST
 from workbench.models.sites import Site
 from workbench.models.weights import WeightsError
 from workbench.runs.errors import RunError
@@ -59,7 +58,7 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
         assert found[name, "neutral.kl", None].value is not None
         assert found[name, "neutral.refused", None].n == 2
         assert found[name, "in_context.accuracy", None].n == 4  # questions: one of each task
-    assert found["nothing", "neutral.kl", None].value == pytest.approx(LEAST)  # what a geometric mean counts 0 as
+    assert found["nothing", "neutral.kl", None].value == 0
     assert (found["sft", "neutral.kl", None].value or 0) > 1e-6
     # What trains no weight answers as the policy alone, and has its own AVQI by the profile that it learnt.
     assert values(rows, "grace_a", "compliance") == values(rows, "nothing", "compliance")

@@ -83,3 +83,8 @@ def test_the_sentence_on_the_index_says_whose_success_it_follows(monkeypatch: py
     monkeypatch.setattr(DefenceResults, "followed", lambda *_: found)
     said = told(replace(SMALL, asked=1, adaptive=1), {"nothing": ("suffix", "latent"), "dpo": ("latent",)})
     assert "AVQI in the two-cluster form follows the success of held-out attacks (rank correlation 0.80" in said
+
+
+def test_a_defence_that_leaves_most_neutral_texts_alone_still_makes_another_model_of_the_others() -> None:
+    said = told(SMALL, {"nothing": (), "sft": ()}, kl={"sft": [2.0, 2.0, 0.0, 0.0]})
+    assert "Neutral text shows another model (KL above 0.5 nats a token) with SFT." in said
