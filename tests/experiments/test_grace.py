@@ -27,6 +27,7 @@ from steering.grace.guard import PromptGuard
 from steering.grace.objectives import PoolerObjective
 from tests.tiny import tiny_folder
 from workbench.data.items import DataError
+from workbench.data.packaged import neutral
 from workbench.data.safety import of_split, stand_in
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES, PolicyJudge
@@ -124,6 +125,14 @@ def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_reque
     assert [prompt in plain for prompt in benign] == [True, False] * 2  # the first of them are of both kinds
     assert not {*benign} & {one.prompt for kinds in context.benign.values() for one in kinds}
     assert not {*CHOOSING} & worn
+
+
+def test_as_many_neutral_texts_are_asked_as_the_setting_says() -> None:
+    """Those of prose, of which there are 18, come first."""
+    found = [len(measuring._neutral_texts(n)) for n in (3, Config().neutral, 36)]
+    assert found == [3, 24, 36]
+    genres = {item.response: item.genre for item, _ in neutral()}
+    assert [genres[text] for text in measuring._neutral_texts(20)] == ["text"] * 18 + ["code"] * 2
 
 
 def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several_and_seeds() -> None:
@@ -325,6 +334,8 @@ def test_more_than_there_are_is_refused_where_it_is_looked_up() -> None:
         replace(SMALL, steered=31).look_up()
     with pytest.raises(DataError, match="asked is 70, and there are 60"):
         replace(SMALL, asked=70).look_up()
+    with pytest.raises(DataError, match="neutral is 37, and there are 36"):
+        replace(SMALL, neutral=37).look_up()
     with pytest.raises(ValueError, match=r"seeds \(0, 0\) name one twice"):
         replace(SMALL, seeds=(0, 0))
     with pytest.raises(ValueError, match=r"models \(.*\) name one twice"):
