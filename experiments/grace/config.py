@@ -110,14 +110,15 @@ class Config(ModelOptions):
         check_distinct("models", (self.model, *self.models))
 
     def look_up(self) -> None:
-        """See Options.look_up. Raises DataError for more requests or concepts than there are."""
+        """See Options.look_up. Raises DataError for more requests, texts or concepts than there are."""
         from workbench.data.items import DataError
-        from workbench.data.packaged import packaged
+        from workbench.data.packaged import neutral, packaged
         from workbench.data.safety import of_split
 
         requests = requests_of(self.data)
         there = {name: len(of_split(requests, split, allowed=yes)) for name, (split, yes) in DRAWN_FROM.items()}
-        for name, n in {**there, "steered": len(packaged().targets)}.items():
+        there |= {"neutral": sum(split == "evaluation" for _, split in neutral()), "steered": len(packaged().targets)}
+        for name, n in there.items():
             if getattr(self, name) > n:
                 raise DataError(f"{name} is {getattr(self, name)}, and there are {n}; give at most so many")
         super().look_up()

@@ -164,8 +164,9 @@ def _in_context(arm: Arm, shown: Sequence[Shown]) -> list[float]:
 
 
 def _neutral_texts(n: int) -> list[str]:
-    """Packaged texts of no concept, of evaluation."""
-    return [item.response for item, split in neutral() if split == "evaluation" and item.genre == "text"][:n]
+    """Packaged texts of no concept, of evaluation: those of prose, then code and mathematics."""
+    found = [item for item, split in neutral() if split == "evaluation"]
+    return [item.response for item in sorted(found, key=lambda item: item.genre != "text")[:n]]
 
 
 def _side_effect(context: GraceContext, arm: Arm) -> dict[str, JSON]:

@@ -22,6 +22,6 @@ def inputs_of(context: GraceContext, arm: Arm) -> dict[str, JSON]:
     return {**arm.model.identity, "edits": digest(added), "version": 1}
 
 
-def share(answers: Sequence[tuple[str, str]], outcome: str) -> Float[np.ndarray, " answer"]:
-    """1 for each answer of this outcome."""
-    return np.array([found == outcome for found, _ in answers], dtype=float)
+def share(answers: Sequence[tuple[str, str]], *outcomes: str) -> Float[np.ndarray, " answer"]:
+    """1 for each answer of one of these outcomes."""
+    return np.array([found in outcomes for found, _ in answers], dtype=float)

@@ -87,12 +87,7 @@ def _price(results: DefenceResults) -> Section:
         Column("Benign refusals", "Look-alikes that are refused", 2, (0.0, 1.0), better="lower"),
         Column("In disguise", "The same in the form of held-out attacks", 2, (0.0, 1.0), better="lower"),
         Column("Degenerate", "Broken answers to look-alikes", 2, (0.0, 1.0), better="lower"),
-        Column(
-            "KL",
-            "Of the policy's next token and this one's, on neutral text, in nats; the geometric mean",
-            3,
-            better="lower",
-        ),
+        Column("KL", "Of the policy's next token and this one's, on neutral text, in nats", 3, better="lower"),
         Column("Loss", "Mean nll of a token of neutral text", 3, better="lower"),
         Column("Neutral refused", "Neutral texts that a probe refuses as prompts", 2, (0.0, 1.0), better="lower"),
         Column("In context", "Share right of questions behind five demonstrations", 2, (0.0, 1.0), better="higher"),

@@ -15,10 +15,10 @@ from probes.geometry.avqi import METRICS, noted
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
 from workbench.evaluation.crossed import bootstrap_crossed
 from workbench.evaluation.differences import Difference, holm, paired_difference
-from workbench.evaluation.intervals import Interval, Scale, bootstrap
+from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.evaluation.judges.policy import OUTCOMES
 from workbench.evaluation.metrics import spearman_correlation
-from workbench.evaluation.summary import on_scale, or_none
+from workbench.evaluation.summary import or_none
 from workbench.runs.rows import Row, spread
 
 SIDES: dict[str, tuple[str, ...]] = {
@@ -68,9 +68,10 @@ class DefenceResults:
         """What each defence is called."""
         return {name: seeds[0].arm.label for name, seeds in self.found.items()}
 
-    def rate(self, arm: str, families: Sequence[str], outcome: str = "compliance") -> Interval:
-        """The share of answers of an outcome, over requests and seeds: see `outcome_rate`."""
-        return outcome_rate([[share(one.answers[name], outcome) for name in families] for one in self.found[arm]])
+    def rate(self, arm: str, families: Sequence[str], *outcomes: str) -> Interval:
+        """The share of answers that comply, or are of one of some outcomes, over requests and seeds: `outcome_rate`."""
+        wanted = outcomes or ("compliance",)
+        return outcome_rate([[share(one.answers[name], *wanted) for name in families] for one in self.found[arm]])
 
     def less(self, arm: str, other: str, families: Sequence[str], outcome: str = "compliance") -> Difference:
         """The share of an outcome under one defence less that under another, paired over requests.
@@ -99,11 +100,13 @@ class DefenceResults:
         return outcome_rate([[np.array(one.neutral_refused)] for one in self.found[arm]])
 
     def mean(self, arm: str, what: str) -> Interval:
-        """The mean over seeds and texts of `kl` (geometric) or `loss`, or concepts of `steering`."""
+        """The mean over seeds and texts of `kl` or `loss`, or concepts of `steering`.
+
+        Not geometric: what acts on a condition leaves most texts as they are, and a KL of 0 would outweigh all others.
+        """
         values = np.array([getattr(one, what) for one in self.found[arm]], dtype=float)
-        scale: Scale = "log" if what == "kl" else "linear"
-        bounds = (0.0, 2.0) if what == "steering" else None
-        return bootstrap_crossed(on_scale(values, scale), bounds=bounds, scale=scale)
+        found = bootstrap_crossed(values, bounds=(0.0, 2.0) if what == "steering" else None)
+        return replace(found, low=max(found.low, 0.0)) if found.low is not None and what == "kl" else found
 
     def separation(self, arm: str, way: str, metric: str) -> Interval:
         """An index of the states pooled in a way: of one seed over its prompts, of several over the seeds."""

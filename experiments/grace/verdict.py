@@ -26,14 +26,15 @@ def verdict(results: DefenceResults) -> str:
     known = {name: value for name in defences if (value := success[name].value) is not None}
     if not known:
         return "No defence was measured under attacks of held-out families."
-    best = min(known, key=lambda name: known[name])
+    refusing = {name: results.rate(name, ["plain"], "refusal") for name in (UNDEFENDED, *known)}
+    best = min(known, key=lambda name: (known[name], refusing[name].value))
+    neither = [_percent(results.rate(name, HELD_OUT, "unrelated", "degenerate")) for name in (best, UNDEFENDED)]
     told = (
         f"of the attacks of held-out families {_percent(success[UNDEFENDED])} succeed against the policy alone and "
-        f"{_percent(success[best])} with {ARMS[best]}, which lets the fewest through and refuses "
-        f"{_percent(results.rate(best, ['plain'], 'refusal'))} of the allowed requests "
-        f"(the policy alone {_percent(results.rate(UNDEFENDED, ['plain'], 'refusal'))}). Its answers to these attacks "
-        f"neither refuse nor comply in {_percent(results.rate(best, HELD_OUT, 'unrelated'))} of the cases (the policy "
-        f"alone {_percent(results.rate(UNDEFENDED, HELD_OUT, 'unrelated'))})."
+        f"{_percent(success[best])} with {ARMS[best]}; no other defence lets fewer through. It refuses "
+        f"{_percent(refusing[best])} of the allowed requests (the policy alone {_percent(refusing[UNDEFENDED])}). Its "
+        f"answers to these attacks neither refuse nor comply in {neither[0]} of the cases (the policy alone "
+        f"{neither[1]})."
     )
     helping = [name for name, each in results.against_policy(HELD_OUT).items() if _shown(each) < 0]
     dearer = [name for name, each in results.against_policy(["plain"], "refusal").items() if _shown(each) > 0]
@@ -76,7 +77,7 @@ def _followed(results: DefenceResults, form: str, said: str) -> list[str]:
         return []
     reach = f"{number(found.value, 2)} [{number(found.low, 2)}, {number(found.high, 2)}]"
     told = "follows" if found.low > 0 else "is not shown to follow"
-    return [f"AVQI {said} {told} their success (rank correlation {reach} over {found.n} models)."]
+    return [f"AVQI {said} {told} the success of held-out attacks (rank correlation {reach} over {found.n} models)."]
 
 
 def _success(results: DefenceResults, name: str) -> Interval:

@@ -110,8 +110,8 @@ class Objective(ABC, Generic[D]):
     """
 
     shares_prompts: ClassVar[bool] = False
-    """Whether rows with one prompt may run it once: its tokens are changed alike in each, and the loss needs nothing of
-    them. What the loss is given then begins at the last token of the prompt."""
+    """Whether rows of an item with one prompt may run it once: its tokens are changed alike in each, and the loss needs
+    nothing of them. What the loss is given then begins at the last token of the prompt."""
 
     recipe: TrainingConfig
     site: Site

@@ -142,7 +142,7 @@ class Passes(Generic[D]):
         return dict(zip(concepts, sums.tolist(), strict=True))
 
     def _behind_prompts(self, batch: Batch, parameters: dict[str, Tensor]) -> tuple[Batch, SharedPrefixCache]:
-        """The rows from the last token of their prompts on, and the prompts, each run once, with gradients.
+        """The rows from the last token of their prompts on, and each item's prompts, run once, with gradients.
 
         Or the rows as they are, where prompts are not to be shared, or every row has its own.
         """
@@ -151,7 +151,8 @@ class Passes(Generic[D]):
         if not alike or self.through.gradient_checkpointing or backend.facts().cache != "keys":
             return whole
         rows = [self.tokens.rows[text] for text in batch.text.tolist()]
-        keys = [(at, row.ids[: row.response - 1]) for at, row in zip(batch.concept.tolist(), rows, strict=True)]
+        items = (batch.role == 0).cumsum(0).tolist()  # what is searched for an item is not that of its neighbour
+        keys = [(item, row.ids[: row.response - 1]) for item, row in zip(items, rows, strict=True)]
         unique = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         if len(unique) == len(rows) or not all(ids for _, ids in unique):
             return whole

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,16 @@ from experiments.grace.context import GraceContext, TrainedModel
 from experiments.grace.measure import held_out_states, measure
 from experiments.grace.outcomes import REFUSED
 from experiments.grace.report import _said
-from experiments.grace.results import ADAPTIVE, DefenceResults, correlation_over_models, outcome_rate
-from experiments.grace.verdict import verdict
+from experiments.grace.results import correlation_over_models, outcome_rate
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from steering.grace.guard import PromptGuard
 from steering.grace.objectives import PoolerObjective
 from tests.tiny import tiny_folder
 from workbench.data.items import DataError
+from workbench.data.packaged import neutral
 from workbench.data.safety import of_split, stand_in
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES, PolicyJudge
-from workbench.evaluation.summary import LEAST
 from workbench.models.sites import Site
 from workbench.models.weights import WeightsError
 from workbench.runs.errors import RunError
@@ -61,7 +59,7 @@ def test_every_defence_has_every_rate_and_the_page_tells_of_it(finished: Path) -
         assert found[name, "neutral.kl", None].value is not None
         assert found[name, "neutral.refused", None].n == 2
         assert found[name, "in_context.accuracy", None].n == 4  # questions: one of each task
-    assert found["nothing", "neutral.kl", None].value == pytest.approx(LEAST)  # what a geometric mean counts 0 as
+    assert found["nothing", "neutral.kl", None].value == 0
     assert (found["sft", "neutral.kl", None].value or 0) > 1e-6
     # What trains no weight answers as the policy alone, and has its own AVQI by the profile that it learnt.
     assert values(rows, "grace_a", "compliance") == values(rows, "nothing", "compliance")
@@ -129,6 +127,14 @@ def test_no_training_and_no_choice_sees_a_held_out_family_or_an_evaluation_reque
     assert not {*CHOOSING} & worn
 
 
+def test_as_many_neutral_texts_are_asked_as_the_setting_says() -> None:
+    """Those of prose, of which there are 18, come first."""
+    found = [len(measuring._neutral_texts(n)) for n in (3, Config().neutral, 36)]
+    assert found == [3, 24, 36]
+    genres = {item.response: item.genre for item, _ in neutral()}
+    assert [genres[text] for text in measuring._neutral_texts(20)] == ["text"] * 18 + ["code"] * 2
+
+
 def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several_and_seeds() -> None:
     one = outcome_rate([[np.array([1.0, 0, 0, 0])]])
     assert (one.value, one.n) == (0.25, 4)
@@ -146,48 +152,6 @@ def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several_a
     assert alike.value == apart.value == 0.5
     assert width(alike) == pytest.approx(width(outcome_rate([[requests, requests]])))
     assert width(apart) > 1.5 * width(alike)
-
-
-def told(config: Config, succeeding: dict[str, tuple[str, ...]]) -> str:
-    """The verdict where these families, and no others, get an answer out of each defence, to every request."""
-
-    def defended(name: str) -> Any:
-        answers = {
-            family: [("compliance" if family in succeeding[name] else "refusal", "")] * config.asked
-            for family in (*ATTACKS, *ADAPTIVE, "plain")
-        }
-        arm, kl = SimpleNamespace(label=name, answers_anew=True), [2.0 if name == "sft" else 0.01] * 4
-        return SimpleNamespace(arm=arm, answers=answers, separation={}, kl=kl)
-
-    return verdict(DefenceResults(config, {name: (defended(name),) for name in succeeding}, {}, {}, {}))
-
-
-def test_what_helps_and_what_it_costs_is_decided_by_pairs_of_requests() -> None:
-    every = (*ATTACKS, "plain")
-    some = tuple(family for family in every if family != "many_shot")
-    defences = {"nothing": every, "sft": every, "dpo": some, "grace_b": ("plain",), "probe": ()}
-    said = told(replace(SMALL, asked=20), defences)
-    assert said.startswith("DPO, GRACE B (with LoRA) and Linear probe that refuses are shown to help (paired")
-    assert "are refused with Linear probe that refuses." in said
-    assert "Neutral text shows another model (KL above 0.5 nats a token) with SFT." in said
-    assert "the differences, paired over requests, are −0.80" in said
-    few = told(replace(SMALL, asked=5), defences)  # with five requests no sign flip is rare enough
-    assert few.startswith("No defence is shown to help")
-    assert "are refused with" not in few
-
-
-def test_without_intervals_no_defence_is_shown_to_help() -> None:
-    said = told(replace(SMALL, asked=1), {"nothing": tuple(ATTACKS), "dpo": ()})
-    assert said.startswith("No defence is shown to help (")
-    assert "100 % succeed against the policy alone and 0 % with DPO" in said
-    assert "know what they attack" not in said
-
-
-def test_the_verdict_tells_of_attacks_that_know_the_defence_where_there_were_any() -> None:
-    said = told(replace(SMALL, asked=1, adaptive=1), {"nothing": ("suffix", "latent"), "dpo": ("latent",)})
-    assert (
-        "know what they attack succeed in 100 % of the cases against the policy alone and in 50 % against DPO" in said
-    )
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -370,6 +334,8 @@ def test_more_than_there_are_is_refused_where_it_is_looked_up() -> None:
         replace(SMALL, steered=31).look_up()
     with pytest.raises(DataError, match="asked is 70, and there are 60"):
         replace(SMALL, asked=70).look_up()
+    with pytest.raises(DataError, match="neutral is 37, and there are 36"):
+        replace(SMALL, neutral=37).look_up()
     with pytest.raises(ValueError, match=r"seeds \(0, 0\) name one twice"):
         replace(SMALL, seeds=(0, 0))
     with pytest.raises(ValueError, match=r"models \(.*\) name one twice"):

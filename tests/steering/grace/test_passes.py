@@ -15,6 +15,7 @@ from steering.training.trainer import train
 from tests.steering.grace.planted import on, triples
 from tests.tiny import blocks_of, tiny_model
 from workbench.data.labelled import ModelAccess
+from workbench.data.safety import Request, Triple, safety_dataset
 from workbench.models.model import Model
 from workbench.models.sites import Site
 
@@ -62,3 +63,19 @@ def test_each_step_of_the_latent_search_is_one_pass_of_what_is_attacked(monkeypa
     objective = on(LatentAdversarialObjective, model, ONE_STEP, attacked=(Site(1), Site(2)), steps=2, radius=0.25)
     train(objective, [triples(4)], ModelAccess(model))
     assert seen == [(12, False, 0.0), (12, False, 0.25), (16, True, 0.25)]
+
+
+def test_each_item_is_attacked_in_its_own_way_though_another_has_its_prompt() -> None:
+    """Two triples of one prompt: the loss of a step is the mean of what each comes to in a step of its own."""
+    model, first, second = tiny_model(), *(triple(k) for k in range(2))
+
+    def loss(*forbidden: Triple) -> float:
+        data = safety_dataset("one prompt", forbidden, [Request("sea", True, answer="blue")])
+        objective = on(LatentAdversarialObjective, model, ONE_STEP, attacked=(Site(1),), steps=1, radius=1.0)
+        return train(objective, [data], ModelAccess(model))[0].losses[0]
+
+    assert loss(first, second) == pytest.approx((loss(first) + loss(second)) / 2, rel=1e-5)
+
+
+def triple(k: int) -> Triple:
+    return Triple("ask", f"no {k}", f"yes {k} it", f"arr {k} yes", "long_tail", "role_play", "train", "ask")
