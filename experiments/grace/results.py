@@ -105,8 +105,7 @@ class DefenceResults:
         Not geometric: what acts on a condition leaves most texts as they are, and a KL of 0 would outweigh all others.
         """
         values = np.array([getattr(one, what) for one in self.found[arm]], dtype=float)
-        found = bootstrap_crossed(values, bounds=(0.0, 2.0) if what == "steering" else None)
-        return replace(found, low=max(found.low, 0.0)) if found.low is not None and what == "kl" else found
+        return bootstrap_crossed(values, bounds=(0.0, 2.0 if what == "steering" else np.inf))
 
     def separation(self, arm: str, way: str, metric: str) -> Interval:
         """An index of the states pooled in a way: of one seed over its prompts, of several over the seeds."""
