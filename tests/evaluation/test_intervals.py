@@ -157,7 +157,6 @@ def test_bootstrap_names_what_is_wrong(arguments: dict, message: str) -> None:
 def test_a_table_of_one_row_has_the_interval_over_its_columns(rng: np.random.Generator) -> None:
     values = rng.random((1, 30))
     assert bootstrap_crossed(values, bounds=(0.0, 1.0)) == bootstrap(values[0], bounds=(0.0, 1.0))
-    assert bootstrap_crossed(values, scale="log", bounds=None) == bootstrap(values[0], scale="log", bounds=None)
 
 
 def test_of_two_sources_of_spread_the_squares_add_up(rng: np.random.Generator) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from workbench.evaluation.intervals import Bounds, Interval, Scale, bootstrap, exponentiated
+from workbench.evaluation.intervals import Bounds, Interval, bootstrap
 from workbench.evaluation.metrics import MetricError
 
 
@@ -13,7 +13,6 @@ def bootstrap_crossed(
     values: Float[np.ndarray, "row column"],
     *,
     bounds: Bounds | None,
-    scale: Scale = "linear",
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -22,16 +21,12 @@ def bootstrap_crossed(
 
     The widened percentile intervals over rows (their means) and over columns are put together as the root of the sum
     of squares, which counts what belongs to single cells twice (as do the pigeonhole bootstraps of Owen 2007,
-    arXiv:0712.1111): never too narrow for it. n counts columns. One row leaves the interval over columns. On the log
-    scale the mean is geometric. Raises MetricError as `bootstrap`, and for a missing value.
+    arXiv:0712.1111): never too narrow for it. n counts columns. One row leaves the interval over columns. Raises
+    MetricError as `bootstrap`, and for a missing value.
     """
     options = {"level": level, "draws": draws, "seed": seed}
     if np.isnan(values).any():
         raise MetricError("bootstrap_crossed: needs every cell of the table; some are missing")
-    if scale == "log":
-        if bounds is not None or (values <= 0).any():
-            raise MetricError("bootstrap_crossed: the log scale needs values above 0, and takes no bounds")
-        return exponentiated(bootstrap_crossed(np.log(values), bounds=None, **options))
     over = bootstrap(values.mean(0), bounds=bounds, **options)
     rows = bootstrap(values.mean(1), bounds=None, **options)  # rows that are all alike add no spread
     if over.value is None or over.low is None or over.high is None or rows.low is None or rows.high is None:
