@@ -1,7 +1,7 @@
 """From a side effect that one is willing to pay to the strength of steering: `workbench.calibrate`."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -44,7 +44,7 @@ def calibrate(
     neutral = Neutral.of(model, data or dataset("packaged"), texts)
 
     def effect(strengths: Float[np.ndarray, " key"]) -> Float[np.ndarray, " key"]:
-        made = as_edits(make(float(strengths[0])))
+        made = as_edits(cast(Edits, make(float(strengths[0]))))
         return neutral.divergence(model, [Plan(prompt, made) for prompt in neutral.instructions]).mean(keepdims=True)
 
     strength, _ = matched_strengths(effect, np.array([kl]), largest=LARGEST)
