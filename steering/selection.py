@@ -56,7 +56,7 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
     Candidates are the means at the block inputs below `depth` and at the last `tokens` of a prompt, with the chat
     template's end. One passes whose ablation moves other prompts by at most `max_kl`, and whose addition raises their
     score; of these, the one whose ablation leaves least of the behaviour is taken. Strength 1 adds it once; strength -1
-    subtracts it; `DirectionalAblation` takes it out.
+    subtracts it; the edits of `steering.methods.ablation.ablated` take it out.
     """
 
     tokens: Annotated[int, at_least(1)] = 5

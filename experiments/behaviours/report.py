@@ -8,7 +8,7 @@ from experiments.behaviours.config import CONTROLS, PRESETS
 from experiments.behaviours.evaluation import CHOSEN, at_level
 from experiments.behaviours.open_answers import RATINGS, TRUSTED, UNSTEERED
 from experiments.behaviours.preferences import MEASURES
-from experiments.behaviours.results import BehaviourResults
+from experiments.behaviours.results import SHOWN, BehaviourResults
 from experiments.behaviours.sweep import CHOSEN_BY
 from experiments.smoke import smoke_banner
 from workbench.evaluation.differences import Difference
@@ -36,7 +36,8 @@ NOTES = (
     "At equal side effect the strength at the chosen layer is the one at which the mean KL on neutral text, "
     "unsteered to steered, is the same for all ways; neutral texts are the packaged ones.",
     "Intervals are widened 95 % bootstraps: over behaviours in rows of all behaviours, over pairs in those of one. "
-    "Behaviours were not drawn at random; the intervals do not say how others would come out.",
+    "Behaviours were not drawn at random; the intervals do not say how others would come out. Intervals are not "
+    "corrected for how many ways there are; the verdict is, by Holm's p values of sign-flip tests.",
 )
 
 
@@ -83,13 +84,16 @@ def _level(results: BehaviourResults) -> tuple[str, str]:
 def _in_a_sentence(results: BehaviourResults) -> str:
     """Which ways are shown to do something."""
     level, where = _level(results)
-    lows = {
-        way.title: [results.beyond(way.name, one, level, CHOSEN_BY).low for one in CONTROLS]
-        for way in results.context.ways
-        if way.name not in CONTROLS
-    }
-    shown = [title for title, low in lows.items() if all(one is not None and one > 0 for one in low)]
-    return f"Shown to move answers further than both controls {where}: {listed(shown) if shown else 'no way'}."
+    ways = [way for way in results.context.ways if way.name not in CONTROLS]
+    both = set.intersection(*({*results.shown_beyond(one, level, CHOSEN_BY)} for one in CONTROLS))
+    shown = [way.title for way in ways if way.name in both]
+    verdict = f"Shown to move answers further than both controls {where}: {listed(shown) if shown else 'no way'}."
+    n, least = len(results.context.names), len(ways) * 2.0 ** (1 - len(results.context.names))
+    if shown or least <= SHOWN:
+        return verdict
+    return (
+        f"{verdict} None could be: of {n} behaviours and {len(ways)} ways no corrected p is below {min(least, 1):.2g}."
+    )
 
 
 def _verdict(results: BehaviourResults) -> Iterable[str]:

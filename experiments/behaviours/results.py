@@ -13,11 +13,14 @@ from experiments.behaviours.open_answers import RATINGS, UNSTEERED, OpenAnswers
 from experiments.behaviours.preferences import BOUNDS, MEASURES, SHIFT_BOUNDS
 from experiments.behaviours.side_effects import Choices, SideEffects
 from experiments.behaviours.sweep import CHOSEN_BY, BehaviourSweep
-from workbench.evaluation.differences import Difference, paired_difference
+from workbench.evaluation.differences import Difference, holm, paired_difference
 from workbench.evaluation.intervals import Interval, bootstrap
 from workbench.evaluation.judges.base import MAX_RATING
 from workbench.evaluation.summary import on_scale, or_none
 from workbench.runs.rows import Row, spread
+
+SHOWN = 0.05
+"""Where a corrected p is at most this, a difference is shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,14 @@ class BehaviourResults:
         means = [(ours.mean(), other.mean()) for ours, other in both if ours is not None and other is not None]
         ours, other = np.array(means).reshape(-1, 2).T
         return paired_difference(ours, other)
+
+    def shown_beyond(self, control: str, setting: str, measure: str) -> list[str]:
+        """The ways whose shift is above a control's, by p values that are corrected for how many ways there are."""
+        ways = [way.name for way in self.context.ways if way.name not in CONTROLS]
+        found = [self.beyond(way, control, setting, measure) for way in ways]
+        corrected = holm(np.array([np.nan if each.p is None else each.p for each in found]))
+        every = zip(ways, found, corrected, strict=True)
+        return [way for way, each, p in every if p <= SHOWN and each.value is not None and each.value > 0]
 
     def side_effect(self, way: str) -> Interval:
         """KL on neutral text at the chosen strengths, in nats a token: the geometric mean over behaviours."""

@@ -35,14 +35,18 @@ class BehaviourSweep:
     """Of each measure, from the unsteered model; NaN where the trial breaks the model."""
 
     def choice(self, way: str) -> Choice:
-        """Where the mean shift is largest; of equals, the first, so the lower layer and the smaller strength.
+        """Where the mean shift is largest; of equals, at the lowest layer, there at the smallest strength.
 
         Where the model is broken, so that a shift is missing, is chosen where there is nothing else.
         """
         means = np.nan_to_num(self.shifts[CHOSEN_BY].mean(0), nan=-np.inf)
-        mine = [number for number, trial in enumerate(self.grid) if trial[0] == way]
-        _, layer, strength = self.grid[max(mine, key=lambda number: float(means[number]))]
-        return Choice(layer, strength)
+        mine = [
+            (mean, -layer, -strength)
+            for (name, layer, strength), mean in zip(self.grid, means, strict=True)
+            if name == way
+        ]
+        _, layer, strength = max(mine)
+        return Choice(-layer, -strength)
 
     def at(self, way: str, layer: int, strength: float, measure: str) -> Float[np.ndarray, " pair"]:
         """The shift of each pair."""

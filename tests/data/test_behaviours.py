@@ -137,6 +137,19 @@ def test_shuffled_pairs_are_exchanged_by_half_and_items_stay() -> None:
     assert (shuffled(data, 1).labels != mixed.labels).any()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_shuffled_training_pairs_share_cancels(seed: int) -> None:
+    """The mean difference of the pairs of each split is 0 where all pairs differ alike."""
+    limited = [each.limited(train=20, validation=4, evaluation=6) for each in PACKAGED]
+    mixed = shuffled(behaviour_dataset(limited, "answers"), seed)
+    matching = np.arange(len(mixed.items)) % 2 == 0
+    sign = np.where(matching[mixed.relation(PAIR).members[:, 0]], 1, -1)
+    split = mixed.split[mixed.relation(PAIR).members[:, 0]]
+    assert {each: sign[split == each].reshape(8, -1).sum(1).tolist() for each in SPLITS} == dict.fromkeys(
+        SPLITS, [0] * 8
+    )
+
+
 def test_fits_get_the_pairs_that_are_whole() -> None:
     behaviour = Behaviour("sure", "being sure", pairs(12))
     data = behaviour_dataset([behaviour], "answers")

@@ -214,6 +214,10 @@ def test_the_choice_is_where_the_mean_shift_of_answers_is_largest() -> None:
     assert sweep.choice("a") == Choice(1, 1.0)  # a tie of means: the lower layer
     assert sweep.choice("b") == Choice(1, 0.5)
     assert sweep.at("a", 2, 0.5, "letters").tolist() == [-0.5, -1.5]
+    turned = BehaviourSweep(grid[::-1], {"answers": answers[:, ::-1]})  # whatever the order they are asked for in
+    assert turned.choice("a") == Choice(1, 1.0)
+    still = BehaviourSweep(grid[::-1], {"answers": 0 * answers})
+    assert still.choice("a") == Choice(1, 0.5)
 
 
 def test_shares_and_differences_are_those_of_the_shifts() -> None:

@@ -97,6 +97,20 @@ def test_an_edit_that_keeps_the_norm_turns_the_state(dtype: torch.dtype) -> None
     assert torch.equal(ProjectOut(site=SITE, direction=direction, keep_norm=True).apply(zero, LAYOUT), zero)
 
 
+def test_where_nothing_is_left_no_norm_is_kept() -> None:
+    """A state that lies along what is taken out, however long it is."""
+    h = torch.zeros_like(H)
+    h[..., 0] = 1000.0
+    alone = SITE.coordinate(0)
+    for edit in (
+        ProjectOut(site=SITE, direction=torch.eye(D)[0], keep_norm=True),
+        ProjectOut(site=alone, direction=torch.ones(1), keep_norm=True),
+        Replace(site=SITE, value=torch.zeros(D), keep_norm=True),
+        Add(site=SITE, direction=-1000 * torch.eye(D)[0], keep_norm=True),
+    ):
+        assert torch.equal(edit.apply(h, LAYOUT)[LAYOUT.mask], torch.zeros_like(h)[LAYOUT.mask])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_replace_and_patch_are_exact(dtype: torch.dtype) -> None:
     h, values = (1e3 * H).to(dtype), normal(3, 4, D)

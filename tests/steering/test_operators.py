@@ -97,6 +97,20 @@ def test_a_rotation_turns_by_its_angle_and_stops_at_the_direction() -> None:
     torch.testing.assert_close(moved(Rotation(), 1.0, both), both)
 
 
+def test_a_float64_state_turns_in_float64() -> None:
+    """By its angle and at its length, to what float64 can tell."""
+    h = torch.randn(1, 3, D, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    axis = torch.eye(D)[0]
+    layout = Layout.of(Tokens((Row((1, 2, 3), 0),)), [0])
+    turned = Rotate(site=Site(1), direction=axis, strength=0.25).apply(h, layout)
+
+    def angle(state: torch.Tensor) -> torch.Tensor:
+        return torch.atan2(state[..., 1:].norm(dim=-1), state[..., 0])
+
+    torch.testing.assert_close(turned.norm(dim=-1), h.norm(dim=-1), atol=0, rtol=1e-13)
+    torch.testing.assert_close(angle(h) - angle(turned), torch.full((1, 3), 0.25).double(), atol=1e-13, rtol=0)
+
+
 def test_rows_turn_by_their_own_angles_and_a_model_generates_under_it() -> None:
     model = tiny_model()
     direction = torch.randn(2, D, generator=torch.Generator().manual_seed(1))

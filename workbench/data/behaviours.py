@@ -163,15 +163,18 @@ def behaviour_dataset(behaviours: Sequence[Behaviour], form: Form, name: str = "
 def shuffled(dataset: Dataset, seed: int) -> Dataset:
     """With the answers of half of each behaviour's pairs in each other's place: what a control is fitted on.
 
-    Items stay where they are, and so do their states; labels and roles change. Which half, `seed` draws.
+    Half of each split, so that what the pairs of a fit share cancels. Items stay where they are, and so do their
+    states; labels and roles change. Which half, `seed` draws.
     """
     labels, members = dataset.labels.copy(), dataset.relation(PAIR).members.copy()
     for target, about in enumerate(dataset.targets):
-        mine = np.flatnonzero(labels[members[:, 0], target] != Label.ABSENT)
-        for number in np.random.default_rng([seed, *about.name.encode()]).permutation(mine)[: len(mine) // 2]:
-            pair = members[number]
-            labels[pair, target] = labels[pair[::-1], target]
-            members[number] = pair[::-1]
+        there, rng = labels[members[:, 0], target] != Label.ABSENT, np.random.default_rng([seed, *about.name.encode()])
+        for split in SPLITS:
+            mine = np.flatnonzero(there & (dataset.split[members[:, 0]] == split))
+            for number in rng.permutation(mine)[: len(mine) // 2]:
+                pair = members[number]
+                labels[pair, target] = labels[pair[::-1], target]
+                members[number] = pair[::-1]
     return replace(dataset.with_labels(labels), relations=(Relation(PAIR, ROLES, members),))
 
 

@@ -43,7 +43,7 @@ class Edit(ABC):
     gate: Condition | tuple[Condition, ...] | None = None
     """What the row must have shown before it is edited."""
     keep_norm: bool = False
-    """Scale what is edited back to the length it had (at each token)."""
+    """Scale what is edited back to the length it had (at each token), unless nothing is left of it: 0 stays 0."""
     model: str | None = None
     """Digest of the only model that may be edited, if the edit comes from something fitted on it."""
 
@@ -102,7 +102,7 @@ class Edit(ABC):
         old = h if view is None else view.take(h, layout)
         new = self.move(old, strength, layout)
         if self.keep_norm:
-            new = (new.float() * (_length(old) / _length(new))).to(new.dtype)
+            new = (new.float() / _length(new) * _length(old)).to(new.dtype)
         whole = new if view is None else view.put(h, old, new, layout)
         return torch.where(self._touched(strength, layout), whole, h)
 

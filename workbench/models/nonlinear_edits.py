@@ -33,7 +33,7 @@ class Rotate(Along):
 
     def delta(self, h: Tensor, layout: Layout) -> Tensor:
         """What a turn by one radian changes."""
-        return self._turned(h, h.new_ones(1, 1, 1).float(), layout) - h.float()
+        return (self._turned(h, h.new_ones(1, 1, 1), layout) - h.double()).float()
 
     def move(self, h: Tensor, strength: Tensor, layout: Layout) -> Tensor:
         """The turned state, in the precision of the state."""
@@ -46,7 +46,7 @@ class Rotate(Along):
         aside, length = across.norm(dim=-1, keepdim=True), state.norm(dim=-1, keepdim=True)
         angle = (torch.atan2(aside, along) - radians).clamp(0, torch.pi)
         turned = length * (angle.cos() * unit + angle.sin() * across / aside)
-        return torch.where(aside > 1e-6 * length, turned, state).float()
+        return torch.where(aside > 1e-6 * length, turned, state)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
