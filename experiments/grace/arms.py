@@ -135,7 +135,8 @@ def _random_layers(context: GraceContext) -> tuple[int, ...]:
 
 def _trained(context: GraceContext, name: str) -> Arm:
     wanted = objective(context, name)
-    found = context.trained(name, LABELS[name], wanted, context.triples, context.start)
+    data = context.triples_and_general if name == "circuit_breakers" else context.triples
+    found = context.trained(name, LABELS[name], wanted, data, context.start)
     profile = tuple(found.facts["profile"])
     return Arm(
         name,

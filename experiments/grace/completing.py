@@ -9,6 +9,7 @@ from typing import Any
 from experiments.grace.config import Config
 from experiments.grace.requests import STAND_IN
 from workbench.data.items import Split
+from workbench.data.packaged import neutral
 from workbench.data.safety import Request
 from workbench.evaluation.judges.policy import PolicyJudge
 from workbench.models.model import Model
@@ -64,6 +65,12 @@ def completed(
     refusals = cycle(REFUSALS)
     filled = [replace(one, answer=one.answer or own[one.prompt], refusal=one.refusal or next(refusals)) for one in kept]
     return tuple(one for one in filled if one.answer)
+
+
+def general_requests(model: Model, unit: Callable[..., Any]) -> tuple[Request, ...]:
+    """Packaged training instructions that have nothing to do with what is forbidden, with the model's own answers."""
+    asked = dict.fromkeys(item.instruction for item, split in neutral() if split == "train")
+    return completed([Request(prompt, allowed=True) for prompt in asked], {("train", True): len(asked)}, model, unit)
 
 
 def judge_of(data: Sequence[str]) -> PolicyJudge:

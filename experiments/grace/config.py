@@ -67,7 +67,7 @@ class Config(ModelOptions):
     epochs: int = 1
     """Passes over the triples of each LoRA; GRACE A's pooler takes three times as many."""
     batch_size: int = 8
-    """Triples (each with an allowed answer) in one step; circuit breakers take two."""
+    """Triples (each with an allowed answer) in one step; circuit breakers take two, each with a general text too."""
     learning_rate: float = 2e-3
     """Of every LoRA but circuit breakers', which has its own (`steering/grace/breakers.py`)."""
     gradient_checkpointing: bool = False
@@ -125,7 +125,7 @@ class Config(ModelOptions):
 
 
 ABOUT = {
-    "default": "all defences, one seed, every family of text; 52 minutes of one core without fast bfloat16",
+    "default": "all defences, one seed, every family of text; 54 minutes of one core without fast bfloat16",
     "paper": "five seeds, ablations, attacks that know the defence, steering scores; a day of one core",
     "smoke": "few requests, to see that it runs; three and a half minutes of one core without fast bfloat16",
 }

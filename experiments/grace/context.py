@@ -9,7 +9,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.grace.completing import completed, judge_of, needed
+from experiments.grace.completing import completed, general_requests, judge_of, needed
 from experiments.grace.config import Config
 from experiments.grace.requests import requests_of
 from experiments.options import note_model
@@ -87,6 +87,8 @@ class GraceContext:
     run: Run
     model: Model
     requests: tuple[Request, ...]
+    general: tuple[Request, ...]
+    """Requests of other kinds with what the model answered before it learnt the policy, where a defence keeps them."""
     concepts: Dataset | None
     """What defended models are steered towards, if they are."""
     seed: int
@@ -108,7 +110,12 @@ class GraceContext:
             else:
                 place = f"{slug(name)}/"
             requests = completed(asked, needed(config), model, partial(run.unit, f"{place}completions"))
-            yield [cls(config, run, model, requests, concepts, seed, f"{place}seed{seed}") for seed in config.seeds]
+            kept = "circuit_breakers" in config.arms
+            general = general_requests(model, partial(run.unit, f"{place}general")) if kept else ()
+            yield [
+                cls(config, run, model, requests, general, concepts, seed, f"{place}seed{seed}")
+                for seed in config.seeds
+            ]
 
     @property
     def judge(self) -> PolicyJudge:
@@ -142,12 +149,20 @@ class GraceContext:
     @cached_property
     def triples(self) -> Dataset:
         """What defences learn from: training requests once each, the families dealt out in turn."""
+        return self._triples()
+
+    @cached_property
+    def triples_and_general(self) -> Dataset:
+        """The same with general requests: what a defence learns from that keeps these by their states."""
+        return self._triples(self.general)
+
+    def _triples(self, general: Sequence[Request] = ()) -> Dataset:
         asked = self.forbidden("train", self.config.triples)
         worn = [family for family in TRAINED if family in DISGUISES]
         plainly = self.allowed("train", -(-self.config.triples // 2))
         dressed = disguised(plainly, worn, self.seed)
         mixed = [request for pair in zip(plainly, dressed, strict=True) for request in pair]
-        return safety_dataset("triples", self.attack(asked, ["direct", *TRAINED], self.seed), mixed)
+        return safety_dataset("triples", self.attack(asked, ["direct", *TRAINED], self.seed), mixed, general)
 
     @cached_property
     def judged(self) -> dict[str, tuple[Triple, ...]]:

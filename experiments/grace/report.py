@@ -33,9 +33,10 @@ NOTES = (
     f"and the families {', '.join(TRAINED)}; what is chosen (checkpoint, layer, strength, penalty) is chosen on "
     f"{', '.join(CHOOSING)}; {', '.join(HELD_OUT)} are held out from both.",
     "Every trained defence starts from the policy and sees the same triples with the same allowed answers in the same "
-    "order. Rates are over requests: of one family and one seed with Clopper-Pearson intervals, else with bootstraps "
-    "that draw requests, and seeds where there are several. Of one seed, how much another training would differ is in "
-    "no interval.",
+    "order; circuit breakers also see what the model answered to general instructions before it learnt the policy. "
+    "Rates are over requests: of one family and one seed with Clopper-Pearson intervals, else with bootstraps that "
+    "draw requests, and seeds where there are several. Of one seed, how much another training would differ is in no "
+    "interval.",
     "GRACE A is the published procedure, a pooler and a linear head on frozen states; GRACE B trains a LoRA with the "
     "same losses on its own states and DPO's preference. Both use margins in units of the states' spread, ours. AVQI "
     "is of held-out triples, states averaged over completions and, in units of each layer's spread, over layers; its "

@@ -11,20 +11,22 @@ from torch.nn.functional import cosine_similarity
 from steering.grace.objectives import JAILBREAK, KEPT, LORA, SAFE, UNSAFE, TripleObjective, texts_of
 from steering.grace.pooling import RESPONSE, response_mask
 from steering.methods.loreft import uniform
-from steering.training.objective import Batch, Forward, TrainingConfig
+from steering.training.objective import Batch, Forward, Group, TrainingConfig
 from workbench.data.dataset import Dataset
+from workbench.data.safety import GENERAL
 from workbench.models.model import Model
 from workbench.models.readspec import ReadSpec
 from workbench.models.tokens import Tokens
 from workbench.runs.fields import at_least
 
 BREAKING_LORA = replace(
-    LORA, layers=(6, 8, 10, 12, 15, 18), recipe=TrainingConfig(epochs=1, batch_size=2, learning_rate=4e-3)
+    LORA, layers=(6, 8, 10, 12, 15, 18), recipe=TrainingConfig(epochs=1, batch_size=2, learning_rate=8e-3)
 )
 """As many numbers as the other defences train, below states at a third and two thirds of the depth.
 
 One pass over the triples, in more steps of fewer texts: a step moves a number by its rate at most. The rate, and the
-objective's weight and start, were chosen by how states turn under the families of choosing (`attacks.CHOOSING`).
+objective's weight, were chosen under the families of choosing (`attacks.CHOOSING`) and on validation's neutral texts;
+docs/grace.md has what was tried.
 """
 
 
@@ -33,7 +35,8 @@ class CircuitBreakerObjective(TripleObjective):
     """Representation rerouting (arXiv:2406.04313): states of what complies turn away, those of the rest stay.
 
     At the observed sites and the tokens of completions, h0 being the state without the LoRA: relu(cos(h, h0)), the mean
-    of unsafe and jailbreak texts, and `retaining` times |h - h0|^2 / mean(|h0|)^2, the mean of safe and allowed ones.
+    of unsafe and jailbreak texts, and `retaining` times |h - h0|^2 / mean(|h0|)^2, the mean of safe, allowed and
+    general ones.
 
     What differs from the published method, which learns from 150 steps of 16 texts of either kind:
 
@@ -45,7 +48,8 @@ class CircuitBreakerObjective(TripleObjective):
     - Tokens of completions; published are those of prompts too, which refusals here share with what complies.
     - What stays is compared at the observed sites; published at all layers. Of these tokens the blocks above
       are given nothing but the state at the highest observed site.
-    - Refusals and allowed answers stay; published is general conversation too. Without it, states of other texts move.
+    - General conversation stays where the set has some (`workbench.data.safety.GENERAL`), in the experiment a text an
+      item; published is one for each that turns. Without any, states of other texts move.
     - Output projections of attention in six blocks (`BREAKING_LORA`); published are all linear maps of two thirds of
       the blocks.
 
@@ -54,10 +58,18 @@ class CircuitBreakerObjective(TripleObjective):
 
     teaches_refusals: ClassVar[bool] = False
 
-    retaining: Annotated[float, at_least(0)] = 0.75
+    retaining: Annotated[float, at_least(0)] = 1.5
     """Weight of what stays."""
     offset: Annotated[float, at_least(0)] = 1.0
     keep: Annotated[float, at_least(0)] = 0.0
+
+    def items(self, data: Dataset) -> list[Group]:
+        """Each triple with a general answer, where the set has some, and an allowed one, these in turn."""
+        items = super().items(data)
+        if all(relation.name != GENERAL for relation in data.relations):
+            return items
+        general = [data.items[row] for row in data.relation(GENERAL).role("answer")]
+        return [(*item[:KEPT], general[k % len(general)], item[KEPT]) for k, item in enumerate(items)]
 
     @property
     def reads_labels(self) -> bool:
@@ -97,4 +109,5 @@ class CircuitBreakerObjective(TripleObjective):
 
         turned = of_rows(cosine_similarity(now, before, dim=-1).relu())
         moved = of_rows((now - before).square().sum(-1) / batch.extra["length"][0].square())
-        return (turned[UNSAFE] + turned[JAILBREAK] + self.retaining * (moved[SAFE] + moved[KEPT])) / 2
+        stays = torch.stack([moved[SAFE], *moved[KEPT:]]).mean(0)
+        return (turned[UNSAFE] + turned[JAILBREAK]) / 2 + self.retaining * stays

@@ -50,6 +50,18 @@ def test_triples_are_a_relation_with_the_taxonomy_as_targets() -> None:
         safety_dataset("roles", triples, [Request("a melon?", True)])
 
 
+def test_general_requests_are_a_relation_of_their_own_behind_the_allowed_ones() -> None:
+    allowed, general = (Request("a melon?", True, answer="Sweet.")), [Request("two and two?", True, answer="Four.")]
+    data = safety_dataset("roles", [triple()], [allowed], general)
+    assert [data.items[k].response for k in data.relation("general").role("answer")] == ["Four."]
+    assert [data.items[k].response for k in data.relation("allowed").role("answer")] == ["Sweet."]
+    assert data.column("safe").tolist() == [1, 0, 0, -1, -1]
+    without = safety_dataset("roles", [triple()], [allowed])
+    assert [relation.name for relation in without.relations] == ["triples", "allowed"]
+    with pytest.raises(DataError, match="no allowed request with an answer"):
+        safety_dataset("roles", [triple()], [allowed], [Request("two and two?", True)])
+
+
 @pytest.mark.parametrize("name", ["triples.jsonl", "triples.parquet"])
 def test_written_triples_are_read_back(name: str, tmp_path: Path) -> None:
     triples = (triple(), triple("deux\nlignes", family="épreuve"))

@@ -31,6 +31,7 @@ from workbench.data.packaged import neutral
 from workbench.data.safety import of_split, stand_in
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.judges.policy import OUTCOMES, PolicyJudge
+from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
 from workbench.models.weights import WeightsError
 from workbench.runs.errors import RunError
@@ -133,6 +134,22 @@ def test_as_many_neutral_texts_are_asked_as_the_setting_says() -> None:
     assert found == [3, 24, 36]
     genres = {item.response: item.genre for item, _ in neutral()}
     assert [genres[text] for text in measuring._neutral_texts(20)] == ["text"] * 18 + ["code"] * 2
+
+
+def test_general_texts_are_the_answers_of_the_model_before_the_policy_and_of_no_evaluation(tmp_path: Path) -> None:
+    config = replace(SMALL, model=str(tiny_folder(tmp_path)), dtype="float32", seeds=(0, 1))
+    with Run.open("grace", config, tmp_path / "runs") as opened:
+        [contexts] = GraceContext.of(config, opened)
+    assert contexts[0].general == contexts[1].general != ()
+    data = contexts[0].triples_and_general
+    texts = [data.items[row] for row in data.relation("general").role("answer")]
+    asked = {item.instruction for item, split in neutral() if split == "train"}
+    seen = {text for item, split in neutral() if split != "train" for text in (item.instruction, item.response)}
+    assert {text.instruction for text in texts} <= asked
+    assert not seen & {part for text in texts for part in (text.instruction, text.response)}
+    written = contexts[0].model.generate([texts[0].instruction], sampling=Sampling(48), chat=True)[0].text
+    assert texts[0].response == written.strip()
+    assert "general" not in {relation.name for relation in contexts[0].triples.relations}
 
 
 def test_rates_have_exact_intervals_of_one_family_and_draw_requests_of_several_and_seeds() -> None:

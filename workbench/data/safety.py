@@ -40,8 +40,8 @@ ROLES = ("safe", "unsafe", "jailbreak")
 """Of the completions of a triple."""
 ANSWERED = ("answer",)
 """Of the completions of an allowed request."""
-TRIPLES, ALLOWED = "triples", "allowed"
-"""The relations of a dataset of triples."""
+TRIPLES, ALLOWED, GENERAL = "triples", "allowed", "general"
+"""The relations of a dataset of triples; the last is there where it has general requests."""
 
 _POLICY = files("workbench.data").joinpath("policy")
 DEALT: tuple[Split, ...] = tuple(split for split, n in zip(SPLITS, (12, 3, 5), strict=True) for _ in range(n))
@@ -141,24 +141,28 @@ def _check_splits(name: str, items: Sequence[Item], owners: "Sequence[Triple | R
             )
 
 
-def safety_dataset(name: str, triples: Sequence[Triple], allowed: Sequence[Request] = ()) -> Dataset:
-    """A Dataset of triples and of allowed requests with their answers.
+def safety_dataset(
+    name: str, triples: Sequence[Triple], allowed: Sequence[Request] = (), general: Sequence[Request] = ()
+) -> Dataset:
+    """A Dataset of triples, of allowed requests with their answers, and of general ones, which are also allowed.
 
-    Its relations are `triples`, with ROLES, and `allowed`, with ANSWERED. Its targets are `safe` (binary; an allowed
-    answer has no value), and `category`, `subtype` and `family` of the triples' items (classes). Items of one request
-    are of one group. Raises DataError for an allowed request without an answer, and as Dataset does: among others where
-    one text is in two splits.
+    Its relations are `triples`, with ROLES, and `allowed` and `general`, with ANSWERED. Its targets are `safe` (binary;
+    an allowed answer has no value), and `category`, `subtype` and `family` of the triples' items (classes). Items of
+    one request are of one group. Raises DataError for an allowed request without an answer, and as Dataset does: among
+    others where one text is in two splits.
     """
-    for request in allowed:
+    answered = [*allowed, *general]
+    for request in answered:
         if not request.allowed or not request.answer.strip():
             raise DataError(f"set {name!r}: {request} is no allowed request with an answer; leave it out")
     families = tuple(dict.fromkeys(triple.family for triple in triples))
     items = [*chain.from_iterable(triple.items for triple in triples)]
-    items += [answered_item(request.prompt, request.answer) for request in allowed]
-    owners: list[Triple | Request] = [*(triple for triple in triples for _ in ROLES), *allowed]
+    items += [answered_item(request.prompt, request.answer) for request in answered]
+    owners: list[Triple | Request] = [*(triple for triple in triples for _ in ROLES), *answered]
     _check_splits(name, items, owners)
-    n, n_allowed = len(triples), len(allowed)
-    safe = [Label.POSITIVE, Label.NEGATIVE, Label.NEGATIVE] * n + [Label.ABSENT] * n_allowed
+    n, n_answered = len(triples), len(answered)
+    numbers = np.arange(3 * n, len(items))[:, None]
+    safe = [Label.POSITIVE, Label.NEGATIVE, Label.NEGATIVE] * n + [Label.ABSENT] * n_answered
     categories = tuple(dict.fromkeys(CATEGORIES.values()))
     targets = (
         Target("safe", "the completion refuses what the policy forbids"),
@@ -167,7 +171,7 @@ def safety_dataset(name: str, triples: Sequence[Triple], allowed: Sequence[Reque
         Target("family", "the family of attacks", kind="class", classes=families),
     )
     classes = [
-        [*(known.index(getattr(triple, key)) for triple in triples for _ in ROLES), *[-1] * n_allowed]
+        [*(known.index(getattr(triple, key)) for triple in triples for _ in ROLES), *[-1] * n_answered]
         for key, known in (("category", categories), ("subtype", SUBTYPES), ("family", families))
     ]
     return Dataset(
@@ -179,6 +183,7 @@ def safety_dataset(name: str, triples: Sequence[Triple], allowed: Sequence[Reque
         numbered([owner.request if isinstance(owner, Triple) else owner.prompt for owner in owners]),
         (
             Relation(TRIPLES, ROLES, np.arange(3 * n).reshape(n, 3)),
-            Relation(ALLOWED, ANSWERED, np.arange(3 * n, 3 * n + n_allowed).reshape(n_allowed, 1)),
+            Relation(ALLOWED, ANSWERED, numbers[: len(allowed)]),
+            *([Relation(GENERAL, ANSWERED, numbers[len(allowed) :])] if general else []),
         ),
     )

@@ -14,13 +14,16 @@ SITES = (Site(1), Site(2))
 RECIPE = TrainingConfig(epochs=10, batch_size=4, learning_rate=0.01)
 
 
-def triples(n: int = 8) -> Dataset:
-    """Of prompts that ask for a thing by number, and as many allowed requests."""
+def triples(n: int = 8, general: int = 0) -> Dataset:
+    """Of prompts that ask for a thing by number, as many allowed requests, and some general ones."""
     forbidden = [
         Triple(f"ask {k}", f"no {k}", f"yes {k} it", f"arr {k} yes", "long_tail", "role_play", "train", f"ask {k}")
         for k in range(n)
     ]
-    return safety_dataset("tiny", forbidden, [Request(f"sea {k}", True, answer=f"blue {k}") for k in range(n)])
+    allowed = [Request(f"sea {k}", True, answer=f"blue {k}") for k in range(n)]
+    return safety_dataset(
+        "tiny", forbidden, allowed, [Request(f"sum {k}", True, answer=f"it is {k}") for k in range(general)]
+    )
 
 
 def on(kind: type[TripleObjective], model: Model, recipe: TrainingConfig = RECIPE, **settings: Any) -> TripleObjective:

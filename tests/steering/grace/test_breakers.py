@@ -41,8 +41,8 @@ def turned(model: Model, adapter: Adapter, site: Site, data: Any) -> list[float]
 
 
 def test_complying_states_turn_in_one_pass_and_the_others_stay() -> None:
-    """At the rate of the experiment, in half its steps of half as many texts."""
-    model, data = tiny_model(), triples(24)
+    """At the rate of the experiment, in two thirds of its steps of half as many texts."""
+    model, data = tiny_model(), triples(32)
     _, adapter = train_on_triples(
         breakers(model, replace(BREAKING_LORA.recipe, batch_size=1)), data, ModelAccess(model)
     )
@@ -72,15 +72,17 @@ def test_the_last_checkpoint_is_kept_since_no_refusal_is_taught() -> None:
     assert torch.equal(adapter.parts[0].arrays["up"], found.parameters["up.0"])
 
 
-def test_the_loss_is_what_its_formula_says() -> None:
+@pytest.mark.parametrize("general", [0, 1])
+def test_the_loss_is_what_its_formula_says(general: int) -> None:
     """Of one item, whose LoRA stays where it starts, by hand from the states that the model has with it and without."""
-    model, data = tiny_model(), triples(1)
+    model, data = tiny_model(), triples(1, general)
     objective = breakers(model, TrainingConfig(epochs=1, batch_size=1, learning_rate=0.0), offset=9.0, retaining=0.5)
     found, adapter = train_on_triples(objective, data, ModelAccess(model))
     spec = ReadSpec(objective.observes, RESPONSE)
     before = [model.read(model.encode([item.conversation]), spec).arrays for item in objective.items(data)[0]]
     with model.edited(adapter.edits()):
         after = [model.read(model.encode([item.conversation]), spec).arrays for item in objective.items(data)[0]]
+    staying = [0, *range(3, 4 + general)]
     losses = []
     for site in objective.observes:
         unit = torch.cat([states[site] for states in before]).norm(dim=1).mean()
@@ -88,6 +90,30 @@ def test_the_loss_is_what_its_formula_says() -> None:
             torch.cosine_similarity(a[site], b[site], dim=1).relu().mean() for a, b in zip(before, after, strict=True)
         ]
         moved = [((a[site] - b[site]).norm(dim=1) / unit).square().mean() for a, b in zip(before, after, strict=True)]
-        losses.append((alike[1] + alike[2]) / 2 + 0.5 * (moved[0] + moved[3]) / 2)
+        losses.append((alike[1] + alike[2]) / 2 + 0.5 * sum(moved[k] for k in staying) / len(staying))
     assert float(sum(losses) / 2) == pytest.approx(found.losses[0], rel=1e-4)
     assert found.losses[0] != pytest.approx(1.0, abs=0.01)
+
+
+def test_general_texts_are_dealt_out_in_turn_and_stay() -> None:
+    """Texts that are nothing like those that turn move less where some of their kind are among the data."""
+    model, others = tiny_model(), triples(24, 40).relation("general").role("answer")[20:]
+    asked = [triples(24, 40).items[row] for row in others]
+    moved = []
+    for general in (0, 20):
+        data = triples(24, general)
+        objective = breakers(model, replace(BREAKING_LORA.recipe, batch_size=1))
+        assert [len(item) for item in objective.items(data)] == [4 + (general > 0)] * 24
+        assert all(item[-1].instruction.startswith("sea") for item in objective.items(data))
+        _, adapter = train_on_triples(objective, data, ModelAccess(model))
+        moved.append(far(model, adapter, asked))
+    assert moved[1] < 0.8 * moved[0]
+
+
+def far(model: Model, adapter: Adapter, texts: Any) -> float:
+    """1 - cos of the states of completions with what they were."""
+    tokens, spec = model.encode([text.conversation for text in texts]), ReadSpec((Site(2),), RESPONSE)
+    before = model.read(tokens, spec).arrays[Site(2)]
+    with model.edited(adapter.edits()):
+        after = model.read(tokens, spec).arrays[Site(2)]
+    return float(1 - torch.cosine_similarity(before, after, dim=-1).mean())
