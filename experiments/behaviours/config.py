@@ -69,11 +69,15 @@ class Config(ModelOptions):
             )
 
     def look_up(self) -> None:
-        """See Options.look_up."""
+        """See Options.look_up. Raises DataError for more neutral texts than there are."""
         from workbench.data.behaviour_files import behaviours_of
         from workbench.data.behaviours import chosen_behaviours
+        from workbench.data.items import DataError
+        from workbench.data.packaged import neutral
 
         chosen_behaviours(behaviours_of(self.source), self.behaviours)
+        if self.neutral > (there := sum(split == "evaluation" for _, split in neutral())):
+            raise DataError(f"neutral is {self.neutral}, and there are {there}; give at most so many")
         super().look_up()
         check_comparable(self.methods)
 

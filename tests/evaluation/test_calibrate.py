@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.planted import concept_set
+from workbench.data.items import DataError
 from workbench.evaluation.calibrate import calibrate
 from workbench.evaluation.steering import NEUTRAL_TOKENS, neutral_texts
 from workbench.models.edits import Add
@@ -57,6 +58,14 @@ def test_what_has_no_such_effect_is_refused(llama: Model) -> None:
         found(llama, lambda strength: make(strength=0.0 * strength))
     with pytest.raises(ValueError, match="expected a number of nats above 0"):
         calibrate(llama, lambda s: make(strength=s), 0.0)
+
+
+def test_more_neutral_texts_than_there_are_are_refused(llama: Model) -> None:
+    data = concept_set().dataset
+    with pytest.raises(DataError, match="evaluation texts without any concept, fewer than 1000"):
+        calibrate(llama, lambda s: adding(llama)(strength=s), data=data, texts=1000)
+    with pytest.raises(ValueError, match="texts is 0; expected at least 1"):
+        calibrate(llama, lambda s: adding(llama)(strength=s), data=data, texts=0)
 
 
 @pytest.mark.usefixtures("types_unchecked")

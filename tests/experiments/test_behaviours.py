@@ -411,3 +411,9 @@ def test_open_answers_are_rated_where_the_judge_is_trusted(tmp_path: Path, monke
     (cards,) = (block for section in document.sections for block in section.blocks if isinstance(block, Cards))
     assert {card.method for card in cards.cards} >= {"Unsteered model", "DiffMean", "Random"}
     assert len(cards.cards) == 8
+
+
+def test_more_neutral_texts_than_there_are_are_refused_where_they_are_looked_up() -> None:
+    Config(neutral=36).look_up()
+    with pytest.raises(DataError, match="neutral is 37, and there are 36"):
+        Config(neutral=37).look_up()

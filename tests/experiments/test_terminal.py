@@ -31,6 +31,7 @@ MISTAKES = {
     "axbench --methods diffmeen": "there is no method 'diffmeen' (did you mean 'diffmean'?); the methods are diffmean,",
     "axbench --positions last": "the terms, joined by + and -, are all, prefix, prompt and response",
     "axbench --instructions 500": "500 instructions a concept: expected 2 to",
+    "axbench --neutral 500": "has 36 evaluation texts without any concept, fewer than 500: give more",
     "axbench --judge embeded": "there is no judge 'embeded'; use 'embedded'",
     "axbench --judge local:smolm2": "there is no model 'smolm2'",
     "axbench --model smolm2": "no built-in one (smollm2-135m-instruct, gemma-3-270m), no folder and no .gguf file here",
@@ -82,7 +83,7 @@ MISTAKES = {
     "serve --host 0.0.0.0": "put one into the environment variable WORKBENCH_TOKEN",
 }
 NEED_LIBRARIES = {
-    *("axbench --positions last", "axbench --instructions 500", "axbench --device gpu"),
+    *("axbench --positions last", "axbench --instructions 500", "axbench --neutral 500", "axbench --device gpu"),
     *("behaviours --positions last", "behaviours --device cuda:77", "chat --positions last"),
     "chat --vector file",
     *("axbench --root file/runs", "directions --out file/d.safetensors"),

@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float
 
-from workbench.arguments import unlike
+from workbench.arguments import unlike, whole
 from workbench.data.dataset import Dataset
 from workbench.data.named import dataset
 from workbench.evaluation.matching import matched_strengths
@@ -31,17 +31,20 @@ def calibrate(
     `steering` is something fitted that steers, or makes the edits of a strength: `vector`, or `vector.edit`. What is
     measured is KL(unedited || edited) on the first tokens of so many evaluation answers that carry no concept of
     `data`, the packaged set unless given, as the comparison does with `--match kl`: methods, layers and vectors of any
-    scale can be compared at one level. Raises ValueError where `kl` is not above 0, for what makes no edits of a
-    strength, and where no strength up to 16 has that effect.
+    scale can be compared at one level. Raises ValueError where `kl` is not above 0 or `texts` not at least 1, for what
+    makes no edits of a strength, and where no strength up to 16 has that effect; DataError where `data` has fewer
+    such answers.
     """
     if not 0 < kl < np.inf:
         raise ValueError(f"kl is {kl}; expected a number of nats above 0, such as 0.1")
+    if whole("texts", texts) < 1:
+        raise ValueError(f"texts is {texts}; expected at least 1")
     make: Any = steering if callable(steering) else getattr(steering, "edit", None) or getattr(steering, "edits", None)
     if not callable(make):
         raise ValueError(
             unlike("steering", steering, "something fitted that steers, or what makes edits of a strength")
         )
-    neutral = Neutral.of(model, data or dataset("packaged"), texts)
+    neutral = Neutral.of(model, dataset("packaged") if data is None else data, texts)
 
     def effect(strengths: Float[np.ndarray, " key"]) -> Float[np.ndarray, " key"]:
         made = as_edits(cast(Edits, make(float(strengths[0]))))

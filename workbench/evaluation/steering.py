@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 
 from workbench.data.dataset import Dataset
-from workbench.data.items import Label
+from workbench.data.items import DataError, Label
 from workbench.models.edits import Edit
 from workbench.models.model import Model
 from workbench.models.positions import Layout
@@ -204,10 +204,19 @@ def perplexities(model: Model, instructions: Sequence[str], texts: Sequence[str]
 
 
 def neutral_texts(concepts: Dataset, count: int) -> list[tuple[str, str]]:
-    """Instruction and response of the first evaluation texts that are negative for a concept and positive for none."""
+    """Instruction and response of the first evaluation texts that are negative for a concept and positive for none.
+
+    Raises DataError if the set has fewer than `count` of them.
+    """
     carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
     without = ~carries & (concepts.labels == Label.NEGATIVE).any(1)
-    chosen = np.flatnonzero(without & (concepts.split == "evaluation"))[:count]
+    there = np.flatnonzero(without & (concepts.split == "evaluation"))
+    if len(there) < count:
+        raise DataError(
+            f"{concepts.name!r} has {len(there)} evaluation texts without any concept, fewer than {count}: "
+            "give more of them, or ask for fewer neutral texts"
+        )
+    chosen = there[:count]
     return [(concepts.items[row].instruction, concepts.items[row].response) for row in chosen]
 
 
