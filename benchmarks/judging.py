@@ -5,10 +5,10 @@ from dataclasses import replace
 from functools import cache
 
 from workbench.data.dataset import Dataset
+from workbench.data.steering_task import stream
 from workbench.evaluation.judges.choose import reference_texts
 from workbench.evaluation.judges.embedded import EmbeddedJudge
 from workbench.evaluation.judges.encoder import SentenceEncoder
-from workbench.evaluation.steering import stream
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
 

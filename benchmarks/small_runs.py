@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from tests.evaluation.judges.chat_server import Request, Response, completion, serving
+from tests.experiments.planted_words import write_data, write_model
 from tests.experiments.small import write_concepts
 from tests.tiny import tiny_folder
 from workbench.data.behaviours import TOPICS
@@ -64,6 +65,10 @@ COMMANDS = {
         *("--draws", "1", "--texts", "2", "--max-tokens", "8", "--vectors", "{words}", "--leaning", "20"),
         *("--dtype", "float32"),
     ),
+    "hypothesis": (
+        *("linear_hypothesis", "--preset", "smoke", "--model", "{words_model}", "--pairs", "{planted}"),
+        *("--contexts", "{planted}", "--random-pairs", "200"),
+    ),
     "dictionaries": (
         *("sae", "--preset", "smoke", "--model", "{model}", "--text", "{text}", "--layer", "1", "--passages", "40"),
         *("--latents", "48", "--k", "4", "--spelled", "0", "--activations", "4096", "--batch", "512", "--browsed", "2"),
@@ -105,6 +110,8 @@ class SmallRuns:
             "pairs": "pairs.jsonl",
             "words": "words.txt",
             "text": "book.txt",
+            "planted": "planted",
+            "words_model": "planted/model",
         }
         places = {"judge": self.judge, **{name: self.folder / file for name, file in lying.items()}}
         return package, [flag.format(**places) for flag in flags] + ["--root", str(root)]
@@ -134,6 +141,8 @@ def small_runs(folder: Path) -> SmallRuns:
     write_concepts(folder, "sea", "rain")
     write_text(folder / "pairs.jsonl", PAIRS)
     write_text(folder / "words.txt", word_vectors())
+    write_model(folder / "planted" / "model")
+    write_data(folder / "planted")
     write_text(folder / "book.txt", "\n\n".join(f"{place}. " + "The sea is wide. " * 12 for place in range(60)))
     return SmallRuns(folder, _judge(folder / "judge.txt"))
 

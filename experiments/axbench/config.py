@@ -11,6 +11,7 @@ from steering import METHODS as STEERING
 from workbench.runs.fields import above, at_least, check_fields, check_known, some
 
 if TYPE_CHECKING:
+    from workbench.data.dataset import Dataset
     from workbench.methods.method import Method
 
 METHODS = STEERING | PROBES
@@ -134,7 +135,17 @@ class Config(ConceptOptions):
 
         check_judge(self.judge)
         super().look_up()
+        self._check_amounts(self.load_concepts())
         self._check_methods()
+
+    def _check_amounts(self, concepts: "Dataset") -> None:
+        """Raises ValueError and DataError for a set with fewer instructions or neutral texts than are asked for."""
+        from workbench.data.steering_task import neutral_texts, split_instructions
+
+        for seed in self.seeds:
+            split_instructions(concepts, self.instructions, seed)
+        if self.steered:
+            neutral_texts(concepts, self.neutral)
 
     def made_methods(self) -> "dict[str, Method[Any]]":
         """The methods by name, in the order of the report, those of a dictionary with this one."""

@@ -17,7 +17,7 @@ from workbench.data.states import States
 from workbench.data.store import SHARD_ROWS, iterate, mapped
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.choose import choose_judge
-from workbench.evaluation.steering import BLOCK, Neutral, neutral_texts, split_instructions
+from workbench.evaluation.steering import BLOCK, Neutral
 from workbench.methods.method import Method
 from workbench.models.cache import cache_root
 from workbench.models.model import Model
@@ -56,10 +56,6 @@ class ComparisonContext(Context):
     def prepare(self) -> None:
         """Refuse what cannot be done, before anything is loaded; then note what the run computes with."""
         _ = self.methods
-        for seed in self.config.seeds:
-            split_instructions(self.concepts, self.config.instructions, seed)
-        if self.config.steered:
-            neutral_texts(self.concepts, self.config.neutral)
         note_model(self.run, self.model)
         if self.config.steered:
             self.run.note(judge=self.judge.name, batch_rows=BLOCK)

@@ -7,6 +7,7 @@ from typing import Any
 from experiments.axbench.config import UNSTEERED
 from experiments.axbench.context import ComparisonContext
 from experiments.axbench.layer import LayerComparison
+from workbench.data.steering_task import split_instructions
 from workbench.evaluation.steering import (
     Plan,
     Planner,
@@ -17,7 +18,6 @@ from workbench.evaluation.steering import (
     cut,
     generation_inputs,
     samples_of,
-    split_instructions,
 )
 from workbench.evaluation.strengths import Fold
 from workbench.runs.executors import UnitWork

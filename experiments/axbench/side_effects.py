@@ -11,8 +11,9 @@ from jaxtyping import Float
 from experiments.axbench.context import ComparisonContext
 from experiments.axbench.generation import steered_folds
 from experiments.axbench.layer import LayerComparison
+from workbench.data.steering_task import neutral_texts
 from workbench.evaluation.matching import matched_strengths
-from workbench.evaluation.steering import NEUTRAL_TOKENS, Trial, neutral_texts
+from workbench.evaluation.steering import NEUTRAL_TOKENS, Trial
 from workbench.evaluation.strengths import Fold
 from workbench.evaluation.summary import or_none
 from workbench.methods.capabilities import has_strength

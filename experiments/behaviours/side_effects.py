@@ -13,8 +13,8 @@ from experiments.behaviours.continuations import Continuations
 from experiments.behaviours.fitting import BehaviourVectors
 from experiments.behaviours.sweep import Choice
 from workbench.data.packaged import packaged
+from workbench.data.steering_task import neutral_texts
 from workbench.evaluation.matching import matched_strengths
-from workbench.evaluation.steering import neutral_texts
 from workbench.evaluation.summary import or_none
 from workbench.models.stored_run import Trial
 from workbench.models.tokens import Row, Tokens

@@ -28,7 +28,7 @@ SIDES: dict[str, tuple[str, ...]] = {
     "held_out": HELD_OUT,
 }
 """Families that are told of together."""
-ADAPTIVE = ("suffix", "latent")
+ADAPTIVE = ("suffix", "embedding", "latent")
 """Searched attacks that know the defence."""
 FORMS = ("paper", "two_cluster")
 """Of AVQI."""

@@ -12,9 +12,10 @@ from steering.methods.diffmean import DiffMean
 from workbench.artifacts.vector import Vector
 from workbench.data.dataset import Dataset
 from workbench.data.packaged import packaged
+from workbench.data.steering_task import split_instructions
 from workbench.evaluation.judges.base import Judge, JudgedText
 from workbench.evaluation.judges.choose import choose_judge
-from workbench.evaluation.steering import Plan, Trial, run_trials, split_instructions
+from workbench.evaluation.steering import Plan, Trial, run_trials
 from workbench.evaluation.summary import or_nan
 from workbench.models.sampling import Sampling
 

@@ -1,10 +1,10 @@
-"""Attacks that are searched through the model that they attack: a suffix of tokens, and a push of latent states.
+"""Attacks that are searched through the model that they attack: suffixes of tokens and of free embeddings, a push.
 
-Both look for what makes given complying answers likely, and know the defence as its owner does. They are the adaptive
+All look for what makes given complying answers likely, and know the defence as its owner does. They are the adaptive
 attacks; families of text stand in `steering/grace/attacks.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,13 +15,15 @@ from torch import Tensor
 from steering.grace.guard import PROMPT, PromptGuard
 from workbench.models.edits import Add
 from workbench.models.model import Model
-from workbench.models.positions import Layout
+from workbench.models.positions import Layout, Positions
 from workbench.models.scoring import label_logits, labels
 from workbench.models.sites import Site
+from workbench.models.stacking import Edits
 from workbench.models.tokens import Tokens
 from workbench.models.training import frozen
 from workbench.runs.fields import SEED, above, at_least, check_fields
 
+EMBEDDED = Site(0, "resid_pre")
 PLACEHOLDER = " !"
 """What a suffix starts as, once for every place."""
 EVADING = 5.0
@@ -57,7 +59,7 @@ class LatentPush:
         limit = torch.stack([lengths[states.row == row].mean() for row in range(len(tokens))])[:, None] * self.radius
         found = torch.zeros(len(tokens), model.d_model)
         for _ in range(self.steps):
-            slope = self._slope(model, tokens, found, guard)
+            slope, _ = _slopes(model, tokens, found, self._edit, guard)
             found = found - 2 / self.steps * limit * slope / slope.norm(dim=1, keepdim=True).clamp(min=1e-12)
             found = found * (limit / found.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
         return self._edit(found)
@@ -65,14 +67,68 @@ class LatentPush:
     def _edit(self, direction: Float[Tensor, "row d"]) -> Add:
         return Add(site=self.site, direction=direction, positions=PROMPT)
 
-    def _slope(
-        self, model: Model, tokens: Tokens, at: Float[Tensor, "row d"], guard: PromptGuard | None
-    ) -> Float[Tensor, "row d"]:
-        leaf = at.clone().requires_grad_()
-        with frozen(model), torch.enable_grad(), model.edited(self._edit(leaf)):
-            cost(model, tokens, guard).sum().backward()
-        assert leaf.grad is not None
-        return leaf.grad
+
+@dataclass(frozen=True)
+class SoftSuffix:
+    """An embedding attack (arXiv:2402.09063): free vectors behind the request, each prompt its own.
+
+    Signed gradient descent without a bound on what is added to the embeddings of as many placeholders.
+    """
+
+    length: Annotated[int, at_least(1)] = 8
+    steps: Annotated[int, at_least(1)] = 40
+    rate: Annotated[float, above(0)] = 0.1
+    """Of a step, in the root mean square of the model's embeddings."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def suffixed(self, prompt: str) -> str:
+        """The prompt with the placeholders behind it, that carry the vectors."""
+        return prompt + PLACEHOLDER * self.length
+
+    def find(
+        self, model: Model, prompts: Sequence[str], answers: Sequence[str], guard: PromptGuard | None = None
+    ) -> tuple[Add, ...]:
+        """The edits, an embedding each, for generating from the `suffixed` prompts; of each row's the cheapest found.
+
+        A guard of the model is evaded too. Edits in force are the defence's own. Raises ValueError where the chat
+        template or the tokenizer does not leave the placeholders as they are.
+        """
+        tokens = model.tokenize([self.suffixed(prompt) for prompt in prompts], answers, chat=True)
+        ids = model.tokenizer(PLACEHOLDER * self.length, add_special_tokens=False)["input_ids"]
+        behind = self._behind(tokens, ids)
+
+        def edits(vectors: Float[Tensor, "row vector d"]) -> tuple[Add, ...]:
+            places = range(behind, behind - len(ids), -1)
+            return tuple(
+                Add(
+                    site=EMBEDDED,
+                    direction=vectors[:, k],
+                    positions=Positions(f"prompt[-{place}:{-(place - 1) or ''}]"),
+                )
+                for k, place in enumerate(places)
+            )
+
+        size = float(model.backend.embeddings().input.float().square().mean().sqrt()) * self.rate
+        at = torch.zeros(len(tokens), len(ids), model.d_model)
+        best, least = at, torch.full((len(tokens),), torch.inf)
+        for _ in range(self.steps + 1):
+            slope, costs = _slopes(model, tokens, at, edits, guard)
+            better = costs < least
+            best, least = torch.where(better[:, None, None], at, best), torch.where(better, costs, least)
+            at = at - size * slope.sign()
+        return edits(best)
+
+    def _behind(self, tokens: Tokens, ids: Sequence[int]) -> int:
+        """How many tokens before the answer the placeholders begin, the same in each row."""
+        found = {row.response - int(_last_of(list(row.ids[: row.response]), ids)[0]) for row in tokens}
+        as_they_are = all(list(row.ids[row.response - max(found) :][: len(ids)]) == list(ids) for row in tokens)
+        if len(found) > 1 or not as_they_are:
+            raise ValueError(
+                f"the tokenizer or the chat template changes {PLACEHOLDER * self.length!r} behind a prompt"
+            )
+        return found.pop()
 
 
 @dataclass(frozen=True)
@@ -132,7 +188,7 @@ class SuffixSearch:
         ids = model.tokenizer(suffix, add_special_tokens=False)["input_ids"]
         row = self._tokens(model, [prompt + suffix], answer)
         places = _last_of(list(row.rows[0].ids[: row.rows[0].response]), ids)
-        slopes = self._slopes(model, row, guard)[places]  # [place, vocab]
+        slopes = self._exchanging(model, row, guard)[places]  # [place, vocab]
         best = (-slopes).topk(min(self.top, slopes.shape[1])).indices
         found = []
         for _ in range(self.candidates):
@@ -145,7 +201,7 @@ class SuffixSearch:
         kept = [text for text, read in zip(found, again, strict=True) if len(read) == len(ids)]
         return kept or [suffix]  # as text it is read in other tokens, and would grow
 
-    def _slopes(self, model: Model, tokens: Tokens, guard: PromptGuard | None) -> Float[Tensor, "pos vocab"]:
+    def _exchanging(self, model: Model, tokens: Tokens, guard: PromptGuard | None) -> Float[Tensor, "pos vocab"]:
         """What exchanging each token for each other one would do to the cost, to first order."""
         matrix = model.backend.embeddings().input
         kept: list[Tensor] = []
@@ -154,10 +210,26 @@ class SuffixSearch:
             kept.append(h.detach().clone().requires_grad_())
             return kept[0]
 
-        with frozen(model), torch.enable_grad(), model.backend.hooked([(Site(0, "resid_pre"), hook)]):
+        with frozen(model), torch.enable_grad(), model.backend.hooked([(EMBEDDED, hook)]):
             cost(model, tokens, guard).sum().backward()
         assert kept[0].grad is not None
         return kept[0].grad[0].float() @ matrix.float().T
+
+
+def _slopes(
+    model: Model,
+    tokens: Tokens,
+    at: Float[Tensor, "row *vector d"],
+    edits: Callable[[Tensor], Edits],
+    guard: PromptGuard | None,
+) -> tuple[Float[Tensor, "row *vector d"], Float[Tensor, "row"]]:
+    """What the cost of each row gains by the vectors of its edits, and the cost."""
+    leaf = at.clone().requires_grad_()
+    with frozen(model), torch.enable_grad(), model.edited(edits(leaf)):
+        costs = cost(model, tokens, guard)
+        costs.sum().backward()
+    assert leaf.grad is not None
+    return leaf.grad, costs.detach().cpu()
 
 
 def cost(model: Model, tokens: Tokens, guard: PromptGuard | None = None) -> Float[Tensor, "row"]:

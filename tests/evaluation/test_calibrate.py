@@ -8,8 +8,9 @@ import torch
 
 from tests.planted import concept_set
 from workbench.data.items import DataError
+from workbench.data.steering_task import neutral_texts
 from workbench.evaluation.calibrate import calibrate
-from workbench.evaluation.steering import NEUTRAL_TOKENS, neutral_texts
+from workbench.evaluation.steering import NEUTRAL_TOKENS
 from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.tokens import Row, Tokens

@@ -7,15 +7,8 @@ import torch
 
 from tests.planted import concept_set
 from workbench.data.packaged import packaged
-from workbench.evaluation.steering import (
-    Neutral,
-    Plan,
-    Trial,
-    cut,
-    perplexities,
-    run_trials,
-    split_instructions,
-)
+from workbench.data.steering_task import split_instructions
+from workbench.evaluation.steering import Neutral, Plan, Trial, cut, perplexities, run_trials
 from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling

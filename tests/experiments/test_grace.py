@@ -14,7 +14,7 @@ import torch
 from experiments.grace import EXPERIMENT, PRESETS, Config, run
 from experiments.grace import context as arms_context
 from experiments.grace import measure as measuring
-from experiments.grace.adaptive import SUFFIX
+from experiments.grace.adaptive import SOFT, SUFFIX
 from experiments.grace.arms import Arm, arms, best_edit, objective, pooler_objective
 from experiments.grace.config import ABLATIONS, ARMS
 from experiments.grace.context import GraceContext, TrainedModel
@@ -324,6 +324,7 @@ def with_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("experiments.grace.adaptive.SUFFIX", replace(SUFFIX, steps=2, candidates=4))
+        patched.setattr("experiments.grace.adaptive.SOFT", replace(SOFT, steps=2))
         return run(replace(config, model=str(tiny_folder(root))), root / "runs")
 
 

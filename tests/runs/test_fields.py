@@ -29,7 +29,7 @@ from steering.grace.objectives import (
     RefusalObjective,
 )
 from steering.grace.pooling import LayerPooling
-from steering.grace.searched import LatentPush, SuffixSearch
+from steering.grace.searched import LatentPush, SoftSuffix, SuffixSearch
 from steering.methods.lora import PositiveMapObjective
 from steering.methods.loreft import SubspaceObjective
 from steering.methods.reft_r1 import LatentObjective
@@ -59,7 +59,7 @@ OBJECTIVES: list[type[Objective[Any]]] = [
 SETTINGS = [
     *(TrainingConfig(), HeadConfig(), OptimiserConfig(), DictionaryConfig(), Running(), TargetProbe()),
     *(Sampling(), Price(1.0, 1.0), LocalJudge(Model.__new__(Model)), EndpointJudge("http://127.0.0.1:1/v1", "m")),
-    *(BrowserOptions(), Margins(), LayerPooling(), LatentPush(Site(0)), SuffixSearch()),
+    *(BrowserOptions(), Margins(), LayerPooling(), LatentPush(Site(0)), SoftSuffix(), SuffixSearch()),
     ActivationStream(torch.ones(9, dtype=torch.long), lambda rows: pytest.fail(f"{rows} were read"), 1),
     *(kind(TrainingConfig(), Site(1)) for kind in OBJECTIVES),
 ]

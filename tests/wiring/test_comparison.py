@@ -23,8 +23,8 @@ from tests.wiring.comparing import (
 )
 from workbench.artifacts.vector import Vector
 from workbench.data.named import dataset
+from workbench.data.steering_task import split_instructions
 from workbench.evaluation.judges.base import JudgedText, JudgeError
-from workbench.evaluation.steering import split_instructions
 from workbench.models.core import Core
 from workbench.models.tokens import Tokens
 

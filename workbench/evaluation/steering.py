@@ -4,7 +4,6 @@ A trial is one instruction answered under one method, concept and strength. Rows
 random stream of a row depends on concept and instruction only, so methods and strengths are compared on equal draws.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,7 @@ import torch
 from jaxtyping import Float
 
 from workbench.data.dataset import Dataset
-from workbench.data.items import DataError, Label
+from workbench.data.steering_task import neutral_texts, stream
 from workbench.models.edits import Edit
 from workbench.models.model import Model
 from workbench.models.positions import Layout
@@ -86,38 +85,6 @@ class Plan:
 
 
 Planner = Callable[[Trial], Plan]
-
-
-def stream(*parts: object) -> int:
-    """A seed made from names and numbers."""
-    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:6], "big")
-
-
-def split_instructions(concepts: Dataset, count: int, seed: int) -> dict[str, tuple[list[str], list[str]]]:
-    """For each concept `count` of the set's steering instructions, in two halves; each chooses strengths for the other.
-
-    No instruction is in the first half of one concept and in the second of another: what a strength does to the answers
-    of some instructions is learnt from all concepts. Raises ValueError if the set has fewer, or `count` is below 2.
-    """
-    pool = concepts.instructions
-    if not 2 <= count <= len(pool):
-        raise ValueError(
-            f"{count} instructions a concept: expected 2 to {len(pool)}, the number that {concepts.name!r} has"
-        )
-    shuffled = _shuffled(pool, seed, "sides")
-    first, second = shuffled[: len(pool) // 2], shuffled[len(pool) // 2 :]
-    return {
-        concept.name: (
-            _shuffled(first, seed, concept.name)[: count // 2],
-            _shuffled(second, seed, concept.name)[: count - count // 2],
-        )
-        for concept in concepts.targets
-    }
-
-
-def _shuffled(texts: Sequence[str], seed: int, whose: str) -> list[str]:
-    order = np.random.default_rng(stream(seed, whose, "instructions")).permutation(len(texts))
-    return [texts[int(place)] for place in order]
 
 
 def run_trials(
@@ -201,23 +168,6 @@ def perplexities(model: Model, instructions: Sequence[str], texts: Sequence[str]
         for row, value in zip(spoken, model.perplexity(tokens).tolist(), strict=True):
             scores[row] = value
     return scores
-
-
-def neutral_texts(concepts: Dataset, count: int) -> list[tuple[str, str]]:
-    """Instruction and response of the first evaluation texts that are negative for a concept and positive for none.
-
-    Raises DataError if the set has fewer than `count` of them.
-    """
-    carries = np.isin(concepts.labels, (Label.POSITIVE, Label.HARD_NEGATIVE)).any(1)
-    without = ~carries & (concepts.labels == Label.NEGATIVE).any(1)
-    there = np.flatnonzero(without & (concepts.split == "evaluation"))
-    if len(there) < count:
-        raise DataError(
-            f"{concepts.name!r} has {len(there)} evaluation texts without any concept, fewer than {count}: "
-            "give more of them, or ask for fewer neutral texts"
-        )
-    chosen = there[:count]
-    return [(concepts.items[row].instruction, concepts.items[row].response) for row in chosen]
 
 
 @dataclass(frozen=True, eq=False)

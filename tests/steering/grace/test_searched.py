@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from steering.grace.guard import PromptGuard, prompt_states
-from steering.grace.searched import LatentPush, SuffixSearch, cost
+from steering.grace.searched import LatentPush, SoftSuffix, SuffixSearch, cost
 from tests.tiny import tiny_model
 from workbench.models.model import Model
 from workbench.models.positions import Layout
@@ -56,6 +56,37 @@ def test_a_suffix_search_lowers_the_loss_step_by_step() -> None:
     assert sizes[1] - sizes[0] <= len(start) + 1  # as text too: it does not grow
 
 
+def test_free_embeddings_behind_a_prompt_lower_the_cost_and_are_what_generating_sees() -> None:
+    model, soft = tiny_model(), SoftSuffix(length=3, steps=8)
+    suffixed = [soft.suffixed(prompt) for prompt in PROMPTS]
+    tokens = model.tokenize(suffixed, ANSWERS, chat=True)
+    found = soft.find(model, PROMPTS, ANSWERS)
+    with model.edited(found):
+        after = model.score(tokens).nll
+        shifted = model.read(tokens, Site(0, "resid_pre"), positions="all")
+    assert bool((after < model.score(tokens).nll - 0.5).all())
+    plain = model.read(tokens, Site(0, "resid_pre"), positions="all")
+    moved = (shifted.x(Site(0, "resid_pre")) != plain.x(Site(0, "resid_pre"))).any(1)
+    for row, prompt in enumerate(PROMPTS):  # nothing but the placeholders' bytes, " !" three times
+        ids = model.tokenize([prompt], chat=True).rows[0].ids
+        whole = tokens.rows[row].ids
+        first = next(k for k, pair in enumerate(zip(ids, whole, strict=False)) if pair[0] != pair[1])
+        assert moved[plain.row == row].nonzero().flatten().tolist() == list(range(first, first + 6))
+    alone = soft.find(model, PROMPTS[1:], ANSWERS[1:])
+    torch.testing.assert_close(alone[0].direction[0], found[0].direction[1])
+    assert all(weight.grad is None for weight in model.module.parameters())
+    assert len(model.generate(suffixed, edits=found)) == 2
+
+
+def test_a_template_that_changes_what_stands_behind_a_prompt_is_refused() -> None:
+    model = tiny_model()
+    model.tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}{{ m['content'] | replace('!', '?') }}{% endfor %}"
+    )
+    with pytest.raises(ValueError, match="changes ' !"):
+        SoftSuffix().find(model, PROMPTS, ANSWERS)
+
+
 def guarded(room: float) -> tuple[Model, PromptGuard]:
     """A tiny model, and a guard that refuses both prompts by so much."""
     model = tiny_model()
@@ -86,7 +117,7 @@ def test_a_guard_reads_the_same_prompt_whatever_answer_stands_behind_it() -> Non
     torch.testing.assert_close(found - model.score(tokens).nll, 5 * (guard.logits(model, PROMPTS) + 1))
 
 
-def test_both_searches_pass_a_guard_that_they_know_of_and_run_into_one_that_they_do_not() -> None:
+def test_all_searches_pass_a_guard_that_they_know_of_and_run_into_one_that_they_do_not() -> None:
     model, guard = guarded(1.0)
     assert guard.refuses(model, PROMPTS) == [True, True]
     push = LatentPush(Site(0), radius=1.0)
@@ -96,6 +127,11 @@ def test_both_searches_pass_a_guard_that_they_know_of_and_run_into_one_that_they
             refused[known is not None] = guard.logits(model, PROMPTS)
     assert bool((refused[True] < 0).all())
     assert bool((refused[True] < refused[False] - 0.5).all())
+    soft = SoftSuffix(length=2, steps=20)
+    for known in (None, guard):
+        with model.edited(soft.find(model, PROMPTS, ANSWERS, known)):
+            refused[known is not None] = guard.logits(model, [soft.suffixed(prompt) for prompt in PROMPTS])
+    assert bool((refused[True] < 0).all())
     search = SuffixSearch(length=6, steps=6, candidates=24)
     knowing, _ = search.find(model, PROMPTS[0], ANSWERS[0], guard)
     blind, _ = search.find(model, PROMPTS[0], ANSWERS[0])

@@ -6,11 +6,12 @@ import numpy as np
 
 from workbench.data.dataset import Dataset
 from workbench.data.packaged import packaged
+from workbench.data.steering_task import stream
 from workbench.evaluation.judges.base import Judge
 from workbench.evaluation.judges.calibration import calibration_texts, check_counts
 from workbench.evaluation.judges.fluency import ReferenceTexts, broken
 from workbench.evaluation.judges.names import ENDPOINTS, LOCAL, no_such_judge
-from workbench.evaluation.steering import perplexities, stream
+from workbench.evaluation.steering import perplexities
 from workbench.models.load import load
 from workbench.models.model import Model
 from workbench.models.sampling import Sampling
