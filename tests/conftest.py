@@ -19,6 +19,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make tiny tensors very slow on a busy machine
 
+import jax  # noqa: F401 (it draws from numpy's global generator when it is loaded: not within a test that is guarded)
 import torch  # after the settings that it reads when it is loaded
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

@@ -83,7 +83,7 @@ MISTAKES = {
     "serve --host 0.0.0.0": "put one into the environment variable WORKBENCH_TOKEN",
 }
 NEED_LIBRARIES = {
-    *("axbench --positions last", "axbench --instructions 500", "axbench --neutral 500", "axbench --device gpu"),
+    *("axbench --positions last", "axbench --device gpu"),
     *("behaviours --positions last", "behaviours --device cuda:77", "chat --positions last"),
     "chat --vector file",
     *("axbench --root file/runs", "directions --out file/d.safetensors"),
