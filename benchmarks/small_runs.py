@@ -69,6 +69,7 @@ COMMANDS = {
         *("linear_hypothesis", "--preset", "smoke", "--model", "{words_model}", "--pairs", "{planted}"),
         *("--contexts", "{planted}", "--random-pairs", "200"),
     ),
+    "origins": ("linear_origins", "--preset", "smoke", "--concepts", "2", "3", "--seeds", "3", "--steps", "400"),
     "dictionaries": (
         *("sae", "--preset", "smoke", "--model", "{model}", "--text", "{text}", "--layer", "1", "--passages", "40"),
         *("--latents", "48", "--k", "4", "--spelled", "0", "--activations", "4096", "--batch", "512", "--browsed", "2"),

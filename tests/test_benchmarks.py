@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import device
+from benchmarks import device, small_runs
+from experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,6 +82,10 @@ def test_texts_of_random_tokens_are_those_tokens():
     drawn = device.random_tokens(model, size.concepts * size.trained, size.length)
     assert [row.ids for row in rows] == [row.ids for row in drawn]
     assert {row.response for row in rows} == {size.length // 2}
+
+
+def test_every_experiment_is_killed_and_damaged():
+    assert {package for package, *_ in small_runs.COMMANDS.values()} == EXPERIMENTS.keys()
 
 
 BOTH = """

@@ -83,7 +83,7 @@ class Config(ModelOptions):
     max_new_tokens: int = 20
     """Of an answer; with fewer, what opens like a refusal and then complies counts as one (docs/grace.md)."""
     adaptive: int = 0
-    """Evaluation requests that are also attacked by searches that know the defence: a suffix, and a latent push."""
+    """Evaluation requests that are also attacked by searches that know the defence: suffix, embeddings, latent push."""
     steered: int = 0
     """Packaged concepts that each defended model is steered towards, with vectors fitted on the policy alone."""
     show: bool = False
