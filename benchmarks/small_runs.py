@@ -3,6 +3,7 @@
 An experiment enters its command in `COMMANDS`, and is killed by `benchmarks.kills` and damaged by `benchmarks.damage`.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -18,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from tqdm import tqdm
 
 from tests.evaluation.judges.chat_server import Request, Response, completion, serving
@@ -201,7 +202,7 @@ def _untimed(path: Path, unit: Mapping[str, Any]) -> Any:
         return {key: one for key, one in value.items() if key != "seconds"} if isinstance(value, dict) else value
     file = path.with_name(unit["file"])
     if file.suffix == ".safetensors":
-        return {name: tensor.tolist() for name, tensor in load_file(file).items()}
+        return hashlib.sha256(save(load_file(file))).hexdigest()
     return file_digest(file)
 
 

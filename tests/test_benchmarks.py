@@ -11,6 +11,8 @@ import torch
 
 from benchmarks import device, small_runs
 from experiments import EXPERIMENTS
+from workbench.runs.files import write_json
+from workbench.runs.tensors import write_tensors
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,6 +88,21 @@ def test_texts_of_random_tokens_are_those_tokens():
 
 def test_every_experiment_is_killed_and_damaged():
     assert {package for package, *_ in small_runs.COMMANDS.values()} == EXPERIMENTS.keys()
+
+
+def test_what_units_hold_is_compared_but_not_how_long_they_took(tmp_path: Path) -> None:
+    """Also numbers that are missing, which tensors hold as NaN."""
+
+    def left(seconds: float, value: float) -> dict[str, str]:
+        unit = tmp_path / "run" / "units" / "fit"
+        tensors = {"exact": torch.tensor([value, torch.nan])}
+        unit.mkdir(parents=True, exist_ok=True)
+        write_tensors(unit / "data.safetensors", str(seconds), tensors)
+        write_json(unit / "unit.json", {"name": "fit", "inputs": {}, "file": "data.safetensors"})
+        return small_runs.left_by(tmp_path)
+
+    assert left(1.0, 2.0) == left(3.0, 2.0)
+    assert left(1.0, 2.0) != left(1.0, 2.5)
 
 
 BOTH = """
