@@ -14,8 +14,7 @@ from experiments.chat.columns import GrowingColumns
 from experiments.chat.config import Config
 from experiments.serve.engine import Engine
 from experiments.serve.tasks import Ended, Event, Failed, Task, Written
-from experiments.serve.vectors import check_vector, load_vector
-from workbench.artifacts.vector import Vector
+from experiments.serve.vectors import Directions, check_directions, load_directions
 from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn
 from workbench.models.model import Model
 from workbench.models.positions import Positions
@@ -56,7 +55,7 @@ class Session:
     engine: Engine
     out: TextIO
     is_live: bool
-    vectors: dict[str, Vector] = field(default_factory=dict)
+    vectors: dict[str, Directions] = field(default_factory=dict)
     past: list[Exchange] = field(default_factory=list)
 
     def run(self, lines: Iterator[str]) -> None:
@@ -73,10 +72,10 @@ class Session:
             except (ValueError, OSError, StorageError) as error:
                 self._say(f"error: {error}")
 
-    def steer(self, vectors: Mapping[str, Vector]) -> None:
+    def steer(self, vectors: Mapping[str, Directions]) -> None:
         """With these vectors, by their files. Raises ValueError for one that is none of this model."""
-        for vector in vectors.values():
-            check_vector(vector, self.model)
+        for directions in vectors.values():
+            check_directions(directions, self.model)
         self.vectors = {**vectors}
 
     def _command(self, name: str, arguments: list[str]) -> None:
@@ -111,7 +110,7 @@ class Session:
         self._say(f"{len(self.past)} exchanges are in {arguments[0]}")
 
     def _steering(self) -> str:
-        names = " + ".join(vector.origin.label for vector in self.vectors.values())
+        names = " + ".join(directions[0].origin.label for directions in self.vectors.values())
         if not names:
             return "unsteered"
         return f"{names} x {self.config.strength:g} at {self.config.positions}"
@@ -138,8 +137,9 @@ class Session:
         (prompt,) = self.model.encode([Conversation((*turns, Turn(USER, question)))])
         config = self.config
         sampling = Sampling(config.max_tokens, config.temperature, config.top_p, config.seed + len(self.past))
-        edits = [vector.edit(config.strength, config.positions) for vector in self.vectors.values() if is_steered]
-        return Task(prompt, sampling, tuple(edits), is_streamed=True)
+        added = [vector for directions in self.vectors.values() for vector in directions] if is_steered else []
+        edits = tuple(vector.edit(config.strength, config.positions) for vector in added)
+        return Task(prompt, sampling, edits, is_streamed=True)
 
     def _texts(self, events: "queue.Queue[Event]", columns: GrowingColumns, n: int) -> list[str]:
         """Show the answers as they come, until all have ended or Ctrl-C; their texts."""
@@ -166,9 +166,9 @@ class Session:
         self.out.flush()
 
 
-def read_vectors(files: Sequence[str]) -> dict[str, Vector]:
+def read_vectors(files: Sequence[str]) -> dict[str, Directions]:
     """The vectors in these files. Raises ValueError (ArtifactError is one) for a file without one."""
-    return {name: load_vector(Path(name)) for name in files}
+    return {name: load_directions(Path(name)) for name in files}
 
 
 def chat(config: Config) -> None:

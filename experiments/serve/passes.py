@@ -45,18 +45,23 @@ def score_prompts(
 
 
 def read_answers(
-    model: Model, answers: Sequence[Row], readers: Sequence[Sequence[Vector]]
+    model: Model, answers: Sequence[Row], readers: Sequence[Sequence[Sequence[Vector]]]
 ) -> list[tuple[tuple[float, ...], ...]]:
-    """What each row's vectors read at each token of its response, in their units; nothing in an empty one."""
+    """What each row's readers read at each token of its response; nothing in an empty one.
+
+    A reader is vectors of one or several layers, and reads their mean, each in its units.
+    """
     found: list[tuple[tuple[float, ...], ...]] = [((),) * len(mine) for mine in readers]
     rows = [at for at, row in enumerate(answers) if row.response < len(row.ids)]
-    sites = list(dict.fromkeys(vector.site for row in rows for vector in readers[row]))
+    sites = list(dict.fromkeys(vector.site for row in rows for reader in readers[row] for vector in reader))
     if not sites:
         return found
     states = model.read(Tokens(tuple(answers[row] for row in rows)), sites, positions="response")
     for at, row in enumerate(rows):
         mine = states.row == at
+        here = {site: states.arrays[site][mine] for site in sites}
         found[row] = tuple(
-            tuple((vector.detect(states.arrays[vector.site][mine]) / vector.unit).tolist()) for vector in readers[row]
+            tuple(torch.stack([vector.detect(here[vector.site]) / vector.unit for vector in reader]).mean(0).tolist())
+            for reader in readers[row]
         )
     return found

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from experiments.serve.phases import Phase, positions_in
+from experiments.serve.vectors import Directions
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Clamp, Edit
 from workbench.models.gates import Condition, Gate, GateRule
@@ -43,7 +44,9 @@ class RuleOptions(Strict):
 
 
 class SteeringOptions(Strict):
-    """One vector and how it steers: its addition, or a cap or floor of what it reads."""
+    """One vector and how it steers: its addition, or a cap or floor of what it reads.
+
+    One of several layers is added at each of them."""
 
     vector: str = Field(max_length=200)
     strength: Number = 1.0
@@ -57,8 +60,8 @@ class SteeringOptions(Strict):
     keep_norm: StrictBool = False
 
 
-Find = Callable[[str], Vector]
-"""The vector of a name; raises ValueError for one that there is not."""
+Find = Callable[[str], Directions]
+"""What a name steers with; raises ValueError for one that there is not."""
 
 
 def steering_edits(options: Sequence[SteeringOptions], find: Find, tokenizer: Any) -> tuple[Edit, ...]:
@@ -66,25 +69,25 @@ def steering_edits(options: Sequence[SteeringOptions], find: Find, tokenizer: An
 
     Raises ValueError for what contradicts itself or is not there.
     """
-    return tuple(_edit(each, find, tokenizer) for each in options)
+    return tuple(edit for each in options for edit in _edits(each, find, tokenizer))
 
 
-def _edit(options: SteeringOptions, find: Find, tokenizer: Any) -> Edit:
-    vector = find(options.vector)
+def _edits(options: SteeringOptions, find: Find, tokenizer: Any) -> tuple[Edit, ...]:
     shared: dict[str, Any] = {
         "positions": _positions(options, tokenizer),
         "gate": None if options.gate is None else _condition(options.gate, find),
         "keep_norm": options.keep_norm,
     }
     if options.cap is None and options.floor is None:
-        return replace(vector.edit(options.strength), **shared)
+        return tuple(replace(vector.edit(options.strength), **shared) for vector in find(options.vector))
     if options.cap is not None and options.floor is not None:
         raise ValueError("a vector has a cap or a floor; for both name it twice")
+    vector = _single(options.vector, find)
     bound, limit = ("at_most", options.cap) if options.floor is None else ("at_least", options.floor)
     length = float(vector.direction.norm())  # what it reads is its length times the component that is clamped
     if not length:
         raise ValueError(f"{options.vector!r} has the length 0: there is nothing to cap along it")
-    return Clamp(
+    clamp = Clamp(
         site=vector.site,
         direction=vector.direction,
         target=_projection(vector, limit) / length,
@@ -93,6 +96,15 @@ def _edit(options: SteeringOptions, find: Find, tokenizer: Any) -> Edit:
         model=vector.origin.model_digest,
         **shared,
     )
+    return (clamp,)
+
+
+def _single(name: str, find: Find) -> Vector:
+    """The vector of a name that has to be read. Raises ValueError for one of several layers."""
+    directions = find(name)
+    if len(directions) > 1:
+        raise ValueError(f"{name!r} has vectors at {len(directions)} layers: caps, floors and gates need one of them")
+    return directions[0]
 
 
 def _projection(vector: Vector, reading: float | None) -> float:
@@ -108,7 +120,7 @@ def _condition(options: GateOptions | RuleOptions, find: Find) -> Condition:
 
 
 def _gate(options: GateOptions, find: Find) -> Gate:
-    vector = find(options.vector)
+    vector = _single(options.vector, find)
     return Gate(
         site=vector.site,
         direction=vector.direction.float(),

@@ -26,8 +26,9 @@ class Task:
     """Tell the log-probability of each token, and of so many of the likeliest ones; None tells neither."""
     score_prompt: bool = False
     """Tell those of the prompt's tokens too."""
-    readers: tuple[Vector, ...] = ()
-    """What these read in the text that was written, in a pass of the model without edits."""
+    readers: tuple[tuple[Vector, ...], ...] = ()
+    """What these read in the text that was written, in a pass of the model without edits; vectors of several layers
+    together, the mean over them."""
     tells_end: bool = False
     """Tell the token that ends the row as well, and count it."""
     is_streamed: bool = False

@@ -7,6 +7,7 @@ from typing import Any
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.attention import AttentionReadout
 from workbench.artifacts.function_vector import FunctionVector
+from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.artifacts.vector import Vector
 from workbench.models.model import Model
 from workbench.models.tokens import Row, Tokens
@@ -15,24 +16,35 @@ from workbench.text import did_you_mean
 SUFFIX = ".safetensors"
 
 
-def load_vector(path: Path) -> Vector:
-    """The vector that a file holds, or that belongs to what it holds. Raises ArtifactError as `Artifact.load`."""
+Directions = tuple[Vector, ...]
+"""What a file steers with: one vector, or one at each of several layers, from below."""
+
+
+def load_directions(path: Path) -> Directions:
+    """The vectors that a file holds, or the one that belongs to what it holds.
+
+    Raises ArtifactError as `Artifact.load`, and ValueError for what is none.
+    """
     artifact = Artifact.load(path)
+    if isinstance(artifact, LayerVectors):
+        return artifact.vectors
     if isinstance(artifact, FunctionVector | AttentionReadout):
-        return artifact.vector
+        return (artifact.vector,)
     if isinstance(artifact, Vector):
-        return artifact
+        return (artifact,)
     raise ValueError(f"{path.name} holds a {type(artifact).__name__}, which is no vector and has none")
 
 
-def check_vector(vector: Vector, model: Model) -> None:
-    """Raises ValueError (SiteError is one) for a vector that this model cannot be read or steered with."""
-    with model.edited(vector.edit()):
+def check_directions(directions: Directions, model: Model) -> None:
+    """Raises ValueError (SiteError is one) for vectors that this model cannot be read or steered with."""
+    with model.edited([vector.edit() for vector in directions]):
         pass
-    states = model.read(Tokens((Row((0,)),)), vector.site, positions="all")
-    width = states.arrays[vector.site].shape[1]
-    if len(vector.direction) != width:
-        raise ValueError(f"the vector has width {len(vector.direction)}, the state at {vector.site} {width}")
+    sites = list(dict.fromkeys(vector.site for vector in directions))
+    states = model.read(Tokens((Row((0,)),)), sites, positions="all")
+    for vector in directions:
+        width = states.arrays[vector.site].shape[1]
+        if len(vector.direction) != width:
+            raise ValueError(f"the vector has width {len(vector.direction)}, the state at {vector.site} {width}")
 
 
 @dataclass(frozen=True)
@@ -57,22 +69,23 @@ class VectorFolder:
 
     def _described(self, name: str) -> dict[str, Any]:
         try:
-            vector = self.load(name)
+            directions = self.load(name)
         except ValueError as error:
             return {"id": name, "object": "vector", "problem": str(error)}
-        origin = vector.origin
-        facts = {"concept": origin.label, "method": origin.method, "site": str(vector.site), "unit": vector.unit}
+        origin, sites = directions[0].origin, ", ".join(str(vector.site) for vector in directions)
+        unit = directions[0].unit if len(directions) == 1 else None
+        facts = {"concept": origin.label, "method": origin.method, "site": sites, "unit": unit}
         return {"id": name, "object": "vector", **facts}
 
-    def load(self, name: str) -> Vector:
-        """The vector of a name, read again if its file has changed.
+    def load(self, name: str) -> Directions:
+        """The vector of a name, or its vectors, read again if its file has changed.
 
         Raises ValueError for a name that there is not, and for what is no vector of this model.
         """
         loaded = self._loaded.get(name)
         if loaded is None or not loaded.is_current():
             loaded = self._loaded[name] = self._read(name)
-        return loaded.vector
+        return loaded.directions
 
     def _read(self, name: str) -> "_Loaded":
         path = self._files().get(name)
@@ -80,8 +93,8 @@ class VectorFolder:
             near = did_you_mean(name, self.names())
             raise ValueError(f"there is no vector {name!r}{near}; GET /v1/vectors lists those that there are")
         try:
-            loaded = _Loaded(path, _state(path), load_vector(path))
-            check_vector(loaded.vector, self.model)
+            loaded = _Loaded(path, _state(path), load_directions(path))
+            check_directions(loaded.directions, self.model)
         except ValueError as error:
             raise ValueError(f"the vector {name!r} cannot be used: {error}".replace(str(path), path.name)) from error
         return loaded
@@ -97,11 +110,11 @@ class VectorFolder:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A vector, and the file that it was read from as that was then."""
+    """What a file steers with, and the file as it was then."""
 
     path: Path
     state: tuple[int, int]
-    vector: Vector
+    directions: Directions
 
     def is_current(self) -> bool:
         return self.path.is_file() and _state(self.path) == self.state

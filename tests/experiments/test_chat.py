@@ -14,8 +14,9 @@ from experiments.chat.columns import GrowingColumns, cells, wrapped
 from experiments.chat.config import Config
 from experiments.chat.session import Session
 from experiments.serve.engine import Engine
-from tests.experiments.serving import save_vectors, tiny_double
+from tests.experiments.serving import save_vectors, tiny_double, vector
 from tests.tiny import tiny_folder
+from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.models.conversation import Conversation, Turn
 from workbench.models.load import load
 from workbench.models.sampling import Sampling
@@ -50,7 +51,7 @@ def test_columns_stand_side_by_side_in_what_is_printed() -> None:
 
 def test_both_sides_go_on_from_their_own_answers(tmp_path: Path) -> None:
     model = tiny_double()
-    (name, vector), *_ = save_vectors(model, tmp_path).items()
+    (name, saved_vector), *_ = save_vectors(model, tmp_path).items()
     file, saved = str(tmp_path / f"{name}.safetensors"), tmp_path / "chat.json"
     out = io.StringIO()
     with Engine(model, rows=2) as engine:
@@ -63,11 +64,27 @@ def test_both_sides_go_on_from_their_own_answers(tmp_path: Path) -> None:
         for at, each in enumerate(told):
             turns.append(Turn("user", each["question"]))
             sampling = Sampling(12, CONFIG.temperature, CONFIG.top_p, CONFIG.seed + at)
-            (alone,) = model.generate([Conversation(tuple(turns))], edits=vector.edit(strengths[at]), sampling=sampling)
+            (alone,) = model.generate(
+                [Conversation(tuple(turns))], edits=saved_vector.edit(strengths[at]), sampling=sampling
+            )
             assert each[side] == alone.text
             turns.append(Turn("assistant", alone.text))
     assert told[0]["steered"] != told[0]["unsteered"]
     assert "never" not in out.getvalue()
+
+
+def test_vectors_of_several_layers_steer_together(tmp_path: Path) -> None:
+    model = tiny_double()
+    both = LayerVectors(vector(model, 0).origin, (vector(model, 0), vector(model, 1, layer=2)))
+    both.save(tmp_path / "both.safetensors")
+    saved, lines = tmp_path / "chat.json", [f"/vector {tmp_path}/both.safetensors", "hello"]
+    with Engine(model, rows=2) as engine:
+        session = Session(CONFIG, model, engine, io.StringIO(), is_live=False)
+        session.run(iter([*lines, f"/save {saved}"]))
+    (told,) = json.loads(saved.read_text())["exchanges"]
+    sampling = Sampling(12, CONFIG.temperature, CONFIG.top_p, CONFIG.seed)
+    (alone,) = model.generate(["hello"], edits=both.edits(CONFIG.strength), sampling=sampling, chat=True)
+    assert told["steered"] == alone.text != told["unsteered"]
 
 
 def test_what_cannot_be_done_is_said_and_the_chat_goes_on(tmp_path: Path) -> None:

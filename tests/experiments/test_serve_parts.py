@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from experiments.serve.passes import read_answers
 from experiments.serve.steering import SteeringOptions, steering_edits
 from experiments.serve.text import TextStream, pieces, places_in, token_text
 from experiments.serve.vectors import VectorFolder
 from tests.experiments.serving import save_vectors, sentencepiece_tokenizer, tiny_double, vector
 from tests.tiny import tiny_tokenizer
+from workbench.artifacts.layer_vectors import LayerVectors
 from workbench.models.edits import Clamp
 from workbench.models.encoding import continued
 
@@ -67,7 +69,9 @@ def test_a_cap_or_floor_bounds_what_the_vector_reads(bound: str) -> None:
 
     plain = readings()
     limit = float(plain.median())
-    (edit,) = steering_edits([SteeringOptions.model_validate({"vector": "v", bound: limit})], lambda _: mine, TOKENIZER)
+    (edit,) = steering_edits(
+        [SteeringOptions.model_validate({"vector": "v", bound: limit})], lambda _: (mine,), TOKENIZER
+    )
     assert isinstance(edit, Clamp)
     expected = plain.clamp(max=limit) if bound == "cap" else plain.clamp(min=limit)
     assert torch.allclose(readings([edit]), expected, atol=1e-5)
@@ -84,14 +88,14 @@ def test_a_gate_opens_above_its_threshold_in_the_vectors_units() -> None:
     for threshold, opens in ((layer - 0.01, True), (layer + 0.01, False)):
         gate = {"vector": "gate", "threshold": threshold}
         options = SteeringOptions.model_validate({"vector": "acts", "strength": 3.0, "gate": gate})
-        edits = steering_edits([options], {"gate": gated, "acts": acts}.__getitem__, TOKENIZER)
+        edits = steering_edits([options], {"gate": (gated,), "acts": (acts,)}.__getitem__, TOKENIZER)
         with model.edited(edits):
             assert torch.equal(model.next_logits(tokens), before) != opens
     open_, shut = ({"vector": "gate", "threshold": layer + step} for step in (-0.01, 0.01))
     for join, gates, opens in (("all", [open_, shut], False), ("any", [open_, shut], True), ("any", [shut], False)):
         gate = {"join": join, "gates": gates}
         options = SteeringOptions.model_validate({"vector": "acts", "strength": 3.0, "gate": gate})
-        with model.edited(steering_edits([options], {"gate": gated, "acts": acts}.__getitem__, TOKENIZER)):
+        with model.edited(steering_edits([options], {"gate": (gated,), "acts": (acts,)}.__getitem__, TOKENIZER)):
             assert torch.equal(model.next_logits(tokens), before) != opens
     for wrong in ({"join": "all", "gates": []}, {"join": "or", "gates": [open_]}, {"gates": [open_]}):
         with pytest.raises(ValidationError):
@@ -106,10 +110,35 @@ def test_a_vector_is_read_again_when_its_file_has_changed(tmp_path: Path) -> Non
     assert folder.load("layer/v0") is first
     other = vector(model, 9)
     other.save(tmp_path / "layer" / "v0.safetensors")
-    assert folder.load("layer/v0").digest == other.digest
+    (again,) = folder.load("layer/v0")
+    assert again.digest == other.digest
     (tmp_path / "layer" / "v0.safetensors").unlink()
     with pytest.raises(ValueError, match="there is no vector"):
         folder.load("layer/v0")
+
+
+def test_vectors_of_several_layers_are_added_and_read_but_decide_nothing(tmp_path: Path) -> None:
+    model = tiny_double()
+    low, high = vector(model, 1, layer=0), vector(model, 2, layer=2)
+    LayerVectors(low.origin, (high, low)).save(tmp_path / "both.safetensors")
+    folder = VectorFolder(tmp_path, model)
+    found = folder.load("both")
+    options = SteeringOptions.model_validate({"vector": "both", "strength": 2.0, "positions": "response"})
+    edits = steering_edits([options], folder.load, TOKENIZER)
+    tokens = model.tokenize(["why does it rain on the sea?"], ["it is warm"])
+    with model.edited(edits):
+        steered = model.logits(tokens)[0]
+    with model.edited([low.edit(2.0, "response"), high.edit(2.0, "response")]):
+        assert torch.equal(steered, model.logits(tokens)[0])
+    ((mean, alone),) = read_answers(model, list(tokens), [[found, (low,)]])
+    ((_, other),) = read_answers(model, list(tokens), [[found, (high,)]])
+    assert mean == pytest.approx([(a + b) / 2 for a, b in zip(alone, other, strict=True)])
+    (described,) = folder.described()
+    assert described["site"] == f"{low.site}, {high.site}"
+    assert described["unit"] is None
+    for one in ({"vector": "both", "cap": 1.0}, {"vector": "both", "gate": {"vector": "both", "threshold": 0.0}}):
+        with pytest.raises(ValueError, match="'both' has vectors at 2 layers"):
+            steering_edits([SteeringOptions.model_validate(one)], folder.load, TOKENIZER)
 
 
 def test_files_without_a_proper_name_and_links_to_themselves_are_passed_over(tmp_path: Path) -> None:
