@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.grace.arms import Arm
 from experiments.grace.context import GraceContext
-from experiments.grace.outcomes import REFUSED, Answers, inputs_of
+from experiments.grace.outcomes import REFUSED, AnswersByGroup, inputs_of
 from steering.grace.searched import LatentPush, SuffixSearch
 from workbench.data.safety import Triple
 from workbench.models.edits import Edit
@@ -17,7 +17,7 @@ DEPTH, RADIUS, STEPS = 0.2, 0.3, 8
 """Where the latent push is added, as a share of the depth (below every probe), how far and in how many steps."""
 
 
-def attack(context: GraceContext, arm: Arm) -> Answers:
+def attack(context: GraceContext, arm: Arm) -> AnswersByGroup:
     """Direct requests under a suffix and under a latent push that were searched on this defence, answered and judged.
 
     Both look for what makes the complying answer of the direct request likely, and pass its probe where it has one.

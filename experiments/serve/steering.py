@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from experiments.serve.phases import Phase, positions_in
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Clamp, Edit
-from workbench.models.gates import Condition, Gate, GateRule
-from workbench.models.pooling import Pool
+from workbench.models.gates import Gate, GateCondition, GateRule
+from workbench.models.pooling import Pooling
 from workbench.models.positions import ALL, Positions
 
 
@@ -20,7 +20,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-Number = Annotated[float, Field(strict=True)]
+StrictNumber = Annotated[float, Field(strict=True)]
 """No text that reads as one, and no boolean."""
 
 
@@ -28,10 +28,10 @@ class GateOptions(Strict):
     """Steer only a row whose states read more (or less) of a vector than a threshold."""
 
     vector: str = Field(max_length=200)
-    threshold: Number
+    threshold: StrictNumber
     """In the vector's units, its bias counted."""
     positions: str = Field(default="prompt", max_length=200)
-    pool: Pool = "mean"
+    pool: Pooling = "mean"
     below: StrictBool = False
 
 
@@ -46,10 +46,10 @@ class SteeringOptions(Strict):
     """One vector and how it steers: its addition, or a cap or floor of what it reads."""
 
     vector: str = Field(max_length=200)
-    strength: Number = 1.0
+    strength: StrictNumber = 1.0
     """How much is added, in the vector's units; of a cap or floor the share of the way that is gone."""
-    cap: Number | None = None
-    floor: Number | None = None
+    cap: StrictNumber | None = None
+    floor: StrictNumber | None = None
     """In the vector's units, its bias counted."""
     positions: str | None = Field(default=None, max_length=200)
     phases: tuple[Phase, ...] | None = Field(default=None, min_length=1, max_length=4)
@@ -101,7 +101,7 @@ def _projection(vector: Vector, reading: float | None) -> float:
     return reading * vector.unit - vector.bias
 
 
-def _condition(options: GateOptions | RuleOptions, find: Find) -> Condition:
+def _condition(options: GateOptions | RuleOptions, find: Find) -> GateCondition:
     if isinstance(options, RuleOptions):
         return GateRule(tuple(_gate(each, find) for each in options.gates), options.join)
     return _gate(options, find)
