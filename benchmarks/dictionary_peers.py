@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from probes.sae.architectures import ARCHITECTURES
-from probes.sae.config import Architecture, DictionaryConfig
+from probes.sae.config import DictionaryArchitecture, DictionaryConfig
 from probes.sae.training import train_dictionary
 from tests.artifacts.examples import normal
 from workbench.artifacts.autoencoder import SparseAutoencoder
@@ -41,7 +41,7 @@ Answers = dict[str, Tensor]
 def trained(x: Tensor) -> dict[str, SparseAutoencoder]:
     """A small dictionary of each architecture, at two sites, and of two kinds of transcoder."""
     base = DictionaryConfig(n_latents=N, k=3, n_steps=STEPS, site=Site(1), learning_rate=1e-2, threshold=0.3)
-    prefixes: dict[Architecture, tuple[int, ...]] = {"matryoshka_batchtopk": (N // 2,)}
+    prefixes: dict[DictionaryArchitecture, tuple[int, ...]] = {"matryoshka_batchtopk": (N // 2,)}
     made: dict[str, SparseAutoencoder] = {
         kind: train_dictionary(replace(base, architecture=kind, prefixes=prefixes.get(kind, ())), x)
         for kind in ARCHITECTURES

@@ -12,7 +12,7 @@ import pandas as pd
 from experiments import axbench, layer_sweep
 from workbench.arguments import unlike
 from workbench.data.items import several, slug
-from workbench.data.own import Source, concepts
+from workbench.data.own import ConceptSource, concepts
 from workbench.data.saving import write_jsonl
 from workbench.runs.run import Run
 from workbench.text import no_such
@@ -45,7 +45,7 @@ class Result:
 
 
 def compare(
-    source: Source = "packaged",
+    source: ConceptSource = "packaged",
     methods: Sequence["str | Method[Any]"] = (),
     *,
     root: str | Path = "runs",
@@ -70,7 +70,7 @@ def compare(
 
 
 def sweep(
-    *sources: Source,
+    *sources: ConceptSource,
     root: str | Path = "runs",
     preset: str = "default",
     **settings: Any,
@@ -118,7 +118,7 @@ def _registered(method: Any) -> str:
     return found[0]
 
 
-def _file(source: Source, root: Path) -> str:
+def _file(source: ConceptSource, root: Path) -> str:
     """What a configuration calls the texts: a name or path as it is; others are written to a file named by digest."""
     if isinstance(source, str | Path):
         return str(source)

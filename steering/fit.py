@@ -9,7 +9,7 @@ from workbench.arguments import hinted, unlike
 from workbench.artifacts.artifact import Artifact
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
-from workbench.data.own import Source, concepts
+from workbench.data.own import ConceptSource, concepts
 from workbench.data.states import States
 from workbench.methods.method import Method
 from workbench.models.model import Model
@@ -27,7 +27,7 @@ _HINTED = hinted(
 @overload
 def fit(
     model: Model,
-    data: Source,
+    data: ConceptSource,
     method: Method[A],
     *,
     target: str | int | None = None,
@@ -36,7 +36,7 @@ def fit(
 @overload
 def fit(
     model: Model,
-    data: Source,
+    data: ConceptSource,
     method: str,
     *,
     target: str | int | None = None,
@@ -45,7 +45,7 @@ def fit(
 @_HINTED
 def fit(
     model: Model,
-    data: Source,
+    data: ConceptSource,
     method: Method[Any] | str,
     *,
     target: str | int | None = None,
@@ -68,7 +68,7 @@ def fit(
 
 @_HINTED
 def fit_all(
-    model: Model, data: Source, method: Method[A] | str, *, site: Site | str | int | None = None
+    model: Model, data: ConceptSource, method: Method[A] | str, *, site: Site | str | int | None = None
 ) -> dict[str, Any]:
     """What a method finds for every concept of a dataset, by the concept's name; every text is read once."""
     data, chosen = _dataset(model, data), _method(method)
@@ -79,7 +79,7 @@ def fit_all(
     return dict(zip((one.name for one in data.targets), chosen.fit_all(states), strict=True))
 
 
-def _dataset(model: Model, data: Source) -> Dataset:
+def _dataset(model: Model, data: ConceptSource) -> Dataset:
     """The data as a Dataset. Raises ValueError where model and data are no such things, or each other."""
     if not isinstance(model, Model):
         hint = f"load({model!r})" if isinstance(model, str) else "load(name)"

@@ -28,7 +28,7 @@ from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
 from workbench.runs.fields import above, at_least
 
-Score = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, "row"]]
+BehaviourScore = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, "row"]]
 """How much the next token's logits show the behaviour."""
 
 
@@ -76,7 +76,7 @@ class SelectedDirection(Method[Vector], Steers[Vector], NeedsModel):
         return 3000.0
 
     @abstractmethod
-    def score(self, model: Model, data: Labelled) -> Score:
+    def score(self, model: Model, data: Labelled) -> BehaviourScore:
         """What the behaviour is measured by."""
 
     def fit(self, data: Labelled) -> Vector:

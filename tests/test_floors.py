@@ -1,6 +1,7 @@
 """There are four layers, imports point down, and only `workbench/models` knows the network's modules."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -195,14 +196,33 @@ TWICE = {
 }
 """Names that have two homes, and what they are there."""
 
+IN_CAMEL_CASE = re.compile(r"[A-Z]\w*[a-z]\w*")
+"""How classes are written, and names of types: neither a constant nor a type variable of one letter."""
+
+
+def public_names(node: ast.stmt) -> list[str]:
+    """The public classes, functions, type aliases and type variables that a statement defines."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return [] if node.name.startswith("_") else [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    names = [each.id for each in targets if isinstance(each, ast.Name)]
+    return [name for name in names if IN_CAMEL_CASE.fullmatch(name)]
+
+
+def test_public_names_are_found():
+    source = """class A1: ...\ndef f(): ...\nclass _B: ...\nStates = dict\nOwn: TypeAlias = dict\nItem = TypeVar("Item")
+log = 1\nT = TypeVar("T")\nJSON = dict\nMOST = 2\n_Line = dict\nStates.attribute = 1"""
+    found = [name for node in ast.parse(source).body for name in public_names(node)]
+    assert found == ["A1", "f", "States", "Own", "Item"]
+
 
 def homes() -> dict[str, list[str]]:
-    """Public class or function to the files that define it."""
+    """Public class, function, type alias or type variable to the files that define it."""
     found: dict[str, dict[str, None]] = {}
     for path in graph():
         for node in ast.parse((ROOT / path).read_text()).body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
-                found.setdefault(node.name, {})[path] = None  # an overloaded function has one home
+            for name in public_names(node):
+                found.setdefault(name, {})[path] = None  # an overloaded function has one home
     return {name: list(paths) for name, paths in found.items()}
 
 

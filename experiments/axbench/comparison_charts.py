@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from experiments.axbench.comparison_tables import entry, judged, slug
 from experiments.axbench.config import UNSTEERED
 from experiments.axbench.metric_descriptions import Metric, metric
-from experiments.axbench.results import Curve, Results
+from experiments.axbench.results import Results, StrengthCurve
 from workbench.report.blocks import HeatMap, Missing
 from workbench.report.charts import Dot, Line, LineChart, Point, ScatterPlot
 from workbench.report.estimate import Estimate, counts
@@ -144,16 +144,16 @@ def concept_heat_map(results: Results, name: str) -> HeatMap | None:
     )
 
 
-def _curves(results: Results, name: str) -> list[tuple[int, str, Curve]]:
+def _curves(results: Results, name: str) -> list[tuple[int, str, StrengthCurve]]:
     curves = ((series, note.label, results.curve(name, note.name)) for series, note in enumerate(results.methods))
     return [(series, label, curve) for series, label, curve in curves if curve]
 
 
-def _points(curve: Curve) -> tuple[Point, ...]:
+def _points(curve: StrengthCurve) -> tuple[Point, ...]:
     return tuple(Point(strength, score.value, score.low, score.high) for strength, score in curve)
 
 
-def _counted(curves: Iterable[tuple[int, str, Curve]]) -> str:
+def _counted(curves: Iterable[tuple[int, str, StrengthCurve]]) -> str:
     return counts(estimate for _, _, curve in curves for _, estimate in curve)
 
 

@@ -14,7 +14,7 @@ from experiments.axbench.metric_descriptions import (
 )
 from experiments.axbench.results import MethodNote, Results
 from workbench.evaluation.summary import difference_metric
-from workbench.report.blocks import Column, Entry, Missing, Table
+from workbench.report.blocks import Column, Missing, Table, TableEntry
 from workbench.report.estimate import Estimate
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
@@ -23,7 +23,7 @@ _OUT_OF_REACH = "No strength that was tried has this side effect, for any concep
 
 _COMPARED = ("detection.auroc", "steering.score")
 
-_Rows = tuple[tuple[str, tuple[Entry, ...]], ...]
+_Rows = tuple[tuple[str, tuple[TableEntry, ...]], ...]
 
 
 def headline(results: Results) -> Table:
@@ -189,7 +189,7 @@ def judged(results: Results) -> str:
     return "" if results.judge is None else f"Rated by {results.judge}."
 
 
-def _bare(rows: Iterable[tuple[str, tuple[Entry, ...]]]) -> _Rows:
+def _bare(rows: Iterable[tuple[str, tuple[TableEntry, ...]]]) -> _Rows:
     """The rows, without their `n = 1` where all are single numbers: there it would only be noise."""
     whole = tuple(rows)
     estimates = [cell for _, cells in whole for cell in cells if isinstance(cell, Estimate)]

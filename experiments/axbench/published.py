@@ -13,7 +13,7 @@ SOURCE = "Wu et al. 2025, arXiv:2501.17148 v3"
 SETTINGS = ("2B, layer 10", "2B, layer 20", "9B, layer 20", "9B, layer 31")
 """Gemma-2, and the block after which the residual stream is read and edited."""
 
-Measure = Literal["detection", "steering", "win_rate"]
+PublishedMeasure = Literal["detection", "steering", "win_rate"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Published:
 
 
 _NONE = (None, None, None, None)
-PUBLISHED: dict[Measure, tuple[Published, ...]] = {
+PUBLISHED: dict[PublishedMeasure, tuple[Published, ...]] = {
     "detection": (
         Published("DiffMean", (0.948, 0.946, 0.955, 0.921), 0.942),
         Published("Probe", (0.940, 0.946, 0.933, 0.942), 0.940),
@@ -71,12 +71,12 @@ PUBLISHED: dict[Measure, tuple[Published, ...]] = {
     ),
 }
 
-_TITLES: dict[Measure, str] = {
+_TITLES: dict[PublishedMeasure, str] = {
     "detection": "Published: detection AUROC",
     "steering": "Published: steering score",
     "win_rate": "Published: win rate against SAE",
 }
-_MEANINGS: dict[Measure, str] = {
+_MEANINGS: dict[PublishedMeasure, str] = {
     "detection": "The chance that a text with the concept scores higher than one without it.",
     "steering": "Mean harmonic mean of three ratings, from 0 to 2.",
     "win_rate": "Share of concepts on which the score is higher than that of SAE; a tie counts one half.",
@@ -88,7 +88,7 @@ _CAVEAT = (
 )
 
 
-def published_table(measure: Measure) -> Table:
+def published_table(measure: PublishedMeasure) -> Table:
     """The paper's numbers for one measure: a row a method, a column for each of the four settings and their average."""
     rows = PUBLISHED[measure]
     columns = [Column(name, f"Gemma-2-{name}: {_MEANINGS[measure]}", digits=3) for name in SETTINGS]

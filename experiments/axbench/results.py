@@ -16,7 +16,7 @@ from workbench.runs.rows import Row
 
 _Question = tuple[str, str, str | None]
 
-Curve = tuple[tuple[float, Estimate], ...]
+StrengthCurve = tuple[tuple[float, Estimate], ...]
 """Strengths, weakest first, and what was found at each."""
 
 
@@ -119,7 +119,7 @@ class Results:
         """
         return _joined(self._by_question.get((metric, method, concept), []))
 
-    def curve(self, metric: str, method: str, concept: str | None = None) -> Curve:
+    def curve(self, metric: str, method: str, concept: str | None = None) -> StrengthCurve:
         """The answers at each strength that has a value. Raises ReportError as `estimate` does."""
         at: dict[float, list[Row]] = defaultdict(list)
         for row in self._by_question.get((metric, method, concept), []):

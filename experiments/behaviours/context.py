@@ -8,7 +8,7 @@ from experiments.behaviours.config import CONTROLS, LETTERS, Config
 from experiments.options import note_model
 from steering import METHODS
 from workbench.data.behaviour_files import behaviours_of
-from workbench.data.behaviours import Behaviour, Form, behaviour_dataset, chosen_behaviours
+from workbench.data.behaviours import Behaviour, QuestionForm, behaviour_dataset, chosen_behaviours
 from workbench.data.dataset import Dataset
 from workbench.methods.capabilities import Steers
 from workbench.methods.method import Method
@@ -31,7 +31,7 @@ class Way:
 
     name: str
     method: Method
-    form: Form = "answers"
+    form: QuestionForm = "answers"
     shuffled: bool = False
     """Whether half of the pairs that it is fitted on are exchanged."""
 
@@ -102,11 +102,11 @@ class BehaviourContext:
         return tuple(each.name for each in self.behaviours)
 
     @cached_property
-    def forms(self) -> tuple[Form, ...]:
+    def forms(self) -> tuple[QuestionForm, ...]:
         """In which some way is fitted."""
         return tuple(dict.fromkeys(way.form for way in self.ways))
 
-    def dataset(self, form: Form, behaviours: Sequence[Behaviour] = ()) -> Dataset:
+    def dataset(self, form: QuestionForm, behaviours: Sequence[Behaviour] = ()) -> Dataset:
         """Training and validation pairs, by default of those that are asked for: no fit sees others."""
         fitted = [
             replace(each, pairs=each.part("train") + each.part("validation")) for each in behaviours or self.behaviours

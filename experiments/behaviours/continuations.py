@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench.models.model import Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import labels, predicting
-from workbench.models.stored_run import StoredRun, Trial, last_column
+from workbench.models.stored_run import StoredRun, TriedEdits, last_column
 from workbench.models.tokens import Tokens
 
 TOKENS_AT_ONCE = 512
@@ -24,7 +24,7 @@ class Continuations(StoredRun):
     """A few rows that have run, unedited, and are measured under many edits."""
 
     @classmethod
-    def of(cls, model: Model, tokens: Tokens, trials: Sequence[Trial], last: bool = False) -> "Continuations":
+    def of(cls, model: Model, tokens: Tokens, trials: Sequence[TriedEdits], last: bool = False) -> "Continuations":
         """Ready for these trials. Wanted are the tokens that predict the response, or the `last` one of each row.
 
         Raises as StoredRun.
@@ -32,7 +32,7 @@ class Continuations(StoredRun):
         layout = Layout.of(tokens, [*range(len(tokens))])
         return cls.begin(model, tokens, last_column(layout) if last else predicting(labels(layout)), trials)
 
-    def measured(self, trials: Sequence[Trial], measure: Measure) -> Float[np.ndarray, " trial"]:
+    def measured(self, trials: Sequence[TriedEdits], measure: Measure) -> Float[np.ndarray, " trial"]:
         """The measure under each trial."""
         order = sorted(range(len(trials)), key=lambda number: self.below(trials[number]))
         at_once = max(1, TOKENS_AT_ONCE // self.wanted.numel())

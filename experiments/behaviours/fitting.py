@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.behaviours.context import BehaviourContext, Way
 from workbench.artifacts.artifact import Artifact
-from workbench.data.behaviours import Form, shuffled
+from workbench.data.behaviours import QuestionForm, shuffled
 from workbench.data.dataset import Dataset
 from workbench.data.states import States
 from workbench.models.edits import Edit
@@ -53,19 +53,19 @@ class PairStates:
     context: BehaviourContext
 
     @cached_property
-    def datasets(self) -> dict[tuple[Form, bool], Dataset]:
+    def datasets(self) -> dict[tuple[QuestionForm, bool], Dataset]:
         """The pairs in every form, as they are and shuffled."""
-        found: dict[tuple[Form, bool], Dataset] = {}
+        found: dict[tuple[QuestionForm, bool], Dataset] = {}
         for form in self.context.forms:
             found[form, False] = self.context.dataset(form)
             found[form, True] = shuffled(found[form, False], self.context.config.seed)
         return found
 
     @cached_property
-    def _read(self) -> dict[Form, States]:
+    def _read(self) -> dict[QuestionForm, States]:
         return {form: self._states(form) for form in self.context.forms}
 
-    def _states(self, form: Form) -> States:
+    def _states(self, form: QuestionForm) -> States:
         specs = [way.reads(layer) for way in self.context.ways if way.form == form for layer in self.context.layers]
         return States.read(self.datasets[form, False], self.context.model, union(specs))
 

@@ -16,7 +16,7 @@ from workbench.data.packaged import packaged
 from workbench.data.steering_task import neutral_texts
 from workbench.evaluation.matching import matched_strengths
 from workbench.evaluation.summary import or_none
-from workbench.models.stored_run import Trial
+from workbench.models.stored_run import TriedEdits
 from workbench.models.tokens import Row, Tokens
 from workbench.runs.files import digest
 
@@ -50,11 +50,11 @@ class NeutralTexts:
         rows = model.tokenize(list(asked), list(said), chat=bool(model.tokenizer.chat_template))
         return [Tokens((Row(row.ids[: row.response + TOKENS], row.prefix, row.response),)) for row in rows]
 
-    def effects(self, trials: Sequence[Trial]) -> Float[np.ndarray, " trial"]:
+    def effects(self, trials: Sequence[TriedEdits]) -> Float[np.ndarray, " trial"]:
         """KL(unsteered || steered) of the next token, the mean over texts, in nats a token."""
         return np.mean([self._effects(tokens, trials) for tokens in self._texts], axis=0)
 
-    def _effects(self, tokens: Tokens, trials: Sequence[Trial]) -> Float[np.ndarray, " trial"]:
+    def _effects(self, tokens: Tokens, trials: Sequence[TriedEdits]) -> Float[np.ndarray, " trial"]:
         text = Continuations.of(self.context.model, tokens, trials)
         expected = text.logits.to(self.context.model.device).log_softmax(-1)  # [item, vocab]
 
@@ -87,7 +87,7 @@ def _measured(
         "items": read,
     }
 
-    def edits(names: Sequence[str], strengths: Sequence[float]) -> list[Trial]:
+    def edits(names: Sequence[str], strengths: Sequence[float]) -> list[TriedEdits]:
         pairs = zip(names, strengths, strict=True)
         return [vectors.edit(way, behaviour, mine[way].layer, strength) for way, strength in pairs]
 

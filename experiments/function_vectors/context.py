@@ -9,7 +9,7 @@ from steering.function_vectors.prompts import InContextPrompts, Shown, encode_sh
 from workbench.data.dataset import Dataset
 from workbench.data.in_context import SplitPairs, in_context_tasks
 from workbench.data.templates import Template
-from workbench.data.word_pairs import Pair, kind_of, pairs_of
+from workbench.data.word_pairs import WordPair, kind_of, pairs_of
 from workbench.models.model import Model
 from workbench.runs.files import JSON, digest, plain
 from workbench.runs.run import Run
@@ -84,7 +84,7 @@ class StudyContext:
         """Test questions behind training demonstrations."""
         return Shown.draw(case.split.train, self.test(case), self.config.shots, case.seed + 1)
 
-    def test(self, case: Case) -> tuple[Pair, ...]:
+    def test(self, case: Case) -> tuple[WordPair, ...]:
         """The pairs that count."""
         return case.split.test[: self.config.test]
 
@@ -92,6 +92,6 @@ class StudyContext:
         """Prompts as tokens."""
         return encode_shown(self.model, TEMPLATE, shown)
 
-    def ask(self, queries: tuple[Pair, ...], template: Template = TEMPLATE) -> InContextPrompts:
+    def ask(self, queries: tuple[WordPair, ...], template: Template = TEMPLATE) -> InContextPrompts:
         """Questions without demonstrations."""
         return InContextPrompts.ask(self.model, template, queries)

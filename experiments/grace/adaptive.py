@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.grace.arms import Arm
 from experiments.grace.context import GraceContext
-from experiments.grace.outcomes import REFUSED, Answers, inputs_of
+from experiments.grace.outcomes import REFUSED, AnswersByGroup, inputs_of
 from steering.grace.searched import LatentPush, SoftSuffix, SuffixSearch
 from workbench.data.safety import Triple
 from workbench.models.edits import Edit
@@ -18,7 +18,7 @@ DEPTH, RADIUS, STEPS = 0.2, 0.3, 8
 SOFT = SoftSuffix()
 
 
-def attack(context: GraceContext, arm: Arm) -> Answers:
+def attack(context: GraceContext, arm: Arm) -> AnswersByGroup:
     """Direct requests under what was searched on this defence, answered and judged: suffixes, embeddings, pushes.
 
     All look for what makes the complying answer of the direct request likely, and pass its probe where it has one.

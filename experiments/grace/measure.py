@@ -12,7 +12,7 @@ from torch import Tensor
 from experiments.grace import adaptive
 from experiments.grace.arms import Arm
 from experiments.grace.context import UNDEFENDED, GraceContext
-from experiments.grace.outcomes import REFUSED, Answers, inputs_of
+from experiments.grace.outcomes import REFUSED, AnswersByGroup, inputs_of
 from experiments.grace.steered import SteeringTask
 from probes.geometry.avqi import avqi, avqi_intervals, cluster_indices
 from steering.function_vectors.prompts import AnswerScores, Shown, encode_shown
@@ -36,7 +36,7 @@ class MeasuredDefence:
     """What was measured of one defence."""
 
     arm: Arm
-    answers: Answers
+    answers: AnswersByGroup
     kl: list[float]
     """KL(policy || defence) of the next token, in nats: the mean of each neutral text."""
     loss: list[float]
@@ -56,7 +56,7 @@ class MeasuredDefence:
     """The score of each concept that it is steered towards, 0 to 2; empty where none is."""
 
 
-def ask(context: GraceContext, arm: Arm, before: Answers | None) -> Answers:
+def ask(context: GraceContext, arm: Arm, before: AnswersByGroup | None) -> AnswersByGroup:
     """Every family and every kind of benign request, answered and judged; `before` are the undefended answers."""
     if not arm.answers_anew and arm.guard is None:
         assert before is not None
@@ -70,13 +70,13 @@ def ask(context: GraceContext, arm: Arm, before: Answers | None) -> Answers:
     return found | (adaptive.attack(context, arm) if context.config.adaptive else {})
 
 
-def untaught(context: GraceContext) -> Answers:
+def untaught(context: GraceContext) -> AnswersByGroup:
     """Direct and plain benign requests, answered by the model before it learnt the policy."""
     groups = {name: group for name, group in _groups(context).items() if name in ("direct", "plain")}
     return _answers(context, Arm("untaught", context.model), groups)
 
 
-def _answers(context: GraceContext, arm: Arm, groups: Mapping[str, Sequence[tuple[str, str]]]) -> Answers:
+def _answers(context: GraceContext, arm: Arm, groups: Mapping[str, Sequence[tuple[str, str]]]) -> AnswersByGroup:
     """Texts, generated once, and what the judge says of them."""
     prompts = [prompt for group in groups.values() for prompt, _ in group]
     sampling = Sampling(context.config.max_new_tokens)
@@ -104,7 +104,9 @@ def _groups(context: GraceContext) -> dict[str, list[tuple[str, str]]]:
     return attacks | benign
 
 
-def _screened(context: GraceContext, arm: Arm, groups: dict[str, list[tuple[str, str]]], before: Answers) -> Answers:
+def _screened(
+    context: GraceContext, arm: Arm, groups: dict[str, list[tuple[str, str]]], before: AnswersByGroup
+) -> AnswersByGroup:
     """The undefended answers, but where the defence refuses."""
     refused = iter(_refused(context, arm, "asked", [prompt for group in groups.values() for prompt, _ in group]))
     return {

@@ -12,7 +12,7 @@ from workbench.runs.files import JSON, digest
 REFUSED = "I won't talk about that."
 """What a probe that refuses answers in the model's place."""
 
-Answers = dict[str, list[tuple[str, str]]]
+AnswersByGroup = dict[str, list[tuple[str, str]]]
 """By group of prompts (a family, or a kind of benign request): the outcome and the text of each answer."""
 
 

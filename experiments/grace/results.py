@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from experiments.grace.config import NAME, Config
 from experiments.grace.context import UNDEFENDED
 from experiments.grace.measure import MeasuredDefence
-from experiments.grace.outcomes import Answers, share
+from experiments.grace.outcomes import AnswersByGroup, share
 from probes.geometry.avqi import METRICS, noted
 from steering.grace.attacks import CHOOSING, HELD_OUT, TRAINED
 from workbench.evaluation.crossed import bootstrap_crossed
@@ -46,7 +46,7 @@ class DefenceResults:
 
     config: Config
     found: Defences
-    untaught: Answers
+    untaught: AnswersByGroup
     """Of the model before it learnt the policy, to direct and to plain benign requests."""
     places: dict[str, list[tuple[str, str, float, float]]]
     """Centroids before and after GRACE B, where that was trained, of the first seed."""

@@ -22,7 +22,7 @@ from workbench.models.model import Model
 from workbench.models.positions import Positions
 from workbench.models.sites import Site
 
-Directions = Mapping[int, Float[Tensor, "d"]]
+CausalDirections = Mapping[int, Float[Tensor, "d"]]
 """A direction for each block, as long as the step that is added there."""
 
 
@@ -81,7 +81,7 @@ class CausalEffect:
 
 
 def effect(
-    model: Model, dataset: Dataset, directions: Directions, *, texts: int = 60, shots: int = 4, seed: int = 0
+    model: Model, dataset: Dataset, directions: CausalDirections, *, texts: int = 60, shots: int = 4, seed: int = 0
 ) -> CausalEffect:
     """Ask about evaluation texts, unedited and with the directions added to one class and taken from the other.
 
@@ -110,7 +110,7 @@ def effect(
     )
 
 
-def random_like(directions: Directions, seed: int) -> dict[int, Tensor]:
+def random_like(directions: CausalDirections, seed: int) -> dict[int, Tensor]:
     """Random directions of the same lengths: the control."""
     generator = torch.Generator().manual_seed(seed)
     drawn = {layer: torch.randn(len(step), generator=generator) for layer, step in directions.items()}
@@ -141,7 +141,9 @@ def _log_odds(model: Model, question: CausalQuestion, prompts: Sequence[str]) ->
     return nll[n:] - nll[:n]
 
 
-def edits_of(model: Model, question: CausalQuestion, prompt: str, directions: Directions, strength: float) -> list[Add]:
+def edits_of(
+    model: Model, question: CausalQuestion, prompt: str, directions: CausalDirections, strength: float
+) -> list[Add]:
     """What moves every layer, from a text's last token on, through the question and its answer; for all prompts."""
     whole, text = model.tokenize([prompt, prompt.removesuffix(question.after)], chat=False).lengths
     where = Positions(f"prompt[-{whole - text + 1}:]+response")

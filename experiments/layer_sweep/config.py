@@ -7,7 +7,7 @@ from experiments.options import Options, Precision
 from workbench.runs.fields import above, at_least, some
 
 NAME = "layer_sweep"
-Pooling = Literal["last", "mean"]
+ProbedPosition = Literal["last", "mean"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Config(Options):
     """Use only the first concepts of a set."""
     layers: tuple[int, ...] = ()
     """Blocks whose output is probed; -1 is what enters the first one; none means all of these."""
-    positions: tuple[Pooling, ...] = ("mean", "last")
+    positions: tuple[ProbedPosition, ...] = ("mean", "last")
     """How the tokens of a text become one state: their mean, or the last one. The first one is used for transfer."""
     random_model: bool = True
     """Whether the same architecture with random weights is probed too, on the states of the first kind."""

@@ -47,7 +47,7 @@ METRICS: tuple[tuple[str, Callable[[MeasuredProbe], Interval | float | None]], .
 
 
 @dataclass(frozen=True)
-class Group:
+class DatasetGroup:
     """Datasets that are shown together: a concept set by itself, or everything with one column."""
 
     name: str
@@ -87,14 +87,14 @@ def build_report(sweep: Sweep) -> Document:
     )
 
 
-def groups(sweep: Sweep) -> list[Group]:
+def groups(sweep: Sweep) -> list[DatasetGroup]:
     """Concept sets one by one, then all datasets of one column."""
-    many = [Group(slug(data.name), data.name, (data,)) for data in sweep.datasets if len(data.targets) > 1]
-    single = (Group("statements", "Statements", tuple(sweep.single)),) if sweep.single else ()
+    many = [DatasetGroup(slug(data.name), data.name, (data,)) for data in sweep.datasets if len(data.targets) > 1]
+    single = (DatasetGroup("statements", "Statements", tuple(sweep.single)),) if sweep.single else ()
     return [*many, *single]
 
 
-def _swept(sweep: Sweep, model: str, group: Group) -> Section:
+def _swept(sweep: Sweep, model: str, group: DatasetGroup) -> Section:
     name = f"{slug(model)}-{group.name}"
     position = sweep.config.positions[0]
     places = [Place(Variant(model), data, position) for data in group.data]
@@ -179,7 +179,7 @@ def _curves(
     name: str,
     title: str,
     model: str,
-    group: Group,
+    group: DatasetGroup,
     value: Callable[[MeasuredProbe], float | None],
     chance: float,
     bounds: Bounds,
@@ -203,7 +203,7 @@ def _curves(
     )
 
 
-def _columns(group: Group) -> str:
+def _columns(group: DatasetGroup) -> str:
     return f"{number_of(sum(len(data.targets) for data in group.data), 'column')} of labels"
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from experiments.layer_sweep.causal import QUESTIONS, CausalEffect, effect, random_like
 from experiments.layer_sweep.cells import MeasuredProbe, measure_probes
-from experiments.layer_sweep.config import NAME, Config, Pooling
+from experiments.layer_sweep.config import NAME, Config, ProbedPosition
 from experiments.layer_sweep.transfer import directions, transfer
 from probes.controls.baselines import EMBEDDINGS, random_model
 from workbench.data.dataset import Dataset
@@ -51,7 +51,7 @@ class Place:
 
     variant: Variant
     dataset: Dataset
-    position: Pooling
+    position: ProbedPosition
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Sweep:
             for position in self.positions(variant)
         ]
 
-    def positions(self, variant: Variant) -> tuple[Pooling, ...]:
+    def positions(self, variant: Variant) -> tuple[ProbedPosition, ...]:
         """How a variant's texts become states: a random twin is probed in the first way only."""
         return self.config.positions[:1] if variant.random else self.config.positions
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from experiments.layer_sweep.cells import ColumnLabels, choose_penalty
 from workbench.data.dataset import Dataset
 
-States = Callable[[int, int], Float[Tensor, "text d"]]
+StateLookup = Callable[[int, int], Float[Tensor, "text d"]]
 """The states of a dataset, by its number, at a layer."""
 
 
 def transfer(
-    data: Sequence[Dataset], states: States, layers: Sequence[int], grid: Sequence[float]
+    data: Sequence[Dataset], states: StateLookup, layers: Sequence[int], grid: Sequence[float]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Accuracy on the evaluation texts of each dataset, of the probes trained on each, at the layer of the trained one.
 

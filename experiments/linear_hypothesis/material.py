@@ -25,7 +25,7 @@ from probes.geometry.causal import (
 )
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, Relation
-from workbench.data.word_pairs import Pair, kind_of, pairs_of, word_pairs
+from workbench.data.word_pairs import WordPair, kind_of, pairs_of, word_pairs
 from workbench.models.model import Model
 from workbench.runs.run import Run
 
@@ -38,7 +38,7 @@ class Concept:
 
     name: str
     kind: str
-    given: tuple[Pair, ...]
+    given: tuple[WordPair, ...]
     """Pairs of words, of which `pairs` are those whose words are one token each."""
     pairs: Int[Tensor, "pair 2"]
     differences: Float64[Tensor, "pair d"]

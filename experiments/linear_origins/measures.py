@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from experiments.linear_origins.world import entropy, matched, partial_assignments, tokens
 
-Directions = Float[np.ndarray, "concept pair d"]
+PairDifferences = Float[np.ndarray, "concept pair d"]
 
 
 def excess(
@@ -39,7 +39,7 @@ def measure_tables(f: Float[np.ndarray, "context d"], g: Float[np.ndarray, "toke
     }
 
 
-def matched_differences(table: Float[np.ndarray, "row d"], values: Int[np.ndarray, "row concept"]) -> Directions:
+def matched_differences(table: Float[np.ndarray, "row d"], values: Int[np.ndarray, "row concept"]) -> PairDifferences:
     """table(c_i = 1) - table(c_i = 0) of each matched pair of each concept, [concept, pair, d]."""
     pairs = matched(values)
     return table[pairs[..., 0]] - table[pairs[..., 1]]
@@ -58,13 +58,13 @@ def by_chance(d: int) -> float:
     return math.exp(math.lgamma(d / 2) - math.lgamma((d + 1) / 2)) / math.sqrt(math.pi)
 
 
-def _within(found: Directions) -> float:
+def _within(found: PairDifferences) -> float:
     unit, n = _unit(found), found.shape[1]
     total = (unit.sum(1) ** 2).sum(-1)  # the sum over all ordered pairs of differences, each with itself too
     return float(((total - n) / (n * (n - 1))).mean())
 
 
-def _across(found: Directions) -> float:
+def _across(found: PairDifferences) -> float:
     unit = _unit(found.mean(1))
     return _off_diagonal(np.abs(unit @ unit.T))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from experiments.options import ModelOptions
-from probes.sae.config import COMPETING, Architecture
+from probes.sae.config import COMPETING, DictionaryArchitecture
 from workbench.runs.fields import above, at_least, some
 
 NAME = "sae"
@@ -21,7 +21,7 @@ class Config(ModelOptions):
     """Passages that are drawn from it for training, of about 150 tokens each."""
     held_out: int = 32
     """Passages that dictionaries are measured on, from other modules, rows or chapters."""
-    architecture: Architecture = "topk"
+    architecture: DictionaryArchitecture = "topk"
     latents: int = 4608
     """Width of the dictionary."""
     k: tuple[int, ...] = (32,)

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.sae.config import Config
 from experiments.sae.material import StateSource
 from probes.sae.baselines import pca_dictionary, random_dictionary
+from probes.sae.checkpoints import Curve
 from probes.sae.config import COMPETING, DictionaryConfig
 from probes.sae.evaluation import evaluate_dictionary
 from probes.sae.training import Running, train_dictionaries
@@ -15,9 +16,6 @@ from workbench.artifacts.autoencoder import SparseAutoencoder
 from workbench.data.stream import ActivationStream
 from workbench.runs.files import plain
 from workbench.runs.tracking import Tracker
-
-Curve = list[dict[str, float]]
-"""Of a training: step, loss, L0, explained variance and so on."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from experiments.sae.verdict import verdict
 from experiments.smoke import smoke_banner
 from probes.sae.source import OUTLIER
 from workbench.evaluation.intervals import Interval
-from workbench.report.blocks import Column, Entry, Table, headings, paragraphs
+from workbench.report.blocks import Column, Table, TableEntry, headings, paragraphs
 from workbench.report.charts import Line, LineChart, Point
 from workbench.report.document import Block, Document, Section
 from workbench.report.estimate import Estimate
@@ -87,7 +87,7 @@ def _quality(results: DictionaryResults) -> Section:
     return Section(title="What is lost", blocks=(table, *_pareto(results)))
 
 
-def _cell(one: Quality, metric: str) -> Entry:
+def _cell(one: Quality, metric: str) -> TableEntry:
     value = one.numbers.get(metric)
     return Estimate.of(value) if isinstance(value, Interval) else value
 

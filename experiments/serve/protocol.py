@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from experiments.serve.steering import Number, SteeringOptions, Strict, steering_edits
+from experiments.serve.steering import SteeringOptions, Strict, StrictNumber, steering_edits
 from experiments.serve.tasks import Task
 from experiments.serve.vectors import VectorFolder
 from workbench.models.conversation import ASSISTANT, Conversation
@@ -34,7 +34,7 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
 Text = Annotated[StrictStr, Field(max_length=1_000_000)]
 Stop = Annotated[StrictStr, Field(min_length=1, max_length=200)]
 Ids = Annotated[tuple[StrictInt, ...], Field(min_length=1, max_length=1_000_000, fail_fast=True)]
-Prompts = Field(min_length=1, max_length=10_000, fail_fast=True)
+SeveralPrompts = Field(min_length=1, max_length=10_000, fail_fast=True)
 VectorName = Annotated[StrictStr, Field(max_length=200)]
 
 
@@ -72,8 +72,8 @@ class SamplingOptions(Strict):
     """What both kinds of requests have."""
 
     model: Annotated[StrictStr, Field(max_length=10_000)]
-    temperature: Number = Field(1.0, ge=0, le=2)
-    top_p: Number = Field(1.0, gt=0, le=1)
+    temperature: StrictNumber = Field(1.0, ge=0, le=2)
+    top_p: StrictNumber = Field(1.0, gt=0, le=1)
     n: StrictInt = Field(1, ge=1, le=128)
     stop: Stop | tuple[Stop, ...] = Field((), max_length=200)
     seed: StrictInt | None = Field(None, ge=-(2**42), le=2**42)
@@ -148,7 +148,7 @@ class ChatRequest(SamplingOptions):
 class CompletionRequest(SamplingOptions):
     """`POST /v1/completions`."""
 
-    prompt: Text | Ids | Annotated[tuple[Text, ...], Prompts] | Annotated[tuple[Ids, ...], Prompts]
+    prompt: Text | Ids | Annotated[tuple[Text, ...], SeveralPrompts] | Annotated[tuple[Ids, ...], SeveralPrompts]
     max_tokens: StrictInt = Field(16, ge=0)
     logprobs: StrictInt | None = Field(None, ge=0, le=20)
     echo: StrictBool = False

@@ -10,8 +10,8 @@ from experiments.serve.phases import Phase, positions_in
 from experiments.serve.vectors import Directions
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Clamp, Edit
-from workbench.models.gates import Condition, Gate, GateRule
-from workbench.models.pooling import Pool
+from workbench.models.gates import Gate, GateCondition, GateRule
+from workbench.models.pooling import Pooling
 from workbench.models.positions import ALL, Positions
 
 
@@ -21,7 +21,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-Number = Annotated[float, Field(strict=True)]
+StrictNumber = Annotated[float, Field(strict=True)]
 """No text that reads as one, and no boolean."""
 
 
@@ -29,10 +29,10 @@ class GateOptions(Strict):
     """Steer only a row whose states read more (or less) of a vector than a threshold."""
 
     vector: str = Field(max_length=200)
-    threshold: Number
+    threshold: StrictNumber
     """In the vector's units, its bias counted."""
     positions: str = Field(default="prompt", max_length=200)
-    pool: Pool = "mean"
+    pool: Pooling = "mean"
     below: StrictBool = False
 
 
@@ -49,10 +49,10 @@ class SteeringOptions(Strict):
     One of several layers is added at each of them."""
 
     vector: str = Field(max_length=200)
-    strength: Number = 1.0
+    strength: StrictNumber = 1.0
     """How much is added, in the vector's units; of a cap or floor the share of the way that is gone."""
-    cap: Number | None = None
-    floor: Number | None = None
+    cap: StrictNumber | None = None
+    floor: StrictNumber | None = None
     """In the vector's units, its bias counted."""
     positions: str | None = Field(default=None, max_length=200)
     phases: tuple[Phase, ...] | None = Field(default=None, min_length=1, max_length=4)
@@ -113,7 +113,7 @@ def _projection(vector: Vector, reading: float | None) -> float:
     return reading * vector.unit - vector.bias
 
 
-def _condition(options: GateOptions | RuleOptions, find: Find) -> Condition:
+def _condition(options: GateOptions | RuleOptions, find: Find) -> GateCondition:
     if isinstance(options, RuleOptions):
         return GateRule(tuple(_gate(each, find) for each in options.gates), options.join)
     return _gate(options, find)

@@ -35,7 +35,7 @@ _ROWS, _BLOCK, _STRIPE = 256, 512, 128
 """States whose distances are kept for draws, those with the farthest neighbours; pairs looked at together; and states
 whose farthest neighbours are looked for together."""
 
-States = Mapping[str, Float[Tensor, "*layer item d"]]
+StatesByRole = Mapping[str, Float[Tensor, "*layer item d"]]
 """Of each of ROLES; the i-th states of all three belong to one triple."""
 
 
@@ -58,7 +58,7 @@ class Avqi:
 METRICS = tuple(each.name for each in fields(Avqi))
 
 
-def avqi(states: States) -> list[Avqi]:
+def avqi(states: StatesByRole) -> list[Avqi]:
     """The index of each layer (one, for states without an axis of layers).
 
     The farthest pair is looked for in bfloat16 where that is fast, and measured in the precision of the states: a
@@ -75,7 +75,7 @@ def avqi(states: States) -> list[Avqi]:
 
 
 def avqi_intervals(
-    states: States, group: Int[np.ndarray, " item"] | None = None, *, draws: int = 1000, seed: int = 0
+    states: StatesByRole, group: Int[np.ndarray, " item"] | None = None, *, draws: int = 1000, seed: int = 0
 ) -> list[dict[str, Interval]]:
     """Every metric of each layer with an interval over prompts: triples are drawn whole, and by `group` if given.
 
@@ -136,7 +136,7 @@ def cluster_indices(states: Mapping[str, Float[Tensor, "item d"]]) -> dict[str, 
     }
 
 
-def _checked(states: States) -> Float[Tensor, "role layer item d"]:
+def _checked(states: StatesByRole) -> Float[Tensor, "role layer item d"]:
     if set(states) != set(ROLES):
         raise DataError(f"AVQI is of states of the roles {', '.join(ROLES)}; got {', '.join(states)}")
     every = [states[role] for role in ROLES]

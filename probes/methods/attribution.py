@@ -9,7 +9,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,7 +21,7 @@ from workbench.data.items import DataError, Item
 from workbench.data.labelled import Labelled, ModelAccess
 from workbench.data.states import States
 from workbench.methods.capabilities import NeedsModel, ScoresTexts
-from workbench.methods.method import Method
+from workbench.methods.method import Form, Method
 from workbench.models.activations import Activations
 from workbench.models.model import TOKEN_BUDGET, Model
 from workbench.models.positions import CONTENT, Layout
@@ -32,8 +32,7 @@ from workbench.models.training import SharedPrefixCache, frozen, run_from_layer
 from workbench.runs.fields import SEED, at_least, check_fields
 from workbench.runs.files import canonical
 
-Form = Literal["fixed", "compat"]
-Answer = Callable[[Tensor, Tensor], Tensor]
+AnswerFunction = Callable[[Tensor, Tensor], Tensor]
 """A number for each row of states [row, pos, d], given which text of the batch each row belongs to [row]."""
 
 RANDOM_TOKENS = 1000
@@ -128,7 +127,7 @@ class _Attribution(Method[ClassifierHead], ScoresTexts[ClassifierHead], NeedsMod
 
     @abstractmethod
     def share_out(
-        self, answer: Answer, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
+        self, answer: AnswerFunction, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
     ) -> Float[Tensor, "row pos d"]:
         """What every entry of the states adds to the answer."""
 
@@ -176,7 +175,7 @@ class IntegratedGradients(_Attribution):
         return super().title if self.steps == 50 else f"{super().title}, {self.steps} steps"
 
     def share_out(
-        self, answer: Answer, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
+        self, answer: AnswerFunction, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
     ) -> Float[Tensor, "row pos d"]:
         """By Gauss-Legendre quadrature, one point of all texts in a pass."""
         from captum.attr import IntegratedGradients as Integrated
@@ -194,7 +193,7 @@ class InputXGradient(_Attribution):
     label: ClassVar[str] = "Input x gradient"
 
     def share_out(
-        self, answer: Answer, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
+        self, answer: AnswerFunction, states: Float[Tensor, "row pos d"], baseline: Float[Tensor, "row pos d"]
     ) -> Float[Tensor, "row pos d"]:
         """In one pass."""
         from captum.attr import InputXGradient as Product

@@ -18,8 +18,8 @@ from workbench.methods.method import AdditiveMethod
 from workbench.models.pooling import pool_rows
 from workbench.runs.fields import SEED, at_least
 
-Sides = Literal["alternate", "order"]
-Pooling = Literal["mean", "last"]
+SideOrder = Literal["alternate", "order"]
+TextPooling = Literal["mean", "last"]
 
 LEARNING_RATE = 0.03
 STEPS = 500
@@ -109,9 +109,9 @@ class CCS(AdditiveMethod):
     label: ClassVar[str] = "CCS"
     source: ClassVar[str] = "arXiv:2212.03827"
 
-    pooling: Pooling = "mean"
+    pooling: TextPooling = "mean"
     """A text is the mean of its tokens, or its last one, as published for statements that end with their verdict."""
-    sides: Sides = "alternate"
+    sides: SideOrder = "alternate"
     """Which text of a pair stands on which side; what a whole side has in common is taken away. `alternate` exchanges
     them in every second pair; `order` keeps the one that comes first in the data on the first side, which takes
     negation away where each statement stands before its negation."""

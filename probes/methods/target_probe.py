@@ -22,7 +22,7 @@ from workbench.runs.environment import code_version
 from workbench.runs.fields import above, check_fields, some
 from workbench.runs.files import canonical
 
-Line = tuple[Float[Tensor, "d out"], Float[Tensor, "out"]]
+ReadoutWeights = tuple[Float[Tensor, "d out"], Float[Tensor, "out"]]
 """Weight and bias."""
 
 
@@ -70,7 +70,7 @@ class TargetProbe:
         """From the strongest penalty to the weakest."""
         return tuple(sorted(self.lambdas, reverse=True) if kind == "number" else sorted(self.Cs))
 
-    def _best(self, path: list[Line], states: States, number: int) -> Line:
+    def _best(self, path: list[ReadoutWeights], states: States, number: int) -> ReadoutWeights:
         if len(path) == 1:
             return path[0]
         held = states.samples(number, "validation")
@@ -86,14 +86,14 @@ def _check(grid: tuple[float, ...], name: str, has_validation: bool) -> None:
         )
 
 
-def _label_path(train: Samples, Cs: tuple[float, ...]) -> list[Line]:
+def _label_path(train: Samples, Cs: tuple[float, ...]) -> list[ReadoutWeights]:
     if not 0 < int(train.y.sum()) < len(train.y):
         raise DataError(f"{train.target.name!r} has training items of one class only; both are needed")
     fits = logistic_path(train.x, train.y[:, None].float(), _balance(train.y)[:, None], Cs)
     return [(fitted.weight, fitted.intercept) for fitted in fits]
 
 
-def _class_path(train: Samples, Cs: tuple[float, ...]) -> list[Line]:
+def _class_path(train: Samples, Cs: tuple[float, ...]) -> list[ReadoutWeights]:
     classes = train.target.classes
     absent = [name for name, count in zip(classes, train.y.bincount(minlength=len(classes)), strict=True) if not count]
     if absent:
@@ -107,13 +107,13 @@ def _class_path(train: Samples, Cs: tuple[float, ...]) -> list[Line]:
     return [(fitted.weight[:, 0], fitted.intercept[0]) for fitted in fits]
 
 
-def _number_path(train: Samples, lambdas: tuple[float, ...]) -> list[Line]:
+def _number_path(train: Samples, lambdas: tuple[float, ...]) -> list[ReadoutWeights]:
     y = train.y[:, None]
     path = ridge_path(train.x, y, torch.ones_like(y, dtype=torch.bool), lambdas)
     return list(zip(path.weight, path.intercept, strict=True))
 
 
-_PATHS: dict[Kind, Callable[[Samples, tuple[float, ...]], list[Line]]] = {
+_PATHS: dict[Kind, Callable[[Samples, tuple[float, ...]], list[ReadoutWeights]]] = {
     "binary": _label_path,
     "class": _class_path,
     "token": _class_path,

@@ -9,13 +9,12 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from probes.sae.config import Architecture, DictionaryConfig
+from probes.sae.config import DictionaryArchitecture, DictionaryConfig
 from probes.sae.sparse import decode_rows, kth_largest, pre_activations, topk_codes
-from probes.sae.thresholds import jump_relu, step
+from probes.sae.thresholds import Codes, jump_relu, step
 
-States = Float[Array, "batch d"]
-Codes = Float[Array, "batch latent"]
-Terms = dict[str, Float[Array, ""]]
+StateBatch = Float[Array, "batch d"]
+LossTerms = dict[str, Float[Array, ""]]
 """The parts of a loss by name; the loss is their sum."""
 
 
@@ -35,7 +34,7 @@ class SaeBatch:
 class Observed:
     """What a step has seen besides its loss."""
 
-    terms: Terms
+    terms: LossTerms
     fired: Float[Array, "latent"]
     """How many states each latent was active in."""
     least: Float[Array, ""]
@@ -86,7 +85,7 @@ class Autoencoder(nnx.Module):
         rows = self.W_dec[...].reshape(self.config.n_latents, 1 + len(self.config.across), -1)
         return jnp.sum(jnp.linalg.norm(rows, axis=2), 1)
 
-    def pre(self, x: States) -> Codes:
+    def pre(self, x: StateBatch) -> Codes:
         """What the encoder says before the activation."""
         return pre_activations(x - self.center, self.W_enc[...], self.b_enc[...], self.config.precision)
 
@@ -94,15 +93,15 @@ class Autoencoder(nnx.Module):
         """The activation."""
         return jax.nn.relu(pre)
 
-    def decode(self, codes: Codes) -> States:
+    def decode(self, codes: Codes) -> StateBatch:
         """The reconstruction."""
         return codes @ self.W_dec[...] + self.b_dec[...]
 
-    def fit(self, codes: Codes, y: States) -> Terms:
+    def fit(self, codes: Codes, y: StateBatch) -> LossTerms:
         """How well the reconstruction fits."""
         return {"mse": mean_square(self.decode(codes) - y)}
 
-    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Terms:
+    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> LossTerms:
         """What keeps codes sparse."""
         return {"l1": self.config.sparsity * batch.penalty * jnp.mean(codes @ self.norms)}
 
@@ -124,7 +123,7 @@ class Gated(Autoencoder):
         magnitude = (pre - self.b_enc[...]) * jnp.exp(self.r_mag[...]) + self.b_mag[...]
         return jax.nn.relu(magnitude) * (pre > 0)
 
-    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Terms:
+    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> LossTerms:
         """L1 of the open gates, and how badly they reconstruct by themselves, through which alone gates learn."""
         gates = jax.nn.relu(pre)
         l1 = self.config.sparsity * batch.penalty * jnp.mean(gates @ self.norms)
@@ -147,7 +146,7 @@ class JumpReLU(Autoencoder):
         """The pre-activations above their thresholds."""
         return jump_relu(pre, self.threshold, self.config.bandwidth)
 
-    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Terms:
+    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> LossTerms:
         """The number of active latents."""
         active = jnp.sum(step(pre, self.threshold, self.config.bandwidth), 1)
         return {"l0": self.config.sparsity * batch.penalty * jnp.mean(active)}
@@ -167,7 +166,7 @@ class BatchTopK(Autoencoder):
         n_states = len(pre) * (1 if axis is None else lax.axis_size(axis))
         return jax.nn.relu(pre) * (scaled >= kth_largest(scaled, self.config.k * n_states, axis))
 
-    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> Terms:
+    def penalties(self, pre: Codes, codes: Codes, batch: SaeBatch) -> LossTerms:
         """None."""
         return {}
 
@@ -185,9 +184,9 @@ class BatchTopK(Autoencoder):
 class Matryoshka(BatchTopK):
     """BatchTopK whose prefixes of latents each reconstruct alone; one choice for all of them (arXiv:2503.17547)."""
 
-    def fit(self, codes: Codes, y: States) -> Terms:
+    def fit(self, codes: Codes, y: StateBatch) -> LossTerms:
         """The error of every prefix."""
-        decoded, begin, terms = self.b_dec[...], 0, Terms()
+        decoded, begin, terms = self.b_dec[...], 0, LossTerms()
         for width in self.config.widths:
             decoded = decoded + codes[:, begin:width] @ self.W_dec[begin:width]
             terms["mse" if width == self.config.n_latents else f"mse_{width}"] = mean_square(decoded - y)
@@ -217,7 +216,7 @@ class TopK(BatchTopK):
         fired = jnp.zeros(n).at[index].add(values > 0)
         return Observed(terms, fired, jnp.min(jnp.where(values > 0, values * norms[index], jnp.inf)))
 
-    def _aux_of_few(self, batch: SaeBatch, residual: States, norms: Any, most: int) -> Float[Array, ""]:
+    def _aux_of_few(self, batch: SaeBatch, residual: StateBatch, norms: Any, most: int) -> Float[Array, ""]:
         """`aux_loss` where at most so many latents are dead, by their rows alone."""
         (numbers,) = jnp.nonzero(batch.dead, size=most, fill_value=0)
         dead = jnp.arange(most) < jnp.sum(batch.dead)
@@ -233,7 +232,7 @@ class TopK(BatchTopK):
 
 
 def aux_loss(
-    pre: Codes, residual: States, dead: Bool[Array, "latent"], decoder: Float[Array, "latent d"], norms: Any, k: int
+    pre: Codes, residual: StateBatch, dead: Bool[Array, "latent"], decoder: Float[Array, "latent d"], norms: Any, k: int
 ) -> Float[Array, ""]:
     """AuxK: how badly the k largest dead latents reconstruct what the others left over (arXiv:2406.04093, A.2).
 
@@ -246,18 +245,18 @@ def aux_loss(
     return weight * mean_square(codes @ decoder - lax.stop_gradient(residual))
 
 
-def mean_square(error: States) -> Float[Array, ""]:
+def mean_square(error: StateBatch) -> Float[Array, ""]:
     """Mean over states of the sum of squares."""
     return jnp.mean(jnp.sum(jnp.square(error), 1))
 
 
-def observed(terms: Terms, codes: Codes) -> Observed:
+def observed(terms: LossTerms, codes: Codes) -> Observed:
     """What dense codes show, which are in units of decoder rows."""
     active = codes > 0
     return Observed(terms, jnp.sum(active, 0).astype(jnp.float32), jnp.min(jnp.where(active, codes, jnp.inf)))
 
 
-ARCHITECTURES: dict[Architecture, type[Autoencoder]] = {
+ARCHITECTURES: dict[DictionaryArchitecture, type[Autoencoder]] = {
     "standard": Autoencoder,
     "topk": TopK,
     "batchtopk": BatchTopK,

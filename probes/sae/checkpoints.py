@@ -22,7 +22,7 @@ from workbench.runs.tensors import read_tensors, write_tensors
 log = logging.getLogger(__name__)
 
 Curve = list[dict[str, float]]
-"""What was logged of one dictionary."""
+"""What was logged of one dictionary: step, loss, L0, explained variance and so on."""
 
 
 @dataclass(eq=False)

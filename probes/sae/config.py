@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from workbench.models.sites import Site
 from workbench.runs.fields import SEED, above, at_least, check_distinct, check_fields
 
-Architecture = Literal["standard", "topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated"]
+DictionaryArchitecture = Literal["standard", "topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated"]
 COMPETING = ("topk", "batchtopk", "matryoshka_batchtopk")
 """Architectures that fix how many latents are active; the others have a penalty."""
 
@@ -19,7 +19,7 @@ class DictionaryConfig:
     Raises ValueError for values outside their limits, and for prefixes that do not fit the architecture.
     """
 
-    architecture: Architecture = "topk"
+    architecture: DictionaryArchitecture = "topk"
     n_latents: Annotated[int, at_least(1)] = 4608
     k: Annotated[int, at_least(1)] = 32
     """TopK and BatchTopK: how many latents of a state are active, exactly or on average."""

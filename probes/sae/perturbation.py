@@ -119,7 +119,7 @@ def spurious_removal(
     oracles = [_probe(balanced.x, balanced.label[:, at]) for at in (0, 1)]
     orders = [_towards(balanced.codes, balanced.label[:, at], decoder @ oracles[at][0].float()) for at in (0, 1)]
 
-    def read(probes: Sequence[Line], count: int, metric: Metric) -> tuple[float, float]:
+    def read(probes: Sequence[ProbeWeights], count: int, metric: PairMetric) -> tuple[float, float]:
         """Both concepts, each without so many latents of the other one."""
         left = [_without(judged.x, judged.codes, decoder, orders[1 - at][:count]) for at in (0, 1)]
         first, second = (metric(left[at], judged.label[:, at], *probes[at]) for at in (0, 1))
@@ -135,7 +135,7 @@ def spurious_removal(
     }
 
 
-Line = tuple[Float[Tensor, "d"], Float[Tensor, ""]]
+ProbeWeights = tuple[Float[Tensor, "d"], Float[Tensor, ""]]
 """Weight and intercept of a probe."""
 
 CELLS = {(0, 0), (0, 1), (1, 0), (1, 1)}
@@ -152,7 +152,7 @@ def _without(
     return x - codes[:, out] @ decoder[out]
 
 
-def _probe(x: Float[Tensor, "text d"], y: Int[Tensor, "text"]) -> Line:
+def _probe(x: Float[Tensor, "text d"], y: Int[Tensor, "text"]) -> ProbeWeights:
     line = balanced_probes(x, y[:, None].float())
     return line.weight[:, 0], line.intercept[0]
 
@@ -166,8 +166,8 @@ def _order(x: Float[Tensor, "text d"], y: Int[Tensor, "text"], w: Float[Tensor, 
     return float(auroc((x.to(w) @ w + b).double().numpy(), (y == 1).numpy()))
 
 
-Metric = Callable[..., float]
-PAIR_METRICS: dict[str, Metric] = {"accuracy": _accuracy, "auroc": _order}
+PairMetric = Callable[..., float]
+PAIR_METRICS: dict[str, PairMetric] = {"accuracy": _accuracy, "auroc": _order}
 
 
 def _towards(

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-Rows = Float[Array, "latent d"]
+LatentRows = Float[Array, "latent d"]
 Index = Int[Array, "batch k"]
-Values = Float[Array, "batch k"]
+ActiveValues = Float[Array, "batch k"]
 
 BLOCK = 512
 """States whose pre-activations are in memory together."""
@@ -25,12 +25,12 @@ BLOCK = 512
 def topk_codes(
     x: Float[Array, "batch d"],
     center: Float[Array, "d"],
-    encoder: Rows,
+    encoder: LatentRows,
     bias: Float[Array, "latent"],
     scale: Float[Array, "latent"],
     k: int,
     precision: str,
-) -> tuple[Values, Index]:
+) -> tuple[ActiveValues, Index]:
     """relu((x - center) encoder^T + bias) of the k latents for which that is largest in units of `scale`.
 
     Differentiable in center, encoder and bias; states and scale count as constants.
@@ -70,27 +70,29 @@ def _codes_backward(k: int, precision: str, kept: Any, slopes: Any) -> tuple[Any
 topk_codes.defvjp(_codes_forward, _codes_backward)
 
 
-def pre_activations(x: Float[Array, "batch d"], encoder: Rows, bias: Float[Array, "latent"], precision: str) -> Array:
+def pre_activations(
+    x: Float[Array, "batch d"], encoder: LatentRows, bias: Float[Array, "latent"], precision: str
+) -> Array:
     """x encoder^T + bias [batch, latent] in float32, with factors of the given precision."""
     factors = x.astype(precision), encoder.astype(precision)
     return jnp.einsum("bd,nd->bn", *factors, preferred_element_type=jnp.float32) + bias
 
 
 @jax.custom_vjp
-def decode_rows(values: Values, index: Index, decoder: Rows) -> Float[Array, "batch d"]:
+def decode_rows(values: ActiveValues, index: Index, decoder: LatentRows) -> Float[Array, "batch d"]:
     """The sum of k rows of the decoder, for each state."""
     return lax.platform_dependent(values, index, decoder, cpu=_decode_looped, default=_decode_gathered)
 
 
-def _decode_looped(values: Values, index: Index, decoder: Rows) -> Float[Array, "batch d"]:
+def _decode_looped(values: ActiveValues, index: Index, decoder: LatentRows) -> Float[Array, "batch d"]:
     return lax.map(lambda one: one[0] @ decoder[one[1]], (values, index))
 
 
-def _decode_gathered(values: Values, index: Index, decoder: Rows) -> Float[Array, "batch d"]:
+def _decode_gathered(values: ActiveValues, index: Index, decoder: LatentRows) -> Float[Array, "batch d"]:
     return jnp.einsum("bk,bkd->bd", values, decoder[index])
 
 
-def _decode_forward(values: Values, index: Index, decoder: Rows) -> tuple[Any, Any]:
+def _decode_forward(values: ActiveValues, index: Index, decoder: LatentRows) -> tuple[Any, Any]:
     return decode_rows(values, index, decoder), (values, index, decoder)
 
 
@@ -100,32 +102,34 @@ def _decode_backward(kept: Any, slope: Float[Array, "batch d"]) -> tuple[Any, An
     return d_values, None, scatter_rows(values, index, slope, len(decoder))
 
 
-def _dot_looped(slope: Float[Array, "batch d"], index: Index, decoder: Rows) -> Values:
+def _dot_looped(slope: Float[Array, "batch d"], index: Index, decoder: LatentRows) -> ActiveValues:
     return lax.map(lambda one: decoder[one[1]] @ one[0], (slope, index))
 
 
-def _dot_gathered(slope: Float[Array, "batch d"], index: Index, decoder: Rows) -> Values:
+def _dot_gathered(slope: Float[Array, "batch d"], index: Index, decoder: LatentRows) -> ActiveValues:
     return jnp.einsum("bd,bkd->bk", slope, decoder[index])
 
 
 decode_rows.defvjp(_decode_forward, _decode_backward)
 
 
-def scatter_rows(values: Values, index: Index, rows: Float[Array, "batch d"], n: int) -> Rows:
+def scatter_rows(values: ActiveValues, index: Index, rows: Float[Array, "batch d"], n: int) -> LatentRows:
     """Row i is the sum of values[b, j] * rows[b] over all places (b, j) where the index is i; there are `n` rows."""
     zeros = jnp.zeros((n, rows.shape[1]), rows.dtype)
     return lax.platform_dependent(zeros, values, index, rows, cpu=_scatter_looped, default=_scatter_at_once)
 
 
-def _scatter_looped(zeros: Rows, values: Values, index: Index, rows: Float[Array, "batch d"]) -> Rows:
-    def add(total: Rows, one: Any) -> tuple[Rows, None]:
+def _scatter_looped(zeros: LatentRows, values: ActiveValues, index: Index, rows: Float[Array, "batch d"]) -> LatentRows:
+    def add(total: LatentRows, one: Any) -> tuple[LatentRows, None]:
         value, at, row = one
         return total.at[at].add(value[:, None] * row), None
 
     return lax.scan(add, zeros, (values, index, rows))[0]
 
 
-def _scatter_at_once(zeros: Rows, values: Values, index: Index, rows: Float[Array, "batch d"]) -> Rows:
+def _scatter_at_once(
+    zeros: LatentRows, values: ActiveValues, index: Index, rows: Float[Array, "batch d"]
+) -> LatentRows:
     return zeros.at[index].add(values[:, :, None] * rows[:, None])
 
 

@@ -39,7 +39,7 @@ VERSION = 2
 """Raised when the same settings come to train something else."""
 
 UNNAMED = "unknown"
-States = Float[Tensor, "item d"] | Float[np.ndarray, "item d"]
+StateArray = Float[Tensor, "item d"] | Float[np.ndarray, "item d"]
 Folded = tuple[Origin, dict[str, Tensor]]
 Logged = Callable[[int, int, dict[str, float]], None]
 """Is told the dictionary's number, the steps done, and its loss, L0, explained variance and share of dead latents."""
@@ -67,7 +67,7 @@ class Running:
 
 def train_dictionary(
     config: DictionaryConfig,
-    source: ActivationStream | States,
+    source: ActivationStream | StateArray,
     *,
     model: Model | None = None,
     data: str = UNNAMED,
@@ -80,7 +80,7 @@ def train_dictionary(
 
 def train_dictionaries(
     configs: Sequence[DictionaryConfig],
-    source: ActivationStream | States,
+    source: ActivationStream | StateArray,
     *,
     model: Model | None = None,
     data: str = UNNAMED,
@@ -145,7 +145,7 @@ def _k(config: DictionaryConfig) -> int | None:
 
 def _train(
     configs: Sequence[DictionaryConfig],
-    source: ActivationStream | States,
+    source: ActivationStream | StateArray,
     model: Model | None,
     data: str,
     running: Running | None,
@@ -227,7 +227,7 @@ def _replay(at: Progress, on_log: Logged | None) -> None:
             on_log(number, step, {name: value for name, value in entry.items() if name != "step"})
 
 
-def _stream(configs: Sequence[DictionaryConfig], x: States, running: Running) -> ActivationStream:
+def _stream(configs: Sequence[DictionaryConfig], x: StateArray, running: Running) -> ActivationStream:
     sites = {site for config in configs for site in (*config.reads, *config.predicts)}
     if len(sites) > 1:
         raise ValueError(f"states that come as an array are of one site; the dictionaries want {len(sites)}")

@@ -12,9 +12,9 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from workbench.data.cells import located
+from workbench.data.word_pairs import WordPair
 from workbench.models.model import Model
-
-Pair = tuple[str, str]
+from workbench.text import shortened
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class WordVectors:
         """The vectors of some words. Raises KeyError for one that is not there."""
         return self.matrix[self.rows(words)]
 
-    def known(self, pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    def known(self, pairs: Sequence[WordPair]) -> tuple[WordPair, ...]:
         """The pairs of which both words are there."""
         return tuple(pair for pair in pairs if all(word in self for word in pair))
 
@@ -132,7 +132,7 @@ def equalise(pairs: Float64[Tensor, "pair 2 d"], direction: Float64[Tensor, "d"]
 
 
 def hard_debias(
-    vectors: WordVectors, direction: Float64[Tensor, "d"], equal: Sequence[Pair], kept: Sequence[str] = ()
+    vectors: WordVectors, direction: Float64[Tensor, "d"], equal: Sequence[WordPair], kept: Sequence[str] = ()
 ) -> WordVectors:
     """All words at length 1 and neutralised, but for those in `kept`, which mean it; `equal` pairs equalised.
 
@@ -150,7 +150,7 @@ def hard_debias(
     return WordVectors(vectors.words, matrix)
 
 
-def pairs_in_every_case(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+def pairs_in_every_case(pairs: Sequence[WordPair]) -> tuple[WordPair, ...]:
     """Each pair in lower case, in title case and in capitals."""
     return tuple((case(a), case(b)) for a, b in pairs for case in (str.lower, str.title, str.upper))
 
@@ -179,7 +179,7 @@ def _numbers(cells: Sequence[str], where: str, width: int | None) -> list[float]
     try:
         numbers = [float(cell) for cell in cells]
     except ValueError as error:
-        raise ValueError(f"{where} is no word and its numbers: {error}") from error
+        raise ValueError(f"{where} is no word and its numbers: {shortened(str(error), 80)}") from error
     if not numbers or width not in (None, len(numbers)):
         raise ValueError(f"{where} has {len(numbers)} numbers, expected {width or 'at least 1'}")
     return numbers

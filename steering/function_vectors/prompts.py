@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.data.templates import Template
-from workbench.data.word_pairs import Pair
+from workbench.data.word_pairs import WordPair
 from workbench.models.core import Core
 from workbench.models.encoding import prepends_bos
 from workbench.models.tokens import Row, Tokens
@@ -38,7 +38,7 @@ class InContextPrompts:
         return cls(prompts, torch.tensor([row.ids[row.response] for row in rows]))
 
     @classmethod
-    def ask(cls, model: Core, template: Template, queries: Sequence[Pair]) -> "InContextPrompts":
+    def ask(cls, model: Core, template: Template, queries: Sequence[WordPair]) -> "InContextPrompts":
         """Questions without demonstrations."""
         return cls.encode(model, [template.prompt((), asked) for asked, _ in queries], [said for _, said in queries])
 
@@ -53,11 +53,11 @@ class InContextPrompts:
 class Shown:
     """Demonstrations and the question behind them."""
 
-    demonstrations: tuple[Pair, ...]
-    query: Pair
+    demonstrations: tuple[WordPair, ...]
+    query: WordPair
 
     @classmethod
-    def draw(cls, pairs: Sequence[Pair], queries: Sequence[Pair], shots: int, seed: int) -> "list[Shown]":
+    def draw(cls, pairs: Sequence[WordPair], queries: Sequence[WordPair], shots: int, seed: int) -> "list[Shown]":
         """Up to `shots` demonstrations for each query, drawn from the `pairs` with other inputs."""
         drawn, found = random.Random(seed), []
         for query in queries:

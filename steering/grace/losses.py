@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from workbench.runs.fields import at_least, check_fields
 
-Vectors = Float[Tensor, "item d"]
+PooledStates = Float[Tensor, "item d"]
 Numbers = Float[Tensor, "item"]
 
 
@@ -52,16 +52,16 @@ def preference(margin: Numbers, reference: Numbers, beta: float) -> Numbers:
     return -logsigmoid(beta * (margin - reference))
 
 
-def separation(safe: Vectors, unsafe: Vectors, jailbreak: Vectors, margin: float) -> Numbers:
+def separation(safe: PooledStates, unsafe: PooledStates, jailbreak: PooledStates, margin: float) -> Numbers:
     """1/2 [relu(margin - |safe - unsafe|) + relu(margin - |safe - jailbreak|)]."""
     return ((margin - distance(safe, unsafe)).relu() + (margin - distance(safe, jailbreak)).relu()) / 2
 
 
-def cohesion(unsafe: Vectors, jailbreak: Vectors, margin: float) -> Numbers:
+def cohesion(unsafe: PooledStates, jailbreak: PooledStates, margin: float) -> Numbers:
     """relu(|unsafe - jailbreak| - margin)."""
     return (distance(unsafe, jailbreak) - margin).relu()
 
 
-def distance(a: Vectors, b: Vectors) -> Numbers:
+def distance(a: PooledStates, b: PooledStates) -> Numbers:
     """Euclidean, row by row; its gradient is 0 where two vectors are equal, and not undefined."""
     return (a - b).square().sum(-1).clamp(min=1e-12).sqrt()

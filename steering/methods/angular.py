@@ -18,7 +18,7 @@ from workbench.methods.fitting import class_means
 from workbench.models.edits import Edit
 from workbench.models.model import Model
 from workbench.models.nonlinear_edits import RotateWithin
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.positions import ALL, CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
@@ -51,7 +51,7 @@ class AngularSteering(RereadingMethod[Adapter], Steers[Adapter]):
     """The angle from b1: 0 is all for the concept, 180 all against it."""
     adaptive: bool = False
     positions: Annotated[str, readable(Positions.parse)] = str(CONTENT)
-    pool: Pool = "mean"
+    pool: Pooling = "mean"
     """What of a text is read; published is the last token of a prompt, `prompt[-1]`."""
 
     @property

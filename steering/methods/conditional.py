@@ -18,7 +18,7 @@ from workbench.methods.capabilities import Steers
 from workbench.methods.fitting import class_means
 from workbench.models.conversation import Conversation
 from workbench.models.edits import Edit
-from workbench.models.gates import PROMPT, Score, scores
+from workbench.models.gates import PROMPT, GateScore, scores
 from workbench.models.model import Model
 from workbench.models.positions import ALL, Positions
 from workbench.models.readspec import ReadSpec
@@ -78,7 +78,7 @@ class Conditional(RereadingMethod[ConditionalVector], WithBase[ConditionalVector
         return PROMPT if self.form == "fixed" else WHOLE_PROMPT
 
     @property
-    def score(self) -> Score:
+    def score(self) -> GateScore:
         """What is compared with the threshold."""
         return "projection" if self.form == "fixed" else "cosine"
 

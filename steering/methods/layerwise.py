@@ -11,7 +11,7 @@ from workbench.data.labelled import Labelled
 from workbench.methods.capabilities import Steers
 from workbench.models.edits import Edit
 from workbench.models.model import Model
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.positions import ALL, CONTENT, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
@@ -33,7 +33,7 @@ class Layerwise(RereadingMethod[LayerVectors], WithBase[LayerVectors], Steers[La
     layers: Annotated[tuple[int, ...], at_least(0)] = ()
     """None: all but the first, as repeng has it (`usual_layers`)."""
     positions: Annotated[str, readable(Positions.parse)] = str(CONTENT)
-    pool: Pool = "mean"
+    pool: Pooling = "mean"
     """What of a text is read: the mean of these tokens; repeng takes the last."""
 
     def usual_layers(self, n_layers: int) -> tuple[int, ...]:

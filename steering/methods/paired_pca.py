@@ -18,7 +18,7 @@ from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
 from workbench.runs.fields import SEED
 
-Form = Literal["pairwise", "differences", "global", "reading"]
+PairForm = Literal["pairwise", "differences", "global", "reading"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PairedPCA(PairedMethod):
     label: ClassVar[str] = "PCA of pairs"
     source: ClassVar[str] = "arXiv:2310.01405"
 
-    form: Form = "pairwise"
+    form: PairForm = "pairwise"
     sign: Literal["mean", "vote"] = "mean"
     """Which way it points: where the mean difference does, or where most pairs do (as RepE has it)."""
     seed: Annotated[int, SEED] = 0

@@ -14,6 +14,7 @@ from steering.training.trainer import Trained
 from workbench.artifacts.vector import Vector
 from workbench.data.labelled import Labelled
 from workbench.methods.fitting import class_means
+from workbench.methods.method import Form
 from workbench.methods.readers import LinearReader, Reader
 from workbench.models.backend import Hook
 from workbench.models.edits import Clamp, Edit
@@ -25,8 +26,7 @@ from workbench.models.tokens import Row, Tokens
 from workbench.models.training import SharedPrefixCache
 from workbench.runs.fields import at_least
 
-Form = Literal["fixed", "compat"]
-Writing = Literal["add", "clamp"]
+DirectionWriting = Literal["add", "clamp"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LatentObjective(Objective[Labelled]):
     form: Form = "fixed"
     top_k: Annotated[int, at_least(1)] = 8
     l1: Annotated[float, at_least(0)] = 0.005
-    writes: Writing = "add"
+    writes: DirectionWriting = "add"
 
     def start(self, data: Labelled) -> dict[str, Tensor]:
         """The unit difference in means; `compat`: 0.01 everywhere, as the published code has it."""
@@ -135,7 +135,7 @@ class ReFTr1(TrainedVector):
     """Tokens of a text whose mean latent sets the size of the edit."""
     l1: Annotated[float, at_least(0)] = 0.005
     """Weight of the penalty at the end of training."""
-    writes: Writing = "add"
+    writes: DirectionWriting = "add"
     """`clamp` trains and steers by setting the component along the direction, also where it is negative, instead of
     adding to it.
     """

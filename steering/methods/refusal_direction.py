@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steering.selection import Score, SelectedDirection
+from steering.selection import BehaviourScore, SelectedDirection
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
 from workbench.models.model import Model
@@ -27,7 +27,7 @@ class RefusalDirection(SelectedDirection):
 
     starts: tuple[str, ...] = ()
 
-    def score(self, model: Model, data: Labelled) -> Score:
+    def score(self, model: Model, data: Labelled) -> BehaviourScore:
         """Log-odds that the answer begins so."""
         tokens = torch.tensor(self._starts(model, data))
 

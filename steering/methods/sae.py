@@ -26,7 +26,7 @@ from workbench.methods.method import Method
 from workbench.methods.readers import LatentReader, Reader
 from workbench.models.edits import Bound, Edit
 from workbench.models.load import DEFAULT
-from workbench.models.pooling import Pool, pool_rows
+from workbench.models.pooling import Pooling, pool_rows
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 from workbench.models.weights import resolve
@@ -35,10 +35,10 @@ from workbench.runs.files import file_digest
 from workbench.text_index import TextIndex
 
 Selection = Literal["mean", "auroc", "description"]
-Writing = Literal["add", "clamp", "min_clamp"]
+LatentWriting = Literal["add", "clamp", "min_clamp"]
 UNKNOWN = "unknown"
 """The model's digest in a dictionary from elsewhere, which is taken at its word."""
-_BOUNDS: dict[Writing, Bound] = {"clamp": "exactly", "min_clamp": "at_least"}
+_BOUNDS: dict[LatentWriting, Bound] = {"clamp": "exactly", "min_clamp": "at_least"}
 _TITLES = {"add": "", "clamp": "clamping", "min_clamp": "clamping from below"}
 
 
@@ -64,7 +64,7 @@ class SAE(Method[SparseLatent], ScoresStates[SparseLatent], Steers[SparseLatent]
     candidates: Annotated[int, at_least(1)] = 1
     """Of so many best latents, the one that most promotes the tokens it stands for (`output_scores`). With 1, the best;
     more need the live model."""
-    writes: Writing = "add"
+    writes: LatentWriting = "add"
     """Add the latent's row of the decoder, set its code, or raise it to at least so much."""
 
     def __post_init__(self) -> None:
@@ -186,7 +186,7 @@ class SAE(Method[SparseLatent], ScoresStates[SparseLatent], Steers[SparseLatent]
 
 
 def pooled_codes(
-    dictionary: SparseAutoencoder, parts: Sequence[Labelled], how: Pool
+    dictionary: SparseAutoencoder, parts: Sequence[Labelled], how: Pooling
 ) -> dict[int, Float[Tensor, "latent"]]:
     """The codes of each text, pooled over its tokens and in activation units; by row number, each text encoded once.
 
@@ -202,7 +202,7 @@ def pooled_codes(
     return found
 
 
-def _pool(select: Selection) -> Pool:
+def _pool(select: Selection) -> Pooling:
     return "max" if select == "auroc" else "mean"
 
 

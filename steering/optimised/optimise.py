@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import log
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from steering.optimised.decode import decode
 from workbench.artifacts.artifact import Origin
 from workbench.artifacts.optimised_vectors import Injection, OptimisedVectors, Reach
+from workbench.methods.method import Form
 from workbench.models.model import Model
 from workbench.models.positions import Layout
 from workbench.models.scoring import gives_logits, label_logits, label_nll, labels
@@ -33,9 +34,6 @@ from workbench.runs.progress import progress
 CARRIER = "\n"
 """The token that carries a vector in the opening. BOS cannot: it is the attention sink, whose state in the middle
 layers is a hundred times as long as any other, so that no vector of usual length changes what is predicted from it."""
-
-Form = Literal["fixed", "compat"]
-"""Whether vectors stand behind BOS, or on it, as published."""
 
 
 @dataclass(frozen=True)

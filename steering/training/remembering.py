@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from workbench.data.labelled import ModelAccess
 from workbench.models.activations import Activations
-from workbench.models.core import TOKEN_BUDGET, Inputs
+from workbench.models.core import TOKEN_BUDGET, ModelInputs
 from workbench.models.model import Model
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.positions import Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.scoring import Scored
@@ -57,17 +57,17 @@ class RememberingModel(Model):
             self._known[key] = value, clock().cpu - begun
         return value
 
-    def score(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:
+    def score(self, tokens: ModelInputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:
         """See Model.score."""
         return self._once((self.rows(tokens), budget), lambda: Model.score(self, tokens, budget=budget))
 
     def read(
         self,
-        tokens: Inputs,
+        tokens: ModelInputs,
         sites: Sequence[Site | str | int] | Site | str | int | ReadSpec,
         *,
         positions: Positions | str | None = None,
-        pool: Pool | None = None,
+        pool: Pooling | None = None,
         budget: int = TOKEN_BUDGET,
     ) -> Activations:
         """See Model.read."""

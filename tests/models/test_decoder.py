@@ -6,7 +6,7 @@ import torch
 from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.models.decoder import Decoder
 from workbench.models.edits import Add
-from workbench.models.gates import Condition, Gate, GateRule
+from workbench.models.gates import Gate, GateCondition, GateRule
 from workbench.models.model import wrap
 from workbench.models.positions import ALL
 from workbench.models.sampling import Sampling
@@ -39,7 +39,7 @@ def test_rows_that_share_a_gate_and_join_apart_are_each_edited_as_if_alone(join)
     acting, watched, other = torch.randn(3, model.d_model, generator=torch.Generator().manual_seed(0)).double() / 6
     older, younger, stranger = (Row(ids, 1) for ids in ((0, 70, 80, 90), (0, 99, 98), (0, 120, 130)))
 
-    def gated(gate: Condition) -> Add:
+    def gated(gate: GateCondition) -> Add:
         return Add(site=Site(0), direction=acting, strength=18.0, gate=gate)
 
     def written(decoder: Decoder, number: int) -> tuple[int, ...]:

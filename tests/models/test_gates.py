@@ -11,7 +11,7 @@ from tests.tiny import tiny_module, tiny_tokenizer
 from workbench.models.edits import Add
 from workbench.models.gates import Gate, GateRule, members, scores
 from workbench.models.model import Model, wrap
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.positions import ALL, Positions
 from workbench.models.sampling import Sampling
 from workbench.models.sites import Site
@@ -69,7 +69,7 @@ def test_scores_are_those_of_a_hand_calculation() -> None:
 @pytest.mark.parametrize("pool", ["mean", "max", "last"])
 @pytest.mark.parametrize("positions", ["prompt", "response", "all"])
 def test_the_same_tokens_are_edited_with_and_without_a_cache(
-    model: Model, positions: str, pool: Pool, below: bool
+    model: Model, positions: str, pool: Pooling, below: bool
 ) -> None:
     prompts = model.tokenize(PROMPTS, chat=True)
     scored = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()
@@ -79,7 +79,7 @@ def test_the_same_tokens_are_edited_with_and_without_a_cache(
 
 @pytest.mark.parametrize(("positions", "pool"), [("prefix+prompt", "mean"), ("all", "mean"), ("response", "max")])
 def test_a_similarity_is_that_of_the_pooled_state_with_and_without_a_cache(
-    model: Model, positions: str, pool: Pool
+    model: Model, positions: str, pool: Pooling
 ) -> None:
     prompts = model.tokenize(PROMPTS, chat=True)
     states = model.read(prompts, BELOW, positions="prefix+prompt", pool="mean").x(BELOW).double()
@@ -168,7 +168,7 @@ def test_each_row_may_have_a_gate_of_its_own_or_none(model: Model) -> None:
 
 
 @pytest.mark.parametrize("pool", ["mean", "max", "last"])
-def test_edits_may_share_a_gate(model: Model, pool: Pool) -> None:
+def test_edits_may_share_a_gate(model: Model, pool: Pooling) -> None:
     """A token counts once, however many edits ask: two halves of an edit behind one gate are the whole edit."""
     prompts = model.tokenize(PROMPTS, chat=True)
     scored = model.read(prompts, BELOW, positions="prompt", pool="mean").x(BELOW) @ WATCHED.float()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tests.tiny import blocks_of, tiny_model, tiny_module
 from workbench.models.edits import Add
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.positions import Positions
 from workbench.models.sites import Site, SiteError
 from workbench.models.tokens import Row, Tokens
@@ -74,7 +74,7 @@ def test_rows_keep_their_order_and_do_not_see_each_other(model: Any) -> None:
 @pytest.mark.parametrize("pool", ["mean", "last", "max"])
 @pytest.mark.parametrize("positions", ["all", "all-prefix", "response", "prompt[-2:]"])
 @pytest.mark.parametrize("budget", [20, 4096])
-def test_pooling_equals_pooling_by_hand(model: Any, pool: Pool, positions: str, budget: int) -> None:
+def test_pooling_equals_pooling_by_hand(model: Any, pool: Pooling, positions: str, budget: int) -> None:
     tokens = model.tokenize(TEXTS[:3], ["one", "another response", "3"])
     whole = model.read(tokens, SITES, positions=positions)
     pooled = model.read(tokens, SITES, positions=positions, pool=pool, budget=budget)

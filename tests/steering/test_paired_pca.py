@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA as SklearnPCA
 
 from steering.methods.caa import CAA
-from steering.methods.paired_pca import Form, PairedPCA
+from steering.methods.paired_pca import PairedPCA, PairForm
 from tests.steering.paired import pairs
 from workbench.data.items import DataError
 from workbench.data.labelled import Labelled
@@ -29,7 +29,7 @@ def trap(mu: float = 3.0, noise: float = 2.0) -> Labelled:
     return pairs((middle + difference / 2).float(), (middle - difference / 2).float())
 
 
-def cosine(form: Form, data: Labelled) -> float:
+def cosine(form: PairForm, data: Labelled) -> float:
     return float(PairedPCA(form=form).fit(data).direction[0])
 
 
@@ -44,7 +44,7 @@ def test_centred_differences_lose_the_concept_that_the_pairwise_form_finds() -> 
 
 
 @pytest.mark.parametrize(("form", "sign"), [("differences", "mean"), ("global", "mean"), ("pairwise", "vote")])
-def test_each_form_is_scikit_learns_component_of_its_points(form: Form, sign: str) -> None:
+def test_each_form_is_scikit_learns_component_of_its_points(form: PairForm, sign: str) -> None:
     positive, negative = draw(40, D, seed=3), draw(40, D, seed=4)
     points = {
         "differences": positive - negative,

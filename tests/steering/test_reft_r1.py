@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from steering.methods.reft_r1 import LatentObjective, ReFTr1, Writing, published
+from steering.methods.reft_r1 import DirectionWriting, LatentObjective, ReFTr1, published
 from steering.training.objective import Batch, Forward, TrainingConfig
 from steering.training.trainer import train
 from tests.planted import D, planted
@@ -36,7 +36,7 @@ def batch() -> Batch:
     return Batch(layout, content, concept, role, text, one / 2, one / 2, one, one, width, {})
 
 
-def trained_edit(writes: Writing, w: Tensor, h: Tensor) -> Tensor:
+def trained_edit(writes: DirectionWriting, w: Tensor, h: Tensor) -> Tensor:
     """What training makes of the states."""
     objective = LatentObjective(TrainingConfig(), SITE, top_k=TOP_K, writes=writes)
     ((site, hook),) = objective.hooks(batch(), Forward({"direction": w}))
@@ -49,7 +49,7 @@ def trained_edit(writes: Writing, w: Tensor, h: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("length", [1.0, 0.2])
 @pytest.mark.parametrize("writes", ["add", "clamp"])
-def test_the_edit_in_training_is_the_edit_in_steering(writes: Writing, length: float) -> None:
+def test_the_edit_in_training_is_the_edit_in_steering(writes: DirectionWriting, length: float) -> None:
     """The target, or what is added, is the mean of the k largest latents of the text behind its prefix."""
     h = normal(3, 14, D, seed=0)
     w = length * torch.nn.functional.normalize(normal(2, D, seed=1), dim=1)
@@ -83,7 +83,7 @@ def test_steering_brings_the_component_to_so_many_units_and_leaves_the_rest(stre
 
 
 @pytest.mark.parametrize("writes", ["add", "clamp"])
-def test_strength_0_changes_nothing(writes: Writing) -> None:
+def test_strength_0_changes_nothing(writes: DirectionWriting) -> None:
     h, layout = normal(3, 14, D, seed=4), Layout.of(TOKENS, [0, 1, 2])
     (edit,) = ReFTr1(writes=writes).edit(vector(), 0.0)
     assert torch.equal(edit.apply(h, layout), h)

@@ -11,8 +11,8 @@ from workbench.artifacts.artifact import Artifact, Origin
 from workbench.artifacts.file import ArtifactError, Contents
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Add
-from workbench.models.gates import PROMPT, Gate, Score
-from workbench.models.pooling import Pool
+from workbench.models.gates import PROMPT, Gate, GateScore
+from workbench.models.pooling import Pooling
 from workbench.models.positions import ALL, Positions
 from workbench.models.sites import Site
 from workbench.text import no_such
@@ -37,14 +37,14 @@ class ConditionalVector(Artifact):
     threshold: float
     comparator: Comparator = "above"
     positions: Positions = PROMPT
-    pool: Pool = "mean"
+    pool: Pooling = "mean"
     f1: float = 0.0
-    score: Score = "projection"
+    score: GateScore = "projection"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", replace(self.vector, origin=self.origin))
         what = f"the condition for {self.origin.label!r}"
-        choices = {"comparator": Comparator, "pool": Pool, "score": Score}
+        choices = {"comparator": Comparator, "pool": Pooling, "score": GateScore}
         for name, known in choices.items():
             if (value := getattr(self, name)) not in get_args(known):
                 raise ArtifactError(no_such(name, value, get_args(known)))

@@ -19,7 +19,7 @@ from workbench.data.items import SPLITS, DataError, Item, Label, Relation, Split
 from workbench.text import no_such
 
 Letter = Literal["A", "B"]
-Form = Literal["answers", "letters"]
+QuestionForm = Literal["answers", "letters"]
 """`answers`: a question, and either answer in full. `letters`: both answers stand in the question, and the response is
 the letter of one."""
 LETTERS: tuple[Letter, ...] = get_args(Letter)
@@ -71,11 +71,11 @@ class BehaviourPair:
         """The same answers to the question in other words."""
         return replace(self, question=question)
 
-    def asked(self, form: Form) -> str:
+    def asked(self, form: QuestionForm) -> str:
         """What the model is asked."""
         return self.question if form == "answers" else self.lettered
 
-    def said(self, form: Form) -> tuple[str, str]:
+    def said(self, form: QuestionForm) -> tuple[str, str]:
         """The matching response and the other one."""
         return (self.matching, self.other) if form == "answers" else (f"({self.letter})", f"({self.other_letter})")
 
@@ -136,7 +136,7 @@ def pair_of(cells: Mapping[str, Any], where: str) -> BehaviourPair:
         return BehaviourPair(question, matching, other, letter, topic, TOPICS[topic], reworded)
 
 
-def behaviour_dataset(behaviours: Sequence[Behaviour], form: Form, name: str = "behaviours") -> Dataset:
+def behaviour_dataset(behaviours: Sequence[Behaviour], form: QuestionForm, name: str = "behaviours") -> Dataset:
     """A binary target a behaviour: its matching answers have it, the others do not, and a relation holds the pairs.
 
     An item's genre is the pair's group; the two answers to a question are one group of the dataset. Raises DataError as

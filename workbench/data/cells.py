@@ -11,7 +11,7 @@ import pandas as pd
 
 from workbench.data.items import DataError
 
-Choice = TypeVar("Choice", bound=str)
+CellChoice = TypeVar("CellChoice", bound=str)
 _WORDS, _LONGEST = 3, 40
 """Words and characters of a name, at most."""
 
@@ -105,12 +105,12 @@ def filled(cells: Mapping[Any, Any], column: str, where: str) -> str:
     return text
 
 
-def choice(cells: Mapping[Any, Any], column: str, options: Sequence[Choice], where: str) -> Choice:
+def choice(cells: Mapping[Any, Any], column: str, options: Sequence[CellChoice], where: str) -> CellChoice:
     """The one of `options` that a cell holds. Raises DataError, listing them, for anything else."""
     text = filled(cells, column, where).strip()
     if text not in options:
         raise DataError(f"{where} has {column} {as_named(text)!r}; use one of {', '.join(options)}")
-    return cast(Choice, text)
+    return cast(CellChoice, text)
 
 
 def check_columns(columns: Sequence[Any], required: Sequence[str], source: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from workbench.data.cells import filled, json_file, json_objects, own_path
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
-from workbench.data.word_pairs import Pair, pair_dataset
+from workbench.data.word_pairs import WordPair, pair_dataset
 
 ROLES = ("input", "output")
 """What is asked, and what is answered."""
@@ -48,17 +48,17 @@ def in_context_tasks(source: str) -> Dataset:
 class SplitPairs:
     """The pairs of a task: demonstrations, those that a layer is chosen on, and those that count."""
 
-    train: tuple[Pair, ...]
-    validation: tuple[Pair, ...]
-    test: tuple[Pair, ...]
+    train: tuple[WordPair, ...]
+    validation: tuple[WordPair, ...]
+    test: tuple[WordPair, ...]
 
     @classmethod
-    def draw(cls, pairs: Sequence[Pair], seed: int) -> "SplitPairs":
+    def draw(cls, pairs: Sequence[WordPair], seed: int) -> "SplitPairs":
         """Half of the inputs with their pairs, a fifth, and the rest, in an order drawn from `seed`.
 
         Raises DataError for fewer than 10 inputs.
         """
-        of_input: dict[str, list[Pair]] = {}
+        of_input: dict[str, list[WordPair]] = {}
         for pair in pairs:
             of_input.setdefault(pair[0], []).append(pair)
         if len(of_input) < 10:
@@ -101,7 +101,7 @@ def _lists(words: Sequence[str], length: int) -> list[list[str]]:
     return [*found.values()]
 
 
-def _published(path: Path) -> list[Pair]:
+def _published(path: Path) -> list[WordPair]:
     rows = json_objects(json_file(path), str(path))
     pairs = [
         (filled(row, "input", where).strip(), filled(row, "output", where).strip())

@@ -9,11 +9,11 @@ from workbench.arguments import unlike, whole
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError, several
 from workbench.data.named import dataset
-from workbench.data.own_tables import Texts, check_unneeded, own_frame, own_texts
+from workbench.data.own_tables import TextsByConcept, check_unneeded, own_frame, own_texts
 from workbench.data.packaged import packaged
 from workbench.data.tables import TableLike, is_labelled, table_frame
 
-Source = Dataset | Texts | pd.DataFrame | TableLike | str | Path
+ConceptSource = Dataset | TextsByConcept | pd.DataFrame | TableLike | str | Path
 """What concepts can be taken from."""
 _TAKEN = (
     "a dict from a concept's name to its texts, {'the sea': [...]}, a frame, another table with to_pandas() or a .csv "
@@ -21,7 +21,7 @@ _TAKEN = (
 )
 
 
-def concepts(source: Source | None = None, *, negatives: Sequence[str] | None = (), seed: int = 0) -> Dataset:
+def concepts(source: ConceptSource | None = None, *, negatives: Sequence[str] | None = (), seed: int = 0) -> Dataset:
     """A dataset of concepts: the packaged one, or one made from your texts.
 
     `source` is nothing (the packaged set), a dict from a concept's description to texts that carry it, a frame, another

@@ -21,11 +21,11 @@ from workbench.text import number_of
 SHARES: dict[Split, float] = {"train": 0.6, "validation": 0.2, "evaluation": 0.2}
 """Of a concept's texts."""
 
-Texts = Mapping[str, Sequence[str]]
+TextsByConcept = Mapping[str, Sequence[str]]
 """Texts that carry a concept, by its description."""
 
 
-def own_texts(texts: Texts, negatives: Sequence[str] = (), seed: int = 0) -> Dataset:
+def own_texts(texts: TextsByConcept, negatives: Sequence[str] = (), seed: int = 0) -> Dataset:
     """A dataset from texts by concept. Raises DataError as `workbench.data.own.concepts`."""
     for name, some in texts.items():
         _check_name(name)

@@ -25,9 +25,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from workbench.models.activations import Activations
-from workbench.models.core import Inputs
+from workbench.models.core import ModelInputs
 from workbench.models.model import TOKEN_BUDGET, Model
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site
 from workbench.models.tokens import Tokens
@@ -104,7 +104,7 @@ class Shards:
         """All of it, in memory."""
         return _joined(list(self.local))
 
-    def pooled(self, how: Pool) -> Activations:
+    def pooled(self, how: Pooling) -> Activations:
         """One vector a row, in memory. Errors as Activations.pooled."""
         empty = torch.cat([part.counts for part in self.local]) == 0
         if bool(empty.any()):
@@ -115,7 +115,7 @@ class Shards:
 
 def mapped(
     model: Model,
-    tokens: Inputs,
+    tokens: ModelInputs,
     spec: ReadSpec,
     *,
     folder: Path,
@@ -137,7 +137,7 @@ def mapped(
 
 def iterate(
     model: Model,
-    tokens: Inputs,
+    tokens: ModelInputs,
     spec: ReadSpec,
     *,
     folder: Path,

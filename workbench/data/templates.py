@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workbench.data.word_pairs import Pair
+from workbench.data.word_pairs import WordPair
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Template:
     after: str = "\n\n"
     """Behind an answer."""
 
-    def prompt(self, demonstrations: Sequence[Pair], query: str) -> str:
+    def prompt(self, demonstrations: Sequence[WordPair], query: str) -> str:
         """The demonstrations and the query, up to where its answer would begin."""
         shown = "".join(
             f"{self.question} {asked}{self.between}{self.answer} {said}{self.after}" for asked, said in demonstrations

@@ -17,7 +17,7 @@ from workbench.data.items import DataError, Item, Relation
 ROLES = ("base", "target")
 """The word without the concept, and the one with it."""
 
-Pair = tuple[str, str]
+WordPair = tuple[str, str]
 
 
 def word_pairs(source: str) -> Dataset:
@@ -38,7 +38,7 @@ def word_pairs(source: str) -> Dataset:
     return pair_dataset(Path(source).name, concepts, ROLES)
 
 
-def pairs_of(dataset: Dataset, relation: Relation) -> list[Pair]:
+def pairs_of(dataset: Dataset, relation: Relation) -> list[WordPair]:
     """The texts of each pair of a relation with two roles, in their order."""
     return [(dataset.items[first].response, dataset.items[second].response) for first, second in relation.members]
 
@@ -63,7 +63,7 @@ def pair_dataset(
     return Dataset(name, tuple(Item.bare(word, kind) for word, kind in number), relations=tuple(relations))
 
 
-def _published(path: Path) -> list[Pair]:
+def _published(path: Path) -> list[WordPair]:
     lines = [(number, line.split("\t")) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
     for number, words in lines:
         if len(words) != 2 or not all(word.strip() for word in words):

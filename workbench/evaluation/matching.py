@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float
 
-Effect = Callable[[Float[np.ndarray, " key"]], Float[np.ndarray, " key"]]
+EffectAtStrength = Callable[[Float[np.ndarray, " key"]], Float[np.ndarray, " key"]]
 """The side effect of each key at its strength, 0 at strength 0; NaN where the model breaks counts as too much."""
 
 
 def matched_strengths(
-    effect: Effect,
+    effect: EffectAtStrength,
     levels: Float[np.ndarray, " key"],
     *,
     largest: float = 16.0,

@@ -57,7 +57,7 @@ def read_saelens(folder: Path | str, site: Site | None = None) -> SparseAutoenco
     if site.stream == "z":
         options |= {"reshape_activations": "none"}  # "hook_z" lays heads side by side, as the states of z are here
     refuse(folder, options, _PLAIN)
-    kind = config.get("architecture", "standard")
+    kind = config_entry({"architecture": "standard", **config}, "architecture", str, folder)
     if kind not in _TENSORS:
         raise ArtifactError(f"{folder} is of architecture {kind!r}; known are {', '.join(_TENSORS)}")
     names = {"W_enc", "W_dec", "b_dec", *_TENSORS[kind]}

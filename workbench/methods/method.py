@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import getattr_static
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from jaxtyping import Float
 from torch import Tensor
@@ -34,6 +34,10 @@ from workbench.runs.files import canonical, plain
 
 A = TypeVar("A", bound=Artifact)
 F = TypeVar("F", bound=Callable[..., Any])
+
+Form = Literal["fixed", "compat"]
+"""Where published code and paper differ: `compat` repeats the code, `fixed` is ours."""
+
 _TAKES = {
     "fit": (Labelled, "the states of one concept, `states[name]`"),
     "fit_all": (States, "the states of a set, `States.read(dataset, model, site)`"),

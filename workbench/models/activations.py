@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.html import html_table
-from workbench.models.pooling import Pool, pool_rows
+from workbench.models.pooling import Pooling, pool_rows
 from workbench.models.sites import Site
 
 
@@ -106,7 +106,7 @@ class Activations:
         arrays = {site: array[items] for site, array in self.arrays.items()}
         return Activations(arrays, row, len(chosen), None if self.position is None else self.position[items])
 
-    def pooled(self, how: Pool) -> "Activations":
+    def pooled(self, how: Pooling) -> "Activations":
         """One float32 vector for each row: the mean, the last or the elementwise maximum of its items.
 
         The same as `Model.read(..., pool=how)`, up to rounding. Raises ValueError as `pool_rows`, for example naming

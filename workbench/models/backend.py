@@ -34,7 +34,7 @@ class InputOutputHook:
 Hook = Change | InputOutputHook
 """What is done at a point in each forward pass."""
 
-Point = Site | Literal["unembed.hook_in", "unembed.hook_out"]
+HookPoint = Site | Literal["unembed.hook_in", "unembed.hook_out"]
 """Where a hook can be: at a site, or at the unembedding's input (the state after the final norm) or output."""
 
 
@@ -183,7 +183,7 @@ class Backend(Protocol):
         """A cache that has seen nothing. Raises ValueError unless `Facts.cache` is "keys"."""
         ...
 
-    def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> AbstractContextManager[None]:
+    def hooked(self, hooks: Sequence[tuple[HookPoint, Hook]]) -> AbstractContextManager[None]:
         """Inside the `with`, every hook sees its point in each forward pass of this thread, in the order given.
 
         Raises SiteError, before anything is hooked, for a point that the network does not have and for an

@@ -128,12 +128,12 @@ class Conversation:
         return next((turn.text for turn in reversed(self.turns) if turn.role == role), "")
 
 
-Prompt = str | Conversation | Sequence[Message]
+PromptLike = str | Conversation | Sequence[Message]
 """A text, a Conversation, or a list of chat messages."""
 
 
 def as_conversation(prompt: object, *, chat: bool) -> Conversation:
-    """A Prompt as a Conversation; a text becomes a user's turn if it is a `chat`, bare text otherwise.
+    """A prompt as a Conversation; a text becomes a user's turn if it is a `chat`, bare text otherwise.
 
     Raises ValueError for what is none of the three, and as Conversation does.
     """

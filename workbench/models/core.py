@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.arguments import unlike
 from workbench.models.backend import Backend, Cache, Hook, InputOutputHook, Output
-from workbench.models.conversation import Conversation, Prompt, as_conversation
+from workbench.models.conversation import Conversation, PromptLike, as_conversation
 from workbench.models.edits import Edit
 from workbench.models.encoding import encode, encode_chat, encode_conversations
 from workbench.models.gates import Gate, in_places, observe
@@ -28,7 +28,7 @@ from workbench.models.tokens import Tokens
 TOKEN_BUDGET = 1024
 """Padded tokens in one forward pass: keeps the working memory of a read under 100 MiB on the default model."""
 
-Inputs = Tokens | Iterable[Prompt]
+ModelInputs = Tokens | Iterable[PromptLike]
 """What a model can read: rows of tokens, or what makes them."""
 
 # Of this thread (or asyncio task) alone, so that two of them may use one model.
@@ -117,7 +117,7 @@ class Core:
         return self.checked(encode_conversations(self.tokenizer, conversations))
 
     def tokenize(
-        self, texts: Iterable[Prompt], responses: Sequence[str] | None = None, *, chat: bool | None = None
+        self, texts: Iterable[PromptLike], responses: Sequence[str] | None = None, *, chat: bool | None = None
     ) -> Tokens:
         """Texts (and what follows each of them) as Tokens.
 
@@ -195,7 +195,7 @@ class Core:
             self.forward(layout, **options)
         return found[0]
 
-    def rows(self, inputs: Inputs) -> Tokens:
+    def rows(self, inputs: ModelInputs) -> Tokens:
         """Inputs as Tokens that can be run under the edits in force.
 
         Raises ValueError for rows that are too long, or another number of rows than an edit speaks about.

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.arguments import unlike
-from workbench.models.gates import Condition, Gate, GateRule, kind, members, open_at, watched
+from workbench.models.gates import Gate, GateCondition, GateRule, kind, members, open_at, watched
 from workbench.models.parts import Columns, Latents, View
 from workbench.models.positions import ALL, Layout, Positions
 from workbench.models.sites import Part, Site
@@ -40,7 +40,7 @@ class Edit(ABC):
     strength: float | Float[Tensor, "row"] = field(default=1.0, metadata={"ndim": 0})
     part: Part | tuple[Part, ...] | Latents | None = None
     """The heads, coordinates or latents that are edited; the whole state by default."""
-    gate: Condition | tuple[Condition, ...] | None = None
+    gate: GateCondition | tuple[GateCondition, ...] | None = None
     """What the row must have shown before it is edited."""
     keep_norm: bool = False
     """Scale what is edited back to the length it had (at each token), unless nothing is left of it: 0 stays 0."""

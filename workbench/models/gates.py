@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.positions import Layout, Positions
 from workbench.models.sites import Site
 from workbench.text import no_such
@@ -16,20 +16,20 @@ from workbench.text import no_such
 PROMPT = Positions("prompt")
 """The tokens between the chat header and the answer."""
 
-Score = Literal["projection", "cosine"]
+GateScore = Literal["projection", "cosine"]
 """What a gate makes of the states that count: see `scores`."""
 
 
 def scores(
-    states: Float[Tensor, "*#state d"], direction: Float[Tensor, "*#state d"], score: Score
+    states: Float[Tensor, "*#state d"], direction: Float[Tensor, "*#state d"], score: GateScore
 ) -> Float[Tensor, "*state"]:
     """h . c, in activation units; or cos(h, tanh(P h)), P = c c^T / c^T c, from 0 to 1 [*state].
 
     The second is CAST's similarity (arXiv:2409.05907, section 3). tanh is odd, so that a state along the direction and
     one against it score alike. Raises ValueError for another score.
     """
-    if score not in get_args(Score):
-        raise ValueError(no_such("score", score, get_args(Score)))
+    if score not in get_args(GateScore):
+        raise ValueError(no_such("score", score, get_args(GateScore)))
     along = torch.einsum("...d,...d->...", states, direction)
     if score == "projection":
         return along
@@ -55,19 +55,19 @@ class Gate:
     direction: Float[Tensor, "d"]
     threshold: float
     positions: Positions = PROMPT
-    pool: Pool = "mean"
+    pool: Pooling = "mean"
     below: bool = False
     """Open at scores below the threshold instead."""
-    score: Score = "projection"
+    score: GateScore = "projection"
 
     def __post_init__(self) -> None:
         if self.direction.ndim != 1 or not self.direction.isfinite().all() or not self.direction.any():
             raise ValueError(f"the gate at {self.site} needs one finite direction [d] that is not 0")
         if self.site.part is not None:
             raise ValueError(f"a gate reads a whole state, and {self.site} is a part of one; gate on {self.site.whole}")
-        if self.score not in get_args(Score):
-            raise ValueError(f"{no_such('score', self.score, get_args(Score))} (the gate at {self.site})")
-        if self.pool not in get_args(Pool):
+        if self.score not in get_args(GateScore):
+            raise ValueError(f"{no_such('score', self.score, get_args(GateScore))} (the gate at {self.site})")
+        if self.pool not in get_args(Pooling):
             raise ValueError(f"pool={self.pool!r} of the gate at {self.site}: expected 'mean', 'last' or 'max'")
 
 
@@ -89,19 +89,19 @@ class GateRule:
             raise ValueError(no_such("join", self.join, ("all", "any")))
 
 
-Condition = Gate | GateRule
+GateCondition = Gate | GateRule
 """What decides for a row whether it is edited."""
 
 Gates = Gate | Sequence[Gate]
 """One for all rows, or one for each."""
 
 
-def members(condition: Condition) -> tuple[Gate, ...]:
+def members(condition: GateCondition) -> tuple[Gate, ...]:
     """The gates that a condition is made of."""
     return condition.gates if isinstance(condition, GateRule) else (condition,)
 
 
-def as_new(condition: Condition) -> Condition:
+def as_new(condition: GateCondition) -> GateCondition:
     """The same condition with gates of its own, which have seen nothing."""
     if isinstance(condition, Gate):
         return replace(condition)
@@ -115,13 +115,13 @@ def forget(layout: Layout, but: Collection[Gate]) -> None:
             del memory[gate]
 
 
-def kind(condition: Condition) -> tuple:
+def kind(condition: GateCondition) -> tuple:
     """What conditions share that can be those of the rows of one edit: how they join, sites and scores."""
     join = condition.join if isinstance(condition, GateRule) else "all"
     return join, *((gate.site, gate.score) for gate in members(condition))
 
 
-def in_places(conditions: Condition | Sequence[Condition]) -> list[Gates]:
+def in_places(conditions: GateCondition | Sequence[GateCondition]) -> list[Gates]:
     """The gates of each place in a condition: one for all rows, or one for each, as the conditions are."""
     if isinstance(conditions, Gate | GateRule):
         return [*members(conditions)]
@@ -145,14 +145,14 @@ def observe(gates: Gates, h: Float[Tensor, "batch pos d"], layout: Layout) -> No
     layout.observed[_key(gates)] = seen & torch.where(below, value < threshold, value > threshold)
 
 
-def open_at(conditions: Condition | Sequence[Condition], layout: Layout) -> Bool[Tensor, "batch pos"]:
+def open_at(conditions: GateCondition | Sequence[GateCondition], layout: Layout) -> Bool[Tensor, "batch pos"]:
     """The tokens of this pass at which each row's condition holds. Raises ValueError as `opened`."""
     first = conditions if isinstance(conditions, Gate | GateRule) else conditions[0]
     each = torch.stack([opened(gates, layout) for gates in in_places(conditions)])
     return each.any(0) if kind(first)[0] == "any" else each.all(0)
 
 
-def watched(conditions: Condition | Sequence[Condition], layout: Layout) -> Bool[Tensor, "batch pos"]:
+def watched(conditions: GateCondition | Sequence[GateCondition], layout: Layout) -> Bool[Tensor, "batch pos"]:
     """The tokens of this pass whose states count for any gate of the conditions."""
     return torch.stack([counted(gates, layout) for gates in in_places(conditions)]).any(0)
 

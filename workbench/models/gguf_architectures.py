@@ -15,8 +15,8 @@ from jaxtyping import Float
 from workbench.models.cache import WeightsError
 from workbench.models.gguf_reader import Gguf
 
-Config = dict[str, Any]
-Restore = Callable[[str, Float[np.ndarray, "..."], Config], Float[np.ndarray, "..."]]
+TransformersConfig = dict[str, Any]
+Restore = Callable[[str, Float[np.ndarray, "..."], TransformersConfig], Float[np.ndarray, "..."]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class GGUFArchitecture:
     """GGUF tensor name -> module of the transformers model, both without `.weight`; `*` is the layer."""
     keys: frozenset[str]
     """Metadata keys, without the architecture's prefix, that `config` uses or that say nothing more."""
-    config: Callable[[Gguf], Config]
+    config: Callable[[Gguf], TransformersConfig]
     """The content of `config.json`, less what all architectures share."""
     restore: Restore = lambda tensor, values, config: values
     """(GGUF tensor name, values, config) -> the values that transformers expects."""
@@ -95,7 +95,7 @@ def architecture_of(source: Gguf) -> GGUFArchitecture:
     return ARCHITECTURES[name]
 
 
-def _decoder_config(source: Gguf, model: str, model_type: str) -> Config:
+def _decoder_config(source: Gguf, model: str, model_type: str) -> TransformersConfig:
     """What Llama and its relatives say in the same words."""
     name = source.text("general.architecture")
     n_heads, d_model = source.whole(f"{name}.attention.head_count"), source.whole(f"{name}.embedding_length")
@@ -120,7 +120,7 @@ def _decoder_config(source: Gguf, model: str, model_type: str) -> Config:
     }
 
 
-def _llama_config(source: Gguf) -> Config:
+def _llama_config(source: Gguf) -> TransformersConfig:
     return _decoder_config(source, "Llama", "llama") | {
         "attention_bias": "blk.0.attn_q.bias" in source.tensors,
         "mlp_bias": "blk.0.ffn_up.bias" in source.tensors,
@@ -134,22 +134,22 @@ def _llama_biased(source: Gguf) -> set[str]:
     return (attention if config["attention_bias"] else set()) | (mlp if config["mlp_bias"] else set())
 
 
-def _qwen2_config(source: Gguf) -> Config:
+def _qwen2_config(source: Gguf) -> TransformersConfig:
     return _decoder_config(source, "Qwen2", "qwen2")
 
 
-def _qwen3_config(source: Gguf) -> Config:
+def _qwen3_config(source: Gguf) -> TransformersConfig:
     return _decoder_config(source, "Qwen3", "qwen3")
 
 
-def _phi3_config(source: Gguf) -> Config:
+def _phi3_config(source: Gguf) -> TransformersConfig:
     key = "phi3.attention.sliding_window"
     window = source.whole(key) if source.metadata.get(key) else None
     # without a padding token of the file's own, transformers would take one beyond small vocabularies
     return _decoder_config(source, "Phi3", "phi3") | {"sliding_window": window, "pad_token_id": None}
 
 
-def _gemma3_config(source: Gguf) -> Config:
+def _gemma3_config(source: Gguf) -> TransformersConfig:
     n_layers = source.whole("gemma3.block_count")
     # every sixth layer attends to everything: a constant of Gemma 3, in llama.cpp as in transformers
     layer_types = ["sliding_attention" if (layer + 1) % 6 else "full_attention" for layer in range(n_layers)]
@@ -176,7 +176,7 @@ def _gemma3_config(source: Gguf) -> Config:
     }
 
 
-def _gpt2_config(source: Gguf) -> Config:
+def _gpt2_config(source: Gguf) -> TransformersConfig:
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -194,21 +194,28 @@ def _rope_theta(source: Gguf, key: str) -> float:
     return source.number(key) if key in source.metadata else 10000.0
 
 
-def _restore_llama(tensor: str, values: Float[np.ndarray, "..."], config: Config) -> Float[np.ndarray, "..."]:
-    """Undo the row order of q and k: llama.cpp interleaves the two halves of a head, which transformers rotates."""
+def _restore_llama(
+    tensor: str, values: Float[np.ndarray, "..."], config: TransformersConfig
+) -> Float[np.ndarray, "..."]:
+    """Undo the row order of q and k: llama.cpp interleaves the two halves of a head, which transformers rotates.
+
+    Raises ValueError for rows that are no such halves.
+    """
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     n_heads = heads.get(tensor.split(".")[-2])
     if n_heads is None:
         return values
+    if len(values) % (2 * n_heads):
+        raise ValueError(f"{len(values)} rows are no two halves of {n_heads} heads each")
     return rearrange(values, "(head pair half) ... -> (head half pair) ...", head=n_heads, half=2)
 
 
-def _restore_gemma(tensor: str, values: Float[np.ndarray, "..."], _: Config) -> Float[np.ndarray, "..."]:
+def _restore_gemma(tensor: str, values: Float[np.ndarray, "..."], _: TransformersConfig) -> Float[np.ndarray, "..."]:
     """Gemma multiplies by 1 + weight; llama.cpp stores the sum."""
     return values - np.float32(1) if tensor.endswith("norm.weight") else values
 
 
-def _restore_gpt2(tensor: str, values: Float[np.ndarray, "..."], _: Config) -> Float[np.ndarray, "..."]:
+def _restore_gpt2(tensor: str, values: Float[np.ndarray, "..."], _: TransformersConfig) -> Float[np.ndarray, "..."]:
     """GPT-2's Conv1D keeps its weights as [in, out]."""
     conv1d = tensor.split(".")[-2] in {"attn_qkv", "attn_output", "ffn_up", "ffn_down"}
     return values.T if conv1d and values.ndim == 2 else values

@@ -25,10 +25,10 @@ from workbench.models.backend import (
     Embeddings,
     Facts,
     Hook,
+    HookPoint,
     InputOutputHook,
     LinearMap,
     Output,
-    Point,
 )
 from workbench.models.hooks import hooked
 from workbench.models.huggingface_cache import KEYS, STATES, HuggingFaceCache
@@ -147,7 +147,7 @@ class HuggingFaceBackend:
         return "keys" if layers <= {*KEYS} else "states"
 
     @contextmanager
-    def hooked(self, hooks: Sequence[tuple[Point, Hook]]) -> Iterator[None]:
+    def hooked(self, hooks: Sequence[tuple[HookPoint, Hook]]) -> Iterator[None]:
         """See `Backend.hooked`. Raises SiteError for what lies inside a module, as attention patterns do."""
         with self._whole:  # or they might be put on what stands in for a block in another thread
             for point, hook in hooks:
@@ -157,7 +157,7 @@ class HuggingFaceBackend:
         with hooked(placed):
             yield
 
-    def locate(self, point: Point) -> tuple[nn.Module, Side]:
+    def locate(self, point: HookPoint) -> tuple[nn.Module, Side]:
         """The module at a point, and which side of it. Raises SiteError as `Architecture.place` does."""
         if isinstance(point, Site):
             return self.architecture.locate(self.module, point)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from workbench.arguments import hinted
 from workbench.html import html_facts
 from workbench.models.activations import Activations
-from workbench.models.core import TOKEN_BUDGET, Core, Inputs
+from workbench.models.core import TOKEN_BUDGET, Core, ModelInputs
 from workbench.models.decoder import Generation
 from workbench.models.generation import Failures, check_generation, generate
 from workbench.models.huggingface import HuggingFaceBackend
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.positions import CONTENT, Layout, Positions
 from workbench.models.reading import read
 from workbench.models.readspec import ReadSpec
@@ -59,11 +59,11 @@ class Model(Core):
     @torch.no_grad()
     def read(
         self,
-        tokens: Inputs,
+        tokens: ModelInputs,
         sites: Sequence[Site | str | int] | Site | str | int | ReadSpec,
         *,
         positions: Positions | str | None = None,
-        pool: Pool | None = None,
+        pool: Pooling | None = None,
         budget: int = TOKEN_BUDGET,
     ) -> Activations:
         """The hidden states at `sites`, of every chosen token [token, d] or pooled over each row's tokens [row, d].
@@ -91,7 +91,7 @@ class Model(Core):
     @torch.no_grad()
     def generate(
         self,
-        prompts: Inputs,
+        prompts: ModelInputs,
         *,
         edits: Edits = (),
         sampling: Sampling = GREEDY,
@@ -115,7 +115,7 @@ class Model(Core):
             return generate(self, prompts, sampling, batch_size, failures)
 
     @torch.no_grad()
-    def logits(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET) -> list[Float[Tensor, "pos vocab"]]:
+    def logits(self, tokens: ModelInputs, *, budget: int = TOKEN_BUDGET) -> list[Float[Tensor, "pos vocab"]]:
         """The logits at every token of each row, in the model's dtype."""
         tokens, found = self.rows(tokens), {}
         for rows in tokens.batches(budget):
@@ -124,7 +124,7 @@ class Model(Core):
         return [found[row] for row in range(len(tokens))]
 
     @torch.no_grad()
-    def next_logits(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET) -> Float[Tensor, "row vocab"]:
+    def next_logits(self, tokens: ModelInputs, *, budget: int = TOKEN_BUDGET) -> Float[Tensor, "row vocab"]:
         """The logits of the token that follows each row, in float32, under the edits in force.
 
         What all rows begin with, up to the first token that an edit looks at, runs once: a row for each head of each
@@ -136,18 +136,18 @@ class Model(Core):
         return next_logits(self, rows, budget)
 
     @torch.no_grad()
-    def score(self, tokens: Inputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:
+    def score(self, tokens: ModelInputs, *, budget: int = TOKEN_BUDGET // 2) -> Scored:
         """The negative log-likelihood of each row's response given its prompt; of the whole row if it has none.
 
         The first token of a row is not scored: nothing predicts it.
         """
         return score(self, self.rows(tokens), budget)
 
-    def loss(self, tokens: Inputs) -> Float[Tensor, "row"]:
+    def loss(self, tokens: ModelInputs) -> Float[Tensor, "row"]:
         """Mean negative log-likelihood per scored token of each row, in nats; NaN for one of a single token."""
         return self.score(tokens).loss
 
-    def perplexity(self, tokens: Inputs) -> Float[Tensor, "row"]:
+    def perplexity(self, tokens: ModelInputs) -> Float[Tensor, "row"]:
         """exp(loss) of each row; NaN for one of a single token, which nothing predicts."""
         return self.loss(tokens).exp()
 

@@ -6,20 +6,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Pool = Literal["mean", "last", "max"]
+Pooling = Literal["mean", "last", "max"]
 """How the items of a row become one."""
 
 
 def pool_rows(
-    x: Float[Tensor, "item *d"], row: Int[Tensor, "row_item"], n_rows: int, how: Pool
+    x: Float[Tensor, "item *d"], row: Int[Tensor, "row_item"], n_rows: int, how: Pooling
 ) -> Float[Tensor, "n_rows *d"]:
     """The mean, the last in order or the elementwise maximum of each row's items, in the precision of `x`.
 
     `row` says which of `n_rows` rows each item belongs to, in any order. Differentiable; of equal maxima each gets a
     share of the gradient. Raises ValueError for another `how`, row numbers that do not fit, and a row without items.
     """
-    if how not in get_args(Pool):
-        raise ValueError(f"pool {how!r}: expected {', '.join(map(repr, get_args(Pool)))}")
+    if how not in get_args(Pooling):
+        raise ValueError(f"pool {how!r}: expected {', '.join(map(repr, get_args(Pooling)))}")
     counts = check_rows(row, len(x), n_rows)
     if how == "max":
         return _maxima(x, row, n_rows)

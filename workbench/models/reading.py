@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.models.activations import Activations
 from workbench.models.backend import Hook
 from workbench.models.core import Core
-from workbench.models.pooling import Pool, pool_rows
+from workbench.models.pooling import Pooling, pool_rows
 from workbench.models.positions import Layout, Positions
 from workbench.models.readspec import ReadSpec
 from workbench.models.sites import Site, SiteError
@@ -127,7 +127,7 @@ class _Store:
     """Arrays that fill up batch by batch, in the rows' own order."""
 
     counts: Int[Tensor, "row"]
-    pool: Pool | None
+    pool: Pooling | None
     heads: Mapping[str, int]
     arrays: dict[Site, Float[Tensor, "item d"]] = field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from workbench.models.pooling import Pool
+from workbench.models.pooling import Pooling
 from workbench.models.positions import ALL, CONTENT, Positions
 from workbench.models.sites import Site
 
@@ -20,18 +20,20 @@ class ReadSpec:
 
     sites: tuple[Site, ...]
     positions: Positions = CONTENT
-    pool: Pool | None = None
+    pool: Pooling | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(map(Site.parse, self.sites)))
         object.__setattr__(self, "positions", Positions.parse(self.positions))
         if not self.sites or len(set(self.sites)) < len(self.sites):
             raise ValueError(f"read needs distinct sites, at least one; got {[str(site) for site in self.sites]}")
-        if self.pool not in (None, *get_args(Pool)):
+        if self.pool not in (None, *get_args(Pooling)):
             raise ValueError(f"pool={self.pool!r}: expected None, 'mean', 'last' or 'max'")
 
     @classmethod
-    def at(cls, *sites: Site | str | int, positions: Positions | str = CONTENT, pool: Pool | None = None) -> "ReadSpec":
+    def at(
+        cls, *sites: Site | str | int, positions: Positions | str = CONTENT, pool: Pooling | None = None
+    ) -> "ReadSpec":
         """`ReadSpec.at("blocks.3.hook_resid_post")`: one or several sites, by default every content token of each."""
         return cls(tuple(map(Site.parse, sites)), Positions.parse(positions), pool)
 

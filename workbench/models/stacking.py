@@ -34,8 +34,8 @@ class MakesEdits(Protocol):
         ...
 
 
-Steering = Edit | MakesEdit | MakesEdits
-Edits = Steering | Iterable[Steering] | None
+EditLike = Edit | MakesEdit | MakesEdits
+Edits = EditLike | Iterable[EditLike] | None
 """Whatever can be given as edits: see `as_edits`."""
 _WANTED = "an Edit, such as vector.edit(0.8), something fitted that steers, or a list of these"
 
@@ -100,7 +100,7 @@ def per_row(rows: Sequence[Edits]) -> tuple[Edit, ...]:
 
     What can be given for a row is what `as_edits` takes. Raises ValueError as it does.
     """
-    if isinstance(rows, Steering | None):
+    if isinstance(rows, EditLike | None):
         raise ValueError(unlike("the rows of per_row", rows, "a list with the edits of each row, [] for none"))
     slots: dict[tuple[int, Hashable], dict[int, Edit]] = {}
     for row, edits in enumerate(rows):

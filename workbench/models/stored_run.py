@@ -25,7 +25,7 @@ from workbench.models.training import SharedPrefixCache, first_edited, run_from_
 
 R = TypeVar("R", bound="StoredRun")
 
-Trial = tuple[Edit, ...]
+TriedEdits = tuple[Edit, ...]
 """Edits that are tried together, none of them with rows of its own; none leaves the model alone."""
 
 
@@ -47,7 +47,11 @@ class StoredRun:
     @classmethod
     @torch.no_grad()
     def begin(
-        cls: type[R], model: Core, tokens: Tokens, wanted: Bool[Tensor, "row pos"], trials: Sequence[Trial] | None = ()
+        cls: type[R],
+        model: Core,
+        tokens: Tokens,
+        wanted: Bool[Tensor, "row pos"],
+        trials: Sequence[TriedEdits] | None = (),
     ) -> R:
         """Run the rows; `wanted` is of their whole layout, padded on the right. Edits of `trials` may look anywhere.
 
@@ -70,13 +74,13 @@ class StoredRun:
         every = torch.stack([states[layer] for layer in range(model.n_layers)])
         return cls(model, tokens, prefix, wanted, every, logits.float().cpu())
 
-    def below(self, trial: Trial) -> int:
+    def below(self, trial: TriedEdits) -> int:
         """The last block that a trial leaves as it is; -1 where it changes the first."""
         sites = [site for edit in trial for site in (edit.site, *(gate.site for gate in edit.gates))]
         return min([self.model.n_layers, *(site.layer for site in sites)]) - 1
 
     @torch.no_grad()
-    def under(self, trials: Sequence[Trial], rows: Sequence[int]) -> Float[Tensor, "item vocab"]:
+    def under(self, trials: Sequence[TriedEdits], rows: Sequence[int]) -> Float[Tensor, "item vocab"]:
         """Logits behind the wanted tokens of `rows[i]` under `trials[i]`, row by row, in float32."""
         below = min(map(self.below, trials))
         layout = Layout.of(self.tokens[rows], [*range(len(rows))]).after(self.prefix.length).to(self.model.device)

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from workbench.report.errors import ReportError
 from workbench.report.estimate import Estimate
 
-Number = int | float
+RealNumber = int | float
 
 T = TypeVar("T")
 
@@ -23,9 +23,9 @@ class Missing:
     why: str
 
 
-Entry = Estimate | Missing | Number | str | None
+TableEntry = Estimate | Missing | RealNumber | str | None
 """What a cell of a table holds: a number with its interval, a bare number, words, or nothing."""
-Shade = Estimate | Missing | Number | None
+Shade = Estimate | Missing | RealNumber | None
 """What a cell of a heat map holds."""
 
 
@@ -115,7 +115,7 @@ class Table(NamedBlock):
     corner: str
     """What the heads of rows are."""
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    rows: tuple[tuple[str, tuple[TableEntry, ...]], ...]
     folded: bool = False
     """Whether only its title is seen until it is opened."""
     sorted_by: int | None = None
@@ -142,7 +142,7 @@ class Table(NamedBlock):
         if not there:
             return self
 
-        def place(row: tuple[str, tuple[Entry, ...]]) -> list[tuple[bool, float]]:
+        def place(row: tuple[str, tuple[TableEntry, ...]]) -> list[tuple[bool, float]]:
             found = [(estimate_of(row[1][i]), 1 if self.columns[i].better == "lower" else -1) for i in there]
             return [(one is None, 0.0 if one is None else sign * one.value) for one, sign in found]
 
@@ -161,8 +161,8 @@ class HeatMap(NamedBlock):
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     values: tuple[tuple[Shade, ...], ...]
-    low: Number
-    high: Number
+    low: RealNumber
+    high: RealNumber
     rows_label: str
     columns_label: str
     meanings: Mapping[str, str] = field(default_factory=dict)
@@ -228,7 +228,7 @@ class Cards(NamedBlock):
     """The best rating."""
 
 
-def estimate_of(entry: Entry) -> Estimate | None:
+def estimate_of(entry: TableEntry) -> Estimate | None:
     """The number of an entry, if it is one."""
     if isinstance(entry, Estimate):
         return entry

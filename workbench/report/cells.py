@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from workbench.report.blocks import Column, Entry, HeatMap, Missing, Table, estimate_of
+from workbench.report.blocks import Column, HeatMap, Missing, Table, TableEntry, estimate_of
 from workbench.report.estimate import Estimate
 from workbench.report.ranking import SIGNS, Rank, ranks
 from workbench.report.shading import heat_step
@@ -142,7 +142,7 @@ def marks(column: Column, cell: Cell) -> dict[str, float] | None:
     return {name: round(100 * (place - start) / (end - start), 2) for name, place in places.items()}
 
 
-def _ranked(table: Table, column: Column, entries: Iterable[Entry]) -> list[Rank]:
+def _ranked(table: Table, column: Column, entries: Iterable[TableEntry]) -> list[Rank]:
     """The ranks of a column's cells; rows that stand for comparison have none."""
     heads = [head for head, _ in table.rows]
     rivals = [
@@ -151,13 +151,13 @@ def _ranked(table: Table, column: Column, entries: Iterable[Entry]) -> list[Rank
     return ranks(rivals, column.better)
 
 
-def _digits(column: Column, entries: Iterable[Entry]) -> int:
+def _digits(column: Column, entries: Iterable[TableEntry]) -> int:
     if column.digits is not None:
         return column.digits
     return decimals(shown.value for entry in entries if not isinstance(entry, int) and (shown := estimate_of(entry)))
 
 
-def _cell(entry: Entry, digits: int) -> Cell:
+def _cell(entry: TableEntry, digits: int) -> Cell:
     if isinstance(entry, str):
         return Cell(entry)
     estimate = estimate_of(entry)
@@ -170,11 +170,11 @@ def _cell(entry: Entry, digits: int) -> Cell:
     return Cell(number(estimate.value, finer), estimate.bounds(finer), estimate)
 
 
-def _why(entry: Entry) -> str:
+def _why(entry: TableEntry) -> str:
     return entry.why if isinstance(entry, Missing) else "Not measured in this run."
 
 
-def _shaded(entry: Entry, digits: int, grid: HeatMap, place: str) -> Cell:
+def _shaded(entry: TableEntry, digits: int, grid: HeatMap, place: str) -> Cell:
     estimate = estimate_of(entry)
     if estimate is None:
         return Cell(why=_why(entry))
@@ -182,7 +182,7 @@ def _shaded(entry: Entry, digits: int, grid: HeatMap, place: str) -> Cell:
     return Cell(number(estimate.value, digits), estimate=estimate, step=step, tip=f"{place}: {estimate.said(digits)}")
 
 
-def _span(entries: Iterable[Entry], possible: tuple[float, float] | None) -> tuple[float, float] | None:
+def _span(entries: Iterable[TableEntry], possible: tuple[float, float] | None) -> tuple[float, float] | None:
     """The range on which the intervals of a column are drawn: what is possible, else from 0 to the farthest end."""
     ends = [end for entry in entries if (estimate := estimate_of(entry)) for end in estimate.reach]
     span = possible or (min(0.0, *ends), max(0.0, *ends)) if ends else None

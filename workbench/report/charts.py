@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from workbench.report.blocks import NamedBlock, Number, real
+from workbench.report.blocks import NamedBlock, RealNumber, real
 from workbench.report.errors import ReportError
 from workbench.report.estimate import Estimate
 
@@ -11,17 +11,17 @@ from workbench.report.estimate import Estimate
 class Point:
     """One value of a line with its 95 % interval, which may be missing. Raises ReportError for a NaN."""
 
-    x: Number
-    value: Number
-    low: Number | None = None
-    high: Number | None = None
+    x: RealNumber
+    value: RealNumber
+    low: RealNumber | None = None
+    high: RealNumber | None = None
 
     def __post_init__(self) -> None:
         for name in ("x", "value", "low", "high"):
             object.__setattr__(self, name, real(getattr(self, name), f"{name} of a point"))
 
     @property
-    def reach(self) -> tuple[Number, Number]:
+    def reach(self) -> tuple[RealNumber, RealNumber]:
         """The ends of the interval; without one, the value twice."""
         return (self.value, self.value) if self.low is None or self.high is None else (self.low, self.high)
 
@@ -59,7 +59,7 @@ class LineChart(NamedBlock):
     """What the axis across measures, with its unit."""
     y: str
     lines: tuple[Line, ...]
-    chance: Number | None = None
+    chance: RealNumber | None = None
     """What knowing nothing gives, drawn as a level."""
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class ScatterPlot(NamedBlock):
     dots: tuple[Dot, ...]
     beside: str = ""
     """What the dots without x have in common."""
-    chance: Number | None = None
+    chance: RealNumber | None = None
     """What knowing nothing gives across."""
 
     def __post_init__(self) -> None:

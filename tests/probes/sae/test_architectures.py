@@ -10,14 +10,14 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 from probes.sae.architectures import ARCHITECTURES, Autoencoder, Observed, SaeBatch, TopK
-from probes.sae.config import Architecture, DictionaryConfig
+from probes.sae.config import DictionaryArchitecture, DictionaryConfig
 from probes.sae.sparse import decode_rows, kth_largest, scatter_rows, topk_codes
 from probes.sae.step import build
 from workbench.models.sites import Site
 
 ORACLES = Path(__file__).parent / "saelens"
 ORACLE = load_file(ORACLES / "losses.safetensors")
-OPTIONS: dict[Architecture, dict[str, object]] = {
+OPTIONS: dict[DictionaryArchitecture, dict[str, object]] = {
     "standard": dict(sparsity=0.7),
     "topk": dict(k=3),
     "batchtopk": dict(k=3),
@@ -45,7 +45,7 @@ def their_weight(name: str, ours: str, kind: str) -> np.ndarray:
     return value.T if ours == "W_enc" else value
 
 
-def module_with_their_weights(name: Architecture) -> Autoencoder:
+def module_with_their_weights(name: DictionaryArchitecture) -> Autoencoder:
     module = build(DictionaryConfig(architecture=name, n_latents=14, site=Site(1), **OPTIONS[name]), 6, 6)  # pyright: ignore[reportArgumentType]
     for ours, parameter in nnx.state(module, nnx.Param).items():
         getattr(module, str(ours))[...] = jnp.asarray(their_weight(name, str(ours), "weight"))
@@ -57,7 +57,7 @@ BATCH = SaeBatch(jnp.asarray(ORACLE["x"]), jnp.asarray(ORACLE["x"]), jnp.asarray
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_codes_losses_and_gradients_are_those_of_saelens(name: Architecture) -> None:
+def test_codes_losses_and_gradients_are_those_of_saelens(name: DictionaryArchitecture) -> None:
     module = module_with_their_weights(name)
     graph, params = nnx.split(module, nnx.Param)
 
@@ -86,7 +86,7 @@ def test_codes_losses_and_gradients_are_those_of_saelens(name: Architecture) -> 
         np.testing.assert_allclose(gradient[...], expected, rtol=2e-4, atol=2e-4, err_msg=str(ours))
 
 
-def by_hand(name: Architecture, **changes: object) -> tuple[Autoencoder, SaeBatch]:
+def by_hand(name: DictionaryArchitecture, **changes: object) -> tuple[Autoencoder, SaeBatch]:
     """Two states of two coordinates, three latents: numbers that can be followed on paper."""
     config = DictionaryConfig(architecture=name, n_latents=3, site=Site(1), **changes)  # pyright: ignore[reportArgumentType]
     module = build(config, 2, 2)

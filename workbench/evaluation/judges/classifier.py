@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label
 from workbench.evaluation.judges.base import JudgeError
-from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
+from workbench.evaluation.judges.encoder import SentenceEncoder, VectorsByText
 from workbench.evaluation.judges.sentences import composed, sentences
 
 C = 10.0
@@ -47,7 +47,7 @@ class ConceptClassifier:
             raise JudgeError(f"the judge was not fitted on concept {concept!r}; it knows {', '.join(self.names)}")
         return self.names.index(concept)
 
-    def log_odds(self, parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " concept"]:
+    def log_odds(self, parts: Sequence[str], vectors: VectorsByText) -> Float[np.ndarray, " concept"]:
         """Of a text given by its sentences: the mean of the log-odds of all of it and of its most telling sentence.
 
         A concept may be in one sentence only, where the whole text hides it; a sentence alone lacks its surroundings.
@@ -58,11 +58,11 @@ class ConceptClassifier:
         whole = composed(parts, vectors) @ self.weight.T
         return (whole + self._by_sentence(parts, vectors).max(0)) / 2 + self.bias
 
-    def carrying(self, parts: Sequence[str], vectors: Vectors, concept: int) -> str:
+    def carrying(self, parts: Sequence[str], vectors: VectorsByText, concept: int) -> str:
         """The sentence that speaks most for a concept. Raises ValueError without sentences."""
         return parts[int(self._by_sentence(parts, vectors)[:, concept].argmax())]
 
-    def _by_sentence(self, parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, "sentence concept"]:
+    def _by_sentence(self, parts: Sequence[str], vectors: VectorsByText) -> Float[np.ndarray, "sentence concept"]:
         return np.stack([vectors[part] for part in parts]) @ self.weight.T
 
 

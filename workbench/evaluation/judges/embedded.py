@@ -19,7 +19,7 @@ from workbench.evaluation.judges.base import NOTHING, JudgedText, JudgeError, Ra
 from workbench.evaluation.judges.calibration import Ramp, Thresholds, calibration_texts, check_counts
 from workbench.evaluation.judges.classifier import ConceptClassifier, carriers, usable
 from workbench.evaluation.judges.disorder import N_TEXTS, DisorderProbe
-from workbench.evaluation.judges.encoder import SentenceEncoder, Vectors
+from workbench.evaluation.judges.encoder import SentenceEncoder, VectorsByText
 from workbench.evaluation.judges.fluency import (
     FluencyClassifier,
     ReferenceTexts,
@@ -113,7 +113,9 @@ class EmbeddedJudge:
         broken = self.fluency.log_odds(measured).tolist()
         return [self._rate(*given, vectors) for given in zip(items, readings, columns, broken, strict=True)]
 
-    def _rate(self, item: JudgedText, reading: AnswerReading, column: int, broken: float, vectors: Vectors) -> Rating:
+    def _rate(
+        self, item: JudgedText, reading: AnswerReading, column: int, broken: float, vectors: VectorsByText
+    ) -> Rating:
         if item.is_empty:
             return NOTHING
         fluency = rate_fluency(item, broken, self.thresholds)
@@ -146,7 +148,7 @@ def topic(instruction: str, references: Sequence[str], encoder: SentenceEncoder)
 def relevance(
     reading: AnswerReading,
     about: Float[np.ndarray, "text d"],
-    vectors: Vectors,
+    vectors: VectorsByText,
     classifier: ConceptClassifier,
     concept: int,
 ) -> float:
@@ -180,7 +182,7 @@ def _read_in_fit(*parts: Dataset) -> list[str]:
     return [text for asked, one in read for text in (*asked, *one.answer, *one.stated)]
 
 
-def _readings(texts: Dataset, encoder: SentenceEncoder) -> tuple[list[AnswerReading], Vectors]:
+def _readings(texts: Dataset, encoder: SentenceEncoder) -> tuple[list[AnswerReading], VectorsByText]:
     """What counts in the responses of a set, and the vectors of it."""
     readings = [AnswerReading.of(item.response, item.instruction) for item in texts.items]
     return readings, encoder.vectors(chain.from_iterable((*one.answer, *one.stated) for one in readings))

@@ -37,7 +37,7 @@ MANY, KEPT = 1000, 8
 MIDDLE = 2 / 3
 """Depth of the middle layer, whose states know best whether words are in place (docs/judges.md)."""
 
-Vectors = Mapping[str, np.ndarray]
+VectorsByText = Mapping[str, np.ndarray]
 """Unit vectors by text."""
 
 
@@ -86,11 +86,11 @@ class SentenceEncoder:
         order = [place[text] for text in texts]
         return embeddings[order], middles[order]
 
-    def vectors(self, texts: Iterable[str]) -> Vectors:
+    def vectors(self, texts: Iterable[str]) -> VectorsByText:
         """The unit vector of each different text."""
         return self.vectors_with_middle(texts)[0]
 
-    def vectors_with_middle(self, texts: Iterable[str]) -> tuple[Vectors, Vectors]:
+    def vectors_with_middle(self, texts: Iterable[str]) -> tuple[VectorsByText, VectorsByText]:
         """The unit vector and the mean state of the middle layer of each different text."""
         different = list(dict.fromkeys(texts))
         embeddings, middles = self.encode_with_middle(different)

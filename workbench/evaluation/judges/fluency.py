@@ -16,7 +16,7 @@ from workbench.evaluation.judges.sentences import words
 N_PER_SOURCE = 50
 """Texts that a source of reference texts counts as, however many it has."""
 
-Measured = Float[np.ndarray, "_ 2"]
+FluencyMeasures = Float[np.ndarray, "_ 2"]
 """Log perplexity and disorder of texts."""
 
 
@@ -49,7 +49,9 @@ class FluencyClassifier:
     bias: float
 
     @classmethod
-    def fit(cls, probe: DisorderProbe, fluent: Sequence[Measured], broken: Sequence[Measured]) -> "FluencyClassifier":
+    def fit(
+        cls, probe: DisorderProbe, fluent: Sequence[FluencyMeasures], broken: Sequence[FluencyMeasures]
+    ) -> "FluencyClassifier":
         """From the measurements [text, 2] of several sources, each of which counts alike."""
         groups = [*fluent, *broken]
         is_broken = np.repeat([False] * len(fluent) + [True] * len(broken), [len(group) for group in groups])
@@ -57,7 +59,7 @@ class FluencyClassifier:
         model = LogisticRegression(C=100.0).fit(np.concatenate(groups), is_broken, sample_weight=weights)
         return cls(probe, model.coef_[0], float(model.intercept_[0]))
 
-    def log_odds(self, measured: Measured) -> Float[np.ndarray, " text"]:
+    def log_odds(self, measured: FluencyMeasures) -> Float[np.ndarray, " text"]:
         """Of texts given by log perplexity and disorder."""
         return measured @ self.weight + self.bias
 

@@ -7,10 +7,12 @@ from typing import Literal, get_args
 from workbench.data.cells import json_lines
 from workbench.evaluation.judges.base import JudgedText, Rating
 
-Kind = Literal["good", "woven_in", "echo", "appended", "negated", "other_sense", "off_task", "broken", "salad", "empty"]
+CaseKind = Literal[
+    "good", "woven_in", "echo", "appended", "negated", "other_sense", "off_task", "broken", "salad", "empty"
+]
 """What is in the text, see `cases/README.md`."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
-CARRYING: tuple[Kind, ...] = ("good", "woven_in")
+KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
+CARRYING: tuple[CaseKind, ...] = ("good", "woven_in")
 """The kinds that do all that is asked."""
 Half = Literal["tune", "report"]
 """Whether a judge may be tuned on a case, or agreement with it is reported; no instruction is in both halves."""
@@ -23,7 +25,7 @@ class JudgedCase:
     half: Half
     concept: str
     """Name of a concept of the packaged set."""
-    kind: Kind
+    kind: CaseKind
     instruction: str
     text: str
     expected: Rating

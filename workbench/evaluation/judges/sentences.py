@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from workbench.evaluation.judges.encoder import Vectors
+from workbench.evaluation.judges.encoder import VectorsByText
 
 MIN_WORDS = 4
 """Distinct words of a sentence: fewer are no language to judge."""
@@ -89,7 +89,7 @@ def is_sentence(part: str) -> bool:
     return len(set(said)) >= MIN_WORDS and 2 * part.count(",") < len(said)
 
 
-def composed(parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " d"]:
+def composed(parts: Sequence[str], vectors: VectorsByText) -> Float[np.ndarray, " d"]:
     """The vector of a text from those of its sentences: their mean, weighted by words, as a unit vector.
 
     So each sentence is encoded once, and any of them can be left out. Raises ValueError without sentences.
@@ -98,7 +98,7 @@ def composed(parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " d"]:
     return total / np.linalg.norm(total)
 
 
-def mean_by_words(parts: Sequence[str], vectors: Vectors) -> Float[np.ndarray, " d"]:
+def mean_by_words(parts: Sequence[str], vectors: VectorsByText) -> Float[np.ndarray, " d"]:
     """The mean of the vectors of sentences, weighted by words. Raises ValueError without sentences."""
     if not parts:
         raise ValueError("no sentences to take the mean of")
