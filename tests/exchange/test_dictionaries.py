@@ -288,6 +288,18 @@ def test_a_hostile_pickle_is_refused_and_does_not_run(tmp_path: Path, capsys: py
     assert "never" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_weights_of_a_pickle_that_are_cut_are_refused(tmp_path: Path, is_zip: bool) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "AutoEncoder", "layer": 0}}))
+    path = tmp_path / "ae.pt"
+    torch.save({"encoder.weight": torch.ones(2, 3)}, path, _use_new_zipfile_serialization=is_zip)
+    data = path.read_bytes()
+    for size in range(0, len(data), 7):
+        path.write_bytes(data[:size])
+        with pytest.raises(ArtifactError, match=r"cannot be read|ae\.pt"):
+            load_dictionary(tmp_path)
+
+
 def saelens_with(folder: Path, changes: dict[str, Any] | None = None, **arrays: Tensor) -> Path:
     """A folder of SAELens with another configuration or other arrays."""
     write_saelens(dictionary("topk"), folder)
@@ -303,6 +315,7 @@ def saelens_with(folder: Path, changes: dict[str, Any] | None = None, **arrays: 
         (lambda folder: saelens_with(folder, {"normalize_activations": "layer_norm"}), "normalize_activations 'layer"),
         (lambda folder: saelens_with(folder, {"normalize_activations": "expected_average_only_in"}), "only 'none' can"),
         (lambda folder: saelens_with(folder, {"architecture": "temporal"}), "is of architecture 'temporal'"),
+        (lambda folder: saelens_with(folder, {"architecture": ["topk"]}), r"architecture is \['topk'\], expected str"),
         (lambda folder: saelens_with(folder, {"k": "3"}), "k is '3', expected int"),
         (lambda folder: saelens_with(folder, {"k": 99}), "is 99, expected 1 to 14"),
         (lambda folder: saelens_with(folder, b_enc=torch.zeros(3)), r"b_enc is \[3\], expected \[14\]"),

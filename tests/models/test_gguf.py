@@ -124,6 +124,10 @@ def test_the_same_file_becomes_the_same_bytes(tmp_path: Path) -> None:
         ({"extra": {"llama.expert_count": 8}}, r"settings that the conversion of 'llama' .*llama\.expert_count"),
         ({"extra": {"llama.rope.scaling.type": "yarn"}}, r"settings .*llama\.rope\.scaling\.type"),
         ({"extra": {"llama.rope.dimension_count": 4}}, r"llama\.rope\.dimension_count = 4, but 8 is the only"),
+        (
+            {"extra": {"llama.attention.head_count": 3}},
+            r"blk\.0\.attn_q\.weight of shape .* rows are no two halves of 3 heads",
+        ),
         ({"extra": {"llama.vocab_size": 99}}, r"llama\.vocab_size = 99, but 320"),
         ({"family": "qwen2", "drop": "blk.2.attn_k.bias"}, r"lacks 1 of the tensors .*: blk\.2\.attn_k\.bias"),
         ({"family": "qwen2", "add": "blk.2.attn_output.bias"}, r"tensors .* of 'qwen2' .*blk\.2\.attn_output\.bias"),

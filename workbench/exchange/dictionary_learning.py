@@ -1,6 +1,7 @@
 """Folders of dictionary_learning: config.json and ae.pt, a state dict that is read without unpickling anything else."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,8 @@ def _state(path: Path) -> dict[str, Tensor]:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except torch.serialization.pickle.UnpicklingError as error:
         raise ValueError(f"{path.name} holds more than tensors, and is not unpickled") from error
-    except EOFError as error:
-        raise ValueError(f"{path.name} is cut off") from error
+    except (EOFError, struct.error, AssertionError) as error:
+        raise ValueError(f"{path.name} is damaged") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path.name} holds no state dict")
     return state

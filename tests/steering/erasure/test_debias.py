@@ -136,6 +136,10 @@ def test_nothing_is_read_behind_the_limit(tmp_path: Path, head: str) -> None:
     torch.testing.assert_close(found.matrix, torch.tensor([[1, 2], [3, 4]], dtype=torch.float64))
     with pytest.raises(ValueError, match="is no word and its numbers"):
         WordVectors.read(path, limit=3)
+    path.write_text(f"a 1 {'x' * 9999}\n")
+    with pytest.raises(ValueError, match="is no word and its numbers") as refused:
+        WordVectors.read(path)
+    assert len(str(refused.value)) < len(str(path)) + 150
     with pytest.raises(ValueError, match="limit is 0; read at least one word"):
         WordVectors.read(path, limit=0)
 
