@@ -165,7 +165,8 @@ def _mixtures(results: SentenceResults) -> list[Block]:
         Table(
             name="mixtures",
             title="What is written on the way from one sentence's vector to another's",
-            caption="Loss of the text by the model without vectors, in nats per token: low is fluent.",
+            caption="Loss of the text by the model without vectors, in nats per token: low is fluent. "
+            "Texts that say nothing have none.",
             corner="Share of the way",
             columns=(Column("Loss", digits=2),),
             rows=rows,

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import spearmanr
 
 from experiments.latent_steering import EXPERIMENT, NAME, PRESETS, Config, run
 from experiments.latent_steering.capacity import Filled, longest_held
 from experiments.latent_steering.config import KINDS
 from experiments.latent_steering.sites import bleu
-from experiments.latent_steering.space import rank_correlation
+from experiments.latent_steering.space import SHARES, rank_correlation
 from experiments.latent_steering.texts import Pair, Texts
-from tests.tiny import tiny_folder
+from tests.tiny import tiny_folder, tiny_module, tiny_tokenizer
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.optimised_vectors import OptimisedVectors
 from workbench.data.items import DataError
@@ -192,3 +193,17 @@ def test_gains_and_the_longest_text_that_is_held() -> None:
     texts = [filled(8, 1.0), filled(16, 1.0), filled(16, 0.96, 1), filled(32, 0.5)]
     assert longest_held(texts, "block", "natural text") == 8  # 0.98 on average at 16
     assert longest_held(texts, "block", "random words") == 0
+
+
+def test_mixtures_that_write_nothing_have_no_loss(config: Config, tmp_path: Path) -> None:
+    """A loss of 0 would make them the most fluent texts of all. No token is likelier than the first, their end."""
+    module: Any = tiny_module("llama")
+    with torch.no_grad():
+        module.lm_head.weight.zero_()
+    module.config.eos_token_id = module.generation_config.eos_token_id = 0
+    module.save_pretrained(tmp_path / "silent")
+    tiny_tokenizer().save_pretrained(tmp_path / "silent")
+    silent = replace(config, model=str(tmp_path / "silent"), sites=("block",), depths=(), capacity=(), lengths=(2,))
+    folder = run(silent, tmp_path / "runs")
+    mixtures = [row for row in read_rows(folder / "results.json") if (row.method, row.metric) == ("mixture", "nll")]
+    assert [(row.strength, row.value, row.n) for row in mixtures] == [(at, None, 0) for at in SHARES]
