@@ -25,7 +25,8 @@ NOTES = (
     "sentences.",
     "Adding to a block's MLP output is adding to the block's output: on such a model the two sites are one.",
     "All vectors start from the same random numbers: another start gives another vector of the same sentence, so that "
-    "angles between vectors of different starts say nothing.",
+    "angles between vectors of different starts say nothing. Those of reviews and graded pairs therefore never start "
+    "again.",
     "Intervals are widened 95 % bootstraps over sentences, reviews, pairs or texts, which were written for the project "
     "and not drawn at random.",
 )

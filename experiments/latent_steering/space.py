@@ -97,7 +97,7 @@ def _mean_ranks(
 
 
 def mix(study: SentenceStudy) -> list[Mixture]:
-    """Each sentence with the next one, in pairs."""
+    """Each sentence with the next one, in pairs; the ends are vectors that write their sentences, of whatever start."""
     sentences = study.texts.sentences
     vectors = study.fitted(f"sentences/{MAIN}", study.place(MAIN), sentences)
     inputs = study.inputs(study.place(MAIN), sentences) | {"digest": vectors.content_digest, "shares": list(SHARES)}
@@ -152,7 +152,7 @@ def change_sentiment(study: SentenceStudy, encoder: SentenceEncoder) -> Sentimen
     """Add the difference of the exemplars' mean vectors to the vectors of other reviews."""
     config, texts = study.config, study.texts
     reviews = (*texts.positive, *texts.negative)
-    vectors = study.fitted("reviews", study.place(MAIN), reviews)
+    vectors = study.fitted("reviews", study.place(MAIN), reviews, one_start=True)
     inputs = study.inputs(study.place(MAIN), reviews) | {
         "digest": vectors.content_digest,
         "encoder": encoder.digest,
@@ -199,7 +199,7 @@ def compare_similarity(study: SentenceStudy, encoder: SentenceEncoder) -> Simila
     """Angles between the vectors of graded pairs, beside those of the model's pooled states at the same site."""
     pairs, place = study.texts.pairs, study.place(MAIN)
     sides = tuple(dict.fromkeys(text for pair in pairs for text in (pair.first, pair.second)))
-    vectors = study.fitted("pairs", place, sides)
+    vectors = study.fitted("pairs", place, sides, one_start=True)
     people = [pair.similarity for pair in pairs]
     inputs = study.inputs(place, sides) | {
         "digest": vectors.content_digest,
