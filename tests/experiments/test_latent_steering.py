@@ -198,6 +198,15 @@ def test_gains_and_the_longest_text_that_is_held() -> None:
     assert longest_held(texts, "block", "random words") == 0
 
 
+def test_a_length_is_held_from_99_of_100_tokens_on_in_float32_too() -> None:
+    right = [25, 25, 25, 24]  # tokens of four texts
+    shares = [float(np.float32(count) / np.float32(25)) for count in right]
+    texts = [Filled("block", 1, "natural text", k, 25, share, 0.0, 1.0, 2.0, True) for k, share in enumerate(shares)]
+    assert np.mean(shares) < 0.99  # 0.96 is a little less in float32
+    assert longest_held(texts, "block", "natural text") == 25
+    assert longest_held([*texts, replace(texts[3], number=4)], "block", "natural text") == 0
+
+
 def test_vectors_that_are_compared_or_averaged_have_one_start(config: Config, tmp_path: Path) -> None:
     """The first vectors of a start are the same numbers for every text: taken as they are, all of them are parallel."""
     restless, encoder = replace(config, steps=1, restarts=3), SentenceEncoder.load()
