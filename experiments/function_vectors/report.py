@@ -164,7 +164,7 @@ def _layers(results: StudyResults) -> list[Block]:
 def _heads(results: StudyResults) -> list[Block]:
     fits = {task: [fit for (name, _), fit in results.fits.items() if name == task] for task in results.tasks}
     exact = {task: _mean([fit.exact for fit in each]) for task, each in fits.items()}
-    every = torch.stack([effects.nan_to_num(nan=0.0) for effects in exact.values()]).amax(0)
+    every = torch.stack([effects.nan_to_num(nan=-torch.inf) for effects in exact.values()]).amax(0)
     heads = strongest(every, SHOWN_HEADS)
     why = Missing("not on the shortlist")
     values = tuple(
