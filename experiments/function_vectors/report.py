@@ -29,7 +29,8 @@ NOTES = (
     "The effect of a head is the rise of the answer's probability when the head holds its mean over right prompts at "
     "the last token of a prompt with shuffled answers, averaged over prompts (arXiv:2310.15213, AIE): exact of all "
     "heads or of a shortlist, which comes from the same to first order. A function vector is the sum of what the "
-    "strongest heads write on average, without the output projection's bias.",
+    "strongest heads write on average, without the output projection's bias. Heads of other tasks are the strongest "
+    "to first order, which every task has of every head.",
     "Intervals are widened 95 % bootstraps: over tasks and the seeds within them, in tables of one task over its "
     "questions, each the mean of the seeds that ask it. Tasks were not drawn at random; the intervals do not say how "
     "other kinds would come out.",
@@ -164,7 +165,7 @@ def _layers(results: StudyResults) -> list[Block]:
 def _heads(results: StudyResults) -> list[Block]:
     fits = {task: [fit for (name, _), fit in results.fits.items() if name == task] for task in results.tasks}
     exact = {task: _mean([fit.exact for fit in each]) for task, each in fits.items()}
-    every = torch.stack([effects.nan_to_num(nan=0.0) for effects in exact.values()]).amax(0)
+    every = torch.stack([effects.nan_to_num(nan=-torch.inf) for effects in exact.values()]).amax(0)
     heads = strongest(every, SHOWN_HEADS)
     why = Missing("not on the shortlist")
     values = tuple(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from fractions import Fraction
 
 from experiments.latent_steering.study import SentenceStudy
 from steering.optimised.decode import recall
@@ -14,8 +14,8 @@ from workbench.runs.files import JSON
 CutText = tuple[str, int, Row]
 """Kind, number and tokens."""
 TEXT_KINDS = ("natural text", "random words")
-FULL = 0.99
-"""The mean accuracy from which on a length counts as held."""
+FULL = Fraction(99, 100)
+"""The mean accuracy from which on a length counts as held: exact, as it is compared with counts of tokens."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Filled:
     plain_nll: float
     done: bool
     """Whether each token became likelier than not."""
+
+    @property
+    def n_correct(self) -> int:
+        """Tokens that are right with the vectors; their share was rounded, as it is stored in float32."""
+        return round(self.accuracy * self.n_tokens)
 
     @property
     def token_gain(self) -> float:
@@ -107,7 +112,7 @@ def longest_held(filled: list[Filled], name: str, kind: str) -> int:
     held = [
         length
         for length in lengths
-        if (mine := [each.accuracy for each in filled if (each.name, each.kind, each.n_tokens) == (name, kind, length)])
-        and fmean(mine) >= FULL
+        if (mine := [each for each in filled if (each.name, each.kind, each.n_tokens) == (name, kind, length)])
+        and sum(each.n_correct for each in mine) >= FULL * length * len(mine)
     ]
     return max(held, default=0)

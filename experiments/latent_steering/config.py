@@ -37,7 +37,7 @@ class Config(ModelOptions):
     learning_rate: float = 0.3
     """In root mean squares of the text's states."""
     restarts: int = 0
-    """Further attempts for texts that are not written yet."""
+    """Further attempts for texts that are not written yet; reviews and pairs, whose vectors are compared, have none."""
     reviews: str = "packaged"
     """Texts whose sentiment is changed: `packaged`, or a tab-separated file as SST-2 has it."""
     exemplars: int = 10

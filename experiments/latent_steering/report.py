@@ -25,7 +25,8 @@ NOTES = (
     "sentences.",
     "Adding to a block's MLP output is adding to the block's output: on such a model the two sites are one.",
     "All vectors start from the same random numbers: another start gives another vector of the same sentence, so that "
-    "angles between vectors of different starts say nothing.",
+    "angles between vectors of different starts say nothing. Those of reviews and graded pairs therefore never start "
+    "again.",
     "Intervals are widened 95 % bootstraps over sentences, reviews, pairs or texts, which were written for the project "
     "and not drawn at random.",
 )
@@ -165,7 +166,8 @@ def _mixtures(results: SentenceResults) -> list[Block]:
         Table(
             name="mixtures",
             title="What is written on the way from one sentence's vector to another's",
-            caption="Loss of the text by the model without vectors, in nats per token: low is fluent.",
+            caption="Loss of the text by the model without vectors, in nats per token: low is fluent. "
+            "Texts that say nothing have none.",
             corner="Share of the way",
             columns=(Column("Loss", digits=2),),
             rows=rows,

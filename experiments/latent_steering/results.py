@@ -56,8 +56,11 @@ class SentenceResults:
         return fmean(ends), fmean(between)
 
     def nll(self, at: int) -> Interval:
-        """Of what is written at one share of the way: nats per token by the unsteered model, over pairs."""
-        return bootstrap(np.array([each.nll[at] for each in self.mixtures]), bounds=(0.0, np.inf))
+        """Of what is written at one share of the way: nats per token by the unsteered model, over pairs.
+
+        Where nothing is written, it is missing.
+        """
+        return bootstrap(np.array([each.nll[at] for each in self.mixtures], dtype=float), bounds=(0.0, np.inf))
 
     @property
     def strengths(self) -> list[float]:

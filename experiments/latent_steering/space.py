@@ -16,6 +16,7 @@ from steering.optimised.decode import decode
 from workbench.artifacts.optimised_vectors import OptimisedVectors
 from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters
 from workbench.evaluation.judges.encoder import SentenceEncoder
+from workbench.evaluation.summary import stored_numbers
 from workbench.models.positions import CONTENT
 from workbench.runs.files import JSON
 
@@ -32,8 +33,8 @@ class Mixture:
     first: str
     second: str
     texts: list[str]
-    nll: list[float]
-    """Of each text by the model itself, without vectors: nats per token."""
+    nll: list[float | None]
+    """Of each text by the model itself, without vectors: nats per token. A text that says nothing has none."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,11 @@ def _mean_ranks(
 
 
 def mix(study: SentenceStudy) -> list[Mixture]:
-    """Each sentence with the next one, in pairs."""
+    """Each sentence with the next one, in pairs; the ends are vectors that write their sentences, of whatever start."""
     sentences = study.texts.sentences
     vectors = study.fitted(f"sentences/{MAIN}", study.place(MAIN), sentences)
     inputs = study.inputs(study.place(MAIN), sentences) | {"digest": vectors.content_digest, "shares": list(SHARES)}
+    inputs |= {"version": 3}  # a text that says nothing has no loss, where it was 0
     pairs = [(at, at + 1) for at in range(0, len(sentences) - 1, 2)]
     return [Mixture(**each) for each in study.run.unit("mixtures", inputs, lambda: _mixed(study, vectors, pairs))]
 
@@ -134,14 +136,14 @@ def _written(
     return [study.model.tokenizer.decode(each) for each in written]
 
 
-def _nll(study: SentenceStudy, texts: Sequence[str]) -> list[float]:
-    """Per token, by the model itself behind the same opening; 0 for an empty text."""
+def _nll(study: SentenceStudy, texts: Sequence[str]) -> list[float | None]:
+    """Per token, by the model itself behind the same opening; None for a text that says nothing."""
     model, place = study.model, study.place(MAIN)
     spoken = [at for at, text in enumerate(texts) if text.strip()]
-    found = [0.0] * len(texts)
+    found: list[float | None] = [None] * len(texts)
     if spoken:
-        loss = model.loss(place.rows(model.tokenize([texts[at] for at in spoken], chat=False))).tolist()
-        for at, value in zip(spoken, loss, strict=True):
+        loss = model.loss(place.rows(model.tokenize([texts[at] for at in spoken], chat=False)))
+        for at, value in zip(spoken, stored_numbers(loss), strict=True):
             found[at] = value
     return found
 
@@ -150,7 +152,7 @@ def change_sentiment(study: SentenceStudy, encoder: SentenceEncoder) -> Sentimen
     """Add the difference of the exemplars' mean vectors to the vectors of other reviews."""
     config, texts = study.config, study.texts
     reviews = (*texts.positive, *texts.negative)
-    vectors = study.fitted("reviews", study.place(MAIN), reviews)
+    vectors = study.fitted("reviews", study.place(MAIN), reviews, one_start=True)
     inputs = study.inputs(study.place(MAIN), reviews) | {
         "digest": vectors.content_digest,
         "encoder": encoder.digest,
@@ -197,7 +199,7 @@ def compare_similarity(study: SentenceStudy, encoder: SentenceEncoder) -> Simila
     """Angles between the vectors of graded pairs, beside those of the model's pooled states at the same site."""
     pairs, place = study.texts.pairs, study.place(MAIN)
     sides = tuple(dict.fromkeys(text for pair in pairs for text in (pair.first, pair.second)))
-    vectors = study.fitted("pairs", place, sides)
+    vectors = study.fitted("pairs", place, sides, one_start=True)
     people = [pair.similarity for pair in pairs]
     inputs = study.inputs(place, sides) | {
         "digest": vectors.content_digest,

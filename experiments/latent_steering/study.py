@@ -1,7 +1,7 @@
 """What all stages share: the run, the model, the texts, and vectors that are optimised once and kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -59,10 +59,12 @@ class SentenceStudy:
         stream = {"block": "resid_post", "attention": "attn_out", "mlp": "mlp_out"}[kind]
         return injection(self.model, Site(block.layer, stream))
 
-    def inputs(self, place: Injection, texts: Sequence[str]) -> dict[str, JSON]:
+    def inputs(
+        self, place: Injection, texts: Sequence[str], optimiser: OptimiserConfig | None = None
+    ) -> dict[str, JSON]:
         """What vectors of texts depend on."""
         where: JSON = [str(place.site), list(place.opening), place.reach, place.n_vectors]
-        settings = plain(self.optimiser)
+        settings = plain(optimiser or self.optimiser)
         return {
             **self.model.identity,
             "place": where,
@@ -71,12 +73,17 @@ class SentenceStudy:
             "version": VERSION,
         }
 
-    def fitted(self, name: str, place: Injection, texts: Sequence[str]) -> OptimisedVectors:
-        """The vectors of some texts, which a user finds among the run's artifacts."""
+    def fitted(self, name: str, place: Injection, texts: Sequence[str], *, one_start: bool = False) -> OptimisedVectors:
+        """The vectors of some texts, which a user finds among the run's artifacts.
+
+        With `one_start` no text starts again: another start gives another vector of the same text, so that angles
+        between vectors, and means of them, say something of the texts only where all have the same one.
+        """
+        optimiser = replace(self.optimiser, restarts=0) if one_start else self.optimiser
         path = self.run.unit_file(
             f"vectors/{name}",
-            self.inputs(place, texts),
-            lambda path: fit_texts(self.model, place, texts, self.optimiser).save(path),
+            self.inputs(place, texts, optimiser),
+            lambda path: fit_texts(self.model, place, texts, optimiser).save(path),
             ".safetensors",
         )
         copy_file(path, self.run.artifacts / f"{name.replace('/', '-')}.safetensors")

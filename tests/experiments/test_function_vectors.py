@@ -18,7 +18,7 @@ from workbench.artifacts.function_vector import FunctionVector
 from workbench.data.in_context import LIST_TASKS
 from workbench.models.edits import Add, Edit
 from workbench.models.sites import Site
-from workbench.report.blocks import Table
+from workbench.report.blocks import HeatMap, Table
 from workbench.report.document import Document
 from workbench.report.estimate import Estimate
 from workbench.runs.rows import Row, read_rows
@@ -116,6 +116,17 @@ def test_a_control_that_leaves_no_numbers_is_missing_and_the_others_are_not(
     assert len(ours) > 10
     assert ours == {row.key: row.value for row in rows if row.key in ours}
     assert "nan" not in (next(tmp_path.glob("*")) / "report.md").read_text()
+
+
+def test_the_map_shows_no_head_that_was_not_measured(config: Config, tmp_path: Path) -> None:
+    """A head that is on no shortlist has no effect, and not an effect of 0, which is more than a negative one."""
+    few = replace(config, exact=(), tasks=("plain", LIST_TASKS[0]), seeds=(0,), shortlist=2, heads=2)
+    document = Document.load(run(few, tmp_path))
+    blocks = [block for section in document.sections for block in section.blocks]
+    [shown] = [block for block in blocks if isinstance(block, HeatMap) and block.name == "heads"]
+    largest = [max(cell for cell in row if isinstance(cell, float)) for row in shown.values]  # each has one
+    assert 2 <= len(largest) <= 4
+    assert largest == sorted(largest, reverse=True)
 
 
 def test_every_block_is_tried(folder: Path) -> None:

@@ -6,21 +6,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import spearmanr
 
 from experiments.latent_steering import EXPERIMENT, NAME, PRESETS, Config, run
 from experiments.latent_steering.capacity import Filled, longest_held
 from experiments.latent_steering.config import KINDS
 from experiments.latent_steering.sites import bleu
-from experiments.latent_steering.space import rank_correlation
+from experiments.latent_steering.space import SHARES, change_sentiment, compare_similarity, rank_correlation
+from experiments.latent_steering.study import SentenceStudy
 from experiments.latent_steering.texts import Pair, Texts
-from tests.tiny import tiny_folder
+from tests.tiny import tiny_folder, tiny_module, tiny_tokenizer
 from workbench.artifacts.artifact import Artifact
 from workbench.artifacts.optimised_vectors import OptimisedVectors
 from workbench.data.items import DataError
 from workbench.evaluation.intervals import written
+from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.report.document import Document
 from workbench.runs.rows import Row, read_rows
+from workbench.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +196,45 @@ def test_gains_and_the_longest_text_that_is_held() -> None:
     texts = [filled(8, 1.0), filled(16, 1.0), filled(16, 0.96, 1), filled(32, 0.5)]
     assert longest_held(texts, "block", "natural text") == 8  # 0.98 on average at 16
     assert longest_held(texts, "block", "random words") == 0
+
+
+def test_a_length_is_held_from_99_of_100_tokens_on_in_float32_too() -> None:
+    right = [25, 25, 25, 24]  # tokens of four texts
+    shares = [float(np.float32(count) / np.float32(25)) for count in right]
+    texts = [Filled("block", 1, "natural text", k, 25, share, 0.0, 1.0, 2.0, True) for k, share in enumerate(shares)]
+    assert np.mean(shares) < 0.99  # 0.96 is a little less in float32
+    assert longest_held(texts, "block", "natural text") == 25
+    assert longest_held([*texts, replace(texts[3], number=4)], "block", "natural text") == 0
+
+
+def test_vectors_that_are_compared_or_averaged_have_one_start(config: Config, tmp_path: Path) -> None:
+    """The first vectors of a start are the same numbers for every text: taken as they are, all of them are parallel."""
+    restless, encoder = replace(config, steps=1, restarts=3), SentenceEncoder.load()
+    with Run.open(NAME, restless, tmp_path) as opened:
+        study = SentenceStudy.of(restless, opened)
+        assert compare_similarity(study, encoder).cosines["vector"] == pytest.approx([1.0] * config.pairs)
+        change_sentiment(study, encoder)
+        reviews = Artifact.load(opened.artifacts / "reviews.safetensors")
+        again = study.fitted("again", study.place("block"), tuple(map(str, range(12))))
+    assert isinstance(reviews, OptimisedVectors)
+    assert cosines(reviews.vectors[:, 0].numpy()).min() == pytest.approx(1)
+    assert cosines(again.vectors[:, 0].numpy()).min() < 0.5  # what only has to write its text may start again
+
+
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return units @ units.T
+
+
+def test_mixtures_that_write_nothing_have_no_loss(config: Config, tmp_path: Path) -> None:
+    """A loss of 0 would make them the most fluent texts of all. No token is likelier than the first, their end."""
+    module: Any = tiny_module("llama")
+    with torch.no_grad():
+        module.lm_head.weight.zero_()
+    module.config.eos_token_id = module.generation_config.eos_token_id = 0
+    module.save_pretrained(tmp_path / "silent")
+    tiny_tokenizer().save_pretrained(tmp_path / "silent")
+    silent = replace(config, model=str(tmp_path / "silent"), sites=("block",), depths=(), capacity=(), lengths=(2,))
+    folder = run(silent, tmp_path / "runs")
+    mixtures = [row for row in read_rows(folder / "results.json") if (row.method, row.metric) == ("mixture", "nll")]
+    assert [(row.strength, row.value, row.n) for row in mixtures] == [(at, None, 0) for at in SHARES]
