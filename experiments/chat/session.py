@@ -14,7 +14,7 @@ from experiments.chat.columns import GrowingColumns
 from experiments.chat.config import Config
 from experiments.serve.engine import Engine
 from experiments.serve.tasks import Ended, Event, Failed, Task, Written
-from experiments.serve.vectors import Directions, check_directions, load_directions
+from experiments.serve.vectors import LoadedVectors, check_vectors, load_vectors
 from workbench.models.conversation import ASSISTANT, USER, Conversation, Turn
 from workbench.models.model import Model
 from workbench.models.positions import Positions
@@ -55,7 +55,7 @@ class Session:
     engine: Engine
     out: TextIO
     is_live: bool
-    vectors: dict[str, Directions] = field(default_factory=dict)
+    vectors: dict[str, LoadedVectors] = field(default_factory=dict)
     past: list[Exchange] = field(default_factory=list)
 
     def run(self, lines: Iterator[str]) -> None:
@@ -72,10 +72,10 @@ class Session:
             except (ValueError, OSError, StorageError) as error:
                 self._say(f"error: {error}")
 
-    def steer(self, vectors: Mapping[str, Directions]) -> None:
+    def steer(self, vectors: Mapping[str, LoadedVectors]) -> None:
         """With these vectors, by their files. Raises ValueError for one that is none of this model."""
         for directions in vectors.values():
-            check_directions(directions, self.model)
+            check_vectors(directions, self.model)
         self.vectors = {**vectors}
 
     def _command(self, name: str, arguments: list[str]) -> None:
@@ -166,9 +166,9 @@ class Session:
         self.out.flush()
 
 
-def read_vectors(files: Sequence[str]) -> dict[str, Directions]:
+def read_vectors(files: Sequence[str]) -> dict[str, LoadedVectors]:
     """The vectors in these files. Raises ValueError (ArtifactError is one) for a file without one."""
-    return {name: load_directions(Path(name)) for name in files}
+    return {name: load_vectors(Path(name)) for name in files}
 
 
 def chat(config: Config) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from experiments.serve.phases import Phase, positions_in
-from experiments.serve.vectors import Directions
+from experiments.serve.vectors import LoadedVectors
 from workbench.artifacts.vector import Vector
 from workbench.models.edits import Clamp, Edit
 from workbench.models.gates import Gate, GateCondition, GateRule
@@ -60,7 +60,7 @@ class SteeringOptions(Strict):
     keep_norm: StrictBool = False
 
 
-Find = Callable[[str], Directions]
+Find = Callable[[str], LoadedVectors]
 """What a name steers with; raises ValueError for one that there is not."""
 
 

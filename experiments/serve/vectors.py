@@ -16,11 +16,11 @@ from workbench.text import did_you_mean
 SUFFIX = ".safetensors"
 
 
-Directions = tuple[Vector, ...]
+LoadedVectors = tuple[Vector, ...]
 """What a file steers with: one vector, or one at each of several layers, from below."""
 
 
-def load_directions(path: Path) -> Directions:
+def load_vectors(path: Path) -> LoadedVectors:
     """The vectors that a file holds, or the one that belongs to what it holds.
 
     Raises ArtifactError as `Artifact.load`, and ValueError for what is none.
@@ -35,7 +35,7 @@ def load_directions(path: Path) -> Directions:
     raise ValueError(f"{path.name} holds a {type(artifact).__name__}, which is no vector and has none")
 
 
-def check_directions(directions: Directions, model: Model) -> None:
+def check_vectors(directions: LoadedVectors, model: Model) -> None:
     """Raises ValueError (SiteError is one) for vectors that this model cannot be read or steered with."""
     with model.edited([vector.edit() for vector in directions]):
         pass
@@ -77,7 +77,7 @@ class VectorFolder:
         facts = {"concept": origin.label, "method": origin.method, "site": sites, "unit": unit}
         return {"id": name, "object": "vector", **facts}
 
-    def load(self, name: str) -> Directions:
+    def load(self, name: str) -> LoadedVectors:
         """The vector of a name, or its vectors, read again if its file has changed.
 
         Raises ValueError for a name that there is not, and for what is no vector of this model.
@@ -93,8 +93,8 @@ class VectorFolder:
             near = did_you_mean(name, self.names())
             raise ValueError(f"there is no vector {name!r}{near}; GET /v1/vectors lists those that there are")
         try:
-            loaded = _Loaded(path, _state(path), load_directions(path))
-            check_directions(loaded.directions, self.model)
+            loaded = _Loaded(path, _state(path), load_vectors(path))
+            check_vectors(loaded.directions, self.model)
         except ValueError as error:
             raise ValueError(f"the vector {name!r} cannot be used: {error}".replace(str(path), path.name)) from error
         return loaded
@@ -114,7 +114,7 @@ class _Loaded:
 
     path: Path
     state: tuple[int, int]
-    directions: Directions
+    directions: LoadedVectors
 
     def is_current(self) -> bool:
         return self.path.is_file() and _state(self.path) == self.state

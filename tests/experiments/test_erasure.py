@@ -214,7 +214,7 @@ def test_help_imports_no_torch() -> None:
 
 
 FLAGS = [
-    *("--preset", "smoke", "--layer", "10", "--texts", "1", "--draws", "1", "--methods", "leace", "inlp"),
+    *("--preset", "smoke", "--layer", "10", "--texts", "1", "--draws", "1", "--methods", "leace", "mean_projection"),
     *("--max-tokens", "8", "--vocabulary", "4000"),
 ]
 
@@ -247,7 +247,7 @@ def test_the_same_command_again_does_nothing_anew(finished: Path) -> None:
 def test_a_run_has_every_number(finished: Path) -> None:
     found = values(finished)
     for metric in ("linear", "fresh", "network", "clusters", "others"):
-        for method in ("none", "leace", "inlp"):
+        for method in ("none", "leace", "mean_projection"):
             assert found[metric, method, None].n == 2
     assert {metric for metric, _, concept in found if concept} == set(KINDS)
     for metric in ("linear", "fresh", "network", "others", "words.linear", "words.network"):

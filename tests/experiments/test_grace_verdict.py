@@ -57,9 +57,9 @@ def test_without_intervals_no_defence_is_shown_to_help() -> None:
 
 
 def test_the_verdict_tells_of_attacks_that_know_the_defence_where_there_were_any() -> None:
-    said = told(replace(SMALL, asked=1, adaptive=1), {"nothing": ("suffix", "latent"), "dpo": ("latent",)})
+    said = told(replace(SMALL, asked=1, adaptive=1), {"nothing": ("suffix", "embedding", "latent"), "dpo": ("latent",)})
     assert (
-        "know what they attack succeed in 100 % of the cases against the policy alone and in 50 % against DPO" in said
+        "know what they attack succeed in 100 % of the cases against the policy alone and in 33 % against DPO" in said
     )
 
 
@@ -81,7 +81,7 @@ def test_the_sentence_on_the_index_says_whose_success_it_follows(monkeypatch: py
     """The sentence in front of it may be of other attacks."""
     found = Interval(0.8, 0.5, 0.9, 9, 0, 0.95)
     monkeypatch.setattr(DefenceResults, "followed", lambda *_: found)
-    said = told(replace(SMALL, asked=1, adaptive=1), {"nothing": ("suffix", "latent"), "dpo": ("latent",)})
+    said = told(replace(SMALL, asked=1, adaptive=1), {"nothing": ("suffix", "embedding", "latent"), "dpo": ("latent",)})
     assert "AVQI in the two-cluster form follows the success of held-out attacks (rank correlation 0.80" in said
 
 
