@@ -17,18 +17,10 @@ from benchmarks.judge_agreement import kappa
 from experiments.latent_steering.space import Similarity
 from experiments.sae.measure import ratio_intervals
 from experiments.sae.removing import SpuriousRemoval
+from workbench.evaluation.count_statistics import class_mean, pair_share
 from workbench.evaluation.crossed import bootstrap_crossed
 from workbench.evaluation.differences import Difference, paired_difference
-from workbench.evaluation.intervals import (
-    Bounds,
-    Interval,
-    Scale,
-    bootstrap,
-    bootstrap_clusters,
-    bootstrap_stratified,
-    class_mean,
-    pair_share,
-)
+from workbench.evaluation.intervals import Bounds, Interval, Scale, bootstrap, bootstrap_clusters, bootstrap_stratified
 
 SIZES = (10, 20, 30)
 ANSWERS = 12

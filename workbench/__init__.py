@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from workbench.data.states import States
     from workbench.data.stream import ActivationStream, StreamBatch
     from workbench.evaluation.calibrate import calibrate
+    from workbench.evaluation.count_statistics import weighted_mean
     from workbench.evaluation.intervals import bootstrap_clusters
     from workbench.evaluation.metrics import auroc
-    from workbench.evaluation.targets import evaluate, weighted_mean
+    from workbench.evaluation.targets import evaluate
     from workbench.methods.method import AdditiveMethod, Method
     from workbench.models.conversation import Conversation
     from workbench.models.decoder import Decoder, Generation
@@ -108,7 +109,7 @@ NAMES = {
     "pool_rows": "workbench.models.pooling",
     "stack": "workbench.models.stacking",
     "sweep": "experiments.face",
-    "weighted_mean": "workbench.evaluation.targets",
+    "weighted_mean": "workbench.evaluation.count_statistics",
     "write_report": "workbench.report.render",
 }
 """The module of each public name."""

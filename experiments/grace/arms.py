@@ -13,10 +13,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from experiments.grace.config import ABLATIONS, LABELS
+from experiments.grace.config import ABLATIONS, FURTHER, LABELS
 from experiments.grace.context import DEPTHS, UNDEFENDED, GraceContext, TrainedModel, sites_at
 from steering.grace.adapting import train_to_end
 from steering.grace.breakers import BREAKING_LORA, CircuitBreakerObjective
+from steering.grace.full import FULL_RATE, FullGraceObjective
 from steering.grace.guard import PromptGuard
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.objectives import (
@@ -30,6 +31,7 @@ from steering.grace.objectives import (
     profiled_sites,
 )
 from steering.methods.conditional import best_condition
+from steering.methods.lora import LoRA
 from steering.training.objective import TrainingConfig
 from steering.training.remembering import training_clock
 from workbench.evaluation.judges.policy import PolicyJudge
@@ -103,8 +105,8 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
         return RefusalObjective.on(model, lora)
     if name == "dpo":
         return replace(DpoObjective.on(model, lora), beta=beta)
-    if name == "grace_b" or name in ABLATIONS:
-        found = GraceObjective.on(model, lora)
+    if name in ("grace_b", *FURTHER, *ABLATIONS):
+        found = _grace(model, lora, whole=name in FURTHER)
         found = replace(found, beta=beta, observes=profiled_sites(found, model.n_layers))
         if name == "grace_b_random_layers":
             moved = GraceObjective.on(model, replace(lora, layers=_random_layers(context)))
@@ -117,6 +119,13 @@ def objective(context: GraceContext, name: str) -> TripleObjective:
         return replace(found, observes=sites_at(model, 1 / 3, 2 / 3))
     found = LatentAdversarialObjective.on(model, lora)
     return replace(found, attacked=sites_at(model, 0.4, 0.6), steps=1)
+
+
+def _grace(model: Model, lora: LoRA, *, whole: bool) -> GraceObjective:
+    """With a LoRA, or with the weights themselves of the same blocks."""
+    if not whole:
+        return GraceObjective.on(model, lora)
+    return FullGraceObjective.on(model, replace(lora, recipe=replace(lora.recipe, learning_rate=FULL_RATE)))
 
 
 _WITHOUT: dict[str, dict[str, Any]] = {

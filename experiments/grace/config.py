@@ -34,7 +34,9 @@ ABLATIONS = {
     "grace_b_random_layers": "GRACE B, layers at random",
 }
 """GRACE B with one thing left out: a term of its loss, the learnt profile, or the choice of its layers."""
-LABELS = {**ARMS, **ABLATIONS}
+FURTHER = {"grace_b_full": "GRACE B (full fine-tuning)"}
+"""Defences that are compared where they are asked for."""
+LABELS = {**ARMS, **FURTHER, **ABLATIONS}
 
 DRAWN_FROM: "dict[str, tuple[Split, bool]]" = {
     "requests": ("train", False),

@@ -14,7 +14,8 @@ from experiments.latent_steering.sites import bleu
 from experiments.latent_steering.study import SentenceStudy
 from steering.optimised.decode import decode
 from workbench.artifacts.optimised_vectors import OptimisedVectors
-from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters
+from workbench.evaluation.count_statistics import CountStatistic
+from workbench.evaluation.intervals import Interval, bootstrap_clusters
 from workbench.evaluation.judges.encoder import SentenceEncoder
 from workbench.evaluation.summary import stored_numbers
 from workbench.models.positions import CONTENT
@@ -47,7 +48,7 @@ class Transfer:
     strength: float
     text: str
     reached: float
-    """What the classifier gives the wanted sentiment."""
+    """What the classifier gives the wanted sentiment; 0 where nothing was written."""
     kept: float
     """BLEU with the source, from 0 to 100."""
 
@@ -158,6 +159,7 @@ def change_sentiment(study: SentenceStudy, encoder: SentenceEncoder) -> Sentimen
         "encoder": encoder.digest,
         "split": [config.exemplars, config.transfers],
         "strengths": list(config.strengths),
+        "version": 2,
     }
     found = study.run.unit("sentiment", inputs, lambda: _changed(study, vectors, encoder))
     return Sentiment([Transfer(**each) for each in found["transfers"]], found["accuracy"], fmean(vectors.matched))
@@ -186,7 +188,7 @@ def _changed(study: SentenceStudy, vectors: OptimisedVectors, encoder: SentenceE
             "wanted": "positive" if sign > 0 else "negative",
             "strength": strength,
             "text": text,
-            "reached": float(p if sign > 0 else 1 - p),
+            "reached": float(p if sign > 0 else 1 - p) if text.strip() else 0.0,
             "kept": same,
         }
         for (at, sign, strength), text, p, same in zip(rows, written, reached, kept, strict=True)

@@ -16,7 +16,8 @@ from torch import Tensor
 from experiments.layer_sweep.cells import restored
 from workbench.data.dataset import Dataset
 from workbench.data.items import Label, Split
-from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_clusters, class_mean
+from workbench.evaluation.count_statistics import class_mean
+from workbench.evaluation.intervals import Interval, bootstrap, bootstrap_clusters
 from workbench.models.edits import Add
 from workbench.models.model import Model
 from workbench.models.positions import Positions

@@ -15,7 +15,8 @@ from probes.solvers.design import Design, row_weight, scale_of
 from probes.solvers.paths import Chosen, balanced, chosen, logistic_path
 from workbench.data.dataset import Dataset
 from workbench.data.items import SPLITS, DataError
-from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters, class_mean, pair_share
+from workbench.evaluation.count_statistics import CountStatistic, class_mean, pair_share
+from workbench.evaluation.intervals import Interval, bootstrap_clusters
 
 TOL = 1e-5
 """Of the fits that choose C: on the packaged set choices and results are those of 1e-7."""

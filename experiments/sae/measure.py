@@ -12,7 +12,8 @@ from scipy.stats import skew
 from experiments.sae.fitting import FittedDictionary
 from experiments.sae.material import StateSource
 from probes.sae.evaluation import evaluate_dictionary, nearest_cosine, replacement_losses
-from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters
+from workbench.evaluation.count_statistics import CountStatistic
+from workbench.evaluation.intervals import Interval, bootstrap_clusters
 from workbench.runs.files import JSON
 from workbench.runs.progress import progress
 

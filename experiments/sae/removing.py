@@ -14,7 +14,8 @@ from experiments.sae.perturbing import TAKEN
 from probes.sae.perturbation import CELLS, PAIR_METRICS, PairReading, PairTexts, spurious_removal
 from workbench.data.dataset import Dataset
 from workbench.data.items import DataError
-from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters
+from workbench.evaluation.count_statistics import CountStatistic
+from workbench.evaluation.intervals import Interval, bootstrap_clusters
 
 Passages = Int[np.ndarray, "text 2"]
 """The two passages that each text is made of, by number."""

@@ -34,7 +34,7 @@ def train_to_end(objective: Objective[Dataset], data: Dataset, through: ModelAcc
 def train_on_triples(
     objective: TripleObjective, data: Dataset, through: ModelAccess, choosing: Dataset | None = None
 ) -> tuple[Trained, Adapter]:
-    """Train, and keep the LoRA as an Adapter. Raises RunError as `train_to_end`.
+    """Train, and keep the LoRA, or changes of weights in bfloat16, as an Adapter. Raises RunError as `train_to_end`.
 
     With `choosing`, triples and allowed requests that are not trained on, what is kept is the best of LOOKS checkpoints
     by `choosing_loss`, even if the training diverges behind it (`Trained.choosing`). Without it, or where no refusal is
@@ -67,11 +67,13 @@ def _adapter(objective: MapObjective[Dataset], data: Dataset, model: Model, para
         objective.recipe.seed,
         code_version(),
     )
-    return Adapter(origin, tuple(parts), unit=objective.scale)
+    whole = objective.changes({name: value[None] for name, value in parameters.items()})
+    changes = {name: change.to(torch.bfloat16) for name, change in whole.items()}
+    return Adapter(origin, tuple(parts), unit=objective.scale, changes=changes)
 
 
 def merge_adapter(model: Model, adapter: Adapter, name: str) -> Model:
-    """A copy of the model with W + unit * up^T down in the place of each adapted W, rounded to its precision."""
+    """A copy of the model with W + unit * up^T down, or W + change, for each adapted W, rounded to its precision."""
     return copied_with(model, _changes(model, adapter), name)
 
 
@@ -79,11 +81,11 @@ def _merged(model: Model, adapter: Adapter) -> dict[str, Tensor]:
     """The weights that the copy does not share with the model."""
     own = model.backend.parameters()
     changes = _changes(model, adapter)
-    return {name: (own[name].detach().float() + change.to(own[name].device)) for name, change in changes.items()}
+    return {name: own[name].detach().float() + change.to(own[name].device).float() for name, change in changes.items()}
 
 
 def _changes(model: Model, adapter: Adapter) -> dict[str, Tensor]:
-    changes = {}
+    changes = dict(adapter.changes)
     for part in adapter.parts:
         place = model.backend.linear_map(part.site)
         change = adapter.unit * torch.einsum("ri,ro->oi", part.arrays["down"].float(), part.arrays["up"].float())

@@ -161,6 +161,10 @@ class Objective(ABC, Generic[D]):
         """What stands in for the model's own weights of these names. No row can differ: concepts are trained alone."""
         return {}
 
+    def changes(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is added to the model's own weights of these names. No row can differ, as with `weights`."""
+        return {}
+
     def loss(self, batch: Batch, forward: Forward) -> Float[Tensor, "batch"]:
         """What each row contributes to its concept's loss.
 

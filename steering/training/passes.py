@@ -141,7 +141,9 @@ class Passes(Generic[D]):
         sums = torch.zeros(len(concepts)).index_add_(0, batch.concept.cpu(), rows.detach().float().cpu())
         return dict(zip(concepts, sums.tolist(), strict=True))
 
-    def _behind_prompts(self, batch: Batch, parameters: dict[str, Tensor]) -> tuple[Batch, SharedPrefixCache]:
+    def _behind_prompts(
+        self, batch: Batch, parameters: dict[str, Tensor], weights: dict[str, Tensor]
+    ) -> tuple[Batch, SharedPrefixCache]:
         """The rows from the last token of their prompts on, and each item's prompts, run once, with gradients.
 
         Or the rows as they are, where prompts are not to be shared, or every row has its own.
@@ -163,7 +165,8 @@ class Passes(Generic[D]):
             backend.empty_cache(),
         )
         changes = self.objective.hooks(ran, Forward(parameters))
-        with self._from_states(ran), backend.hooked(changes), run_to_layer(self.model, self._end):
+        exchanged = backend.with_weights(weights)
+        with self._from_states(ran), exchanged, backend.hooked(changes), run_to_layer(self.model, self._end):
             self.model.forward(layout, attended=layout.mask, cache=cache, n_logits=1)
         cache.rewind(layout.ids.shape[1])  # blocks below the stored states have run none
         owner, lengths = (
@@ -194,8 +197,8 @@ class Passes(Generic[D]):
         if self._end == -1:
             yield batch, forward
             return
-        batch, prefix = self._behind_prompts(batch, parameters)
-        weights = self.objective.weights(parameters)
+        weights = self._weights(parameters)
+        batch, prefix = self._behind_prompts(batch, parameters, weights)
         linear = self._end is None and not weights and self.linear
         hooks = self.objective.hooks(batch, forward) + self._observing(forward)
         recomputing = backend.gradient_checkpointing() if self.through.gradient_checkpointing else nullcontext()
@@ -206,6 +209,13 @@ class Passes(Generic[D]):
                 with run_to_layer(self.model, self._end):
                     self.model.forward(batch.layout, n_logits=1, **prefix.options(batch.layout))
             yield batch, forward
+
+    def _weights(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What stands in for the model's own weights, whole or as changes of them."""
+        changes = self.objective.changes(parameters)
+        own = self.model.backend.parameters() if changes else {}
+        changed = {name: own[name].detach().float() + change for name, change in changes.items()}
+        return self.objective.weights(parameters) | changed
 
     def _likelihood(self, batch: Batch, forward: Forward, prefix: SharedPrefixCache, *, linear: bool) -> None:
         layout, label = batch.layout, labels(batch.layout)

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import norm, t
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from workbench.evaluation.intervals import ALL_EQUAL, Interval, bootstrap_clusters, class_mean, pair_share
+from workbench.evaluation.count_statistics import class_mean, pair_share
+from workbench.evaluation.intervals import ALL_EQUAL, Interval, bootstrap_clusters
 
 
 def bounds(interval: Interval) -> tuple[float, float, float]:

@@ -8,9 +8,10 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, m
 
 from workbench.data.items import Kind, Target
 from workbench.data.labelled import Samples
+from workbench.evaluation.count_statistics import correlation, explained, mean_recall, weighted_mean
 from workbench.evaluation.intervals import Interval
 from workbench.evaluation.metrics import MetricError
-from workbench.evaluation.targets import correlation, evaluate, explained, mean_recall, weighted_mean
+from workbench.evaluation.targets import evaluate
 
 N = 40
 

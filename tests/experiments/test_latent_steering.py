@@ -226,8 +226,8 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
     return units @ units.T
 
 
-def test_mixtures_that_write_nothing_have_no_loss(config: Config, tmp_path: Path) -> None:
-    """A loss of 0 would make them the most fluent texts of all. No token is likelier than the first, their end."""
+def test_what_writes_nothing_has_no_loss_and_reaches_no_sentiment(config: Config, tmp_path: Path) -> None:
+    """A loss of 0 would make mixtures the most fluent texts of all. No token is likelier than the first, their end."""
     module: Any = tiny_module("llama")
     with torch.no_grad():
         module.lm_head.weight.zero_()
@@ -238,3 +238,6 @@ def test_mixtures_that_write_nothing_have_no_loss(config: Config, tmp_path: Path
     folder = run(silent, tmp_path / "runs")
     mixtures = [row for row in read_rows(folder / "results.json") if (row.method, row.metric) == ("mixture", "nll")]
     assert [(row.strength, row.value, row.n) for row in mixtures] == [(at, None, 0) for at in SHARES]
+    reached = [row.value for row in read_rows(folder / "results.json") if row.metric == "reached"]
+    assert reached
+    assert not any(reached)

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import norm, t
 
-from workbench.evaluation.metrics import MetricError, auroc, require_bool
+from workbench.evaluation.count_statistics import CountStatistic
+from workbench.evaluation.metrics import MetricError, auroc
 from workbench.text import number
 
 Scale = Literal["linear", "log"]
@@ -30,9 +31,6 @@ Statistic = Callable[..., np.ndarray]
 
 StratifiedStatistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """As `auroc`: `statistic(scores [item, draw], positive [item])` gives `[draw]`."""
-
-CountStatistic = Callable[[np.ndarray], np.ndarray]
-"""From how often each item was drawn [draw, item] to a number for each draw."""
 
 _NUMBERS_AT_ONCE = 2**21
 _FEW = 10
@@ -228,40 +226,6 @@ def bootstrap_clusters(
         )
         for spread, value in zip(found, values, strict=True)
     ]
-
-
-def class_mean(values: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
-    """The mean of both classes' means, as a statistic for `bootstrap_clusters`: of 1 where right, balanced accuracy.
-
-    NaN where a draw misses a class. Raises MetricError for labels that are not bool.
-    """
-    require_bool(positive, "class mean")
-
-    def statistic(count: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            parts = [(count[:, side] @ values[side]) / count[:, side].sum(1) for side in (positive, ~positive)]
-        return (parts[0] + parts[1]) / 2
-
-    return statistic
-
-
-def pair_share(scores: Float[np.ndarray, " item"], positive: Bool[np.ndarray, " item"]) -> CountStatistic:
-    """AUROC as a statistic for `bootstrap_clusters`; NaN where a draw misses a class.
-
-    Raises MetricError for labels that are not bool.
-    """
-    require_bool(positive, "pair share")
-    order = np.argsort(scores, kind="stable")
-    _, starts = np.unique(scores[order], return_index=True)  # of each distinct score, from low to high
-
-    def statistic(count: np.ndarray) -> np.ndarray:
-        sides = (np.where(side, count, 0)[:, order] for side in (positive, ~positive))
-        with_it, without = (np.add.reduceat(side, starts, axis=1) for side in sides)  # [draw, score]
-        below = without.cumsum(1) - without / 2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return (with_it * below).sum(1) / (with_it.sum(1) * without.sum(1))
-
-    return statistic
 
 
 def _check(level: float, draws: int) -> None:

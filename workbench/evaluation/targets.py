@@ -1,20 +1,21 @@
-"""How well a target of any kind is read: the metrics of its kind, each with an interval over whole texts.
-
-A statistic here takes how often each item was drawn, [draw, item], and gives what scikit-learn and SciPy give for items
-that are repeated so often.
-"""
+"""How well a target of any kind is read: the metrics of its kind, each with an interval over whole texts."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from scipy.special import log_softmax
 from torch import Tensor
 
 from workbench.data.labelled import Samples
-from workbench.evaluation.intervals import CountStatistic, Interval, bootstrap_clusters, pair_share
+from workbench.evaluation.count_statistics import (
+    CountStatistic,
+    correlation,
+    explained,
+    mean_recall,
+    pair_share,
+    weighted_mean,
+)
+from workbench.evaluation.intervals import Interval, bootstrap_clusters
 from workbench.evaluation.metrics import MetricError
-
-_VARIES = 1e-12
-"""Share of the largest square that a variance must exceed; less is rounding of a constant."""
 
 
 def evaluate(
@@ -75,46 +76,3 @@ def _statistics(samples: Samples, scores: np.ndarray, train_mean: float | None) 
         "balanced_accuracy": mean_recall(right, y),
         "log_loss": weighted_mean(loss),
     }
-
-
-def weighted_mean(values: Float[np.ndarray, " item"]) -> CountStatistic:
-    """The mean of the values of the drawn items; of 1 where right, accuracy."""
-    return lambda count: count @ values / count.sum(1)
-
-
-def mean_recall(right: Bool[np.ndarray, " item"], y: Int[np.ndarray, " item"]) -> CountStatistic:
-    """Balanced accuracy: the mean, over the classes that a draw has, of the share of a class's items that are right."""
-    of_class = (y[:, None] == np.unique(y)).astype(np.float64)  # [item, class]
-
-    def statistic(count: np.ndarray) -> np.ndarray:
-        n_items, n_right = count @ of_class, (count * right) @ of_class  # [draw, class]
-        occurs = n_items > 0
-        return np.where(occurs, n_right / np.where(occurs, n_items, 1), 0).sum(1) / occurs.sum(1)
-
-    return statistic
-
-
-def explained(predicted: Float[np.ndarray, " item"], y: Float[np.ndarray, " item"], mean: float) -> CountStatistic:
-    """R^2 against a constant: 1 - sum (y - predicted)^2 / sum (y - mean)^2; NaN where y is the constant."""
-
-    def statistic(count: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = count @ np.square(y - predicted) / (count @ np.square(y - mean))
-        return np.where(np.isfinite(ratio), 1 - ratio, np.nan)
-
-    return statistic
-
-
-def correlation(a: Float[np.ndarray, " item"], b: Float[np.ndarray, " item"]) -> CountStatistic:
-    """Pearson's r; NaN where one of the two does not vary."""
-    a, b = a - a.mean(), b - b.mean()  # so that sums of squares lose nothing to a common offset
-
-    def statistic(count: np.ndarray) -> np.ndarray:
-        n = count.sum(1)
-        mean_a, mean_b = count @ a / n, count @ b / n
-        spread_a, spread_b = count @ a**2 / n - mean_a**2, count @ b**2 / n - mean_b**2
-        varies = (spread_a > _VARIES * (a**2).max()) & (spread_b > _VARIES * (b**2).max())
-        together = count @ (a * b) / n - mean_a * mean_b
-        return np.where(varies, together / np.sqrt(np.where(varies, spread_a * spread_b, 1)), np.nan)
-
-    return statistic

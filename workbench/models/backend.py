@@ -211,6 +211,10 @@ class Backend(Protocol):
         """All weights by name, as they are: not copied."""
         ...
 
+    def block_parameters(self, layer: int) -> Mapping[str, Tensor]:
+        """Those of one block. Raises IndexError for a block that the network does not have."""
+        ...
+
     def with_weights(self, weights: Mapping[str, Tensor]) -> AbstractContextManager[None]:
         """Inside the `with`, these tensors are in the place of the weights of their names, in the network's precision.
 

@@ -32,6 +32,7 @@ from workbench.models.backend import (
 )
 from workbench.models.hooks import hooked
 from workbench.models.huggingface_cache import KEYS, STATES, HuggingFaceCache
+from workbench.models.huggingface_config import heads_of, why_not_causal
 from workbench.models.places import Architecture, Side
 from workbench.models.positions import Layout
 from workbench.models.sites import Site, SiteError
@@ -54,7 +55,7 @@ class HuggingFaceBackend:
     """Held by the thread that runs the network, or that has other blocks or weights in it for a while."""
 
     def __post_init__(self) -> None:
-        name, reason = type(self.module).__name__, _not_causal(self.module)
+        name, reason = type(self.module).__name__, why_not_causal(self.module)
         if reason:
             raise ValueError(f"{name} is no causal language model: {reason}")
         if self.module.training:
@@ -73,7 +74,7 @@ class HuggingFaceBackend:
             family=self.module.config.model_type,
             n_layers=config.num_hidden_layers,
             d_model=config.hidden_size,
-            heads=_heads(config),
+            heads=heads_of(config),
             context=getattr(config, "max_position_embeddings", None),
             dtype=self.module.dtype,
             device=self.module.get_input_embeddings().weight.device,
@@ -224,6 +225,13 @@ class HuggingFaceBackend:
         """As `module.named_parameters` names them: tied weights are there once."""
         return dict(self.module.named_parameters())
 
+    def block_parameters(self, layer: int) -> Mapping[str, Tensor]:
+        """See `Backend.block_parameters`."""
+        if not 0 <= layer < self.facts().n_layers:
+            raise IndexError(f"there is no block {layer} among {self.facts().n_layers}")
+        start = f"{self.architecture.blocks}.{layer}."
+        return {name: weight for name, weight in self.parameters().items() if name.startswith(start)}
+
     @contextmanager
     def with_weights(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
         """Tensors are exchanged, and never written on."""
@@ -316,21 +324,6 @@ class HuggingFaceBackend:
             return build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config, model_name=name)
 
 
-def _not_causal(module: Any) -> str | None:
-    """Why a module of transformers cannot be what the Backend promises, if it cannot."""
-    if not hasattr(getattr(module, "config", None), "get_text_config"):
-        return "it has no configuration as models of transformers have; give one of these, or its name"
-    config = module.config.get_text_config()
-    if module.config.is_encoder_decoder:
-        return "an encoder reads the text, and a decoder goes on elsewhere"
-    if not module.can_generate() or module.get_output_embeddings() is None:
-        return "it has no head that gives the next token's logits"
-    encodes = getattr(config, "is_decoder", True) is False  # so says GPT-NeoX as well, whose attention is causal
-    if encodes and not any(getattr(part, "is_causal", False) for part in module.modules()):
-        return "each token sees those behind it; set `is_decoder` in its configuration"
-    return None
-
-
 def _weight(value: Tensor) -> Tensor:
     """A tensor that asks for gradients must stay the one it is; others are made what a module expects to hold."""
     return value if value.requires_grad else nn.Parameter(value, requires_grad=False)
@@ -345,11 +338,3 @@ def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
         return checkpoint(within.run, forward, *args, use_reentrant=False, preserve_rng_state=False, **options)
 
     return run
-
-
-def _heads(config: Any) -> dict[str, int]:
-    """As far as the config says one number for all blocks; keys and values may have fewer heads than queries."""
-    n_heads = getattr(config, "num_attention_heads", None)
-    n_key_value = getattr(config, "num_key_value_heads", n_heads)
-    named = {"q": n_heads, "z": n_heads, "k": n_key_value, "v": n_key_value}
-    return {stream: number for stream, number in named.items() if isinstance(number, int)}

@@ -13,6 +13,7 @@ import torch
 from experiments.grace.config import Config
 from steering.grace.adapting import merge_adapter, train_on_triples
 from steering.grace.breakers import CircuitBreakerObjective
+from steering.grace.full import FullGraceObjective
 from steering.grace.latent import LatentAdversarialObjective
 from steering.grace.losses import PUBLISHED
 from steering.grace.objectives import (
@@ -42,6 +43,7 @@ KINDS: dict[str, tuple[type[TripleObjective], dict[str, Any]]] = {
     "grace": (GraceObjective, {}),
     "grace of several heads": (GraceObjective, {"pooling": LayerPooling(heads=2), "relaxed": True, "beta": 0.8}),
     "grace with a frozen profile": (GraceObjective, {"frozen_profile": True, "margins": PUBLISHED}),
+    "grace on whole weights": (FullGraceObjective, {}),
     "circuit breakers": (CircuitBreakerObjective, {}),
     "latent adversary": (LatentAdversarialObjective, {"attacked": (Site(1),), "steps": 2}),
 }
@@ -50,6 +52,8 @@ SHORT = TrainingConfig(epochs=2, batch_size=4, learning_rate=0.01)
 
 def build(name: str, model: Model, recipe: TrainingConfig = SHORT) -> TripleObjective:
     kind, settings = KINDS[name]
+    if kind is FullGraceObjective:
+        recipe = replace(recipe, learning_rate=recipe.learning_rate / 100)
     return on(kind, model, recipe, **settings)
 
 
