@@ -74,8 +74,8 @@ class Session:
 
     def steer(self, vectors: Mapping[str, LoadedVectors]) -> None:
         """With these vectors, by their files. Raises ValueError for one that is none of this model."""
-        for directions in vectors.values():
-            check_vectors(directions, self.model)
+        for loaded in vectors.values():
+            check_vectors(loaded, self.model)
         self.vectors = {**vectors}
 
     def _command(self, name: str, arguments: list[str]) -> None:
@@ -110,7 +110,7 @@ class Session:
         self._say(f"{len(self.past)} exchanges are in {arguments[0]}")
 
     def _steering(self) -> str:
-        names = " + ".join(directions[0].origin.label for directions in self.vectors.values())
+        names = " + ".join(loaded[0].origin.label for loaded in self.vectors.values())
         if not names:
             return "unsteered"
         return f"{names} x {self.config.strength:g} at {self.config.positions}"
@@ -137,7 +137,7 @@ class Session:
         (prompt,) = self.model.encode([Conversation((*turns, Turn(USER, question)))])
         config = self.config
         sampling = Sampling(config.max_tokens, config.temperature, config.top_p, config.seed + len(self.past))
-        added = [vector for directions in self.vectors.values() for vector in directions] if is_steered else []
+        added = [vector for loaded in self.vectors.values() for vector in loaded] if is_steered else []
         edits = tuple(vector.edit(config.strength, config.positions) for vector in added)
         return Task(prompt, sampling, edits, is_streamed=True)
 

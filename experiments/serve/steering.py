@@ -101,10 +101,10 @@ def _edits(options: SteeringOptions, find: Find, tokenizer: Any) -> tuple[Edit, 
 
 def _single(name: str, find: Find) -> Vector:
     """The vector of a name that has to be read. Raises ValueError for one of several layers."""
-    directions = find(name)
-    if len(directions) > 1:
-        raise ValueError(f"{name!r} has vectors at {len(directions)} layers: caps, floors and gates need one of them")
-    return directions[0]
+    vector, *more = find(name)
+    if more:
+        raise ValueError(f"{name!r} has vectors at {1 + len(more)} layers: caps, floors and gates need one of them")
+    return vector
 
 
 def _projection(vector: Vector, reading: float | None) -> float:

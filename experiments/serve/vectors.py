@@ -35,13 +35,13 @@ def load_vectors(path: Path) -> LoadedVectors:
     raise ValueError(f"{path.name} holds a {type(artifact).__name__}, which is no vector and has none")
 
 
-def check_vectors(directions: LoadedVectors, model: Model) -> None:
+def check_vectors(vectors: LoadedVectors, model: Model) -> None:
     """Raises ValueError (SiteError is one) for vectors that this model cannot be read or steered with."""
-    with model.edited([vector.edit() for vector in directions]):
+    with model.edited([vector.edit() for vector in vectors]):
         pass
-    sites = list(dict.fromkeys(vector.site for vector in directions))
+    sites = list(dict.fromkeys(vector.site for vector in vectors))
     states = model.read(Tokens((Row((0,)),)), sites, positions="all")
-    for vector in directions:
+    for vector in vectors:
         width = states.arrays[vector.site].shape[1]
         if len(vector.direction) != width:
             raise ValueError(f"the vector has width {len(vector.direction)}, the state at {vector.site} {width}")
@@ -69,11 +69,11 @@ class VectorFolder:
 
     def _described(self, name: str) -> dict[str, Any]:
         try:
-            directions = self.load(name)
+            vectors = self.load(name)
         except ValueError as error:
             return {"id": name, "object": "vector", "problem": str(error)}
-        origin, sites = directions[0].origin, ", ".join(str(vector.site) for vector in directions)
-        unit = directions[0].unit if len(directions) == 1 else None
+        origin, sites = vectors[0].origin, ", ".join(str(vector.site) for vector in vectors)
+        unit = vectors[0].unit if len(vectors) == 1 else None
         facts = {"concept": origin.label, "method": origin.method, "site": sites, "unit": unit}
         return {"id": name, "object": "vector", **facts}
 
@@ -85,7 +85,7 @@ class VectorFolder:
         loaded = self._loaded.get(name)
         if loaded is None or not loaded.is_current():
             loaded = self._loaded[name] = self._read(name)
-        return loaded.directions
+        return loaded.vectors
 
     def _read(self, name: str) -> "_Loaded":
         path = self._files().get(name)
@@ -94,7 +94,7 @@ class VectorFolder:
             raise ValueError(f"there is no vector {name!r}{near}; GET /v1/vectors lists those that there are")
         try:
             loaded = _Loaded(path, _state(path), load_vectors(path))
-            check_vectors(loaded.directions, self.model)
+            check_vectors(loaded.vectors, self.model)
         except ValueError as error:
             raise ValueError(f"the vector {name!r} cannot be used: {error}".replace(str(path), path.name)) from error
         return loaded
@@ -114,7 +114,7 @@ class _Loaded:
 
     path: Path
     state: tuple[int, int]
-    directions: LoadedVectors
+    vectors: LoadedVectors
 
     def is_current(self) -> bool:
         return self.path.is_file() and _state(self.path) == self.state

@@ -73,7 +73,7 @@ def ask(client: Any, asked: dict[str, Any]) -> list[str]:
 
 def alone(served: Served, asked: dict[str, Any]) -> list[str]:
     options = [SteeringOptions.model_validate(each) for each in asked["extra_body"]["steering"]]
-    steering = steering_edits(options, served.vectors.__getitem__, served.model.tokenizer)
+    steering = steering_edits(options, lambda name: (served.vectors[name],), served.model.tokenizer)
     how = Sampling(
         asked["max_tokens"], asked["temperature"], asked["top_p"], asked["seed"], stop=tuple(asked["stop"] or ())
     )
