@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.grace.adaptive import DEPTH, RADIUS, SUFFIX
+from experiments.grace.adaptive import DEPTH, RADIUS, SOFT, SUFFIX
 from experiments.grace.attack_tables import attack_section
 from experiments.grace.completing import judge_of
 from experiments.grace.config import PRESETS, Config
@@ -44,8 +44,9 @@ NOTES = (
     "Each seed of a defence counts as a model in the rank correlation of AVQI and attack success; those of one seed "
     f"start from one policy. Its interval is that of Bonett and Wright, and there is none below {LEAST} models.",
     "Attacks that know the defence search on it, with its edits in force and past its probe: a suffix of "
-    f"{number_of(SUFFIX.length, 'token')} in {number_of(SUFFIX.steps, 'step')} of {SUFFIX.candidates} candidates, and "
-    f"a push of the prompt's states at {DEPTH:g} of the depth by at most {RADIUS:g} of their length. Defended models "
+    f"{number_of(SUFFIX.length, 'token')} in {number_of(SUFFIX.steps, 'step')} of {SUFFIX.candidates} candidates, "
+    f"{number_of(SOFT.length, 'free embedding')} behind the request in {number_of(SOFT.steps, 'step')}, and a push of "
+    f"the prompt's states at {DEPTH:g} of the depth by at most {RADIUS:g} of their length. Defended models "
     f"are steered by vectors fitted on the policy alone, at {' or '.join(map(str, STRENGTHS))} times the largest "
     "activation; what trains no weight and only refuses has the policy's score.",
     "Seconds are processor seconds of training and choosing on the machine of the run.",
