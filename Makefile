@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: report paper test types pytest test-all bench notebooks clean
 
-report: .venv/ready  ## the main comparison, in 20 to 30 minutes; prints where its report is
+report: .venv/ready  ## the main comparison, in 20 to 35 minutes; prints where its report is
 	$(BIN)/python -m experiments.axbench
 
 paper: .venv/ready  ## with every method of AxBench's tables and more ways to compare, in two days of one core

@@ -206,7 +206,7 @@ class ExecutionOptions(RunOptions):
 
 
 ABOUT = {
-    "default": "the main methods on thirty packaged concepts; 20 to 30 minutes on two cores",
+    "default": "the main methods on thirty packaged concepts; 20 to 35 minutes on two cores",
     "smoke": "two concepts and few answers, to see that it runs; a minute",
     "paper": "every method of AxBench's tables in all its forms, equal side effects, removal and other concepts too, "
     "three seeds; about two days of one core, and 17 GB of disk for SFT",

@@ -71,7 +71,7 @@ class Config(ModelOptions):
     batch_size: int = 8
     """Triples (each with an allowed answer) in one step; circuit breakers take two, each with a general text too."""
     learning_rate: float = 2e-3
-    """Of every LoRA but circuit breakers', which has its own (`steering/grace/breakers.py`)."""
+    """Of every LoRA but circuit breakers'; these and full fine-tuning have their own (`steering/grace/`)."""
     gradient_checkpointing: bool = False
     """Train with less memory and more time: blocks run again on the way back, prompts for each of their completions."""
     beta: float = 0.1
