@@ -25,8 +25,10 @@ import torch  # after the settings that it reads when it is loaded
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
-EACH_TOKEN = {
-    *("workbench.data.checks", "workbench.data.items", "workbench.models.backend", "workbench.models.core"),
+CALLED_OFTEN = {
+    *("probes.solvers.logistic", "probes.solvers.solver", "workbench.data.checks", "workbench.data.items"),
+    *("workbench.evaluation.judges.classifier", "workbench.evaluation.judges.embedded"),
+    *("workbench.evaluation.judges.sentences", "workbench.models.backend", "workbench.models.core"),
     *("workbench.models.decoder", "workbench.models.edits", "workbench.models.huggingface"),
     *("workbench.models.huggingface_cache", "workbench.models.low_rank_edits", "workbench.models.positions"),
     *("workbench.models.reading", "workbench.models.running", "workbench.models.sampling", "workbench.models.tokens"),
@@ -35,12 +37,12 @@ EACH_TOKEN = {
 
 
 def _with_shapes() -> list[str]:
-    """The modules of the project that say what shapes their arrays have, but those of EACH_TOKEN."""
+    """The modules of the project that say what shapes their arrays have, but those of CALLED_OFTEN."""
     root, packages = Path(__file__).parents[1], ("workbench", "probes", "steering")
     files = [path for package in packages for path in (root / package).rglob("*.py")]
     typed = [path for path in files if "from jaxtyping import" in path.read_text(encoding="utf-8")]
     names = [".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for path in typed]
-    return sorted({*names} - EACH_TOKEN)
+    return sorted({*names} - CALLED_OFTEN)
 
 
 install_import_hook(_with_shapes(), "beartype.beartype")  # every call of these is checked, and of no others

@@ -105,33 +105,27 @@ def test_what_units_hold_is_compared_but_not_how_long_they_took(tmp_path: Path) 
     assert left(1.0, 2.0) != left(1.0, 2.5)
 
 
-BOTH = """
+HARNESSES = """
 import sys
 from pathlib import Path
 import torch
-from benchmarks import damage, kills
+from benchmarks import damage, fuzz, kills
 from benchmarks.small_runs import TESTED, import_all, small_runs
 torch.set_num_threads(1)
 import_all()
 runs = small_runs(Path(sys.argv[1]))
 kills.kill_all(kills.Args(kills=3, only=TESTED), runs)
 damage.damage_all(damage.Args(mutations=6, only=TESTED), runs)
+sys.argv[1:] = ["--inputs", "12"]
+fuzz.main()
 """
 
 
-def test_killed_and_damaged_runs_end_like_whole_ones(tmp_path):
-    """At a small size; docs/reliability.md has the figures of the full one. One process and whole runs for both."""
+def test_nothing_is_lost_by_kills_and_damage_and_no_loader_does_anything_but_load_or_refuse(tmp_path):
+    """At a small size; docs/reliability.md has the figures of the full one. One process, for its slow imports."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", BOTH, str(tmp_path)]
+    command = [sys.executable, "-c", HARNESSES, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count(" 0 differ") == 3
-
-
-def test_no_loader_does_anything_but_load_or_refuse():
-    """At a small size; docs/reliability.md has the figures of the full one."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmarks.fuzz", "--inputs", "12"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count(" 0 else") > 20

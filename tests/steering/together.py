@@ -1,8 +1,10 @@
-"""For test_processes.py: one of several processes that train together; leaves what it has in FOLDER/RANK.pt.
+"""For test_processes.py: processes that train together; each leaves what it has in FOLDER/RANK.pt.
 
-python -m tests.steering.together FOLDER RANK N
+`python -m tests.steering.together FOLDER N`. They are forks, so that the slow imports happen once; nothing that starts
+threads is run before the last fork.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,14 +54,26 @@ WHAT: dict[str, Callable[[Path], list[Trained]]] = {
 }
 
 
-def main(folder: Path, rank: int, n: int) -> None:
+def one_of(n: int, rank: int, folder: Path) -> None:
     """Train all of WHAT."""
-    torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=n)
     found = {name: [vars(each) for each in one(folder / f"kept {rank}")] for name, one in WHAT.items()}
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
+def main(folder: Path, n: int) -> None:
+    """Exits with status 1 where a process failed."""
+    torch.set_num_threads(1)
+    children = []
+    for rank in range(n):
+        if child := os.fork():
+            children.append(child)
+        else:
+            one_of(n, rank, folder)
+            return
+    sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
