@@ -69,7 +69,7 @@ class StudyContext:
     def inputs(self, case: Case, *settings: str) -> dict[str, JSON]:
         """What a unit about one case depends on: the model, the pairs, the seed, and these settings."""
         chosen: dict[str, JSON] = {name: plain(getattr(self.config, name)) for name in settings}
-        return {**self.model.identity, "pairs": case.digest, "seed": case.seed, "settings": chosen, "version": 2}
+        return {**self.model.identity, "pairs": case.digest, "seed": case.seed, "settings": chosen, "version": 3}
 
     def shown(self, case: Case) -> list[Shown]:
         """The prompts that a vector is made from: questions and demonstrations are training pairs."""

@@ -136,7 +136,7 @@ def measure(
     else:
         asked = {**inputs, "policy": context.policy.digest, "texts": digest(texts)}
         side = context.unit(f"neutral/{arm.name}", asked, lambda: _side_effect(context, arm))
-        asked = {**inputs, "asked": plain(shown)}
+        asked = {**inputs, "asked": plain(shown), "version": 2}
         kl, loss = side["kl"], side["loss"]
         right = context.unit(f"in_context/{arm.name}", asked, lambda: _in_context(arm, shown))
     if arm.guard is not None:

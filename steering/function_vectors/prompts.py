@@ -87,16 +87,24 @@ def encode_shown(model: Core, template: Template, shown: Sequence[Shown]) -> InC
 
 @dataclass(frozen=True, eq=False)
 class AnswerScores:
-    """How a model answers: log-probability of each answer's first token in nats, and how many tokens are likelier."""
+    """How a model answers: log-probability of each answer's first token in nats, and how many tokens come before it.
+
+    Those are the likelier ones and, as greedy decoding takes them, those as likely whose id is lower: with rank 0 the
+    answer is what is written.
+    """
 
     log_p: Float[Tensor, "prompt"]
     rank: Int[Tensor, "prompt"]
 
     @classmethod
     def of(cls, logits: Float[Tensor, "prompt vocab"], target: Int[Tensor, "prompt"]) -> "AnswerScores":
-        """From the logits behind each prompt. Where they are not numbers, every token is likelier than the answer."""
-        mine = logits.gather(1, target[:, None])
-        rank = torch.where(logits.isnan().any(1), logits.shape[1], (logits > mine).sum(1))
+        """From the logits behind each prompt. Where they are not numbers, every token comes before the answer."""
+        mine, lower = (
+            logits.gather(1, target[:, None]),
+            torch.arange(logits.shape[1], device=target.device) < target[:, None],
+        )
+        before = ((logits > mine) | (logits == mine) & lower).sum(1)
+        rank = torch.where(logits.isnan().any(1), logits.shape[1], before)
         return cls(logits.log_softmax(1).gather(1, target[:, None])[:, 0], rank)
 
     @property

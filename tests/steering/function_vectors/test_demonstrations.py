@@ -38,6 +38,14 @@ def test_scores_count_what_is_likelier() -> None:
     torch.testing.assert_close(scores.log_p, logits.log_softmax(1)[[0, 1], [2, 0]])
 
 
+def test_of_equally_likely_tokens_the_one_that_is_written_is_right() -> None:
+    """In bfloat16 logits are often equal."""
+    logits = torch.tensor([[0.0, 2.0, 2.0, 2.0]]).repeat(4, 1)
+    scores = AnswerScores.of(logits, torch.arange(4))
+    assert scores.rank.tolist() == [3, 0, 1, 2]
+    assert int(scores.correct.argmax()) == int(logits[0].argmax())
+
+
 def test_what_is_not_a_number_is_not_right() -> None:
     scores = AnswerScores.of(torch.tensor([[torch.nan, 1.0, 0.0], [0.0, 1.0, torch.nan]]), torch.tensor([1, 1]))
     assert scores.rank.tolist() == [3, 3]
