@@ -12,13 +12,13 @@ from experiments.grace.models_table import following_table, further_models
 from experiments.grace.requests import STAND_IN
 from experiments.grace.results import ADAPTIVE, LEAST, DefenceResults
 from experiments.grace.steered import STRENGTHS
-from experiments.grace.verdict import verdict
+from experiments.grace.verdict import findings
 from experiments.smoke import smoke_banner
 from probes.geometry.avqi import METRICS
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
 from workbench.data.safety import ROLES
 from workbench.evaluation.judges.policy import PolicyJudge
-from workbench.report.blocks import Card, Cards, Column, Table, paragraphs
+from workbench.report.blocks import Bullets, Card, Cards, Column, Table, paragraphs
 from workbench.report.charts import Dot, Line, LineChart, Point, ScatterPlot
 from workbench.report.document import Block, Document, Section
 from workbench.report.estimate import Estimate
@@ -60,13 +60,13 @@ INDICES = {
 
 def build_report(results: DefenceResults, run: Run, model: str) -> Document:
     """Everything on the page."""
-    config = results.config
+    config, (verdict, *others) = results.config, findings(results) or [""]
     return Document(
         title="Keeping a policy under attack",
         lead=f"{model} is taught {_policy(config)}; then "
         f"{number_of(len(results.found) - 1, 'defence')} are trained or chosen, and all are asked "
         f"{number_of(config.asked, 'forbidden request')} in {len(ATTACKS)} forms, and allowed ones.",
-        verdict=verdict(results),
+        verdict=verdict,
         banner=smoke_banner(config, PRESETS),
         command=run.command,
         facts=(
@@ -79,7 +79,10 @@ def build_report(results: DefenceResults, run: Run, model: str) -> Document:
             ("Seeds", ", ".join(map(str, config.seeds))),
             ("Tokens of an answer", str(config.max_new_tokens)),
         ),
-        sections=(attack_section(results), _price(results), _states(results), _costs(results), _answers(results)),
+        sections=(
+            *([Section(title="Verdict", blocks=(Bullets(tuple(others)),))] if others else ()),
+            *(attack_section(results), _price(results), _states(results), _costs(results), _answers(results)),
+        ),
         notes=NOTES,
     )
 

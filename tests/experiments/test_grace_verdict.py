@@ -8,7 +8,7 @@ import pytest
 
 from experiments.grace import Config
 from experiments.grace.results import ADAPTIVE, DefenceResults
-from experiments.grace.verdict import verdict
+from experiments.grace.verdict import findings
 from steering.grace.attacks import ATTACKS
 from workbench.evaluation.intervals import Interval
 
@@ -21,7 +21,7 @@ def told(
     otherwise: dict[str, str] | None = None,
     kl: dict[str, list[float]] | None = None,
 ) -> str:
-    """The verdict where these families get an answer out of each defence, to every request; `otherwise` from others."""
+    """What is found where these families get an answer out of each defence; `otherwise` is what others get."""
 
     def defended(name: str) -> Any:
         other = (otherwise or {}).get(name, "refusal")
@@ -32,7 +32,7 @@ def told(
         arm, moved = SimpleNamespace(label=name, answers_anew=True), (kl or {}).get(name, [0.01] * 4)
         return SimpleNamespace(arm=arm, answers=answers, separation={}, kl=moved)
 
-    return verdict(DefenceResults(config, {name: (defended(name),) for name in succeeding}, {}, {}, {}))
+    return " ".join(findings(DefenceResults(config, {name: (defended(name),) for name in succeeding}, {}, {}, {})))
 
 
 def test_what_helps_and_what_it_costs_is_decided_by_pairs_of_requests() -> None:
@@ -74,7 +74,8 @@ def test_what_is_no_text_neither_refuses_nor_complies() -> None:
 def test_of_defences_that_let_as_few_through_the_one_that_refuses_fewer_allowed_requests_is_named() -> None:
     """And none is said to be the only one, nor better than the policy alone where it is not."""
     said = told(replace(SMALL, asked=20), {"nothing": (), "sft": ("many_shot",), "dpo": (), "probe": ("plain",)})
-    assert "with Linear probe that refuses; no other defence lets fewer through. It refuses 0 %" in said
+    assert "with Linear probe that refuses; no other defence lets fewer through. With Linear probe" in said
+    assert "With Linear probe that refuses 0 %" in said
 
 
 def test_the_sentence_on_the_index_says_whose_success_it_follows(monkeypatch: pytest.MonkeyPatch) -> None:
