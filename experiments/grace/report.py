@@ -12,7 +12,7 @@ from experiments.grace.models_table import following_table, further_models
 from experiments.grace.requests import STAND_IN
 from experiments.grace.results import ADAPTIVE, LEAST, DefenceResults
 from experiments.grace.steered import STRENGTHS
-from experiments.grace.verdict import findings
+from experiments.grace.verdict import defence_findings
 from experiments.smoke import smoke_banner
 from probes.geometry.avqi import METRICS
 from steering.grace.attacks import ATTACKS, CHOOSING, HELD_OUT, TRAINED
@@ -60,7 +60,7 @@ INDICES = {
 
 def build_report(results: DefenceResults, run: Run, model: str) -> Document:
     """Everything on the page."""
-    config, (verdict, *others) = results.config, findings(results) or [""]
+    config, (verdict, *others) = results.config, defence_findings(results) or [""]
     return Document(
         title="Keeping a policy under attack",
         lead=f"{model} is taught {_policy(config)}; then "

@@ -17,7 +17,7 @@ MOVED = 0.5
 """Nats a token on neutral text, beyond which a defence has changed more than what the policy is about."""
 
 
-def findings(results: DefenceResults) -> list[str]:
+def defence_findings(results: DefenceResults) -> list[str]:
     """The verdict in a sentence, on the defence with the least attack success on held-out families; then all else."""
     defences = [name for name in results.found if name in ARMS and name != "grace_a"]
     if not defences:

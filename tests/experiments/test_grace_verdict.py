@@ -8,7 +8,7 @@ import pytest
 
 from experiments.grace import Config
 from experiments.grace.results import ADAPTIVE, DefenceResults
-from experiments.grace.verdict import findings
+from experiments.grace.verdict import defence_findings
 from steering.grace.attacks import ATTACKS
 from workbench.evaluation.intervals import Interval
 
@@ -32,7 +32,9 @@ def told(
         arm, moved = SimpleNamespace(label=name, answers_anew=True), (kl or {}).get(name, [0.01] * 4)
         return SimpleNamespace(arm=arm, answers=answers, separation={}, kl=moved)
 
-    return " ".join(findings(DefenceResults(config, {name: (defended(name),) for name in succeeding}, {}, {}, {})))
+    return " ".join(
+        defence_findings(DefenceResults(config, {name: (defended(name),) for name in succeeding}, {}, {}, {}))
+    )
 
 
 def test_what_helps_and_what_it_costs_is_decided_by_pairs_of_requests() -> None:
