@@ -26,9 +26,9 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 CALLED_OFTEN = {
-    *("probes.solvers.logistic", "probes.solvers.solver", "workbench.data.checks", "workbench.data.items"),
-    *("workbench.evaluation.judges.classifier", "workbench.evaluation.judges.embedded"),
-    *("workbench.evaluation.judges.sentences", "workbench.models.backend", "workbench.models.core"),
+    *("workbench.data.checks", "workbench.data.items", "workbench.evaluation.judges.classifier"),
+    *("workbench.evaluation.judges.embedded", "workbench.evaluation.judges.sentences"),
+    *("workbench.models.backend", "workbench.models.core"),
     *("workbench.models.decoder", "workbench.models.edits", "workbench.models.huggingface"),
     *("workbench.models.huggingface_cache", "workbench.models.low_rank_edits", "workbench.models.positions"),
     *("workbench.models.reading", "workbench.models.running", "workbench.models.sampling", "workbench.models.tokens"),

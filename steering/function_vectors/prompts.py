@@ -99,11 +99,9 @@ class AnswerScores:
     @classmethod
     def of(cls, logits: Float[Tensor, "prompt vocab"], target: Int[Tensor, "prompt"]) -> "AnswerScores":
         """From the logits behind each prompt. Where they are not numbers, every token comes before the answer."""
-        mine, lower = (
-            logits.gather(1, target[:, None]),
-            torch.arange(logits.shape[1], device=target.device) < target[:, None],
-        )
-        before = ((logits > mine) | (logits == mine) & lower).sum(1)
+        mine = logits.gather(1, target[:, None])
+        lower = torch.arange(logits.shape[1], device=target.device) < target[:, None]
+        before = ((logits > mine) | ((logits == mine) & lower)).sum(1)
         rank = torch.where(logits.isnan().any(1), logits.shape[1], before)
         return cls(logits.log_softmax(1).gather(1, target[:, None])[:, 0], rank)
 

@@ -12,9 +12,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.report.chrome import program
+from tests.report.chrome import open_whole, program
 from tests.report.synthetic import (
     CONCEPTS,
     HOSTILE,
@@ -43,9 +42,7 @@ def opened(browser: Chrome) -> Iterator[Callable[[Path], Chrome]]:
     """Opens a file in a fresh page; whatever a test did must leave the console empty."""
 
     def open_file(path: Path) -> Chrome:
-        browser.get("about:blank")  # on a busy machine, asked for the page that it has, it may answer of one on its way
-        browser.get(path.as_uri())
-        WebDriverWait(browser, 60).until(is_whole)
+        open_whole(browser, path)
         return browser
 
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
@@ -57,10 +54,6 @@ def opened(browser: Chrome) -> Iterator[Callable[[Path], Chrome]]:
 @pytest.fixture
 def page(opened: Callable[[Path], Chrome], report: Path) -> Chrome:
     return opened(report)
-
-
-def is_whole(browser: Chrome) -> bool:
-    return browser.execute_script("return document.readyState === 'complete' && location.protocol === 'file:'")
 
 
 def complaints(browser: Chrome) -> list[Any]:

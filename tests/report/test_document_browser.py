@@ -1,23 +1,16 @@
 """A document with a block of every kind in a real browser."""
 
-from typing import Any
-
-from selenium.webdriver import Chrome
-
+from tests.report.chrome import open_whole
 from tests.report.synthetic import HOSTILE
-from tests.report.test_browser import find, style
+from tests.report.test_browser import complaints, find, style
 from tests.report.test_document import document, hostile_blocks, run_folder
 from workbench.report.render import write_report
 
 __all__ = ["run_folder"]
 
 
-def complaints(browser: Chrome) -> list[Any]:
-    return browser.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def test_in_a_browser_all_is_visible_in_both_themes_and_on_a_phone(browser, run_folder):
-    browser.get(write_report(run_folder, document()).as_uri())
+    open_whole(browser, write_report(run_folder, document()))
     charts = find(browser, "figure .wide svg[role=img]")
     assert [chart.rect["width"] > 400 and chart.rect["height"] > 90 for chart in charts] == [True] * 2
     light = style(browser, "#transfer .heat-9", "backgroundColor")
@@ -36,7 +29,7 @@ def test_in_a_browser_all_is_visible_in_both_themes_and_on_a_phone(browser, run_
 
 
 def test_in_a_browser_words_and_numbers_sort(browser, run_folder):
-    browser.get(write_report(run_folder, document()).as_uri())
+    open_whole(browser, write_report(run_folder, document()))
 
     def sorted_by(column: int) -> list[str]:
         find(browser, "#methods-table thead button")[column].click()
@@ -48,7 +41,7 @@ def test_in_a_browser_words_and_numbers_sort(browser, run_folder):
 
 
 def test_in_a_browser_no_text_of_a_figure_leaves_its_sheet_or_meets_another(browser, run_folder):
-    browser.get(write_report(run_folder, document()).as_uri())
+    open_whole(browser, write_report(run_folder, document()))
     boxes = browser.execute_script(
         "return [...document.querySelectorAll('figure svg')].map((svg) => { const b = svg.getBoundingClientRect();"
         "return [...svg.querySelectorAll('text')].map((t) => { const r = t.getBoundingClientRect();"
@@ -68,7 +61,7 @@ def test_in_a_browser_no_text_of_a_figure_leaves_its_sheet_or_meets_another(brow
 
 
 def test_in_a_browser_hostile_text_stays_inert(browser, run_folder):
-    browser.get(write_report(run_folder, hostile_blocks()).as_uri())
+    open_whole(browser, write_report(run_folder, hostile_blocks()))
     assert browser.execute_script("return window.pwned") is None
     assert HOSTILE in find(browser, "h1")[0].text
     assert complaints(browser) == []

@@ -12,6 +12,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from tests.report.chrome import open_whole
 from tests.report.synthetic import HOSTILE
 from tests.report.test_browser import complaints, find
 from workbench.report.latent_browser import LatentBrowser, LatentCard, TokenContext, browser_html, write_browser
@@ -74,8 +75,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(browser: Chrome, page: Path) -> Chrome:
-    browser.get("about:blank")
-    browser.get(page.as_uri())
+    open_whole(browser, page)
     return browser
 
 

@@ -211,7 +211,6 @@ def test_the_name_says_that_no_llm_judges(judge: EmbeddedJudge) -> None:
     assert judge.name == "embedded (MiniLM classifier, no LLM)"
 
 
-@pytest.mark.slow  # the judged cases hold the same on harder texts
 def test_on_real_texts_it_agrees_with_their_labels() -> None:
     concepts = few(packaged().select(["sea", "music", "sql"]), 16)
     judge = EmbeddedJudge.fit(concepts, SentenceEncoder.load(), references())

@@ -207,19 +207,18 @@ import json, sys
 from probes.sae import Running, train_dictionary
 from tests.probes.sae.test_training import planted, short
 found = {}
-for devices in (1, 2, 4):
-    one = train_dictionary(short("batchtopk"), planted(640)[0], running=Running(batch_size=64, n_devices=devices))
-    found[devices] = [one.W_enc.tolist(), one.W_dec.tolist(), one.threshold.tolist()]
+for name, devices in (("topk", 1), ("topk", 2), ("batchtopk", 1), ("batchtopk", 4)):
+    one = train_dictionary(short(name), planted(640)[0], running=Running(batch_size=64, n_devices=devices))
+    found[f"{name}{devices}"] = [one.W_enc.tolist(), one.W_dec.tolist(), one.threshold.tolist()]
 print(json.dumps(found))
 """
 
 
 def test_devices_that_share_each_batch_are_as_one() -> None:
-    """Also where the largest codes are those of the whole batch, which no device sees."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
     found = json.loads(run(SHARED, {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}))
-    for devices in ("2", "4"):
-        for one, several in zip(found["1"], found[devices], strict=True):
+    for shared, alone in (("topk2", "topk1"), ("batchtopk4", "batchtopk1")):
+        for one, several in zip(found[alone], found[shared], strict=True):
             torch.testing.assert_close(torch.tensor(one), torch.tensor(several), rtol=1e-4, atol=1e-4)
 
 
